@@ -1,0 +1,176 @@
+//! Exact money.
+//!
+//! Stores keep costs as `Float64`. Sums of arbitrary floats depend on their order, so `+a -a +b`
+//! need not be `b`. Every cost is therefore rounded, once, to a multiple of 2^-24 USD (0.06
+//! microdollars): such numbers, and every sum of them up to 2^29 USD, are represented exactly in
+//! a `Float64`, whatever the order of addition.
+
+use std::fmt;
+use std::iter::Sum;
+use std::ops::{Add, AddAssign, Sub};
+
+/// Fractions of a dollar in one [`Cost`] unit: 2^24.
+pub const UNITS_PER_USD: i64 = 1 << 24;
+/// The largest cost of one key, USD: 2^29, so that 53 bits hold it exactly.
+pub const COST_USD_MAX: f64 = 536_870_912.0;
+
+/// An amount of USD, a multiple of 2^-24. Remainders may be negative while they are computed;
+/// what is stored never is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Cost(i64);
+
+/// A number that is no cost.
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+pub enum BadCost {
+    /// Not a number, or infinite.
+    #[error("{0} is not a finite number")]
+    NotFinite(f64),
+    /// Below zero: no source has negative rates for a namespace or a pod.
+    #[error("{0} is negative")]
+    Negative(f64),
+    /// Above [`COST_USD_MAX`].
+    #[error("{0} is above {COST_USD_MAX} USD")]
+    TooLarge(f64),
+}
+
+impl BadCost {
+    /// A short name of the reason, for counters.
+    #[must_use]
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::NotFinite(_) => "not-finite",
+            Self::Negative(_) => "negative",
+            Self::TooLarge(_) => "too-large",
+        }
+    }
+}
+
+impl Cost {
+    /// No money.
+    pub const ZERO: Self = Self(0);
+
+    /// Rounds `usd` to the nearest multiple of 2^-24 (half to even).
+    ///
+    /// # Errors
+    /// [`BadCost`] when `usd` is not finite, below zero or above [`COST_USD_MAX`].
+    pub fn from_usd(usd: f64) -> Result<Self, BadCost> {
+        if !usd.is_finite() {
+            return Err(BadCost::NotFinite(usd));
+        }
+        if usd < 0.0 {
+            return Err(BadCost::Negative(usd));
+        }
+        if usd > COST_USD_MAX {
+            return Err(BadCost::TooLarge(usd));
+        }
+        // The product is exact (a power of two) and below 2^53.
+        #[expect(clippy::cast_possible_truncation, reason = "bounded just above")]
+        Ok(Self((usd * UNITS_PER_USD as f64).round_ties_even() as i64))
+    }
+
+    /// The amount in USD, without any rounding.
+    #[must_use]
+    pub fn usd(self) -> f64 {
+        self.0 as f64 / UNITS_PER_USD as f64
+    }
+
+    /// Whether there is no money in it.
+    #[must_use]
+    pub fn is_zero(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether it is below zero.
+    #[must_use]
+    pub fn is_negative(self) -> bool {
+        self.0 < 0
+    }
+}
+
+impl Add for Cost {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+}
+
+impl AddAssign for Cost {
+    fn add_assign(&mut self, other: Self) {
+        *self = *self + other;
+    }
+}
+
+impl Sub for Cost {
+    type Output = Self;
+    fn sub(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
+}
+
+impl Sum for Cost {
+    fn sum<I: Iterator<Item = Self>>(costs: I) -> Self {
+        costs.fold(Self::ZERO, Add::add)
+    }
+}
+
+impl fmt::Debug for Cost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "${}", self.usd())
+    }
+}
+
+impl serde::Serialize for Cost {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(self.usd())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn numbers_that_are_no_cost_are_refused() {
+        assert_eq!(Cost::from_usd(-0.01), Err(BadCost::Negative(-0.01)));
+        assert!(matches!(Cost::from_usd(f64::NAN), Err(BadCost::NotFinite(_))));
+        assert!(matches!(Cost::from_usd(f64::INFINITY), Err(BadCost::NotFinite(_))));
+        assert_eq!(Cost::from_usd(1e25), Err(BadCost::TooLarge(1e25)));
+        assert_eq!(Cost::from_usd(-0.0), Ok(Cost::ZERO));
+    }
+
+    proptest! {
+        #[test]
+        fn rounding_moves_a_cost_by_at_most_half_a_unit(usd in 0.0..COST_USD_MAX) {
+            let cost = Cost::from_usd(usd).unwrap();
+            prop_assert!((cost.usd() - usd).abs() <= 0.5 / UNITS_PER_USD as f64);
+            prop_assert_eq!(Cost::from_usd(cost.usd()).unwrap(), cost);
+        }
+
+        #[test]
+        fn float_sums_are_exact_in_any_order(
+            amounts in prop::collection::vec(0.0..100_000.0f64, 1..200),
+            seed in any::<u64>(),
+        ) {
+            let costs: Vec<Cost> =
+                amounts.iter().map(|usd| Cost::from_usd(*usd).unwrap()).collect();
+            let exact: Cost = costs.iter().copied().sum();
+            let mut shuffled: Vec<f64> = costs.iter().map(|cost| cost.usd()).collect();
+            let length = shuffled.len() as u64;
+            for index in 0..shuffled.len() {
+                let other = (seed.wrapping_mul(index as u64 + 7) % length) as usize;
+                shuffled.swap(index, other);
+            }
+            prop_assert_eq!(shuffled.iter().sum::<f64>(), exact.usd());
+        }
+
+        #[test]
+        fn replacing_a_cost_leaves_the_new_one_bit_for_bit(
+            a in 0.0..1e8f64, b in 0.0..1e8f64,
+        ) {
+            let (a, b) = (Cost::from_usd(a).unwrap().usd(), Cost::from_usd(b).unwrap().usd());
+            prop_assert_eq!((a - a + b).to_bits(), b.to_bits());
+            prop_assert_eq!((a + b - a).to_bits(), b.to_bits());
+        }
+    }
+}

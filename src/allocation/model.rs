@@ -1,0 +1,145 @@
+//! A day's costs as a query layer tells them, before rounding and remainders.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// One of the three levels at which costs are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Level {
+    /// A whole cluster.
+    Cluster,
+    /// A namespace.
+    Namespace,
+    /// A pod.
+    Pod,
+}
+
+impl Level {
+    /// All levels, from the root to the leaves.
+    pub const ALL: [Self; 3] = [Self::Cluster, Self::Namespace, Self::Pod];
+
+    /// `cluster`, `namespace` or `pod`: as settings, metric names and ids spell it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Cluster => "cluster",
+            Self::Namespace => "namespace",
+            Self::Pod => "pod",
+        }
+    }
+}
+
+/// Which levels get rows of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Levels {
+    /// Rows for clusters (their remainder).
+    pub cluster: bool,
+    /// Rows for namespaces.
+    pub namespace: bool,
+    /// Rows for pods.
+    pub pod: bool,
+}
+
+impl Levels {
+    /// Clusters and namespaces: the default.
+    pub const DEFAULT: Self = Self { cluster: true, namespace: true, pod: false };
+    /// All three levels.
+    pub const ALL: Self = Self { cluster: true, namespace: true, pod: true };
+
+    /// Whether this level has rows.
+    #[must_use]
+    pub fn has(self, level: Level) -> bool {
+        match level {
+            Level::Cluster => self.cluster,
+            Level::Namespace => self.namespace,
+            Level::Pod => self.pod,
+        }
+    }
+}
+
+impl fmt::Display for Levels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> =
+            Level::ALL.into_iter().filter(|l| self.has(*l)).map(Level::as_str).collect();
+        f.write_str(&names.join(","))
+    }
+}
+
+/// The costs of one account on one day, by cluster. USD, integrated over the day.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DayCosts {
+    /// Clusters by name.
+    pub clusters: BTreeMap<String, ClusterCosts>,
+}
+
+/// A cluster's costs on a day.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ClusterCosts {
+    /// What the whole cluster costs, its namespaces and all overhead included; `None` when the
+    /// source does not say.
+    pub total_usd: Option<f64>,
+    /// Namespaces by name; names like `__idle__` belong to the cluster and are left out by
+    /// [`roll_up`](super::roll_up).
+    pub namespaces: BTreeMap<String, NamespaceCosts>,
+}
+
+/// A namespace's costs on a day.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NamespaceCosts {
+    /// What the whole namespace costs, its pods included; `None` when the source does not say.
+    pub total_usd: Option<f64>,
+    /// Pods by name.
+    pub pods: BTreeMap<String, PodCosts>,
+}
+
+/// A pod's costs on a day.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PodCosts {
+    /// What the pod costs.
+    pub total_usd: f64,
+    /// The node where it caused most of its cost.
+    pub node: Option<String>,
+    /// The service it stands behind, where the source says so.
+    pub service: Option<String>,
+}
+
+impl DayCosts {
+    /// Whether the source said nothing at all about the day.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.clusters.is_empty()
+    }
+
+    /// The cluster of this name, made when missing.
+    pub fn cluster_mut(&mut self, cluster: &str) -> &mut ClusterCosts {
+        self.clusters.entry(cluster.to_owned()).or_default()
+    }
+
+    /// The namespace of these names, made when missing.
+    pub fn namespace_mut(&mut self, cluster: &str, namespace: &str) -> &mut NamespaceCosts {
+        self.cluster_mut(cluster).namespaces.entry(namespace.to_owned()).or_default()
+    }
+
+    /// Every cost times `factor`: how a gap is filled when the operator asks for it
+    /// (`GAP_POLICY=scale`).
+    #[must_use]
+    pub fn scaled(mut self, factor: f64) -> Self {
+        for cluster in self.clusters.values_mut() {
+            cluster.total_usd = cluster.total_usd.map(|usd| usd * factor);
+            for namespace in cluster.namespaces.values_mut() {
+                namespace.total_usd = namespace.total_usd.map(|usd| usd * factor);
+                for pod in namespace.pods.values_mut() {
+                    pod.total_usd *= factor;
+                }
+            }
+        }
+        self
+    }
+}
+
+/// Whether a row name stands for a part of the cluster's own cost (`__idle__`, `__unallocated__`,
+/// `__unmounted__`, `__other__` and their like) and not for a namespace or a pod.
+#[must_use]
+pub fn is_special(name: &str) -> bool {
+    name.is_empty() || (name.starts_with("__") && name.ends_with("__"))
+}

@@ -1,0 +1,1 @@
+//! The settings of `kubecost-allocation-exporter`.

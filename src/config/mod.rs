@@ -1,0 +1,14 @@
+//! Settings: raw text in, validated values out, every error at once, nothing connected before.
+//!
+//! `raw` collects texts from flags, environment and file; `parse` reads single values; `worker`
+//! and `exporter` say which settings each binary has and what they mean together.
+
+pub mod exporter;
+pub mod parse;
+pub mod raw;
+pub mod secret;
+pub mod worker;
+
+pub use raw::{ConfigErrors, RawSettings, Setting, SettingError};
+pub use secret::{Endpoint, Secret};
+pub use worker::WorkerConfig;

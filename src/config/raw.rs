@@ -1,0 +1,227 @@
+//! Settings as they were typed: flags over environment over the configuration file.
+//!
+//! One table names every setting of a program; flags, `--help`, the file's keys and the documents
+//! are all made from it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use clap::{Arg, ArgMatches};
+
+/// One setting of a program.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// The environment's name, such as `PROMETHEUS_URL`; the flag is `--prometheus-url`, the
+    /// file's key `prometheus_url`.
+    pub name: &'static str,
+    /// What holds when it is not set; `None`: nothing does.
+    pub default: Option<&'static str>,
+    /// Whether it is a secret: then it is no flag, and `NAME_FILE` names a file that holds it.
+    pub is_secret: bool,
+    /// What it means, with units.
+    pub help: &'static str,
+}
+
+impl Setting {
+    /// The setting's flag without dashes in front.
+    #[must_use]
+    pub fn flag(&self) -> String {
+        let name = self.name.to_ascii_lowercase().replace('_', "-");
+        if self.is_secret { format!("{name}-file") } else { name }
+    }
+}
+
+/// Something is wrong with a setting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingError {
+    /// The setting's name in the environment.
+    pub name: String,
+    /// What is wrong and what would be right. Never holds a secret.
+    pub what: String,
+}
+
+/// All that is wrong with the settings, at once.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.lines())]
+pub struct ConfigErrors(pub Vec<SettingError>);
+
+impl ConfigErrors {
+    fn lines(&self) -> String {
+        let lines: Vec<_> = self.0.iter().map(|e| format!("{}: {}", e.name, e.what)).collect();
+        lines.join("\n")
+    }
+}
+
+/// Values by setting name, the strongest source already chosen.
+#[derive(Debug, Default)]
+pub struct RawSettings {
+    values: BTreeMap<&'static str, String>,
+    /// What went wrong while values were collected.
+    pub errors: Vec<SettingError>,
+}
+
+/// Makes the flags of a settings table, with their environment names and defaults in the help.
+#[must_use]
+pub fn flags(table: &[Setting]) -> Vec<Arg> {
+    table
+        .iter()
+        .map(|setting| {
+            let default = setting.default.map_or(String::new(), |d| {
+                let shown = if d.is_empty() { "empty" } else { d };
+                format!(" [default: {shown}]")
+            });
+            let env = if setting.is_secret {
+                format!(" [env: {0} or {0}_FILE]", setting.name)
+            } else {
+                format!(" [env: {}]", setting.name)
+            };
+            Arg::new(setting.name)
+                .long(setting.flag())
+                .value_name(if setting.is_secret { "FILE" } else { "VALUE" })
+                .help(format!("{}{default}{env}", setting.help))
+                .help_heading("Settings")
+                .global(true)
+        })
+        .collect()
+}
+
+impl RawSettings {
+    /// Collects values from flags, then the environment, then the file at `config_path`.
+    #[must_use]
+    pub fn collect(
+        table: &'static [Setting],
+        matches: &ArgMatches,
+        environment: &dyn Fn(&str) -> Option<String>,
+        config_path: Option<&Path>,
+    ) -> Self {
+        let mut raw = Self::default();
+        let file = config_path.map_or_else(BTreeMap::new, |path| raw.read_file(table, path));
+        for setting in table {
+            let flag = matches.get_one::<String>(setting.name).cloned();
+            if let Some(value) = raw.strongest(setting, flag, environment, &file) {
+                raw.values.insert(setting.name, value);
+            }
+        }
+        raw
+    }
+
+    /// Values given directly, for tests and for the demo.
+    #[must_use]
+    pub fn of(table: &'static [Setting], pairs: &[(&str, &str)]) -> Self {
+        let mut raw = Self::default();
+        for (name, value) in pairs {
+            match table.iter().find(|setting| setting.name == *name) {
+                Some(setting) => {
+                    raw.values.insert(setting.name, (*value).to_owned());
+                }
+                None => raw.error(name, "is no setting of this program"),
+            }
+        }
+        raw
+    }
+
+    fn strongest(
+        &mut self,
+        setting: &Setting,
+        flag: Option<String>,
+        environment: &dyn Fn(&str) -> Option<String>,
+        file: &BTreeMap<String, String>,
+    ) -> Option<String> {
+        let key = setting.name.to_ascii_lowercase();
+        if !setting.is_secret {
+            return flag.or_else(|| environment(setting.name)).or_else(|| file.get(&key).cloned());
+        }
+        let file_name = format!("{}_FILE", setting.name);
+        if let Some(path) = flag {
+            return self.read_secret(&file_name, &path);
+        }
+        let (value, path) = (environment(setting.name), environment(&file_name));
+        match (value, path) {
+            (Some(_), Some(_)) => {
+                self.error(setting.name, &format!("is set, and {file_name} too: set one of them"));
+                None
+            }
+            (Some(value), None) => Some(value),
+            (None, Some(path)) => self.read_secret(&file_name, &path),
+            (None, None) => match (file.get(&key), file.get(&format!("{key}_file"))) {
+                (_, Some(path)) => self.read_secret(&file_name, path),
+                (value, None) => value.cloned(),
+            },
+        }
+    }
+
+    fn read_secret(&mut self, name: &str, path: &str) -> Option<String> {
+        match std::fs::read_to_string(path) {
+            // Secrets written by editors and `echo` end in a line break that is no part of them.
+            Ok(text) => Some(text.trim_end_matches(['\n', '\r']).to_owned()),
+            Err(error) => {
+                self.error(
+                    name,
+                    &format!("names the file '{path}', which cannot be read: {error}"),
+                );
+                None
+            }
+        }
+    }
+
+    fn read_file(&mut self, table: &[Setting], path: &Path) -> BTreeMap<String, String> {
+        let shown = path.display();
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) => {
+                self.error("--config", &format!("'{shown}' cannot be read: {error}"));
+                return BTreeMap::new();
+            }
+        };
+        let parsed: toml::Table = match text.parse() {
+            Ok(parsed) => parsed,
+            Err(error) => {
+                let error: toml::de::Error = error;
+                self.error("--config", &format!("'{shown}' is no TOML: {}", error.message()));
+                return BTreeMap::new();
+            }
+        };
+        let mut values = BTreeMap::new();
+        for (key, value) in parsed {
+            let known = table.iter().any(|setting| {
+                let name = setting.name.to_ascii_lowercase();
+                key == name || (setting.is_secret && key == format!("{name}_file"))
+            });
+            match (known, scalar(&value)) {
+                (false, _) => self.error(&key, &format!("in '{shown}' is no known setting")),
+                (true, None) => self.error(&key, &format!("in '{shown}' is no single value")),
+                (true, Some(text)) => {
+                    values.insert(key, text);
+                }
+            }
+        }
+        values
+    }
+
+    /// The value of a setting, or its default.
+    #[must_use]
+    pub fn value(&self, setting: &Setting) -> Option<&str> {
+        self.values.get(setting.name).map(String::as_str).or(setting.default)
+    }
+
+    /// Notes that a setting is wrong.
+    pub fn error(&mut self, name: &str, what: &str) {
+        self.errors.push(SettingError { name: name.to_owned(), what: what.to_owned() });
+    }
+}
+
+/// A TOML value as the text the environment would hold; lists of words are joined by commas.
+fn scalar(value: &toml::Value) -> Option<String> {
+    match value {
+        toml::Value::String(text) => Some(text.clone()),
+        toml::Value::Integer(number) => Some(number.to_string()),
+        toml::Value::Float(number) => Some(number.to_string()),
+        toml::Value::Boolean(flag) => Some(flag.to_string()),
+        toml::Value::Array(items) => {
+            let words: Option<Vec<String>> =
+                items.iter().map(|v| v.as_str().map(str::to_owned)).collect();
+            words.map(|words| words.join(","))
+        }
+        _ => None,
+    }
+}
