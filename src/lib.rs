@@ -14,4 +14,7 @@ pub mod allocation;
 pub mod clock;
 pub mod config;
 pub mod failure;
+pub mod ledger;
 pub mod query;
+pub mod records;
+pub mod resources;

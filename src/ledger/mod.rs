@@ -1,0 +1,63 @@
+//! Expense rows: ClickHouse's `expenses`, behind one trait.
+//!
+//! Rows are never changed, only added: a row with sign -1 takes back what a row with sign +1 said
+//! (CollapsingMergeTree). A key is an account, a resource and a day; its cost is
+//! `sum(cost * sign)`, and it is live while `sum(sign)` is 1. What belongs here: reading keys'
+//! states, the difference to what is wanted ([`diff`]), appending it. What does not: where costs
+//! come from, and documents.
+
+use async_trait::async_trait;
+
+use crate::allocation::{AccountId, Day};
+use crate::failure::Failure;
+
+pub mod diff;
+pub mod entry;
+pub mod memory;
+
+pub use diff::{Difference, difference};
+pub use entry::{Dimensions, Entry, KeyState, ResourceTotal, WantedRow};
+
+/// The ledger of expenses.
+#[async_trait]
+pub trait ExpenseLedger: Send + Sync {
+    /// Sees that the ledger answers and that its table fits.
+    ///
+    /// # Errors
+    /// When it is down, refuses the credentials, or lacks a table or column (named in the error).
+    async fn check(&self) -> Result<(), Failure>;
+
+    /// What is stored for an account whose date falls on a day, grouped by resource, exact date
+    /// and dimensions. Groups whose rows cancel out entirely may be left out.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    async fn states(&self, account: &AccountId, day: Day) -> Result<Vec<KeyState>, Failure>;
+
+    /// Adds rows: those without dimensions in one insert of 5 columns, the others in one of 8,
+    /// each of them one block, in the given order. Not retried: after an error what was written
+    /// is unknown, and the caller reads again.
+    ///
+    /// # Errors
+    /// When an insert failed or its outcome is unknown.
+    async fn append(&self, account: &AccountId, day: Day, entries: &[Entry])
+    -> Result<(), Failure>;
+
+    /// Merges the parts that hold a day, so that rows which contradict each other collapse by the
+    /// engine's own rules. Only asked for where [`difference`] finds rows that arithmetic alone
+    /// cannot put right.
+    ///
+    /// # Errors
+    /// When the merge failed.
+    async fn merge(&self, day: Day) -> Result<(), Failure>;
+
+    /// What resources cost over all days, and on their last day.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    async fn resource_totals(
+        &self,
+        account: &AccountId,
+        resource_ids: &[String],
+    ) -> Result<Vec<ResourceTotal>, Failure>;
+}
