@@ -11,6 +11,9 @@ use async_trait::async_trait;
 use crate::allocation::{AccountId, Day};
 use crate::failure::Failure;
 
+pub mod blocks;
+pub mod clickhouse;
+pub mod clickhouse_failure;
 pub mod diff;
 pub mod entry;
 pub mod memory;

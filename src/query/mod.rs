@@ -11,6 +11,13 @@ use crate::accounts::Account;
 use crate::allocation::{Day, DayCosts};
 use crate::failure::Failure;
 
+pub mod client;
+pub mod gauges;
+pub mod prometheus;
+pub mod promql;
+pub mod raw_metrics;
+pub mod reply;
+
 /// Which metrics a day's costs come from. An account uses one phase per day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
