@@ -282,7 +282,8 @@ impl ExpenseLedger for ClickHouseLedger {
             let (plain, dimensioned): (Vec<&Entry>, Vec<&Entry>) =
                 block.iter().partition(|entry| entry.dimensions.is_empty());
             self.insert(plain.into_iter().map(|entry| row5(account, entry)).collect()).await?;
-            self.insert(dimensioned.into_iter().map(|entry| row8(account, entry)).collect()).await?;
+            self.insert(dimensioned.into_iter().map(|entry| row8(account, entry)).collect())
+                .await?;
         }
         Ok(())
     }

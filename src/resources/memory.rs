@@ -93,7 +93,7 @@ impl ResourceStore for MemoryResources {
         let documents = self.lock();
         let own = ids.iter().filter(|id| {
             documents.get(*id).is_some_and(|(document, _)| {
-                is_live(document, account) && has_own_form(&document.cloud_resource_id)
+                document.cloud_account_id == *account && has_own_form(&document.cloud_resource_id)
             })
         });
         Ok(own.cloned().collect())

@@ -77,8 +77,8 @@ pub trait ResourceStore: Send + Sync {
     /// When the store cannot be read.
     async fn taken_ids(&self, ids: &[String]) -> Result<BTreeSet<String>, Failure>;
 
-    /// Which of these `_id`s belong to documents of ours: live, of this account, with a stable id
-    /// of our form.
+    /// Which of these `_id`s belong to documents of ours: of this account, with a stable id of our
+    /// form; deleted ones too, for their rows are still ours to take back.
     ///
     /// # Errors
     /// When the store cannot be read.

@@ -273,7 +273,6 @@ impl ResourceStore for MongoResources {
             let filter = doc! {
                 "_id": in_list(ids),
                 "cloud_account_id": account.as_str(),
-                "deleted_at": 0,
             };
             for found in self.find_all(filter, &["cloud_resource_id"]).await? {
                 let is_own = found.get_str("cloud_resource_id").is_ok_and(has_own_form);
