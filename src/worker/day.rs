@@ -182,7 +182,6 @@ impl DayWork<'_> {
         mut ids: BTreeMap<String, String>,
     ) -> Result<BTreeMap<String, String>, Failure> {
         let inserted: Vec<String> = documents
-            .changes
             .iter()
             .filter_map(|change| match change {
                 Change::Insert(document) => Some(document.cloud_resource_id.clone()),
