@@ -11,6 +11,7 @@
 
 pub mod accounts;
 pub mod allocation;
+pub mod allocation_api;
 pub mod clock;
 pub mod config;
 pub mod failure;
