@@ -14,5 +14,6 @@ pub mod allocation;
 pub mod allocation_api;
 pub mod clock;
 pub mod config;
+pub mod exporter;
 pub mod failure;
 pub mod query;
