@@ -11,8 +11,10 @@
 
 pub mod accounts;
 pub mod allocation;
+pub mod allocation_api;
 pub mod clock;
 pub mod config;
+pub mod exporter;
 pub mod failure;
 pub mod http;
 pub mod ledger;

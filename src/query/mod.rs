@@ -3,6 +3,8 @@
 //! What belongs here: asking a server for an account's costs of a day, and reading its answers.
 //! What does not: rounding, remainders and names (`allocation`), and any store.
 
+pub mod allocation_api;
+
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
