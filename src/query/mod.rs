@@ -15,6 +15,8 @@ use crate::failure::Failure;
 
 pub mod client;
 pub mod gauges;
+pub mod metroculus;
+pub mod metroculus_client;
 pub mod prometheus;
 pub mod promql;
 pub mod raw_metrics;

@@ -172,7 +172,7 @@ impl DayWork<'_> {
             return Ok(documents.len() as u64);
         };
         lease.keep().await?;
-        self.environment.resources.apply(&self.account.id, &documents).await
+        self.environment.resources.apply(&self.account.id, documents).await
     }
 
     /// The ids as they are after the write: where somebody else made a document first, theirs.
