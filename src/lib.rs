@@ -13,6 +13,7 @@ pub mod accounts;
 pub mod allocation;
 pub mod clock;
 pub mod config;
+pub mod embedded;
 pub mod failure;
 pub mod http;
 pub mod ledger;

@@ -13,6 +13,7 @@ use crate::failure::Failure;
 pub mod document;
 pub mod memory;
 pub mod merge;
+pub mod sqlite;
 
 pub use document::{Document, LastExpense, Meta};
 pub use merge::{Change, Sighting, plan_changes};
