@@ -12,8 +12,10 @@
 pub mod accounts;
 pub mod allocation;
 pub mod allocation_api;
+pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod embedded;
 pub mod exporter;
 pub mod failure;
 pub mod http;
@@ -23,4 +25,5 @@ pub mod mongo;
 pub mod query;
 pub mod records;
 pub mod resources;
+pub mod telemetry;
 pub mod worker;

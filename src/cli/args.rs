@@ -56,14 +56,22 @@ pub fn command() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .arg(
-            option("config", "FILE", "Settings as TOML: the keys are the settings' names in lower case")
-                .global(true),
+            option(
+                "config",
+                "FILE",
+                "Settings as TOML: the keys are the settings' names in lower case",
+            )
+            .global(true),
         )
         .arg(
-            option("output", "FORMAT", "What standard output is for: people (text) or programs (json)")
-                .value_parser(["text", "json"])
-                .default_value("text")
-                .global(true),
+            option(
+                "output",
+                "FORMAT",
+                "What standard output is for: people (text) or programs (json)",
+            )
+            .value_parser(["text", "json"])
+            .default_value("text")
+            .global(true),
         )
         .arg(
             option("at", "TIME", "Work as if it were this time (RFC 3339): for replays and tests")
@@ -76,8 +84,12 @@ pub fn command() -> Command {
                 .about("Run again and again, by a cron expression")
                 .after_help(SCHEDULE_EXAMPLES)
                 .arg(
-                    option("cron", "EXPRESSION", "When to run, in UTC: five fields, or six with seconds first")
-                        .default_value("*/5 * * * *"),
+                    option(
+                        "cron",
+                        "EXPRESSION",
+                        "When to run, in UTC: five fields, or six with seconds first",
+                    )
+                    .default_value("*/5 * * * *"),
                 ),
         )
         .subcommand(
@@ -98,7 +110,10 @@ fn run() -> Command {
         .about("Bring today's, yesterday's and all unsettled days' costs into the stores")
         .after_help(format!("{RUN_EXAMPLES}\n{EXIT_CODES}"))
         .arg(switch("dry-run", "Read everything, write nothing, say what would be written"))
-        .arg(option("from", "DAY", "First UTC day (2026-11-20) to compute, whether due or not").requires("to"))
+        .arg(
+            option("from", "DAY", "First UTC day (2026-11-20) to compute, whether due or not")
+                .requires("to"),
+        )
         .arg(option("to", "DAY", "Last UTC day to compute, included").requires("from"))
         .arg(
             option("account", "ID", "Only this account (may be given several times)")

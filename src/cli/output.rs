@@ -11,7 +11,7 @@ use crate::worker::summary::Outcome;
 
 fn table(header: &[&str], numbers_from: usize) -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header(header);
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(header);
     for index in numbers_from..header.len() {
         if let Some(column) = table.column_mut(index) {
             column.set_cell_alignment(CellAlignment::Right);
@@ -29,11 +29,7 @@ fn json(out: &mut impl Write, value: &impl serde::Serialize) -> std::io::Result<
 ///
 /// # Errors
 /// When `out` cannot be written.
-pub fn summary(
-    out: &mut impl Write,
-    summary: &RunSummary,
-    is_json: bool,
-) -> std::io::Result<()> {
+pub fn summary(out: &mut impl Write, summary: &RunSummary, is_json: bool) -> std::io::Result<()> {
     if !is_json {
         days(out, summary)?;
     }
@@ -42,7 +38,18 @@ pub fn summary(
 
 fn days(out: &mut impl Write, summary: &RunSummary) -> std::io::Result<()> {
     let mut table = table(
-        &["account", "day", "state", "phase", "covered min", "USD", "stored USD", "rows", "written", "documents"],
+        &[
+            "account",
+            "day",
+            "state",
+            "phase",
+            "covered min",
+            "USD",
+            "stored USD",
+            "rows",
+            "written",
+            "documents",
+        ],
         4,
     );
     for account in &summary.accounts {
@@ -66,7 +73,14 @@ fn days(out: &mut impl Write, summary: &RunSummary) -> std::io::Result<()> {
     }
     for account in &summary.accounts {
         for day in account.days.iter().filter(|day| !day.cause.is_empty()) {
-            writeln!(out, "{} {} is {}: {}", account.account.id, day.day, day.state.as_str(), day.cause)?;
+            writeln!(
+                out,
+                "{} {} is {}: {}",
+                account.account.id,
+                day.day,
+                day.state.as_str(),
+                day.cause
+            )?;
         }
         if let Some(failure) = &account.failure {
             let id = &account.account.id;
@@ -94,11 +108,7 @@ fn days(out: &mut impl Write, summary: &RunSummary) -> std::io::Result<()> {
 ///
 /// # Errors
 /// When `out` cannot be written.
-pub fn accounts(
-    out: &mut impl Write,
-    accounts: &[Account],
-    is_json: bool,
-) -> std::io::Result<()> {
+pub fn accounts(out: &mut impl Write, accounts: &[Account], is_json: bool) -> std::io::Result<()> {
     if is_json {
         return json(out, &accounts);
     }

@@ -313,8 +313,11 @@ impl ExpenseLedger for ClickHouseLedger {
         account: &AccountId,
         resource_ids: &[String],
     ) -> Result<Vec<ResourceTotal>, Failure> {
+        if resource_ids.is_empty() {
+            return Ok(Vec::new());
+        }
         let is_listed = resource_ids.len() <= LISTED_IDS_MAX;
-        let filter = if is_listed { "AND resource_id IN ?" } else { "" };
+        let filter = if is_listed { "AND has(?, resource_id)" } else { "" };
         let statement = format!(
             "SELECT resource_id, toUInt32(date) AS date_seconds, sum(cost * sign) AS cost_sum \
              FROM expenses WHERE cloud_account_id = ? {filter} \

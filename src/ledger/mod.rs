@@ -14,9 +14,11 @@ use crate::failure::Failure;
 pub mod blocks;
 pub mod clickhouse;
 pub mod clickhouse_failure;
+pub mod collapse;
 pub mod diff;
 pub mod entry;
 pub mod memory;
+pub mod sqlite;
 
 pub use diff::{Difference, difference};
 pub use entry::{Dimensions, Entry, KeyState, ResourceTotal, WantedRow};

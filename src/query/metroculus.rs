@@ -60,7 +60,11 @@ impl MetroculusQuery {
     }
 
     /// The rates of now, as the journal keeps them; `None` when the service answers matrices.
-    async fn seen(&self, account: &Account, now_seconds: i64) -> Result<Option<SlotRates>, Failure> {
+    async fn seen(
+        &self,
+        account: &Account,
+        now_seconds: i64,
+    ) -> Result<Option<SlotRates>, Failure> {
         let day = Day::of_unix(now_seconds);
         let (start, end) = (day.start_seconds(), now_seconds.max(day.start_seconds() + 1));
         let metrics = self.client.metrics(&account.id, &self.metrics(), start, end).await?;
@@ -109,7 +113,8 @@ impl MetroculusQuery {
     }
 
     fn rate(&self, level: Level, series: &Series) -> Option<SeenRate> {
-        let label = |name: &str| Some(series.label(name).to_owned()).filter(|text| !text.is_empty());
+        let label =
+            |name: &str| Some(series.label(name).to_owned()).filter(|text| !text.is_empty());
         let (namespace, pod) = (label("namespace"), label("pod"));
         let has_names = match level {
             Level::Cluster => true,
@@ -147,7 +152,8 @@ impl MetroculusQuery {
         let mut slots = self.journal.slots(&account.id, start, end).await?;
         slots.retain(|slot| slot.phase == phase.number());
         let of_day = |slot: &&SlotRates| slot.slot_seconds < day.end_seconds();
-        let lag = slots.iter().filter(of_day).filter_map(|slot| slot.lag_seconds).min().unwrap_or(0);
+        let lag =
+            slots.iter().filter(of_day).filter_map(|slot| slot.lag_seconds).min().unwrap_or(0);
         let shifted = day.start_seconds() + lag..day.end_seconds() + lag;
         slots.retain(|slot| shifted.contains(&slot.slot_seconds));
         Ok((slots, lag))
@@ -165,7 +171,9 @@ impl MetroculusQuery {
         let mut days: Vec<Day> = first.through(last).collect();
         while let Some(day) = days.pop() {
             match self.matrix_day(account, day, now_seconds).await? {
-                Some(source) => out.entry(day).or_default().exporter_minutes = source.covered_minutes,
+                Some(source) => {
+                    out.entry(day).or_default().exporter_minutes = source.covered_minutes
+                }
                 None => break,
             }
         }
@@ -200,11 +208,8 @@ impl MetroculusQuery {
     }
 }
 
-const LEVELS: [(Level, &str); 3] = [
-    (Level::Cluster, CLUSTER_TOTAL),
-    (Level::Namespace, NAMESPACE_TOTAL),
-    (Level::Pod, POD_TOTAL),
-];
+const LEVELS: [(Level, &str); 3] =
+    [(Level::Cluster, CLUSTER_TOTAL), (Level::Namespace, NAMESPACE_TOTAL), (Level::Pod, POD_TOTAL)];
 
 /// By how much the source lags: the window plus the age of its end, if it says so.
 fn lag(ends: &[Series], windows: &[Series], now_seconds: i64) -> Option<i64> {
@@ -287,14 +292,15 @@ fn summed(slots: &[SlotRates]) -> DayCosts {
     let mut sum = DayCosts::default();
     for slot in slots {
         for (cluster, costs) in slot_costs(slot).clusters {
-            let rate = |namespace: Option<&String>, pod: Option<(&String, &PodCosts)>, usd| SeenRate {
-                cluster: cluster.clone(),
-                namespace: namespace.cloned(),
-                pod: pod.map(|(name, _)| name.clone()),
-                node: pod.and_then(|(_, pod)| pod.node.clone()),
-                service: pod.and_then(|(_, pod)| pod.service.clone()),
-                usd_per_hour: usd,
-            };
+            let rate =
+                |namespace: Option<&String>, pod: Option<(&String, &PodCosts)>, usd| SeenRate {
+                    cluster: cluster.clone(),
+                    namespace: namespace.cloned(),
+                    pod: pod.map(|(name, _)| name.clone()),
+                    node: pod.and_then(|(_, pod)| pod.node.clone()),
+                    service: pod.and_then(|(_, pod)| pod.service.clone()),
+                    usd_per_hour: usd,
+                };
             if let Some(usd) = costs.total_usd {
                 put(&mut sum, &rate(None, None, usd));
             }

@@ -99,7 +99,8 @@ impl MetroculusClient {
         end: i64,
     ) -> Result<BTreeMap<String, Metric>, Failure> {
         let names = ("metrics", names.join(","));
-        let reply: MetricsReply = self.ask("kubecost_metrics", account, Some(names), start, end).await?;
+        let reply: MetricsReply =
+            self.ask("kubecost_metrics", account, Some(names), start, end).await?;
         let Some(metrics) = reply.metrics else {
             let what = format!("{} answered without 'metrics'", self.address());
             return Err(Failure::query(Kind::BadReply, what, FIX_ADDRESS));
@@ -127,7 +128,10 @@ impl MetroculusClient {
         let series: Vec<Series> = data
             .result
             .into_iter()
-            .filter(|series| matches!(series.label("tenant_id"), "") || series.label("tenant_id") == account.as_str())
+            .filter(|series| {
+                matches!(series.label("tenant_id"), "")
+                    || series.label("tenant_id") == account.as_str()
+            })
             .collect();
         if series.len() < all {
             let foreign = all - series.len();
@@ -206,7 +210,10 @@ impl MetroculusClient {
         }
         serde_json::from_slice(&body).map_err(|error| {
             let said = excerpt(&String::from_utf8_lossy(&body));
-            let what = format!("{} answered {call} with '{said}', which is no reply: {error}", self.address());
+            let what = format!(
+                "{} answered {call} with '{said}', which is no reply: {error}",
+                self.address()
+            );
             Failure::query(Kind::BadReply, what, FIX_ADDRESS)
         })
     }
@@ -223,7 +230,11 @@ impl MetroculusClient {
                 what,
                 "set CLUSTER_SECRET_FILE to CloudTuner's cluster secret",
             ),
-            404 => Failure::query(Kind::BadReply, what, "see that METROCULUS_URL is right and the account exists in CloudTuner"),
+            404 => Failure::query(
+                Kind::BadReply,
+                what,
+                "see that METROCULUS_URL is right and the account exists in CloudTuner",
+            ),
             429 => Failure::query(Kind::Overloaded, what, "run fewer workers at once"),
             500..=599 => Failure::query(Kind::Unavailable, what, "see Metroculus' log"),
             _ => Failure::query(Kind::BadReply, what, FIX_ADDRESS),

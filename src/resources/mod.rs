@@ -14,6 +14,7 @@ pub mod document;
 pub mod memory;
 pub mod merge;
 pub mod mongo;
+pub mod sqlite;
 
 pub use document::{Document, LastExpense, Meta};
 pub use merge::{Change, Sighting, plan_changes};

@@ -58,9 +58,12 @@ impl MongoResources {
         .await
     }
 
-    /// Sends updates in batches; returns how many documents were inserted or changed.
-    async fn update(&self, updates: Vec<Bdoc>) -> Result<u64, Failure> {
+    /// Sends updates in batches; returns how many documents were inserted or changed, and which
+    /// updates met a document with the same unique key.
+    async fn update(&self, updates: Vec<Bdoc>) -> Result<(u64, Vec<usize>), Failure> {
         let mut changed = 0;
+        let mut doubled = Vec::new();
+        let mut first = 0;
         for batch in updates.chunks(UPDATES_MAX) {
             let command = doc! {
                 "update": self.collection.name(),
@@ -71,16 +74,24 @@ impl MongoResources {
             let reply =
                 bounded("writing resources", async move { database.run_command(command).await })
                     .await?;
-            changed += self.outcome(&reply)?;
+            changed += self.outcome(&reply, first, &mut doubled)?;
+            first += batch.len();
         }
-        Ok(changed)
+        Ok((changed, doubled))
     }
 
-    /// Somebody who made the same document at the same time is no error: theirs is kept.
-    fn outcome(&self, reply: &Bdoc) -> Result<u64, Failure> {
+    fn outcome(
+        &self,
+        reply: &Bdoc,
+        first: usize,
+        doubled: &mut Vec<usize>,
+    ) -> Result<u64, Failure> {
         let errors = reply.get_array("writeErrors").map(Vec::as_slice).unwrap_or_default();
         for error in errors.iter().filter_map(Bson::as_document) {
-            if int(error.get("code")) != Some(i64::from(DUPLICATE_KEY)) {
+            if int(error.get("code")) == Some(i64::from(DUPLICATE_KEY)) {
+                let index = int(error.get("index")).and_then(|index| usize::try_from(index).ok());
+                doubled.push(first + index.unwrap_or(0));
+            } else {
                 let said = excerpt(error.get_str("errmsg").unwrap_or("no reason given"));
                 let what = format!("a write was refused: {said}");
                 return Err(self.failure(Kind::BadReply, what, "see MongoDB's log"));
@@ -89,6 +100,35 @@ impl MongoResources {
         let upserted = reply.get_array("upserted").map_or(0, Vec::len) as u64;
         let modified = int(reply.get("nModified")).unwrap_or(0);
         Ok(upserted + u64::try_from(modified).unwrap_or(0))
+    }
+
+    /// Somebody who made the same document at the same time is no error: theirs is kept. But an
+    /// `_id` that another document holds leaves ours unwritten.
+    async fn see_twins(
+        &self,
+        account: &AccountId,
+        changes: &[Change],
+        doubled: &[usize],
+    ) -> Result<(), Failure> {
+        let wanted: Vec<String> = doubled
+            .iter()
+            .filter_map(|index| match changes.get(*index) {
+                Some(Change::Insert(document)) => Some(document.cloud_resource_id.clone()),
+                _ => None,
+            })
+            .collect();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let found = self.find(account, &wanted).await?;
+        let known: BTreeSet<&str> = found.iter().map(|r| r.cloud_resource_id.as_str()).collect();
+        match wanted.iter().find(|id| !known.contains(id.as_str())) {
+            None => Ok(()),
+            Some(id) => {
+                let what = format!("another document has the _id of {id}");
+                Err(self.failure(Kind::Conflict, what, "run again: another _id is taken then"))
+            }
+        }
     }
 
     fn insert(&self, document: &Document) -> Result<Bdoc, Failure> {
@@ -290,7 +330,9 @@ impl ResourceStore for MongoResources {
                 Change::Touch(times) => Ok(touch(account, times)),
             })
             .collect();
-        self.update(updates?).await
+        let (changed, doubled) = self.update(updates?).await?;
+        self.see_twins(account, changes, &doubled).await?;
+        Ok(changed)
     }
 
     async fn set_costs(
@@ -299,14 +341,22 @@ impl ResourceStore for MongoResources {
         summaries: &[CostSummary],
     ) -> Result<u64, Failure> {
         let updates = summaries.iter().map(|summary| {
-            let mut fields = doc! { "total_cost": summary.total_cost };
-            if let Some(last) = summary.last_expense {
-                fields.insert("last_expense", doc! { "date": last.date, "cost": last.cost });
+            let mut change = doc! { "$set": { "total_cost": summary.total_cost } };
+            match summary.last_expense {
+                Some(last) => {
+                    let last = doc! { "date": last.date, "cost": last.cost };
+                    change = doc! {
+                        "$set": { "total_cost": summary.total_cost, "last_expense": last },
+                    };
+                }
+                None => {
+                    change.insert("$unset", doc! { "last_expense": "" });
+                }
             }
             let key = doc! { "_id": id_of(&summary.id), "cloud_account_id": account.as_str() };
-            doc! { "q": key, "u": { "$set": fields }, "multi": false }
+            doc! { "q": key, "u": change, "multi": false }
         });
-        self.update(updates.collect()).await
+        self.update(updates.collect()).await.map(|(changed, _)| changed)
     }
 
     async fn retire(&self, account: &AccountId, last_seen_before: Day) -> Result<u64, Failure> {
@@ -320,7 +370,8 @@ impl ResourceStore for MongoResources {
             "_last_seen_date": { "$lt": last_seen_before.start_seconds() },
         };
         let change = doc! { "$set": { "active": false } };
-        self.update(vec![doc! { "q": key, "u": change, "multi": true }]).await
+        let updates = vec![doc! { "q": key, "u": change, "multi": true }];
+        self.update(updates).await.map(|(changed, _)| changed)
     }
 }
 

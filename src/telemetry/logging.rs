@@ -6,14 +6,23 @@ use tracing_subscriber::filter::Directive;
 /// Crates beneath us whose detailed logs may hold headers or connection strings: they are capped,
 /// whatever `RUST_LOG` says.
 const CAPPED: [&str; 11] = [
-    "h2", "hyper", "hyper_util", "hyper_rustls", "reqwest", "rustls", "mongodb", "clickhouse",
-    "hickory_proto", "hickory_resolver", "tokio_cron_scheduler",
+    "h2",
+    "hyper",
+    "hyper_util",
+    "hyper_rustls",
+    "reqwest",
+    "rustls",
+    "mongodb",
+    "clickhouse",
+    "hickory_proto",
+    "hickory_resolver",
+    "tokio_cron_scheduler",
 ];
 
 /// Starts logging. A second call changes nothing.
 pub fn start(is_json: bool, rust_log: Option<&str>) {
-    let mut filter = EnvFilter::try_new(rust_log.unwrap_or("info"))
-        .unwrap_or_else(|_| EnvFilter::new("info"));
+    let mut filter =
+        EnvFilter::try_new(rust_log.unwrap_or("info")).unwrap_or_else(|_| EnvFilter::new("info"));
     for name in CAPPED {
         if let Ok(directive) = format!("{name}=warn").parse::<Directive>() {
             filter = filter.add_directive(directive);

@@ -316,9 +316,7 @@ impl DayWork<'_> {
             })
             .filter(|new| {
                 by_id.get(new.id.as_str()).is_some_and(|old| {
-                    let has_last = new.last_expense.is_some();
-                    old.total_cost != Some(new.total_cost)
-                        || (has_last && old.last_expense != new.last_expense)
+                    old.total_cost != Some(new.total_cost) || old.last_expense != new.last_expense
                 })
             })
             .collect();

@@ -1,8 +1,9 @@
 //! One run over all accounts.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
+
+use tokio::sync::watch;
 
 use crate::allocation::{AccountId, Day};
 use crate::failure::Failure;
@@ -25,19 +26,31 @@ pub struct RunRequest {
 }
 
 /// Says that a run should end after the account it is at.
-#[derive(Clone, Debug, Default)]
-pub struct Stop(Arc<AtomicBool>);
+#[derive(Clone, Debug)]
+pub struct Stop(Arc<watch::Sender<bool>>);
+
+impl Default for Stop {
+    fn default() -> Self {
+        Self(Arc::new(watch::channel(false).0))
+    }
+}
 
 impl Stop {
     /// Asks for the end.
     pub fn ask(&self) {
-        self.0.store(true, Ordering::SeqCst);
+        self.0.send_replace(true);
     }
 
     /// Whether the end was asked for.
     #[must_use]
     pub fn is_asked(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+        *self.0.borrow()
+    }
+
+    /// Waits until the end is asked for.
+    pub async fn asked(&self) {
+        // It cannot fail: the sender lives as long as `self`.
+        let _ = self.0.subscribe().wait_for(|asked| *asked).await;
     }
 }
 
