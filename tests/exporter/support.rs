@@ -79,18 +79,19 @@ impl Seen {
     }
 }
 
-type Answering = dyn Fn(&Seen) -> Answer + Send + Sync;
+type Answering = Arc<dyn Fn(&Seen) -> Answer + Send + Sync>;
+type Log = Arc<Mutex<Vec<Seen>>>;
 
 /// A server on loopback that answers what a function says. It ends with the test.
 pub(crate) struct Server {
     pub(crate) url: String,
-    seen: Arc<Mutex<Vec<Seen>>>,
+    seen: Log,
 }
 
 impl Server {
     pub(crate) async fn start(answering: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> Self {
-        let seen = Arc::new(Mutex::new(Vec::new()));
-        let answering: Arc<Answering> = Arc::new(answering);
+        let seen = Log::default();
+        let answering: Answering = Arc::new(answering);
         let router = Router::new().fallback(answer).with_state((answering, Arc::clone(&seen)));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -116,7 +117,7 @@ impl Server {
 }
 
 async fn answer(
-    State((answering, seen)): State<(Arc<Answering>, Arc<Mutex<Vec<Seen>>>)>,
+    State((answering, seen)): State<(Answering, Log)>,
     Query(query): Query<HashMap<String, String>>,
     request: Request,
 ) -> Response {
