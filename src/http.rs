@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response};
+use url::Url;
 
 use crate::failure::{Failure, Hop, Kind};
 
@@ -49,7 +50,23 @@ fn builder(timeout: Duration) -> reqwest::ClientBuilder {
         .user_agent(USER_AGENT)
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(timeout)
-        .redirect(Policy::limited(REDIRECTS_MAX))
+        .redirect(Policy::custom(|attempt| {
+            let stays = attempt.previous().last().is_some_and(|from| stays(from, attempt.url()));
+            if attempt.previous().len() > REDIRECTS_MAX {
+                attempt.error("too many redirects")
+            } else if stays {
+                attempt.follow()
+            } else {
+                attempt.stop()
+            }
+        }))
+}
+
+/// Whether a redirect leads to the same host and not from HTTPS to HTTP: our headers go with it,
+/// secrets among them. Others are not followed, and so are a reply with a status of 3xx.
+fn stays(from: &Url, to: &Url) -> bool {
+    from.host() == to.host()
+        && (from.scheme() == to.scheme() || (from.scheme(), to.scheme()) == ("http", "https"))
 }
 
 /// The whole body of a reply, unless it is longer than `bytes_max` (after decompression).
@@ -158,6 +175,21 @@ mod tests {
         let sent = client.get(serve(silent).await).send().await;
         let failure = transport_failure(Hop::QueryLayer, "asking", sent.unwrap_err());
         assert_eq!(failure.kind, Kind::Timeout, "{failure}");
+    }
+
+    #[tokio::test]
+    async fn secrets_do_not_follow_a_redirect_to_another_host() {
+        let there = serve(Router::new().route("/", get(|| async { "there" }))).await;
+        let elsewhere = there.replace("127.0.0.1", "localhost");
+        for (target, status) in [(there, 200), (elsewhere, 303)] {
+            let here = Router::new()
+                .route("/", get(move || async move { axum::response::Redirect::to(&target) }));
+            let sent = client(WAIT).unwrap().get(serve(here).await).send().await.unwrap();
+            assert_eq!(sent.status().as_u16(), status);
+        }
+        let url = |text: &str| Url::parse(text).unwrap();
+        assert!(stays(&url("http://h/a"), &url("https://h/b")));
+        assert!(!stays(&url("https://h/a"), &url("http://h/a")));
     }
 
     #[tokio::test]

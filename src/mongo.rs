@@ -8,8 +8,8 @@
 use std::time::Duration;
 
 use mongodb::bson::doc;
-use mongodb::error::{CommandError, Error, ErrorKind, WriteFailure};
-use mongodb::options::ClientOptions;
+use mongodb::error::{Error, ErrorKind, WriteFailure};
+use mongodb::options::{ClientOptions, ReadPreference, SelectionCriteria, WriteConcern};
 use mongodb::{Client, Database};
 
 use crate::config::Secret;
@@ -54,6 +54,9 @@ pub async fn connect(url: &Secret, database: &str) -> Result<Database, Failure> 
     options.app_name.get_or_insert_with(|| "kubecost-worker".to_owned());
     options.server_selection_timeout.get_or_insert(SERVER_SELECTION_TIMEOUT);
     options.connect_timeout.get_or_insert(CONNECT_TIMEOUT);
+    // Reads decide on writes, so they must see every write, and writes must stay.
+    options.selection_criteria = Some(SelectionCriteria::ReadPreference(ReadPreference::Primary));
+    options.write_concern.get_or_insert_with(WriteConcern::majority);
     let client = Client::with_options(options).map_err(|_| refused())?;
     Ok(client.database(database))
 }
@@ -120,11 +123,7 @@ pub fn mongo_failure(what: &str, error: &Error) -> Failure {
         ErrorKind::Authentication { .. } => {
             (Kind::Denied, "the credentials were refused".to_owned(), FIX_CREDENTIALS)
         }
-        ErrorKind::ServerSelection { message, .. } => {
-            // With a cause known for some server it is down; without one, it is just silent.
-            let kind = if message.contains("Error: ") { Kind::Unavailable } else { Kind::Timeout };
-            (kind, format!("no server could be reached: {}", selection_cause(message)), FIX_REACH)
-        }
+        ErrorKind::ServerSelection { message, .. } => return selection_failure(what, message),
         ErrorKind::Io(io) if io.kind() == std::io::ErrorKind::TimedOut => {
             (Kind::Timeout, "the connection timed out".to_owned(), FIX_REACH)
         }
@@ -137,7 +136,7 @@ pub fn mongo_failure(what: &str, error: &Error) -> Failure {
             format!("the TLS settings cannot be used: {message}"),
             "check the tls options in MONGO_URL",
         ),
-        ErrorKind::Command(command) => return command_failure(what, command),
+        ErrorKind::Command(command) => return code_failure(what, command.code, &command.message),
         ErrorKind::Write(WriteFailure::WriteError(write)) => {
             return code_failure(what, write.code, &write.message);
         }
@@ -166,13 +165,20 @@ pub fn mongo_failure(what: &str, error: &Error) -> Failure {
     Failure::new(Hop::MongoDb, kind, format!("{what}: {}", excerpt(&cause)), fix)
 }
 
-/// The part of a server selection error that tells something: addresses and their errors.
-fn selection_cause(message: &str) -> &str {
-    message.find("Address: ").map_or(message, |at| &message[at..])
-}
-
-fn command_failure(what: &str, command: &CommandError) -> Failure {
-    code_failure(what, command.code, &command.message)
+/// What it means that no server was found. The driver's text tells every server's last error.
+fn selection_failure(what: &str, message: &str) -> Failure {
+    // After a refusal the driver takes the server for lost, and says so from then on.
+    if message.to_ascii_lowercase().contains("authentication failed") {
+        let what = format!("{what}: the credentials were refused");
+        return Failure::new(Hop::MongoDb, Kind::Denied, what, FIX_CREDENTIALS);
+    }
+    // With a cause known for some server it is down; without one, it is just silent.
+    let is_known = message.contains("Error: ");
+    let kind = if is_known { Kind::Unavailable } else { Kind::Timeout };
+    let from = message.find("Address: ").unwrap_or(0);
+    let cause = message[from..].split(", labels: ").next().unwrap_or_default();
+    let what = format!("{what}: no server could be reached: {}", excerpt(cause));
+    Failure::new(Hop::MongoDb, kind, what, FIX_REACH)
 }
 
 /// What a server's error code means.
@@ -240,6 +246,21 @@ mod tests {
         assert!(failure.what.contains("127.0.0.1:1"), "{failure}");
         assert!(failure.what.contains("refused"), "{failure}");
         assert!(!failure.to_string().contains("hunter2"), "{failure}");
+    }
+
+    #[test]
+    fn a_server_lost_after_a_refusal_is_a_refusal_still() {
+        let message = "Server selection timeout: No available servers. Topology: { Type: Single, \
+                       Servers: [ { Address: h:27017, Type: Unknown, Error: Kind: SCRAM failure: \
+                       Authentication failed., labels: {}, source: None } ] }";
+        let failure = selection_failure("reading", message);
+        assert_eq!(failure.kind, Kind::Denied, "{failure}");
+        let other = message.replace("SCRAM failure: Authentication failed.", "I/O error: broken");
+        let failure = selection_failure("reading", &other);
+        assert_eq!(failure.kind, Kind::Unavailable, "{failure}");
+        assert!(failure.what.ends_with("I/O error: broken"), "{failure}");
+        let failure = selection_failure("reading", "Address: h:27017, Type: Unknown");
+        assert_eq!(failure.kind, Kind::Timeout, "{failure}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The contracts of the stores, on their twins in memory and on the embedded store. The servers'
 //! implementations run the same suites in the integration tests.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "../support/contract/mod.rs"]
 mod contract;
