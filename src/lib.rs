@@ -15,6 +15,7 @@ pub mod allocation_api;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod demo;
 pub mod embedded;
 pub mod exporter;
 pub mod failure;

@@ -38,6 +38,13 @@ Examples:
   kubecost-worker accounts
   ACCOUNTS=rest REST_URL=http://restapi kubecost-worker accounts --output json";
 
+const DEMO_EXAMPLES: &str = "\
+Examples:
+  kubecost-worker demo
+  kubecost-worker demo --keep demo.sqlite && sqlite3 demo.sqlite 'SELECT * FROM expenses LIMIT 5'
+
+It needs no settings, no server and no network.";
+
 fn switch(name: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
 }
@@ -97,6 +104,14 @@ pub fn command() -> Command {
                 .about("Bring MongoDB and ClickHouse to the schema that a run needs")
                 .after_help(MIGRATE_EXAMPLES)
                 .arg(switch("dry-run", "Print what would be done, and do nothing")),
+        )
+        .subcommand(
+            Command::new("demo")
+                .about(
+                    "Do the whole job over recorded input, without any server, and show the result",
+                )
+                .after_help(DEMO_EXAMPLES)
+                .arg(option("keep", "FILE", "Keep the SQLite file that the costs are stored in")),
         )
         .subcommand(
             Command::new("accounts")

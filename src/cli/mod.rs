@@ -93,12 +93,14 @@ async fn dispatch(matches: &ArgMatches) -> Result<u8, Ended> {
         is_json: matches.get_one::<String>("output").is_some_and(|output| output == "json"),
         matches,
     };
-    context.start_logging();
+    // The demo's report is what it is for; its log would hide it.
+    context.start_logging(name == "demo");
     match name {
         "run" => commands::run(&context).await,
         "schedule" => commands::schedule(&context).await,
         "migrate" => commands::migrate(&context).await,
         "accounts" => commands::accounts(&context).await,
+        "demo" => commands::demo(&context).await,
         other => Err(Ended::Argument(format!("'{other}' is no command"))),
     }
 }
@@ -131,11 +133,12 @@ impl Context {
         WorkerConfig::validate(self.raw(), needs)
     }
 
-    fn start_logging(&self) {
+    fn start_logging(&self, quiet: bool) {
         let raw = self.raw();
         let format = SETTINGS.iter().find(|setting| setting.name == "LOG_FORMAT");
         let is_json = format.and_then(|setting| raw.value(setting)) == Some("json");
-        logging::start(is_json, environment("RUST_LOG").as_deref());
+        let level = environment("RUST_LOG").or_else(|| quiet.then(|| "error".to_owned()));
+        logging::start(is_json, level.as_deref());
     }
 
     /// The value of an argument that is no setting.

@@ -5,13 +5,14 @@ use std::io::Write;
 use comfy_table::{CellAlignment, Table, presets};
 
 use crate::accounts::Account;
+use crate::demo::{DemoLine, DemoReport};
 use crate::migrate::{Step, StepState};
 use crate::worker::RunSummary;
 use crate::worker::summary::Outcome;
 
 fn table(header: &[&str], numbers_from: usize) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(header);
+    table.load_style(presets::UTF8_FULL_CONDENSED).set_header(header);
     for index in numbers_from..header.len() {
         if let Some(column) = table.column_mut(index) {
             column.set_cell_alignment(CellAlignment::Right);
@@ -139,4 +140,63 @@ pub fn steps(out: &mut impl Write, steps: &[Step], is_json: bool) -> std::io::Re
         }
     }
     Ok(())
+}
+
+/// The demo's report: namespaces by day for each account, with sums that close.
+///
+/// # Errors
+/// When `out` cannot be written.
+pub fn demo(out: &mut impl Write, report: &DemoReport, is_json: bool) -> std::io::Result<()> {
+    if is_json {
+        return json(out, report);
+    }
+    let mut accounts: Vec<&str> = report.lines.iter().map(|line| line.account.as_str()).collect();
+    accounts.dedup();
+    for account in &accounts {
+        let lines: Vec<&DemoLine> = report.lines.iter().filter(|l| l.account == *account).collect();
+        demo_account(out, account, &lines)?;
+    }
+    let stored: f64 = report.lines.iter().map(|line| line.usd).sum();
+    let closes = if stored.to_bits() == report.source_total_usd.to_bits() {
+        "equal to the last bit"
+    } else {
+        "they DIFFER"
+    };
+    writeln!(
+        out,
+        "All accounts and days: the source says {:.6} USD, stored are {stored:.6} USD: {closes}.",
+        report.source_total_usd
+    )?;
+    let ((rows, documents), (rows_again, documents_again)) = (report.first_run, report.second_run);
+    writeln!(out, "First run:  {rows} rows and {documents} documents written.")?;
+    writeln!(out, "Second run: {rows_again} rows and {documents_again} documents written.")
+}
+
+fn demo_account(out: &mut impl Write, account: &str, lines: &[&DemoLine]) -> std::io::Result<()> {
+    let mut days: Vec<_> = lines.iter().map(|line| line.day).collect();
+    days.sort_unstable();
+    days.dedup();
+    let mut names: Vec<_> = lines.iter().map(|line| line.namespace.as_deref()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let sum = |keep: &dyn Fn(&DemoLine) -> bool| -> f64 {
+        lines.iter().filter(|line| keep(line)).map(|line| line.usd).sum::<f64>() + 0.0
+    };
+    let header: Vec<String> = std::iter::once(format!("{account}, USD"))
+        .chain(days.iter().map(ToString::to_string))
+        .chain(std::iter::once("sum".to_owned()))
+        .collect();
+    let header: Vec<&str> = header.iter().map(String::as_str).collect();
+    let mut table = table(&header, 1);
+    let mut row = |name: &str, of_name: &dyn Fn(&DemoLine) -> bool| {
+        let by_day = days.iter().map(|day| sum(&|line| of_name(line) && line.day == *day));
+        let cells = by_day.chain(std::iter::once(sum(of_name))).map(|usd| format!("{usd:.4}"));
+        table.add_row(std::iter::once(name.to_owned()).chain(cells));
+    };
+    for name in &names {
+        let shown = name.unwrap_or("(cluster: idle and overhead)");
+        row(shown, &|line| line.namespace.as_deref() == *name);
+    }
+    row("sum", &|_| true);
+    writeln!(out, "{table}\n")
 }

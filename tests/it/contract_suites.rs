@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::contract::ledger::{LedgerDoor, expense_ledger_contract};
 use crate::contract::resources::{DocumentDoor, resource_store_contract};
+use crate::mongo_contract::{mongo_accounts_contract, mongo_records_contract};
 use crate::support::servers::Stores;
 
 struct Table(Client);
@@ -105,4 +106,16 @@ async fn mongodb_keeps_the_resource_stores_contract() {
     let store = MongoResources::new(database.clone(), "cloud_resource");
     let door = Documents(database.collection("cloud_resource"));
     resource_store_contract(&store, &door, "mongodb").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mongodb_keeps_the_records_contracts() {
+    let stores = Stores::new("records_contract").await;
+    mongo_records_contract(&stores.mongo().await, "mongodb").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mongodb_tells_of_its_accounts() {
+    let stores = Stores::new("accounts_contract").await;
+    mongo_accounts_contract(&stores.mongo().await).await;
 }

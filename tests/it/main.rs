@@ -9,5 +9,7 @@
 #[path = "../support/contract/mod.rs"]
 mod contract;
 mod contract_suites;
+#[path = "../support/mongo_contract.rs"]
+mod mongo_contract;
 mod support;
 mod three_days;
