@@ -6,6 +6,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+mod accuracy;
 #[path = "../support/contract/mod.rs"]
 mod contract;
 mod contract_suites;
@@ -13,3 +14,5 @@ mod contract_suites;
 mod mongo_contract;
 mod support;
 mod three_days;
+#[path = "../support/truth.rs"]
+mod truth;
