@@ -34,19 +34,6 @@ kube_build() {
   rm -rf "$dir"
 }
 
-# debian_program NAME PACKAGE: a program of Debian's, unpacked and not installed, so that no service starts.
-debian_program() {
-  command -v "$1" >/dev/null && return
-  local dir=$TOOLS/$1-debian
-  if [ ! -x "$dir/usr/bin/$1" ]; then
-    say "fetching $1"
-    mkdir -p "$dir"
-    (cd "$dir" && { apt-get download -qq "$2" 2>/dev/null || { apt-get update -qq && apt-get download -qq "$2"; }; } >/dev/null &&
-      dpkg -x "$2"_*.deb . && rm -f "$2"_*.deb) || die "the package $2 cannot be had"
-  fi
-  PATH=$dir/usr/bin:$PATH
-}
-
 # kube_start DIR: sets KUBECONFIG; what it started stands in DIR/*.pid.
 kube_start() {
   local dir=$1 etcd=${ETCD_PORT:-23790} api=${API_PORT:-26443}
@@ -98,14 +85,4 @@ kube_stop() {
     kill -9 "$pid" 2>/dev/null || true
   done
   rm -rf "$dir"
-}
-
-# wait_for SECONDS COMMAND...: until it succeeds.
-wait_for() {
-  local end=$((SECONDS + $1))
-  shift
-  until "$@" >/dev/null 2>&1; do
-    [ $SECONDS -lt $end ] || return 1
-    sleep 0.3
-  done
 }

@@ -23,13 +23,65 @@ go_tool() {
 need_helm() { go_tool helm helm.sh/helm/v3/cmd/helm "$HELM_VERSION"; }
 need_kubeconform() { go_tool kubeconform github.com/yannh/kubeconform/cmd/kubeconform "$KUBECONFORM_VERSION"; }
 
-# promtool and prometheus: those of the machine, else Debian's package, whose service is not started.
+# promtool and prometheus: those of the machine, else Debian's.
 need_prometheus() {
-  command -v promtool >/dev/null && command -v prometheus >/dev/null && return
-  [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || die "promtool and prometheus are needed"
-  say "installing prometheus"
-  apt-get update -qq >/dev/null
-  printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d && chmod +x /usr/sbin/policy-rc.d
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends prometheus >/dev/null
-  rm -f /usr/sbin/policy-rc.d
+  debian_program promtool prometheus
+  debian_program prometheus prometheus
+}
+
+# debian_program NAME PACKAGE: a program of Debian's, unpacked and not installed, so that no service starts.
+debian_program() {
+  command -v "$1" >/dev/null && return
+  local dir=$TOOLS/$1-debian
+  if [ ! -x "$dir/usr/bin/$1" ]; then
+    say "fetching $1"
+    mkdir -p "$dir"
+    (cd "$dir" && { apt-get download -qq "$2" 2>/dev/null || { apt-get update -qq && apt-get download -qq "$2"; }; } >/dev/null &&
+      dpkg -x "$2"_*.deb . && rm -f "$2"_*.deb) || die "the package $2 cannot be had"
+  fi
+  PATH=$dir/usr/bin:$PATH
+}
+
+# Python with PyYAML: sets PYTHON.
+need_python_yaml() {
+  PYTHON=python3
+  if python3 -c 'import yaml' 2>/dev/null; then return; fi
+  PYTHON=$TOOLS/python/bin/python3
+  if "$PYTHON" -c 'import yaml' 2>/dev/null; then return; fi
+  python3 -m venv "$TOOLS/python" && "$TOOLS/python/bin/pip" install -q PyYAML==6.0.3 || die "python3 with PyYAML is needed"
+}
+
+# chart NAME OPTION...: its manifests as of a Kubernetes that a user may have.
+chart() {
+  local name=$1
+  shift
+  helm template test "$HERE/../../charts/$name" --namespace costs --kube-version "${CHART_KUBE_VERSION:-1.34.2}" "$@"
+}
+
+# start_prometheus DIR NAME [OPTION...]: one on loopback over DIR/NAME, with DIR/NAME.yml if there; sets NAME_URL.
+start_prometheus() {
+  local dir=$1 name=$2 port url
+  shift 2
+  port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+  url=http://127.0.0.1:$port
+  [ -f "$dir/$name.yml" ] || echo '{}' >"$dir/$name.yml"
+  prometheus --config.file="$dir/$name.yml" --storage.tsdb.path="$dir/$name" --storage.tsdb.retention.time=20y \
+    --web.listen-address="127.0.0.1:$port" "$@" >"$dir/$name.log" 2>&1 &
+  echo $! >"$dir/$name.pid"
+  for _ in $(seq 100); do
+    if curl -sf "$url/-/ready" >/dev/null; then printf -v "${name^^}_URL" %s "$url"; return; fi
+    sleep 0.2
+  done
+  tail -n 20 "$dir/$name.log" >&2
+  die "prometheus does not get ready"
+}
+
+# wait_for SECONDS COMMAND...: until it succeeds.
+wait_for() {
+  local end=$((SECONDS + $1))
+  shift
+  until "$@" >/dev/null 2>&1; do
+    [ $SECONDS -lt $end ] || return 1
+    sleep 0.3
+  done
 }
