@@ -9,7 +9,7 @@ KUBE_PROGRAMS="kube-apiserver kube-controller-manager"
 # The module k8s.io/kubernetes replaces its libraries by folders of its own repository; a build from outside
 # points them at the published modules of the same release instead.
 kube_build() {
-  local dir mod library program
+  local dir mod library program version="-X k8s.io/component-base/version.gitVersion=v$KUBE_VERSION -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=34"
   for program in $KUBE_PROGRAMS; do [ -x "$KUBE_BIN/$program" ] || break; done
   if [ -x "$KUBE_BIN/$program" ]; then return; fi
   say "building $KUBE_PROGRAMS $KUBE_VERSION (about 8 minutes, once)"
@@ -28,7 +28,7 @@ kube_build() {
   mkdir -p "$KUBE_BIN"
   export GOFLAGS=-mod=mod
   { go mod tidy -e || true; for program in $KUBE_PROGRAMS; do
-      go build -buildvcs=false -ldflags '-s -w' -o "$KUBE_BIN/$program" "k8s.io/kubernetes/cmd/$program"
+      go build -buildvcs=false -ldflags "-s -w $version" -o "$KUBE_BIN/$program" "k8s.io/kubernetes/cmd/$program"
     done; } >"$KUBE_BIN/build.log" 2>&1 || { tail -n 20 "$KUBE_BIN/build.log" >&2; die "the control plane does not build"; }
   popd >/dev/null
   rm -rf "$dir"

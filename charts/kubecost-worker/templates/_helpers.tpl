@@ -35,6 +35,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 
 {{/* Settings that are secrets, each from the key that holds it. */}}
 {{- define "worker.secretKeys" -}}
+{{- $_ := include "worker.secretName" . -}}
 {{- if .Values.secrets.existingSecret -}}
 {{ toJson .Values.secrets.keys }}
 {{- else -}}
