@@ -29,6 +29,18 @@ need_prometheus() {
   debian_program prometheus prometheus
 }
 
+# Sets PROMETHEUS to Prometheus 3, as the integration tests have it (built from its Go module, about 3 minutes, once):
+# Debian's 2.42 sends no headers of remote_write.
+need_prometheus3() {
+  PROMETHEUS=$(dirname "$TOOLS")/prometheus-v0.305.0
+  [ -x "$PROMETHEUS" ] && return
+  . "$HERE/../servers/artifacts.sh"
+  CACHE=$(dirname "$TOOLS")
+  have() { command -v "$1" >/dev/null 2>&1; }
+  quietly() { local log=$CACHE/$1.log; shift; "$@" >"$log" 2>&1 </dev/null || { tail -n 20 "$log" >&2; die "failed: $*"; }; }
+  cached "$(basename "$PROMETHEUS")" make_prometheus3
+}
+
 # debian_program NAME PACKAGE: a program of Debian's, unpacked and not installed, so that no service starts.
 debian_program() {
   command -v "$1" >/dev/null && return
@@ -58,14 +70,16 @@ chart() {
   helm template test "$HERE/../../charts/$name" --namespace costs --kube-version "${CHART_KUBE_VERSION:-1.34.2}" "$@"
 }
 
+free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+
 # start_prometheus DIR NAME [OPTION...]: one on loopback over DIR/NAME, with DIR/NAME.yml if there; sets NAME_URL.
 start_prometheus() {
   local dir=$1 name=$2 port url
   shift 2
-  port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+  port=$(free_port)
   url=http://127.0.0.1:$port
   [ -f "$dir/$name.yml" ] || echo '{}' >"$dir/$name.yml"
-  prometheus --config.file="$dir/$name.yml" --storage.tsdb.path="$dir/$name" --storage.tsdb.retention.time=20y \
+  "${PROMETHEUS:-prometheus}" --config.file="$dir/$name.yml" --storage.tsdb.path="$dir/$name" --storage.tsdb.retention.time=20y \
     --web.listen-address="127.0.0.1:$port" "$@" >"$dir/$name.log" 2>&1 &
   echo $! >"$dir/$name.pid"
   for _ in $(seq 100); do
