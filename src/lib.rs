@@ -11,10 +11,20 @@
 
 pub mod accounts;
 pub mod allocation;
+pub mod allocation_api;
+pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod demo;
+pub mod embedded;
+pub mod exporter;
 pub mod failure;
+pub mod http;
 pub mod ledger;
+pub mod migrate;
+pub mod mongo;
 pub mod query;
 pub mod records;
 pub mod resources;
+pub mod telemetry;
+pub mod worker;

@@ -5,6 +5,9 @@ use async_trait::async_trait;
 use crate::allocation::AccountId;
 use crate::failure::Failure;
 
+pub mod mongo;
+pub mod rest;
+
 /// The cloud account type this worker serves.
 pub const ACCOUNT_TYPE: &str = "kubernetes_cnr";
 
@@ -23,6 +26,13 @@ impl Account {
     pub fn unnamed(id: AccountId) -> Self {
         Self { id, name: None }
     }
+}
+
+/// Accounts in the order of their ids, each once.
+fn sorted(mut accounts: Vec<Account>) -> Vec<Account> {
+    accounts.sort_by(|a, b| a.id.cmp(&b.id));
+    accounts.dedup_by(|a, b| a.id == b.id);
+    accounts
 }
 
 /// Lists the accounts.

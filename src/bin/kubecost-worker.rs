@@ -1,1 +1,8 @@
-fn main() {}
+//! `kubecost-worker`: brings Kubernetes costs into CloudTuner. See `kubecost-worker --help`.
+
+use std::process::ExitCode;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    ExitCode::from(kubecost_worker::cli::run(std::env::args_os().collect()).await)
+}

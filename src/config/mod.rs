@@ -9,6 +9,7 @@ pub mod raw;
 pub mod secret;
 pub mod worker;
 
+pub use exporter::ExporterConfig;
 pub use raw::{ConfigErrors, RawSettings, Setting, SettingError};
 pub use secret::{Endpoint, Secret};
 pub use worker::WorkerConfig;

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use crate::allocation::{AccountId, Day};
 use crate::failure::Failure;
 
+use super::collapse::kept_by_merge;
 use super::{Dimensions, Entry, ExpenseLedger, KeyState, ResourceTotal};
 
 /// A row as it is stored.
@@ -75,20 +76,8 @@ fn grouped<'a>(rows: impl Iterator<Item = &'a StoredRow>) -> Vec<KeyState> {
 
 /// What CollapsingMergeTree keeps of one key's rows, in the order of their writing.
 fn collapsed(rows: &[StoredRow]) -> Vec<StoredRow> {
-    let positive = rows.iter().filter(|row| row.sign > 0).count();
-    let negative = rows.len() - positive;
-    let last_is_positive = rows.last().is_some_and(|row| row.sign > 0);
-    if positive == negative && !last_is_positive {
-        return Vec::new();
-    }
-    let mut kept = Vec::new();
-    if positive <= negative {
-        kept.extend(rows.iter().find(|row| row.sign < 0).cloned());
-    }
-    if positive >= negative {
-        kept.extend(rows.iter().rev().find(|row| row.sign > 0).cloned());
-    }
-    kept
+    let signs: Vec<i8> = rows.iter().map(|row| row.sign).collect();
+    kept_by_merge(&signs).into_iter().map(|index| rows[index].clone()).collect()
 }
 
 #[async_trait]

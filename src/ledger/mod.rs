@@ -11,9 +11,14 @@ use async_trait::async_trait;
 use crate::allocation::{AccountId, Day};
 use crate::failure::Failure;
 
+pub mod blocks;
+pub mod clickhouse;
+pub mod clickhouse_failure;
+pub mod collapse;
 pub mod diff;
 pub mod entry;
 pub mod memory;
+pub mod sqlite;
 
 pub use diff::{Difference, difference};
 pub use entry::{Dimensions, Entry, KeyState, ResourceTotal, WantedRow};

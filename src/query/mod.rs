@@ -3,6 +3,8 @@
 //! What belongs here: asking a server for an account's costs of a day, and reading its answers.
 //! What does not: rounding, remainders and names (`allocation`), and any store.
 
+pub mod allocation_api;
+
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
@@ -10,6 +12,15 @@ use async_trait::async_trait;
 use crate::accounts::Account;
 use crate::allocation::{Day, DayCosts};
 use crate::failure::Failure;
+
+pub mod client;
+pub mod gauges;
+pub mod metroculus;
+pub mod metroculus_client;
+pub mod prometheus;
+pub mod promql;
+pub mod raw_metrics;
+pub mod reply;
 
 /// Which metrics a day's costs come from. An account uses one phase per day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]

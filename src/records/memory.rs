@@ -31,8 +31,9 @@ impl DayRecords for MemoryRecords {
         last: Day,
     ) -> Result<Vec<AccountDay>, Failure> {
         let days = lock(&self.days);
-        let range = (account.clone(), first)..=(account.clone(), last);
-        Ok(days.range(range).map(|(_, record)| record.clone()).collect())
+        let of_account = days.range((account.clone(), first)..);
+        let wanted = of_account.take_while(|(key, _)| key.0 == *account && key.1 <= last);
+        Ok(wanted.map(|(_, record)| record.clone()).collect())
     }
 
     async fn put(&self, record: &AccountDay) -> Result<(), Failure> {
@@ -105,7 +106,8 @@ impl RateJournal for MemoryRecords {
         until_seconds: i64,
     ) -> Result<Vec<SlotRates>, Failure> {
         let slots = lock(&self.slots);
-        let range = (account.clone(), from_seconds)..(account.clone(), until_seconds);
-        Ok(slots.range(range).map(|(_, slot)| slot.clone()).collect())
+        let of_account = slots.range((account.clone(), from_seconds)..);
+        let wanted = of_account.take_while(|(key, _)| key.0 == *account && key.1 < until_seconds);
+        Ok(wanted.map(|(_, slot)| slot.clone()).collect())
     }
 }

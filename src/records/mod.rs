@@ -11,6 +11,8 @@ use crate::allocation::{AccountId, Day};
 use crate::failure::Failure;
 
 pub mod memory;
+pub mod mongo;
+pub mod sqlite;
 
 /// What became of an account's day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

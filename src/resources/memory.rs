@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use crate::allocation::identity::has_own_form;
 use crate::allocation::{AccountId, Day};
-use crate::failure::Failure;
+use crate::failure::{Failure, Hop, Kind};
 
 use super::merge::{Touch, midnight};
 use super::{Change, CostSummary, Document, LastExpense, ResourceStore, StoredResource};
@@ -53,12 +53,15 @@ fn stored((document, last_expense): &(Document, Option<LastExpense>)) -> StoredR
     }
 }
 
-fn touch(document: &mut Document, touch: &Touch) {
+/// Moves a document's times; whether anything changed.
+fn touch(document: &mut Document, touch: &Touch) -> bool {
+    let before = document.clone();
     document.first_seen = document.first_seen.min(touch.first_seen);
     document.last_seen = document.last_seen.max(touch.last_seen);
     document.first_seen_date = document.first_seen_date.min(midnight(touch.first_seen));
     document.last_seen_date = document.last_seen_date.max(midnight(touch.last_seen));
     document.active |= touch.activate;
+    *document != before
 }
 
 #[async_trait]
@@ -93,7 +96,7 @@ impl ResourceStore for MemoryResources {
         let documents = self.lock();
         let own = ids.iter().filter(|id| {
             documents.get(*id).is_some_and(|(document, _)| {
-                is_live(document, account) && has_own_form(&document.cloud_resource_id)
+                document.cloud_account_id == *account && has_own_form(&document.cloud_resource_id)
             })
         });
         Ok(own.cloned().collect())
@@ -101,6 +104,7 @@ impl ResourceStore for MemoryResources {
 
     async fn apply(&self, account: &AccountId, changes: &[Change]) -> Result<u64, Failure> {
         let mut documents = self.lock();
+        let mut changed = 0;
         for change in changes {
             match change {
                 Change::Insert(new) => {
@@ -108,18 +112,24 @@ impl ResourceStore for MemoryResources {
                         is_live(document, account)
                             && document.cloud_resource_id == new.cloud_resource_id
                     });
-                    if !exists {
-                        documents.insert(new.id.clone(), (new.as_ref().clone(), None));
+                    if exists {
+                        continue;
                     }
+                    if documents.contains_key(&new.id) {
+                        let what = format!("writing documents: another one has the _id {}", new.id);
+                        return Err(Failure::new(Hop::MongoDb, Kind::Conflict, what, "run again"));
+                    }
+                    documents.insert(new.id.clone(), (new.as_ref().clone(), None));
+                    changed += 1;
                 }
                 Change::Touch(times) => {
                     if let Some((document, _)) = documents.get_mut(&times.id) {
-                        touch(document, times);
+                        changed += u64::from(touch(document, times));
                     }
                 }
             }
         }
-        Ok(changes.len() as u64)
+        Ok(changed)
     }
 
     async fn set_costs(
@@ -130,7 +140,10 @@ impl ResourceStore for MemoryResources {
         let mut documents = self.lock();
         let mut changed = 0;
         for summary in summaries {
-            if let Some((document, last_expense)) = documents.get_mut(&summary.id) {
+            if let Some((document, last_expense)) = documents.get_mut(&summary.id)
+                && (document.total_cost, *last_expense)
+                    != (summary.total_cost, summary.last_expense)
+            {
                 document.total_cost = summary.total_cost;
                 *last_expense = summary.last_expense;
                 changed += 1;

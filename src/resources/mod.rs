@@ -13,6 +13,8 @@ use crate::failure::Failure;
 pub mod document;
 pub mod memory;
 pub mod merge;
+pub mod mongo;
+pub mod sqlite;
 
 pub use document::{Document, LastExpense, Meta};
 pub use merge::{Change, Sighting, plan_changes};
@@ -76,8 +78,8 @@ pub trait ResourceStore: Send + Sync {
     /// When the store cannot be read.
     async fn taken_ids(&self, ids: &[String]) -> Result<BTreeSet<String>, Failure>;
 
-    /// Which of these `_id`s belong to documents of ours: live, of this account, with a stable id
-    /// of our form.
+    /// Which of these `_id`s belong to documents of ours: of this account, with a stable id of our
+    /// form; deleted ones too, for their rows are still ours to take back.
     ///
     /// # Errors
     /// When the store cannot be read.

@@ -1,0 +1,98 @@
+//! Accounts from MongoDB: the collection `cloud_account`.
+
+use async_trait::async_trait;
+use futures_util::TryStreamExt;
+use mongodb::bson::{Bson, Document, doc};
+use mongodb::{Collection, Database};
+
+use crate::allocation::AccountId;
+use crate::failure::{Failure, Hop, Kind, excerpt};
+use crate::mongo::bounded;
+
+use super::{ACCOUNT_TYPE, Account, AccountSource, sorted};
+
+/// The collection of accounts.
+pub const ACCOUNTS_COLLECTION: &str = "cloud_account";
+
+/// The accounts of a MongoDB database.
+#[derive(Clone, Debug)]
+pub struct MongoAccounts {
+    collection: Collection<Document>,
+}
+
+impl MongoAccounts {
+    /// The accounts of this database, which [`crate::mongo::connect`] gave.
+    #[must_use]
+    pub fn new(database: &Database) -> Self {
+        Self { collection: database.collection(ACCOUNTS_COLLECTION) }
+    }
+}
+
+/// An account of a document. Its `_id` is the account's id: a text, or an ObjectId in hex.
+fn account(document: &Document) -> Result<Account, Failure> {
+    let unusable = |why: String| {
+        let what = format!("a document of {ACCOUNTS_COLLECTION} is no account: {why}");
+        let fix = "give its _id the form that the label tenant_id has, or set deleted_at on it";
+        Failure::new(Hop::MongoDb, Kind::BadData, what, fix)
+    };
+    let text = match document.get("_id") {
+        Some(Bson::String(text)) => text.clone(),
+        Some(Bson::ObjectId(id)) => id.to_hex(),
+        Some(other) => {
+            let id = excerpt(&other.to_string());
+            return Err(unusable(format!("its _id {id} is neither a text nor an ObjectId")));
+        }
+        None => return Err(unusable("it has no _id".to_owned())),
+    };
+    let id = AccountId::new(text)
+        .map_err(|error| unusable(format!("its _id {}", excerpt(&error.to_string()))))?;
+    Ok(Account { id, name: document.get_str("name").ok().map(str::to_owned) })
+}
+
+#[async_trait]
+impl AccountSource for MongoAccounts {
+    fn describe(&self) -> String {
+        format!("MongoDB's collection {ACCOUNTS_COLLECTION}")
+    }
+
+    async fn accounts(&self) -> Result<Vec<Account>, Failure> {
+        let collection = self.collection.clone();
+        let documents: Vec<Document> = bounded("reading the accounts", async move {
+            let live = doc! {"type": ACCOUNT_TYPE, "deleted_at": 0};
+            let found = collection.find(live).projection(doc! {"_id": 1, "name": 1});
+            found.await?.try_collect().await
+        })
+        .await?;
+        Ok(sorted(documents.iter().map(account).collect::<Result<_, _>>()?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mongodb::bson::oid::ObjectId;
+
+    #[test]
+    fn an_id_is_a_text_or_an_object_id_and_a_name_is_optional() {
+        let named = account(&doc! {"_id": "acc-1", "name": "Prod"}).unwrap();
+        assert_eq!((named.id.as_str(), named.name.as_deref()), ("acc-1", Some("Prod")));
+        let id = ObjectId::parse_str("65f0c0ffee65f0c0ffee65f0").unwrap();
+        let unnamed = account(&doc! {"_id": id, "name": Bson::Null}).unwrap();
+        assert_eq!((unnamed.id.as_str(), unnamed.name), ("65f0c0ffee65f0c0ffee65f0", None));
+    }
+
+    #[test]
+    fn a_document_without_a_usable_id_is_an_error_that_names_it() {
+        for (document, part) in [
+            (doc! {"_id": 42}, "42"),
+            (doc! {"_id": "a b"}, "'a b'"),
+            (doc! {"_id": ""}, "''"),
+            (doc! {"name": "x"}, "no _id"),
+        ] {
+            let failure = account(&document).unwrap_err();
+            assert_eq!((failure.hop, failure.kind), (Hop::MongoDb, Kind::BadData));
+            assert!(failure.what.contains(part), "{failure}");
+            assert!(failure.fix.contains("tenant_id"), "{failure}");
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! Asks a Kubecost or an OpenCost for allocations over HTTP.
+//!
+//! Where the API is served is found out by asking: a path that does not exist is answered with 404
+//! (or with the page of a user interface), and the next one is tried. The path does not tell the
+//! product, because user interfaces forward `/model` to OpenCost; the reply does.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use backon::{ExponentialBuilder, Retryable};
+use reqwest::{Response, StatusCode};
+
+use super::reply::{self, Product, Reply};
+use super::window::Window;
+use crate::config::Endpoint;
+use crate::config::worker::Auth;
+use crate::failure::{Failure, Kind};
+
+/// Paths under which the API is served, in the order in which they are tried.
+const PATHS: [&str; 2] = ["/model/allocation", "/allocation"];
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const RETRY_DELAY_LEAST: Duration = Duration::from_millis(500);
+const RETRY_DELAY_MOST: Duration = Duration::from_secs(10);
+const REDIRECTS_MAX: usize = 3;
+/// Of an error page this much is read to find its message.
+const ERROR_BYTES_MAX: usize = 64 * 1024;
+
+/// How to reach the API and how patient to be.
+#[derive(Clone, Debug)]
+pub struct ClientOptions {
+    /// How the server knows us.
+    pub auth: Auth,
+    /// Certificates (PEM) that alone are trusted, in place of the system's.
+    pub ca_pem: Option<Vec<u8>>,
+    /// Time for one request, its whole reply included.
+    pub timeout: Duration,
+    /// How often a request is tried in all, when trying again may help.
+    pub attempts: usize,
+    /// The largest reply that is read, bytes after decompression.
+    pub reply_bytes_max: usize,
+}
+
+impl ClientOptions {
+    /// For reading days of a large cluster: such replies take their time.
+    #[must_use]
+    pub fn for_days(auth: Auth) -> Self {
+        Self {
+            auth,
+            ca_pem: None,
+            timeout: Duration::from_secs(100),
+            attempts: 3,
+            reply_bytes_max: 256 * 1024 * 1024,
+        }
+    }
+}
+
+/// What to do with the cost of what nobody uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Idle {
+    /// Left out.
+    None,
+    /// Rows of its own.
+    Separate,
+    /// Shared among all rows, weighted by their cost.
+    SharedWeighted,
+    /// Shared among all rows in equal parts; only Kubecost can.
+    SharedEven,
+}
+
+/// One question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Of which time.
+    pub window: Window,
+    /// Length of each set, hours; `None`: the whole window is one set.
+    pub step_hours: Option<i64>,
+    /// By what rows are made, such as `namespace` or `namespace,pod`.
+    pub aggregate: &'static str,
+    /// What to do with idle cost.
+    pub idle: Idle,
+    /// Grid to which the server cuts times, such as `1m`; `None`: the server's own.
+    pub resolution: Option<&'static str>,
+}
+
+impl Request {
+    /// The parameters as they are sent.
+    ///
+    /// Both products' names of the idle flag are sent, because unknown parameters are ignored by
+    /// both and because Kubecost adds idle rows by default. `shareIdle` is a bool on both: the
+    /// word `weighted` would be read as false.
+    #[must_use]
+    pub fn parameters(&self) -> Vec<(&'static str, String)> {
+        let includes_idle = (self.idle != Idle::None).to_string();
+        let shares = matches!(self.idle, Idle::SharedWeighted | Idle::SharedEven);
+        let mut parameters = vec![
+            ("window", self.window.to_string()),
+            ("aggregate", self.aggregate.to_owned()),
+            ("includeIdle", includes_idle.clone()),
+            ("idle", includes_idle),
+            ("shareIdle", shares.to_string()),
+            ("accumulate", "false".to_owned()),
+        ];
+        if self.idle == Idle::SharedEven {
+            parameters.push(("shareSplit", "even".to_owned()));
+        }
+        match self.step_hours {
+            Some(24) => parameters.push(("step", "1d".to_owned())),
+            Some(hours) => parameters.push(("step", format!("{hours}h"))),
+            None => {}
+        }
+        if let Some(resolution) = self.resolution {
+            parameters.push(("resolution", resolution.to_owned()));
+        }
+        parameters
+    }
+}
+
+/// A client of one server's allocation API.
+#[derive(Debug)]
+pub struct AllocationClient {
+    http: reqwest::Client,
+    endpoint: Endpoint,
+    options: ClientOptions,
+    /// The path that answered last.
+    path: Mutex<Option<&'static str>>,
+}
+
+/// What came of asking at one path.
+enum Asked {
+    Reply(Reply),
+    NotHere(Failure),
+}
+
+impl AllocationClient {
+    /// A client; nothing is connected yet.
+    ///
+    /// # Errors
+    /// When the CA certificates cannot be read.
+    pub fn new(endpoint: Endpoint, options: ClientOptions) -> Result<Self, Failure> {
+        // The first caller in the process chooses; all choose the same.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let unusable = |error: reqwest::Error| {
+            let fix = "see the file of KUBECOST_CA_FILE: it must hold certificates in PEM";
+            Failure::query(Kind::Internal, format!("cannot prepare HTTPS: {error}"), fix)
+        };
+        let mut builder = reqwest::Client::builder()
+            .gzip(true)
+            .timeout(options.timeout)
+            .connect_timeout(CONNECT_TIMEOUT.min(options.timeout))
+            .redirect(reqwest::redirect::Policy::limited(REDIRECTS_MAX))
+            .user_agent(concat!("kubecost-allocation-exporter/", env!("CARGO_PKG_VERSION")));
+        if let Some(pem) = &options.ca_pem {
+            let certificates = reqwest::Certificate::from_pem_bundle(pem).map_err(unusable)?;
+            builder = builder.tls_certs_only(certificates);
+        } else if !endpoint.shown().starts_with("https:") {
+            // Plain HTTP must not fail where an image holds no certificates.
+            builder = builder.tls_certs_only([]);
+        }
+        let http = builder.build().map_err(unusable)?;
+        Ok(Self { http, endpoint, options, path: Mutex::new(None) })
+    }
+
+    /// The server's address without credentials.
+    #[must_use]
+    pub fn describe(&self) -> &str {
+        self.endpoint.shown()
+    }
+
+    /// Asks, and asks again for what may pass.
+    ///
+    /// # Errors
+    /// What the last attempt failed with; never a reply's text in full, never a credential.
+    pub async fn allocations(&self, request: &Request) -> Result<Reply, Failure> {
+        let backoff = ExponentialBuilder::default()
+            .with_jitter()
+            .with_min_delay(RETRY_DELAY_LEAST)
+            .with_max_delay(RETRY_DELAY_MOST)
+            .with_max_times(self.options.attempts.saturating_sub(1));
+        let reply = (|| self.find(request)).retry(backoff).when(Failure::is_retryable).await?;
+        if request.idle == Idle::SharedEven && reply.product == Product::OpenCost {
+            let what = "is an OpenCost, which shares idle cost only by weight";
+            let fix = "set SHARE_IDLE=weighted";
+            return Err(Failure::query(Kind::Refused, format!("{} {what}", self.describe()), fix));
+        }
+        Ok(reply)
+    }
+
+    /// Asks at the known path, or at each until one answers.
+    async fn find(&self, request: &Request) -> Result<Reply, Failure> {
+        let known = self.known_path();
+        let mut last = None;
+        for path in known.into_iter().chain(PATHS.into_iter().filter(|p| Some(*p) != known)) {
+            match self.ask(path, request).await? {
+                Asked::Reply(reply) => {
+                    self.remember(Some(path));
+                    return Ok(reply);
+                }
+                Asked::NotHere(failure) => last = Some(failure),
+            }
+        }
+        self.remember(None);
+        Err(last.unwrap_or_else(|| {
+            Failure::query(Kind::Internal, "no path was tried", "report this as a bug")
+        }))
+    }
+
+    fn known_path(&self) -> Option<&'static str> {
+        *self.path.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn remember(&self, path: Option<&'static str>) {
+        *self.path.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = path;
+    }
+
+    async fn ask(&self, path: &str, request: &Request) -> Result<Asked, Failure> {
+        let mut asking = self.http.get(self.endpoint.join(path)).query(&request.parameters());
+        asking = match &self.options.auth {
+            Auth::None => match self.endpoint.credentials() {
+                Some((user, password)) => asking.basic_auth(user, Some(password.expose())),
+                None => asking,
+            },
+            Auth::Basic(user, password) => asking.basic_auth(user, Some(password.expose())),
+            Auth::Bearer(token) => asking.bearer_auth(token.expose()),
+        };
+        let response = asking.send().await.map_err(|error| self.broken(&error))?;
+        let status = response.status();
+        if status.is_success() {
+            let body = self.read(response, self.options.reply_bytes_max).await?;
+            return match reply::parse(&body) {
+                Ok(reply) => Ok(Asked::Reply(reply)),
+                // User interfaces answer paths they do not know with their page.
+                Err(failure) if body.trim_ascii().starts_with(b"<") => {
+                    Ok(Asked::NotHere(self.named(failure)))
+                }
+                Err(failure) => Err(self.named(failure)),
+            };
+        }
+        let text = match self.read(response, ERROR_BYTES_MAX).await {
+            Ok(body) => reply::error_text(&body),
+            Err(_) => String::new(),
+        };
+        let failure = self.refused(status, &text);
+        if status == StatusCode::NOT_FOUND { Ok(Asked::NotHere(failure)) } else { Err(failure) }
+    }
+
+    /// Reads a body up to a bound, whatever its length is said to be.
+    async fn read(&self, mut response: Response, bytes_max: usize) -> Result<Vec<u8>, Failure> {
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.broken(&error))? {
+            if body.len() + chunk.len() > bytes_max {
+                let what = format!("{} answers more than {bytes_max} bytes", self.describe());
+                let fix = "raise MAX_REPLY_BYTES and the memory limit, or leave pods out";
+                return Err(Failure::query(Kind::BadReply, what, fix));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+
+    fn named(&self, failure: Failure) -> Failure {
+        Failure { what: format!("{} {}", self.describe(), failure.what), ..failure }
+    }
+
+    /// A request that got no reply. The error's own text may hold the address' credentials, so
+    /// only its causes are told.
+    fn broken(&self, error: &reqwest::Error) -> Failure {
+        let shown = self.describe();
+        if error.is_timeout() {
+            let seconds = self.options.timeout.as_secs();
+            let what = format!("{shown} gave no whole answer within {seconds} s");
+            let fix = "see whether the server is overloaded; raise REQUEST_TIMEOUT";
+            return Failure::query(Kind::Timeout, what, fix);
+        }
+        if error.is_decode() {
+            let what = format!("{shown} answers a body that cannot be decompressed");
+            return Failure::query(Kind::BadReply, what, "see what stands before the server");
+        }
+        let mut cause = std::error::Error::source(error);
+        let mut causes = Vec::new();
+        while let Some(error) = cause {
+            causes.push(error.to_string());
+            cause = error.source();
+        }
+        let what = format!("{shown} cannot be reached: {}", causes.join(": "));
+        let fix = "see that KUBECOST_URL is right and the server is up";
+        Failure::query(Kind::Unavailable, what, fix)
+    }
+
+    fn refused(&self, status: StatusCode, text: &str) -> Failure {
+        let (kind, fix) = match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => (
+                Kind::Denied,
+                "set KUBECOST_USER and KUBECOST_PASSWORD_FILE, or KUBECOST_TOKEN_FILE",
+            ),
+            StatusCode::NOT_FOUND => {
+                (Kind::BadReply, "see that KUBECOST_URL names a Kubecost or an OpenCost")
+            }
+            StatusCode::TOO_MANY_REQUESTS => (Kind::Overloaded, "ask less often: SCRAPE_INTERVAL"),
+            StatusCode::GATEWAY_TIMEOUT | StatusCode::REQUEST_TIMEOUT => {
+                (Kind::Timeout, "see whether the server, or its Prometheus, is overloaded")
+            }
+            status if status.is_server_error() => {
+                (Kind::Unavailable, "see the log of Kubecost or OpenCost, and its Prometheus")
+            }
+            _ => (Kind::BadReply, "see that KUBECOST_URL names a Kubecost or an OpenCost"),
+        };
+        let mut what = format!("{} answers HTTP {}", self.describe(), status.as_u16());
+        if !text.is_empty() {
+            what = format!("{what}: '{text}'");
+        }
+        Failure::query(kind, what, fix)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent(idle: Idle, step_hours: Option<i64>) -> String {
+        let window = Window { start: 1_795_190_400, end: 1_795_194_000 };
+        let request =
+            Request { window, step_hours, aggregate: "namespace", idle, resolution: None };
+        let parts: Vec<_> =
+            request.parameters().iter().map(|(name, value)| format!("{name}={value}")).collect();
+        parts.join("&")
+    }
+
+    #[test]
+    fn both_names_of_the_idle_flag_are_sent_and_sharing_is_a_bool() {
+        assert_eq!(
+            sent(Idle::Separate, Some(1)),
+            "window=2026-11-20T16:00:00Z,2026-11-20T17:00:00Z&aggregate=namespace&\
+             includeIdle=true&idle=true&shareIdle=false&accumulate=false&step=1h"
+        );
+        assert!(sent(Idle::None, None).contains("includeIdle=false&idle=false&shareIdle=false"));
+        assert!(
+            sent(Idle::SharedWeighted, Some(24))
+                .ends_with("shareIdle=true&accumulate=false&step=1d")
+        );
+        assert!(sent(Idle::SharedEven, None).contains("shareIdle=true"));
+        assert!(sent(Idle::SharedEven, None).ends_with("shareSplit=even"));
+    }
+}

@@ -1,0 +1,260 @@
+//! Which part of a reply is the answer, and which answers are not to be believed.
+//!
+//! The API answers HTTP 200 with code 200 also when it has nothing, has only a part, or has lost
+//! every pod on the way. What is published or stored must pass here first.
+
+use super::reply::Reply;
+use super::row::{AllocationSet, Costs, Fault, Faults, Row};
+use super::window::{Window, rfc3339};
+use crate::allocation::model::is_special;
+use crate::failure::{Failure, Kind};
+
+/// How far before a window's end its rows may end and the window still be whole: two steps of the
+/// 5-minute grid to which OpenCost cuts times.
+const REACH_SLACK_SECONDS: i64 = 600;
+
+/// Why an answer is not believed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Disbelief {
+    /// No rows at all.
+    Empty,
+    /// Only volumes and load balancers have a cost and all the rest is idle: the server could not
+    /// list the pods.
+    PodsMissing,
+    /// The rows speak of another length of time than was asked for.
+    WrongWindow(Option<Window>),
+    /// The sum of all rows is below zero.
+    NegativeTotal(f64),
+}
+
+impl Disbelief {
+    /// The label value `reason`.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Empty => "empty",
+            Self::PodsMissing => "pods-missing",
+            Self::WrongWindow(_) => "wrong-window",
+            Self::NegativeTotal(_) => "negative-total",
+        }
+    }
+
+    /// As a failure of the query layer, for a window that had to have an answer.
+    #[must_use]
+    pub fn failure(&self, window: Window) -> Failure {
+        let (what, fix) = match self {
+            Self::Empty => ("has no rows".to_owned(), "wait until the server has computed it"),
+            Self::PodsMissing => (
+                "has no pod with a CPU cost while the whole cluster is idle".to_owned(),
+                "see the server's log: its Prometheus refused or timed out the query for pods",
+            ),
+            Self::WrongWindow(got) => {
+                let got = got.map_or("no time at all".to_owned(), |got| got.to_string());
+                (format!("is answered for {got}"), "see whether a cache stands before the server")
+            }
+            Self::NegativeTotal(usd) => {
+                (format!("costs {usd} USD in all"), "see the prices and adjustments of the server")
+            }
+        };
+        Failure::query(Kind::BadData, format!("the window {window} {what}"), fix)
+    }
+}
+
+/// The rows of one window.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Selected {
+    /// The window that the rows speak of.
+    pub window: Window,
+    /// All rows; rows of one key from several sets are summed.
+    pub rows: Vec<Row>,
+}
+
+/// Takes from a reply the rows of the window `asked`.
+///
+/// One set of that window is the rule. Kubecost may also answer by smaller sets that fill it; they
+/// are summed. A set of another window but the same length is taken for what it says it is, and
+/// counted.
+///
+/// # Errors
+/// [`Disbelief::Empty`] without rows, [`Disbelief::WrongWindow`] when the rows are of a time that
+/// is not in the window asked for.
+pub fn select(reply: Reply, asked: Window, faults: &mut Faults) -> Result<Selected, Disbelief> {
+    let mut sets: Vec<_> = reply.sets.into_iter().filter(|set| !set.rows.is_empty()).collect();
+    if let Some(at) = sets.iter().position(|set| set.window == Some(asked)) {
+        return Ok(Selected { window: asked, rows: sets.swap_remove(at).rows });
+    }
+    match sets.as_mut_slice() {
+        [] => Err(Disbelief::Empty),
+        [set] => {
+            let rows = std::mem::take(&mut set.rows);
+            match set.window {
+                // Times that are garbage were counted; the position is all there is to go by.
+                None => Ok(Selected { window: asked, rows }),
+                Some(window) if window.seconds() == asked.seconds() => {
+                    faults.add(Fault::OtherWindow, &rfc3339(window.start));
+                    Ok(Selected { window, rows })
+                }
+                Some(window) => Err(Disbelief::WrongWindow(Some(window))),
+            }
+        }
+        _ => {
+            let mut windows: Vec<_> = sets.iter().filter_map(|set| set.window).collect();
+            windows.sort();
+            let inside = windows.len() == sets.len()
+                && windows.iter().all(|window| asked.contains(*window))
+                && windows.windows(2).all(|pair| pair[0].end <= pair[1].start);
+            if !inside {
+                return Err(Disbelief::WrongWindow(windows.first().copied()));
+            }
+            Ok(Selected { window: asked, rows: sum(sets) })
+        }
+    }
+}
+
+/// The rows of several sets, those of one key added up.
+#[must_use]
+pub fn sum(sets: Vec<AllocationSet>) -> Vec<Row> {
+    let mut rows = std::collections::BTreeMap::<Box<str>, Row>::new();
+    for row in sets.into_iter().flat_map(|set| set.rows) {
+        match rows.entry(row.key.clone()) {
+            std::collections::btree_map::Entry::Vacant(entry) => {
+                entry.insert(row);
+            }
+            std::collections::btree_map::Entry::Occupied(mut entry) => {
+                let known = entry.get_mut();
+                known.costs.add(&row.costs);
+                known.span = match (known.span, row.span) {
+                    (Some(a), Some(b)) => {
+                        Some(Window { start: a.start.min(b.start), end: a.end.max(b.end) })
+                    }
+                    (a, b) => a.or(b),
+                };
+                known.node = row.node.or(known.node.take());
+                known.service = row.service.or(known.service.take());
+            }
+        }
+    }
+    rows.into_values().collect()
+}
+
+/// Sees that an answer can be true.
+///
+/// # Errors
+/// The [`Disbelief`].
+pub fn check(rows: &[Row]) -> Result<(), Disbelief> {
+    if rows.is_empty() {
+        return Err(Disbelief::Empty);
+    }
+    let (mut idle, mut other) = (Costs::default(), Costs::default());
+    let (mut has_cpu, mut has_compute) = (false, false);
+    for row in rows {
+        if row.is_idle() {
+            idle.add(&row.costs);
+        } else {
+            other.add(&row.costs);
+            has_cpu |= row.costs.cpu > 0.0;
+            has_compute |= row.costs.cpu > 0.0 || row.costs.ram > 0.0 || row.costs.gpu > 0.0;
+        }
+    }
+    let lost_pods = idle.cpu > 0.0 && !has_cpu;
+    // The same loss where idle was not asked for: volumes and load balancers are all there is.
+    let only_assets = !has_compute && (idle.total > 0.0 || other.pv > 0.0 || other.lb > 0.0);
+    if lost_pods || only_assets {
+        return Err(Disbelief::PodsMissing);
+    }
+    let total = idle.total + other.total;
+    if total < 0.0 { Err(Disbelief::NegativeTotal(total)) } else { Ok(()) }
+}
+
+/// Which part of the window the rows tell about, as far as it can be seen.
+///
+/// `__idle__` begins and ends with the data. Rows that hold a volume say the whole window even
+/// when it has hardly begun, so they tell nothing.
+#[must_use]
+pub fn reach(rows: &[Row]) -> Option<Window> {
+    let spans = |wanted: &dyn Fn(&&Row) -> bool| {
+        rows.iter()
+            .filter(wanted)
+            .filter_map(|row| row.span)
+            .reduce(|a, b| Window { start: a.start.min(b.start), end: a.end.max(b.end) })
+    };
+    spans(&|row| row.is_idle()).or_else(|| {
+        spans(&|row| row.costs.pv == 0.0 && row.costs.cpu > 0.0 && !is_special(&row.key))
+    })
+}
+
+/// Whether the rows end before their window does, so that more of them may be to come.
+#[must_use]
+pub fn is_cut_short(window: Window, rows: &[Row]) -> bool {
+    reach(rows).is_some_and(|reach| reach.end < window.end - REACH_SLACK_SECONDS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::allocation_api::reply::parse;
+
+    const ASKED: Window = Window { start: 3_600, end: 7_200 };
+
+    fn row(key: &str, cpu: f64, pv: f64) -> Row {
+        let costs = Costs { total: cpu + pv, cpu, pv, ..Costs::default() };
+        Row { key: key.into(), costs, ..Row::default() }
+    }
+
+    fn chosen(sets: &[(&str, i64, i64)]) -> Result<(Window, f64), Disbelief> {
+        let sets: Vec<String> = sets
+            .iter()
+            .map(|(key, start, end)| {
+                let (start, end) = (rfc3339(*start), rfc3339(*end));
+                format!(
+                    r#"{{"{key}":{{"totalCost":1,"window":{{"start":"{start}","end":"{end}"}}}}}},"#
+                )
+            })
+            .collect();
+        let json = format!(r#"{{"code":200,"data":[{{}},{}null]}}"#, sets.concat());
+        let reply = parse(json.as_bytes()).unwrap();
+        let mut faults = Faults::default();
+        let selected = select(reply, ASKED, &mut faults)?;
+        Ok((selected.window, selected.rows.iter().map(|row| row.costs.total).sum()))
+    }
+
+    #[test]
+    fn the_set_of_the_window_is_taken_and_others_only_where_they_fill_it() {
+        assert_eq!(chosen(&[("a", 0, 3_600), ("a", 3_600, 7_200)]), Ok((ASKED, 1.0)));
+        assert_eq!(chosen(&[("a", 3_600, 5_400), ("a", 5_400, 7_200)]), Ok((ASKED, 2.0)));
+        let other = Window { start: 0, end: 3_600 };
+        assert_eq!(chosen(&[("a", 0, 3_600)]), Ok((other, 1.0)));
+        let wrong = Window { start: 0, end: 86_400 };
+        assert_eq!(chosen(&[("a", 0, 86_400)]), Err(Disbelief::WrongWindow(Some(wrong))));
+        assert!(chosen(&[("a", 3_600, 6_000), ("a", 5_400, 7_200)]).is_err());
+        assert_eq!(chosen(&[]).unwrap_err(), Disbelief::Empty);
+    }
+
+    #[test]
+    fn a_reply_without_pods_is_not_believed() {
+        let lost = [row("__idle__", 2.5, 0.0), row("databases", 0.0, 0.06)];
+        assert_eq!(check(&lost), Err(Disbelief::PodsMissing));
+        assert_eq!(check(&lost[1..]), Err(Disbelief::PodsMissing));
+        assert_eq!(check(&lost[..1]), Err(Disbelief::PodsMissing));
+        let whole = [row("__idle__", -0.5, 0.0), row("shop", 1.0, 0.0)];
+        assert_eq!(check(&whole), Ok(()));
+        assert_eq!(check(&[row("shop", 0.0, 0.0)]), Ok(()), "prices of zero are no loss");
+    }
+
+    #[test]
+    fn a_total_below_zero_is_not_believed() {
+        let rows = [row("__idle__", -5.0, 0.0), row("shop", 1.0, 0.0)];
+        assert_eq!(check(&rows), Err(Disbelief::NegativeTotal(-4.0)));
+    }
+
+    #[test]
+    fn rows_with_volumes_do_not_tell_how_far_the_data_reach() {
+        let span = |start, end| Some(Window { start, end });
+        let volume = Row { span: span(3_600, 7_200), ..row("databases", 1.0, 1.0) };
+        let plain = Row { span: span(3_600, 5_400), ..row("shop", 1.0, 0.0) };
+        assert!(is_cut_short(ASKED, &[volume.clone(), plain.clone()]));
+        assert!(!is_cut_short(ASKED, std::slice::from_ref(&volume)));
+        let idle = Row { span: span(3_600, 7_200), ..row("__idle__", 1.0, 0.0) };
+        assert!(!is_cut_short(ASKED, &[volume, plain, idle]));
+    }
+}

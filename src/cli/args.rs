@@ -1,0 +1,147 @@
+//! Commands, their arguments and their help.
+
+use clap::{Arg, ArgAction, Command};
+
+use crate::config::raw::flags;
+use crate::config::worker::SETTINGS;
+
+const EXIT_CODES: &str = "Exit codes: 0 all accounts done; 1 some account failed; 2 the settings are \
+wrong; 3 nothing could be done, because a store or the query layer is down.";
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  # what the CronJob does every 5 minutes
+  PROMETHEUS_URL=http://thanos-query:10902 MONGO_URL_FILE=/run/secrets/mongo \\
+    CLICKHOUSE_URL=http://clickhouse:8123 kubecost-worker run
+  # see what a run would write
+  kubecost-worker run --dry-run
+  # two past days again, of one account
+  kubecost-worker run --from 2026-11-18 --to 2026-11-19 --account bc55eb8c-5db2-4c32-b976-2df0edb0619a
+  # take a day although its total fell
+  kubecost-worker run --from 2026-11-18 --to 2026-11-18 --force --reason 'new discount'
+
+The last line of standard output is one JSON object.";
+
+const SCHEDULE_EXAMPLES: &str = "\
+Examples:
+  kubecost-worker schedule --cron '*/5 * * * *'
+
+One run at a time; SIGTERM ends after the account that is being worked on.";
+
+const MIGRATE_EXAMPLES: &str = "\
+Examples:
+  kubecost-worker migrate --dry-run    # print what is missing
+  kubecost-worker migrate              # make it; what is there is left alone";
+
+const ACCOUNTS_EXAMPLES: &str = "\
+Examples:
+  kubecost-worker accounts
+  ACCOUNTS=rest REST_URL=http://restapi kubecost-worker accounts --output json";
+
+const DEMO_EXAMPLES: &str = "\
+Examples:
+  kubecost-worker demo
+  kubecost-worker demo --keep demo.sqlite && sqlite3 demo.sqlite 'SELECT * FROM expenses LIMIT 5'
+
+It needs no settings, no server and no network.";
+
+fn switch(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
+}
+
+fn option(name: &'static str, value: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).value_name(value).help(help)
+}
+
+/// The whole command line.
+#[must_use]
+pub fn command() -> Command {
+    Command::new("kubecost-worker")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Brings Kubernetes costs from Kubecost and OpenCost into CloudTuner")
+        .after_help(EXIT_CODES)
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .arg(
+            option(
+                "config",
+                "FILE",
+                "Settings as TOML: the keys are the settings' names in lower case",
+            )
+            .global(true),
+        )
+        .arg(
+            option(
+                "output",
+                "FORMAT",
+                "What standard output is for: people (text) or programs (json)",
+            )
+            .value_parser(["text", "json"])
+            .default_value("text")
+            .global(true),
+        )
+        .arg(
+            option("at", "TIME", "Work as if it were this time (RFC 3339): for replays and tests")
+                .global(true),
+        )
+        .args(flags(SETTINGS))
+        .subcommand(run())
+        .subcommand(
+            Command::new("schedule")
+                .about("Run again and again, by a cron expression")
+                .after_help(SCHEDULE_EXAMPLES)
+                .arg(
+                    option(
+                        "cron",
+                        "EXPRESSION",
+                        "When to run, in UTC: five fields, or six with seconds first",
+                    )
+                    .default_value("*/5 * * * *"),
+                ),
+        )
+        .subcommand(
+            Command::new("migrate")
+                .about("Bring MongoDB and ClickHouse to the schema that a run needs")
+                .after_help(MIGRATE_EXAMPLES)
+                .arg(switch("dry-run", "Print what would be done, and do nothing")),
+        )
+        .subcommand(
+            Command::new("demo")
+                .about(
+                    "Do the whole job over recorded input, without any server, and show the result",
+                )
+                .after_help(DEMO_EXAMPLES)
+                .arg(option("keep", "FILE", "Keep the SQLite file that the costs are stored in")),
+        )
+        .subcommand(
+            Command::new("accounts")
+                .about("List the accounts that a run works on")
+                .after_help(ACCOUNTS_EXAMPLES),
+        )
+}
+
+fn run() -> Command {
+    Command::new("run")
+        .about("Bring today's, yesterday's and all unsettled days' costs into the stores")
+        .after_help(format!("{RUN_EXAMPLES}\n{EXIT_CODES}"))
+        .arg(switch("dry-run", "Read everything, write nothing, say what would be written"))
+        .arg(
+            option("from", "DAY", "First UTC day (2026-11-20) to compute, whether due or not")
+                .requires("to"),
+        )
+        .arg(option("to", "DAY", "Last UTC day to compute, included").requires("from"))
+        .arg(
+            option("account", "ID", "Only this account (may be given several times)")
+                .action(ArgAction::Append),
+        )
+        .arg(switch("force", "Write days although they become poorer").requires("reason"))
+        .arg(option("reason", "TEXT", "Why, for the days' records").requires("force"))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_command_line_contradicts_itself_nowhere() {
+        super::command().debug_assert();
+    }
+}

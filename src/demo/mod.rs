@@ -1,0 +1,159 @@
+//! The newcomer's first minute: the whole job over recorded input, without any server.
+//!
+//! Replies of a real OpenCost (`fixtures/opencost-run`) are served over HTTP on loopback and read
+//! by the same query layer, rolled up by the same core and stored through the same traits as in
+//! earnest, in a SQLite file. A second account is derived from the first.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::accounts::{Account, AccountList};
+use crate::allocation::{AccountId, Day, Levels};
+use crate::allocation_api::client::{AllocationClient, ClientOptions};
+use crate::clock::FixedClock;
+use crate::config::Endpoint;
+use crate::config::worker::{Auth, GapPolicy, RunConfig};
+use crate::embedded::Embedded;
+use crate::failure::{Failure, Hop, Kind};
+use crate::ledger::ExpenseLedger;
+use crate::ledger::sqlite::SqliteLedger;
+use crate::query::allocation_api::AllocationApiQuery;
+use crate::records::sqlite::SqliteRecords;
+use crate::resources::sqlite::SqliteResources;
+use crate::worker::run::Stop;
+use crate::worker::{Environment, RunRequest, RunSummary, run};
+
+pub mod server;
+
+/// The account whose costs were recorded.
+pub const RECORDED_ACCOUNT: &str = "demo-production";
+/// The account derived from it: the same cluster at half the price.
+pub const DERIVED_ACCOUNT: &str = "demo-staging";
+/// When the demo takes place: shortly after the recorded days. 2026-11-21 04:10 UTC.
+const NOW_SECONDS: i64 = 1_795_234_200;
+
+/// A name and what it costs on a day.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct DemoLine {
+    /// The account.
+    pub account: String,
+    /// The day.
+    pub day: Day,
+    /// The namespace; `None` for what the cluster costs beside its namespaces.
+    pub namespace: Option<String>,
+    /// USD, as stored.
+    pub usd: f64,
+}
+
+/// What the demo shows.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct DemoReport {
+    /// What is stored, by account, day and namespace.
+    pub lines: Vec<DemoLine>,
+    /// What the source says, USD, over all accounts and days.
+    pub source_total_usd: f64,
+    /// Rows and documents that the first run wrote.
+    pub first_run: (u64, u64),
+    /// Rows and documents that the second run wrote: none.
+    pub second_run: (u64, u64),
+}
+
+/// Does the job twice in the SQLite file at `path` and reads back what is stored.
+///
+/// # Errors
+/// When the file cannot be used, or a run fails.
+pub async fn demonstrate(path: &Path) -> Result<DemoReport, Failure> {
+    let store = Embedded::open(path).await?;
+    let mut first = Vec::new();
+    let mut second = Vec::new();
+    for (account, factor) in [(RECORDED_ACCOUNT, 1.0), (DERIVED_ACCOUNT, 0.5)] {
+        let server = server::RecordedServer::start(factor).await?;
+        let environment = environment(&store, account, &server)?;
+        first.push(once(&environment).await?);
+        second.push(once(&environment).await?);
+    }
+    let written = |runs: &[RunSummary]| {
+        let rows = runs.iter().map(|run| run.rows_written).sum();
+        (rows, runs.iter().map(|run| run.documents_written).sum())
+    };
+    let days = || first.iter().flat_map(|run| &run.accounts).flat_map(|account| &account.days);
+    Ok(DemoReport {
+        lines: stored(&SqliteLedger::new(store.clone())).await?,
+        source_total_usd: days().map(|day| day.source_total_usd).sum(),
+        first_run: written(&first),
+        second_run: written(&second),
+    })
+}
+
+fn demo_days() -> Result<(Day, Day), Failure> {
+    let bad = |error| Failure::new(Hop::Worker, Kind::Internal, format!("{error}"), "");
+    Ok((server::FIRST_DAY.parse().map_err(bad)?, server::LAST_DAY.parse().map_err(bad)?))
+}
+
+fn account(id: &str) -> Result<Account, Failure> {
+    let id = AccountId::new(id)
+        .map_err(|error| Failure::new(Hop::Worker, Kind::Internal, error.to_string(), ""))?;
+    Ok(Account::unnamed(id))
+}
+
+fn environment(
+    store: &Embedded,
+    id: &str,
+    server: &server::RecordedServer,
+) -> Result<Environment, Failure> {
+    let endpoint = Endpoint::parse(&server.url)
+        .map_err(|error| Failure::new(Hop::Worker, Kind::Internal, error, ""))?;
+    let client = AllocationClient::new(endpoint, ClientOptions::for_days(Auth::None))?;
+    let records = Arc::new(SqliteRecords::new(store.clone()));
+    let seconds = std::time::Duration::from_secs;
+    Ok(Environment {
+        query: Arc::new(AllocationApiQuery::new(client, "test-cluster".to_owned(), false)),
+        accounts: Arc::new(AccountList::new(vec![account(id)?.id])),
+        resources: Arc::new(SqliteResources::new(store.clone())),
+        ledger: Arc::new(SqliteLedger::new(store.clone())),
+        days: records.clone(),
+        leases: records,
+        clock: Arc::new(FixedClock::at(NOW_SECONDS)),
+        settings: RunConfig {
+            levels: Levels::DEFAULT,
+            phase: None,
+            default_cluster: "test-cluster".to_owned(),
+            lease: seconds(120),
+            catch_up_days: 35,
+            shrink_limit: 0.2,
+            gap_policy: GapPolicy::None,
+            account_deadline: seconds(120),
+        },
+    })
+}
+
+async fn once(environment: &Environment) -> Result<RunSummary, Failure> {
+    let request = RunRequest { days: Some(demo_days()?), ..RunRequest::default() };
+    let summary = run(environment, &request, &Stop::default()).await;
+    let failed = summary.accounts.iter().find_map(|account| account.failure.as_ref());
+    match summary.failure.as_ref().or(failed) {
+        None => Ok(summary),
+        Some(failure) => {
+            let what = format!("{}: {}", failure.hop, failure.what);
+            Err(Failure::new(Hop::Worker, Kind::Internal, what, failure.fix.clone()))
+        }
+    }
+}
+
+async fn stored(ledger: &SqliteLedger) -> Result<Vec<DemoLine>, Failure> {
+    let (first, last) = demo_days()?;
+    let mut lines = Vec::new();
+    for id in [RECORDED_ACCOUNT, DERIVED_ACCOUNT] {
+        for day in first.through(last) {
+            let mut states = ledger.states(&account(id)?.id, day).await?;
+            states.sort_by(|a, b| a.dimensions.cmp(&b.dimensions));
+            lines.extend(states.into_iter().map(|state| DemoLine {
+                account: id.to_owned(),
+                day,
+                namespace: state.dimensions.namespace,
+                usd: state.cost_usd,
+            }));
+        }
+    }
+    Ok(lines)
+}

@@ -1,0 +1,19 @@
+//! The allocation exporter: an allocation API in, Prometheus gauges out.
+//!
+//! ```text
+//! poller ──► allocation_api ──► snapshot ──► belief ──► render ──► server (/metrics)
+//! (asks)     (reads, judges)    (gauges)     (last good answer)
+//! ```
+//!
+//! The API is asked off the scrape path; a scrape shows the last answer that was believed. Only
+//! `poller`, `server` and `tls` do input and output; `snapshot`, `fold`, `belief` and `render` are
+//! functions of values.
+
+pub mod belief;
+mod fold;
+pub mod poller;
+pub mod render;
+pub mod run;
+pub mod server;
+pub mod snapshot;
+mod tls;

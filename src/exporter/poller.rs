@@ -1,0 +1,268 @@
+//! Asks the allocation API again and again, off the scrape path, and keeps what is believed.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::belief::{Belief, Look};
+use super::render::View;
+use super::snapshot::{self, Pod, Snapshot};
+use crate::allocation_api::{
+    AllocationClient, ClientOptions, Disbelief, Faults, Product, Request, Selected, Window, verdict,
+};
+use crate::clock::Clock;
+use crate::config::ExporterConfig;
+use crate::config::secret::Endpoint;
+use crate::failure::{Failure, Kind};
+
+/// How often one request is tried within a poll; the next poll comes soon.
+const ATTEMPTS: usize = 2;
+
+/// Reasons that are counted from the start, so that their first increase can be seen.
+const REASONS: [&str; 11] = [
+    "unavailable",
+    "timeout",
+    "denied",
+    "overloaded",
+    "bad-reply",
+    "empty",
+    "pods-missing",
+    "wrong-window",
+    "negative-total",
+    "partial",
+    "fell",
+];
+
+/// Why a poll gave nothing to believe.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PollError {
+    /// The label value.
+    pub reason: &'static str,
+    /// For the log.
+    pub what: String,
+}
+
+impl From<Failure> for PollError {
+    fn from(failure: Failure) -> Self {
+        Self { reason: failure.kind.as_str(), what: failure.to_string() }
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    belief: Belief,
+    pods_confirmed_at: i64,
+    is_success: Option<bool>,
+    duration: Duration,
+    errors: BTreeMap<&'static str, u64>,
+    odd_values: BTreeMap<&'static str, u64>,
+    product: Option<Product>,
+}
+
+/// Polls the API and answers scrapes from memory.
+pub struct Poller {
+    client: AllocationClient,
+    config: ExporterConfig,
+    clock: Arc<dyn Clock>,
+    tenant: Arc<str>,
+    cluster: Arc<str>,
+    state: Mutex<State>,
+}
+
+impl Poller {
+    /// A poller that has not asked yet.
+    ///
+    /// # Errors
+    /// When the CA certificates cannot be used.
+    pub fn new(
+        config: ExporterConfig,
+        ca_pem: Option<Vec<u8>>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, Failure> {
+        let options = ClientOptions {
+            auth: config.auth.clone(),
+            ca_pem,
+            timeout: config.timeout,
+            attempts: ATTEMPTS,
+            reply_bytes_max: config.reply_bytes_max,
+        };
+        let endpoint: Endpoint = config.endpoint.clone();
+        let errors = REASONS.into_iter().map(|reason| (reason, 0)).collect();
+        Ok(Self {
+            client: AllocationClient::new(endpoint, options)?,
+            clock,
+            tenant: config.tenant.as_str().into(),
+            cluster: config.cluster.as_str().into(),
+            config,
+            state: Mutex::new(State { errors, ..State::default() }),
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Polls at the configured interval until `stop` is done.
+    pub async fn run(&self, stop: impl Future<Output = ()>) {
+        tokio::pin!(stop);
+        loop {
+            let cycle = async {
+                self.poll().await;
+                tokio::time::sleep(self.config.interval).await;
+            };
+            tokio::select! {
+                () = &mut stop => return,
+                () = cycle => {}
+            }
+        }
+    }
+
+    /// Polls once and logs one line about it.
+    pub async fn poll(&self) {
+        let started = Instant::now();
+        let now = self.clock.now_seconds();
+        let mut faults = Faults::default();
+        let result = self.ask(now, &mut faults).await;
+        let duration = started.elapsed();
+        let mut state = self.state();
+        state.duration = duration;
+        state.is_success = Some(result.is_ok());
+        for (fault, (count, _)) in &faults.0 {
+            *state.odd_values.entry(fault.as_str()).or_insert(0) += count;
+        }
+        if !faults.0.is_empty() {
+            tracing::debug!(odd = faults.line(), "odd values in the reply");
+        }
+        let duration_ms = duration.as_millis();
+        match result {
+            Ok(line) => tracing::info!(duration_ms, "{line}"),
+            Err(error) => {
+                *state.errors.entry(error.reason).or_insert(0) += 1;
+                let reason = error.reason;
+                tracing::warn!(duration_ms, reason, "kept the last good window: {}", error.what);
+            }
+        }
+    }
+
+    /// One poll: the answer is asked for, judged, and believed or not.
+    async fn ask(&self, now: i64, faults: &mut Faults) -> Result<String, PollError> {
+        let asked = Window::last_closed(now, self.config.window_seconds);
+        let selected = self.rows(asked, "namespace", faults).await?;
+        let window = selected.window;
+        let namespaces = Snapshot::of_namespaces(window, &selected.rows, self.config.idle, faults);
+        let look = Look {
+            window,
+            rows: selected.rows.len(),
+            total: namespaces.cluster.total,
+            reach_end: verdict::reach(&selected.rows).map(|reach| reach.end),
+            is_cut_short: verdict::is_cut_short(window, &selected.rows),
+        };
+        drop(selected);
+        if let Some(reason) = self.state().belief.judge(look, now).reason() {
+            let what = format!(
+                "the window {window} is {reason}: {} rows, {:.5} USD",
+                look.rows, look.total
+            );
+            return Err(PollError { reason, what });
+        }
+        let pods =
+            if self.config.has_pods { self.pods(window, now, faults).await } else { Vec::new() };
+        let (count, total) = (namespaces.namespaces.len(), look.total);
+        let snapshot = namespaces.bounded(pods, self.config.series_max);
+        let pods = snapshot.pods.len();
+        self.state().belief.accept(look, snapshot, now);
+        let mode = self.config.mode.as_str();
+        Ok(format!(
+            "exported {count} namespaces, {pods} pods, total_cost=${total:.2} (mode={mode}, window={window})"
+        ))
+    }
+
+    /// The pods of a window. When they cannot be had the last ones stand, for as long as an
+    /// answer may; namespaces do not wait for them.
+    async fn pods(&self, window: Window, now: i64, faults: &mut Faults) -> Vec<Pod> {
+        let error = match self.rows(window, "namespace,pod", faults).await {
+            Ok(selected) if selected.window == window => {
+                self.state().pods_confirmed_at = now;
+                return snapshot::pods(selected.rows, faults);
+            }
+            Ok(selected) => disbelieved(&Disbelief::WrongWindow(Some(selected.window)), window),
+            Err(error) => error,
+        };
+        let mut state = self.state();
+        *state.errors.entry(error.reason).or_insert(0) += 1;
+        tracing::warn!(reason = error.reason, "kept the last good pods: {}", error.what);
+        let age = now - state.pods_confirmed_at;
+        if age <= seconds(self.config.stale_after) { state.belief.pods() } else { Vec::new() }
+    }
+
+    async fn rows(
+        &self,
+        window: Window,
+        aggregate: &'static str,
+        faults: &mut Faults,
+    ) -> Result<Selected, PollError> {
+        let request = Request {
+            window,
+            step_hours: Some(self.config.window_seconds / 3_600),
+            aggregate,
+            idle: self.config.idle,
+            resolution: self.config.resolution,
+        };
+        let mut reply = self.client.allocations(&request).await?;
+        self.state().product = Some(reply.product);
+        if let Some(warning) = reply.warning.take() {
+            tracing::warn!("the allocation API warns: {}", crate::failure::excerpt(&warning));
+        }
+        faults.merge(std::mem::take(&mut reply.faults));
+        let selected =
+            verdict::select(reply, window, faults).map_err(|d| disbelieved(&d, window))?;
+        verdict::check(&selected.rows).map_err(|d| disbelieved(&d, window))?;
+        Ok(selected)
+    }
+
+    /// What a scrape shows now.
+    #[must_use]
+    pub fn view(&self) -> View {
+        let now = self.clock.now_seconds();
+        let state = self.state();
+        let window = state.belief.window();
+        View {
+            tenant: Arc::clone(&self.tenant),
+            cluster: Arc::clone(&self.cluster),
+            mode: self.config.mode,
+            pod_labels: self.config.pod_labels,
+            has_pods: self.config.has_pods,
+            snapshot: state.belief.shown(now, seconds(self.config.stale_after)),
+            window,
+            data_age_seconds: window.map(|window| (now - window.end).max(0)),
+            is_success: state.is_success,
+            duration_seconds: state.duration.as_secs_f64(),
+            errors: state.errors.clone(),
+            odd_values: state.odd_values.clone(),
+            product: state.product.map(Product::as_str),
+        }
+    }
+
+    /// Whether a window was ever believed.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.state().belief.window().is_some()
+    }
+}
+
+fn disbelieved(disbelief: &Disbelief, window: Window) -> PollError {
+    PollError { reason: disbelief.reason(), what: disbelief.failure(window).to_string() }
+}
+
+fn seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// The failure of settings that cannot be put to use.
+#[must_use]
+pub fn unusable(what: String, fix: &str) -> Failure {
+    Failure::new(crate::failure::Hop::Worker, Kind::Internal, what, fix)
+}

@@ -1,0 +1,368 @@
+//! Gauges as text: OpenMetrics 1.0, and the Prometheus text format 0.0.4 made from it.
+//!
+//! The library writes OpenMetrics only. For these metrics (gauges and counters without
+//! exemplars, timestamps or units) the older format differs in three things: there is no `# EOF`,
+//! and `# HELP` and `# TYPE` of a counter carry its `_total`. [`to_text_format`] changes just that.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder};
+use prometheus_client::metrics::MetricType;
+
+use super::snapshot::{Efficiencies, Snapshot};
+use crate::allocation_api::{Costs, Window};
+use crate::config::exporter::{MetricMode, PodLabels};
+
+/// `Content-Type` of OpenMetrics.
+pub const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// `Content-Type` of the Prometheus text format.
+pub const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Everything that one scrape shows.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// The label `tenant_id`.
+    pub tenant: Arc<str>,
+    /// The label `cluster`.
+    pub cluster: Arc<str>,
+    /// What gauges of cost say.
+    pub mode: MetricMode,
+    /// Further labels of pods.
+    pub pod_labels: PodLabels,
+    /// Whether pods have gauges at all.
+    pub has_pods: bool,
+    /// The last good answer, unless it is stale.
+    pub snapshot: Option<Arc<Snapshot>>,
+    /// The window of the last good answer, stale or not.
+    pub window: Option<Window>,
+    /// Seconds since that window's end.
+    pub data_age_seconds: Option<i64>,
+    /// Whether the last poll gave a window that is believed; `None` before the first poll.
+    pub is_success: Option<bool>,
+    /// How long the last poll took, seconds.
+    pub duration_seconds: f64,
+    /// Polls that gave nothing to believe, by reason.
+    pub errors: BTreeMap<&'static str, u64>,
+    /// Odd values of the source, by reason.
+    pub odd_values: BTreeMap<&'static str, u64>,
+    /// Which product answers, once known.
+    pub product: Option<&'static str>,
+}
+
+type Labels<'a> = Vec<(&'a str, &'a str)>;
+
+struct Writer<'a> {
+    encoder: DescriptorEncoder<'a>,
+}
+
+impl Writer<'_> {
+    fn gauge(
+        &mut self,
+        name: &str,
+        help: &str,
+        series: &mut dyn FnMut(&mut MetricEncoder<'_>) -> fmt::Result,
+    ) -> fmt::Result {
+        let mut metric = self.encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        series(&mut metric)
+    }
+
+    fn one(&mut self, name: &str, help: &str, labels: &Labels<'_>, value: f64) -> fmt::Result {
+        self.gauge(name, help, &mut |metric| put(metric, labels, value))
+    }
+
+    fn counters(
+        &mut self,
+        name: &str,
+        help: &str,
+        labels: &Labels<'_>,
+        counts: &BTreeMap<&'static str, u64>,
+    ) -> fmt::Result {
+        let mut metric = self.encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (reason, count) in counts {
+            let mut labels = labels.clone();
+            labels.push(("reason", reason));
+            metric.encode_family(&labels)?.encode_counter::<Labels<'_>, u64, u64>(count, None)?;
+        }
+        Ok(())
+    }
+}
+
+fn put(metric: &mut MetricEncoder<'_>, labels: &Labels<'_>, value: f64) -> fmt::Result {
+    metric.encode_family(labels)?.encode_gauge(&value)
+}
+
+type CostPart = (&'static str, fn(&Costs) -> f64);
+type EfficiencyPart = (&'static str, fn(&Efficiencies) -> Option<f64>);
+
+const CLUSTER_COSTS: [CostPart; 6] = [
+    ("total", |c| c.total),
+    ("cpu", |c| c.cpu),
+    ("ram", |c| c.ram),
+    ("pv", |c| c.pv),
+    ("network", |c| c.network),
+    ("lb", |c| c.lb),
+];
+const NAMESPACE_COSTS: [CostPart; 4] =
+    [("total", |c| c.total), ("cpu", |c| c.cpu), ("ram", |c| c.ram), ("pv", |c| c.pv)];
+const POD_COSTS: [CostPart; 3] = [("total", |c| c.total), ("cpu", |c| c.cpu), ("ram", |c| c.ram)];
+const EFFICIENCIES: [EfficiencyPart; 3] =
+    [("cpu", |e| e.cpu), ("ram", |e| e.ram), ("total", |e| e.total)];
+
+impl View {
+    fn base(&self) -> Labels<'_> {
+        vec![("tenant_id", &*self.tenant), ("cluster", &*self.cluster)]
+    }
+
+    /// The metrics as OpenMetrics.
+    ///
+    /// # Errors
+    /// Never in practice: writing to a string does not fail.
+    pub fn openmetrics(&self) -> Result<String, fmt::Error> {
+        let series = self
+            .snapshot
+            .as_ref()
+            .map_or(0, |s| s.namespaces.len() * 7 + s.pods.len() * POD_COSTS.len());
+        let mut text = String::with_capacity(4_096 + series * 160);
+        let mut registry = prometheus_client::registry::Registry::default();
+        registry.register_collector(Box::new(Shown(self.clone())));
+        prometheus_client::encoding::text::encode(&mut text, &registry)?;
+        Ok(text)
+    }
+
+    fn write(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut writer = Writer { encoder };
+        if let Some(snapshot) = &self.snapshot {
+            self.costs(&mut writer, snapshot)?;
+        }
+        self.health(&mut writer)
+    }
+
+    fn costs(&self, writer: &mut Writer<'_>, snapshot: &Snapshot) -> fmt::Result {
+        let (factor, unit) = match self.mode {
+            MetricMode::Rate => (1.0 / snapshot.window.hours(), "USD per hour"),
+            MetricMode::Total => (1.0, "USD per window"),
+        };
+        let base = self.base();
+        for (part, cost) in CLUSTER_COSTS {
+            let name = format!("cloudtuner_kubecost_cluster_{part}_cost");
+            let help = format!("Cost of the cluster ({part}), {unit}.");
+            writer.one(&name, &help, &base, cost(&snapshot.cluster) * factor)?;
+        }
+        for (part, ratio) in EFFICIENCIES {
+            let Some(ratio) = ratio(&snapshot.efficiencies) else { continue };
+            let name = format!("cloudtuner_kubecost_cluster_{part}_efficiency");
+            let help = format!("Used of requested by all namespaces ({part}), per cent.");
+            writer.one(&name, &help, &base, ratio * 100.0)?;
+        }
+        for (part, cost) in NAMESPACE_COSTS {
+            let name = format!("cloudtuner_kubecost_namespace_{part}_cost");
+            let help = format!("Cost of a namespace ({part}), {unit}.");
+            writer.gauge(&name, &help, &mut |metric| {
+                snapshot.namespaces.iter().try_for_each(|namespace| {
+                    let mut labels = base.clone();
+                    labels.push(("namespace", &namespace.name));
+                    put(metric, &labels, cost(&namespace.costs) * factor)
+                })
+            })?;
+        }
+        for (part, ratio) in EFFICIENCIES {
+            let name = format!("cloudtuner_kubecost_namespace_{part}_efficiency");
+            let help = format!("Used of requested by a namespace ({part}), per cent.");
+            writer.gauge(&name, &help, &mut |metric| {
+                snapshot.namespaces.iter().try_for_each(|namespace| {
+                    let Some(ratio) = ratio(&namespace.efficiencies) else { return Ok(()) };
+                    let mut labels = base.clone();
+                    labels.push(("namespace", &namespace.name));
+                    put(metric, &labels, ratio * 100.0)
+                })
+            })?;
+        }
+        if self.has_pods { self.pods(writer, snapshot, factor, unit) } else { Ok(()) }
+    }
+
+    fn pods(
+        &self,
+        writer: &mut Writer<'_>,
+        snapshot: &Snapshot,
+        factor: f64,
+        unit: &str,
+    ) -> fmt::Result {
+        let base = self.base();
+        for (part, cost) in POD_COSTS {
+            let name = format!("cloudtuner_kubecost_pod_{part}_cost");
+            let help = format!("Cost of a pod ({part}), {unit}.");
+            writer.gauge(&name, &help, &mut |metric| {
+                snapshot.pods.iter().try_for_each(|pod| {
+                    let mut labels = base.clone();
+                    labels.push(("namespace", &pod.namespace));
+                    labels.push(("pod", &pod.name));
+                    if let Some(node) = pod.node.as_deref().filter(|_| self.pod_labels.node) {
+                        labels.push(("node", node));
+                    }
+                    let service = pod.service.as_deref().filter(|_| self.pod_labels.service);
+                    if let Some(service) = service {
+                        labels.push(("service", service));
+                    }
+                    put(metric, &labels, cost(&pod.costs) * factor)
+                })
+            })?;
+        }
+        Ok(())
+    }
+
+    fn health(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let base = self.base();
+        if let Some(window) = self.window {
+            writer.one(
+                "cloudtuner_kubecost_window_end_timestamp_seconds",
+                "End of the window that the costs are of, Unix time.",
+                &base,
+                window.end as f64,
+            )?;
+            writer.one(
+                "cloudtuner_kubecost_window_seconds",
+                "Length of the window that the costs are of.",
+                &base,
+                window.seconds() as f64,
+            )?;
+        }
+        if let Some(age) = self.data_age_seconds {
+            writer.one(
+                "cloudtuner_kubecost_data_age_seconds",
+                "Time since the end of the window that the costs are of.",
+                &base,
+                age as f64,
+            )?;
+        }
+        writer.one(
+            "cloudtuner_kubecost_exporter_scrape_success",
+            "1 when the last poll of the allocation API gave a window that is believed, else 0.",
+            &base,
+            if self.is_success == Some(true) { 1.0 } else { 0.0 },
+        )?;
+        if self.is_success.is_some() {
+            writer.one(
+                "cloudtuner_kubecost_exporter_scrape_duration_seconds",
+                "How long the last poll of the allocation API took.",
+                &base,
+                self.duration_seconds,
+            )?;
+        }
+        writer.counters(
+            "cloudtuner_kubecost_exporter_scrape_errors",
+            "Polls that gave nothing to believe, by reason.",
+            &base,
+            &self.errors,
+        )?;
+        writer.counters(
+            "cloudtuner_kubecost_exporter_odd_values",
+            "Odd values in replies of the allocation API, by reason.",
+            &base,
+            &self.odd_values,
+        )?;
+        writer.one(
+            "cloudtuner_kubecost_exporter_series_folded",
+            "Namespaces and pods whose costs are summed as __other__.",
+            &base,
+            self.snapshot.as_ref().map_or(0.0, |snapshot| snapshot.folded as f64),
+        )?;
+        let mut labels = base.clone();
+        labels.push(("version", env!("CARGO_PKG_VERSION")));
+        labels.push(("mode", self.mode.as_str()));
+        labels.push(("source", self.product.unwrap_or("unknown")));
+        let help = "1; the labels tell version, mode of the cost gauges, and source.";
+        writer.one("cloudtuner_kubecost_exporter_build_info", help, &labels, 1.0)
+    }
+}
+
+/// Hands a view to the library's registry.
+#[derive(Debug)]
+struct Shown(View);
+
+impl prometheus_client::collector::Collector for Shown {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        self.0.write(encoder)
+    }
+}
+
+/// Makes the Prometheus text format 0.0.4 of OpenMetrics text.
+#[must_use]
+pub fn to_text_format(openmetrics: &str) -> String {
+    let counters: Vec<&str> = openmetrics
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter"))
+        .collect();
+    let mut text = String::with_capacity(openmetrics.len() + 64);
+    for line in openmetrics.lines().filter(|line| *line != "# EOF") {
+        let line = match line.strip_prefix("# ").and_then(|rest| rest.split_once(' ')) {
+            Some((keyword @ ("HELP" | "TYPE"), rest)) => {
+                let name = rest.split(' ').next().unwrap_or(rest);
+                if counters.contains(&name) {
+                    let rest = &rest[name.len()..];
+                    Cow::Owned(format!("# {keyword} {name}_total{rest}"))
+                } else {
+                    Cow::Borrowed(line)
+                }
+            }
+            _ => Cow::Borrowed(line),
+        };
+        text.push_str(&line);
+        text.push('\n');
+    }
+    text
+}
+
+/// Whether a scraper that sends this `Accept` prefers OpenMetrics.
+#[must_use]
+pub fn prefers_openmetrics(accept: &str) -> bool {
+    let quality_of = |wanted: &[&str]| {
+        accept
+            .split(',')
+            .filter_map(|range| {
+                let mut parts = range.split(';').map(str::trim);
+                let media = parts.next()?.to_ascii_lowercase();
+                wanted.contains(&media.as_str()).then(|| {
+                    parts
+                        .find_map(|part| part.strip_prefix("q="))
+                        .map_or(1.0, |q| q.parse::<f64>().unwrap_or(0.0))
+                })
+            })
+            .fold(0.0, f64::max)
+    };
+    let openmetrics = quality_of(&["application/openmetrics-text"]);
+    openmetrics > 0.0 && openmetrics >= quality_of(&["text/plain"])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_get_their_suffix_and_the_end_mark_goes() {
+        let openmetrics = "# HELP a_b Help of a_b.\n# TYPE a_b counter\na_b_total{x=\"# EOF\"} 1\n\
+                           # HELP a_b_c Help.\n# TYPE a_b_c gauge\na_b_c 2.5\n# EOF\n";
+        let text = "# HELP a_b_total Help of a_b.\n# TYPE a_b_total counter\n\
+                    a_b_total{x=\"# EOF\"} 1\n# HELP a_b_c Help.\n# TYPE a_b_c gauge\na_b_c 2.5\n";
+        assert_eq!(to_text_format(openmetrics), text);
+    }
+
+    #[test]
+    fn the_format_follows_the_scraper() {
+        let prometheus = "application/openmetrics-text;version=1.0.0,\
+                          application/openmetrics-text;version=0.0.1;q=0.75,\
+                          text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+        assert!(prefers_openmetrics(prometheus));
+        for accept in [
+            "",
+            "*/*",
+            "text/plain;version=0.0.4",
+            "application/openmetrics-text;q=0,text/plain",
+            "application/openmetrics-text;q=0.3,text/plain;q=0.5",
+        ] {
+            assert!(!prefers_openmetrics(accept), "{accept}");
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! The exporter as a program: flags, settings, log, signals.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::{Arg, Command};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tracing_subscriber::EnvFilter;
+
+use super::poller::{Poller, unusable};
+use super::server;
+use crate::clock::SystemClock;
+use crate::config::exporter::SETTINGS;
+use crate::config::{ConfigErrors, ExporterConfig, RawSettings, raw};
+use crate::failure::Failure;
+
+const EXAMPLES: &str = "Examples:
+  KUBECOST_URL=http://kubecost-cost-analyzer.kubecost:9090 TENANT_ID=ID CLUSTER_NAME=prod \\
+    kubecost-allocation-exporter
+  kubecost-allocation-exporter --kubecost-url http://opencost.opencost:9003 --tenant-id ID \\
+    --cluster-name prod --pod-metrics true --pod-labels node,service
+  curl http://localhost:19090/metrics
+
+Flags win over the environment, the environment over the --config FILE (TOML).
+Exit codes: 0 stopped by a signal, 2 wrong settings, 3 cannot serve.";
+
+/// The command line.
+#[must_use]
+pub fn command() -> Command {
+    Command::new("kubecost-allocation-exporter")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Serves the costs that Kubecost or OpenCost allocates as Prometheus gauges")
+        .after_help(EXAMPLES)
+        .arg(
+            Arg::new("config")
+                .long("config")
+                .value_name("FILE")
+                .value_parser(clap::value_parser!(PathBuf))
+                .help("TOML file of settings"),
+        )
+        .args(raw::flags(SETTINGS))
+}
+
+/// Settings from flags, environment and file.
+///
+/// # Errors
+/// All that is wrong with them.
+pub fn settings(
+    matches: &clap::ArgMatches,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<ExporterConfig, ConfigErrors> {
+    let file = matches.get_one::<PathBuf>("config").map(PathBuf::as_path);
+    ExporterConfig::validate(RawSettings::collect(SETTINGS, matches, environment, file))
+}
+
+/// Sends log lines to standard error.
+pub fn start_log(is_json: bool) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A log that was started before stays.
+    let _ = if is_json { log.json().try_init() } else { log.with_ansi(false).try_init() };
+}
+
+/// Polls and serves until a signal to end.
+///
+/// # Errors
+/// When the CA file, the address or the certificate cannot be used.
+pub async fn run(config: ExporterConfig) -> Result<(), Failure> {
+    let ca_pem = match &config.ca_file {
+        None => None,
+        Some(path) => Some(std::fs::read(path).map_err(|error| {
+            let what = format!("KUBECOST_CA_FILE '{}' cannot be read: {error}", path.display());
+            unusable(what, "see that the file is mounted")
+        })?),
+    };
+    let listener = TcpListener::bind(config.listen).await.map_err(|error| {
+        let what = format!("cannot listen on {}: {error}", config.listen);
+        unusable(what, "set LISTEN_ADDR to a free address")
+    })?;
+    let tls = config.tls.clone();
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let (listen, mode) = (listener.local_addr().unwrap_or(config.listen), config.mode.as_str());
+    tracing::info!(
+        tenant_id = config.tenant.as_str(),
+        cluster = config.cluster,
+        mode,
+        "asking {}, serving {scheme}://{listen}/metrics",
+        config.endpoint.shown(),
+    );
+    let poller = Arc::new(Poller::new(config, ca_pem, Arc::new(SystemClock))?);
+    let (stop, stopped) = watch::channel(false);
+    let is_stopped = |mut stopped: watch::Receiver<bool>| async move {
+        // An error means that the sender is gone, which is an end too.
+        let _ = stopped.wait_for(|stop| *stop).await;
+    };
+    let polling = {
+        let (poller, stopped) = (Arc::clone(&poller), stopped.clone());
+        async move { poller.run(is_stopped(stopped)).await }
+    };
+    let serving = server::serve(listener, tls.as_ref(), poller, is_stopped(stopped));
+    let signals = async move {
+        signal().await;
+        tracing::info!("stopping");
+        let _ = stop.send(true);
+    };
+    tokio::pin!(signals);
+    let work = async { tokio::join!(serving, polling).0 };
+    tokio::pin!(work);
+    tokio::select! {
+        served = &mut work => return served,
+        () = &mut signals => {}
+    }
+    work.await
+}
+
+/// Done at the first SIGTERM or SIGINT.
+async fn signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+        (Ok(mut terminate), Ok(mut interrupt)) => {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        }
+        // Without handlers the default action of the signals ends the process.
+        _ => std::future::pending().await,
+    }
+}

@@ -1,0 +1,260 @@
+//! The Prometheus HTTP API: one query, one answer, bounded in time, size and tries.
+
+use std::time::Duration;
+
+use backon::{ExponentialBuilder, Retryable};
+use futures_util::TryStreamExt;
+use reqwest::StatusCode;
+use tokio_util::io::{StreamReader, SyncIoBridge};
+
+use crate::config::Endpoint;
+use crate::config::worker::Auth;
+use crate::failure::{Failure, Hop, Kind, excerpt};
+use crate::http;
+
+use super::reply::{Reply, Series, read_reply};
+
+/// How long one query may take, seconds.
+const QUERY_TIMEOUT_SECONDS: u64 = 60;
+/// The longest reply that is read, bytes: about 250 000 series.
+pub const REPLY_BYTES_MAX: u64 = 64 << 20;
+/// How often a query is asked again after a failure that may pass.
+const RETRIES_MAX: usize = 3;
+
+/// What a query came to.
+#[derive(Clone, Debug, Default)]
+pub struct Answer {
+    /// The series, in the server's order.
+    pub series: Vec<Series>,
+    /// What the server says may be missing.
+    pub warnings: Vec<String>,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug)]
+pub enum NoAnswer {
+    /// The query asks for too much at once: a part of its time may be answered.
+    TooMuch(Failure),
+    /// Anything else.
+    Failed(Failure),
+}
+
+impl NoAnswer {
+    /// The failure inside.
+    #[must_use]
+    pub fn into_failure(self) -> Failure {
+        match self {
+            Self::TooMuch(failure) | Self::Failed(failure) => failure,
+        }
+    }
+}
+
+/// Asks one server.
+#[derive(Clone, Debug)]
+pub struct PromClient {
+    http: reqwest::Client,
+    endpoint: Endpoint,
+    auth: Auth,
+}
+
+impl PromClient {
+    /// A client for the server at `endpoint`.
+    ///
+    /// # Errors
+    /// When no HTTP client can be made (no usable TLS).
+    pub fn new(endpoint: Endpoint, auth: Auth) -> Result<Self, Failure> {
+        Ok(Self { http: http::client(Duration::from_secs(QUERY_TIMEOUT_SECONDS))?, endpoint, auth })
+    }
+
+    /// The server's address without credentials.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        self.endpoint.shown()
+    }
+
+    /// An instant query at a Unix time (seconds).
+    ///
+    /// # Errors
+    /// [`NoAnswer`] after bounded retries.
+    pub async fn instant(&self, query: &str, time: i64) -> Result<Answer, NoAnswer> {
+        self.ask("api/v1/query", &[("query", query.to_owned()), ("time", time.to_string())]).await
+    }
+
+    /// A range query; times in Unix seconds, step in seconds.
+    ///
+    /// # Errors
+    /// [`NoAnswer`] after bounded retries.
+    pub async fn range(
+        &self,
+        query: &str,
+        start: i64,
+        end: i64,
+        step: i64,
+    ) -> Result<Answer, NoAnswer> {
+        let parameters = [
+            ("query", query.to_owned()),
+            ("start", start.to_string()),
+            ("end", end.to_string()),
+            ("step", step.to_string()),
+        ];
+        self.ask("api/v1/query_range", &parameters).await
+    }
+
+    async fn ask(&self, path: &str, parameters: &[(&str, String)]) -> Result<Answer, NoAnswer> {
+        let retries = ExponentialBuilder::default()
+            .with_min_delay(Duration::from_millis(200))
+            .with_max_delay(Duration::from_secs(3))
+            .with_max_times(RETRIES_MAX)
+            .with_jitter();
+        (|| self.ask_once(path, parameters))
+            .retry(retries)
+            .when(|error| matches!(error, NoAnswer::Failed(f) if f.is_retryable()))
+            .notify(|error, delay| {
+                let NoAnswer::Failed(failure) = error else { return };
+                tracing::debug!(%failure, delay_ms = delay.as_millis(), "asking again");
+            })
+            .await
+    }
+
+    async fn ask_once(
+        &self,
+        path: &str,
+        parameters: &[(&str, String)],
+    ) -> Result<Answer, NoAnswer> {
+        // Thanos: a store that is down must be an error, not a smaller bill; replicas are one.
+        let thanos = [("partial_response", "false"), ("dedup", "true")];
+        let mut request = self.http.get(self.endpoint.join(path)).query(parameters).query(&thanos);
+        request = match &self.auth {
+            Auth::None => request,
+            Auth::Basic(user, password) => request.basic_auth(user, Some(password.expose())),
+            Auth::Bearer(token) => request.bearer_auth(token.expose()),
+        };
+        let response = request.send().await.map_err(|e| self.transport(e))?;
+        let status = response.status();
+        let is_json = response
+            .headers()
+            .get(reqwest::header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .is_some_and(|value| value.contains("json"));
+        if !is_json {
+            return Err(self.no_json(status, response).await);
+        }
+        let reply = self.read(response).await.map_err(NoAnswer::Failed)?;
+        self.answer(status, reply)
+    }
+
+    fn transport(&self, error: reqwest::Error) -> NoAnswer {
+        let is_connect = error.is_connect();
+        let what = format!("a query to {}", self.address());
+        let failure = http::transport_failure(Hop::QueryLayer, &what, error);
+        if failure.kind == Kind::Timeout && !is_connect {
+            NoAnswer::TooMuch(failure)
+        } else {
+            NoAnswer::Failed(failure)
+        }
+    }
+
+    /// Parses the body while it arrives, off the async threads.
+    async fn read(&self, response: reqwest::Response) -> Result<Reply, Failure> {
+        let stream = response.bytes_stream().map_err(|e| {
+            let kind = if e.is_timeout() {
+                std::io::ErrorKind::TimedOut
+            } else {
+                std::io::ErrorKind::ConnectionAborted
+            };
+            std::io::Error::new(kind, e.without_url())
+        });
+        let reader = SyncIoBridge::new(StreamReader::new(Box::pin(stream)));
+        let parsed = tokio::task::spawn_blocking(move || read_reply(reader, REPLY_BYTES_MAX)).await;
+        let address = self.address();
+        match parsed {
+            Ok(Ok(reply)) => Ok(reply),
+            Ok(Err(error)) => Err(Failure::query(
+                Kind::BadReply,
+                format!("the reply of {address} {error}"),
+                "see that PROMETHEUS_URL is a Prometheus or Thanos Query and nothing on the way \
+                 cuts or rewrites its replies; a reply that is too long: fewer LEVELS, or one \
+                 worker for fewer accounts",
+            )),
+            Err(error) => Err(Failure::query(
+                Kind::Internal,
+                format!("reading the reply of {address} broke off: {error}"),
+                "",
+            )),
+        }
+    }
+
+    async fn no_json(&self, status: StatusCode, response: reqwest::Response) -> NoAnswer {
+        const EXCERPT_BYTES: u64 = 4_096;
+        let body = http::read_bounded(response, EXCERPT_BYTES, Hop::QueryLayer).await;
+        let text =
+            body.map_or_else(|_| String::new(), |b| String::from_utf8_lossy(&b).into_owned());
+        self.refused(status, "", &text)
+    }
+
+    fn answer(&self, status: StatusCode, reply: Reply) -> Result<Answer, NoAnswer> {
+        if !status.is_success() || reply.status == "error" {
+            return Err(self.refused(status, &reply.error_type, &reply.error));
+        }
+        let data = match reply.data {
+            Some(data) if reply.status == "success" => data,
+            _ => return Err(self.refused(status, "", "a reply without status and data")),
+        };
+        if !matches!(data.result_type.as_str(), "vector" | "matrix") {
+            let what = format!("{} answered with a {}", self.address(), data.result_type);
+            let fix = "see that PROMETHEUS_URL answers PromQL unchanged";
+            return Err(NoAnswer::Failed(Failure::query(Kind::BadReply, what, fix)));
+        }
+        Ok(Answer { series: data.result, warnings: reply.warnings.unwrap_or_default() })
+    }
+
+    /// Classifies what a server said instead of an answer.
+    fn refused(&self, status: StatusCode, error_type: &str, text: &str) -> NoAnswer {
+        let said = excerpt(text);
+        let what = format!("{} answered {status}: {said}", self.address());
+        let is_limit = ["too many samples", "exceed", "limit", "timed out", "too large"]
+            .iter()
+            .any(|word| text.contains(word));
+        let (kind, fix) = match (status.as_u16(), error_type) {
+            (401 | 403, _) => (
+                Kind::Denied,
+                "set PROMETHEUS_USER and PROMETHEUS_PASSWORD_FILE, or PROMETHEUS_TOKEN_FILE, to what the server wants",
+            ),
+            (404, _) => (
+                Kind::BadReply,
+                "see that PROMETHEUS_URL, with its path, is where /api/v1/query is served",
+            ),
+            (_, "timeout") => {
+                return NoAnswer::TooMuch(Failure::query(
+                    Kind::Timeout,
+                    what,
+                    "give the query layer more time or memory, or lower MAX_SAMPLES",
+                ));
+            }
+            (422, _) | (413, _) if is_limit => {
+                return NoAnswer::TooMuch(Failure::query(
+                    Kind::Overloaded,
+                    what,
+                    "lower MAX_SAMPLES, or raise the server's query limits",
+                ));
+            }
+            (422, _) => (
+                Kind::BadData,
+                "the stored series contradict each other: see docs/RUNBOOK.md, query layer",
+            ),
+            (429, _) => {
+                (Kind::Overloaded, "the query layer limits its callers: run fewer workers at once")
+            }
+            (500..=599, _) => (Kind::Unavailable, "see that the query layer is up and ready"),
+            (200..=299, "") => (
+                Kind::BadReply,
+                "see that PROMETHEUS_URL is a Prometheus or Thanos Query: this is no reply of one",
+            ),
+            _ => (
+                Kind::BadReply,
+                "see that PROMETHEUS_URL is a Prometheus or Thanos Query of a version with /api/v1/query",
+            ),
+        };
+        NoAnswer::Failed(Failure::query(kind, what, fix))
+    }
+}

@@ -1,0 +1,275 @@
+//! Phase 2: a day's costs from the allocation exporter's gauges.
+//!
+//! A gauge tells the rate of the last complete window, so it lags behind the cost. The exporter
+//! says by how much (`..._window_end_timestamp_seconds`, `..._window_seconds`): the lag is the
+//! window plus the least age of its end seen over the day, and the bounds of the integration are
+//! shifted by it, so that a cost lands on the day that caused it.
+
+use std::collections::BTreeMap;
+
+use crate::accounts::Account;
+use crate::allocation::model::is_special;
+use crate::allocation::{Day, DayCosts, Level};
+use crate::failure::Failure;
+
+use super::prometheus::{Asking, PrometheusQuery, least_minutes};
+use super::promql::{Selector, Window, quoted, regex_escaped};
+use super::reply::Labels;
+use super::{Phase, SourceDay};
+
+/// The cluster's rate, USD per hour: its presence tells that an account is on Phase 2.
+pub const CLUSTER_TOTAL: &str = "cloudtuner_kubecost_cluster_total_cost";
+/// A namespace's rate, USD per hour.
+pub const NAMESPACE_TOTAL: &str = "cloudtuner_kubecost_namespace_total_cost";
+/// A pod's rate, USD per hour.
+pub const POD_TOTAL: &str = "cloudtuner_kubecost_pod_total_cost";
+/// End of the window that the gauges tell about, Unix seconds.
+pub const WINDOW_END: &str = "cloudtuner_kubecost_window_end_timestamp_seconds";
+/// Length of that window, seconds.
+pub const WINDOW_SECONDS: &str = "cloudtuner_kubecost_window_seconds";
+
+/// Rows that belong to the cluster are not asked for.
+const REAL_NAMESPACES: &[&str] = &["namespace!~\"__.*__\""];
+const REAL_PODS: &[&str] = &["namespace!~\"__.*__\"", "pod!~\"__.*__\""];
+
+/// The grid points that tell about the day's costs: the day shifted by the lag, as far as it has
+/// passed.
+pub(super) fn shifted(day: Day, lag_seconds: i64, now_seconds: i64) -> Window {
+    let start = day.start_seconds() + lag_seconds;
+    let end = (day.end_seconds() + lag_seconds).min(now_seconds + 1);
+    Window { start, end: end.max(start) }
+}
+
+pub(super) async fn day_costs(
+    query: &PrometheusQuery,
+    account: &Account,
+    day: Day,
+    now_seconds: i64,
+) -> Result<SourceDay, Failure> {
+    let mut asking = Asking::new(query, account);
+    let selector = query.selector(account);
+    let mut out = SourceDay {
+        costs: DayCosts::default(),
+        phase: Phase::Exporter,
+        covered_minutes: 0,
+        expected_minutes: 0,
+        lag_seconds: 0,
+        warnings: Vec::new(),
+        is_partial: false,
+    };
+    let mut least_covered = None;
+    for (lag_seconds, matcher) in lag_groups(&mut asking, &selector, day, now_seconds).await? {
+        let mut selector = selector.clone();
+        selector.matchers.extend(matcher);
+        let window = shifted(day, lag_seconds, now_seconds);
+        out.lag_seconds = out.lag_seconds.max(lag_seconds);
+        out.expected_minutes = out.expected_minutes.max(window.minutes());
+        let covered = group_costs(&mut asking, &selector, window, &mut out.costs).await?;
+        // Minutes missing of the shortest lag count as much as those of the longest.
+        let missing = window.minutes().saturating_sub(covered);
+        least_covered = Some(missing.max(least_covered.unwrap_or(0)));
+    }
+    out.covered_minutes = out.expected_minutes.saturating_sub(least_covered.unwrap_or(0));
+    if least_covered.is_none() {
+        out.covered_minutes = 0;
+        out.expected_minutes = day.minutes_passed(now_seconds);
+    }
+    out.warnings = asking.warnings;
+    out.is_partial = asking.is_partial;
+    Ok(out)
+}
+
+/// Clusters by lag: one group without a matcher when all clusters lag alike.
+async fn lag_groups(
+    asking: &mut Asking<'_>,
+    selector: &Selector,
+    day: Day,
+    now_seconds: i64,
+) -> Result<Vec<(i64, Option<String>)>, Failure> {
+    let window = shifted(day, 0, now_seconds);
+    if window.minutes() == 0 {
+        return Ok(Vec::new());
+    }
+    let present = selector.max_by(&[], &selector.raw(CLUSTER_TOTAL, &[]));
+    let clusters = asking.minutes(&present, window).await?;
+    let range = format!("{}:60s", window.range());
+    let ends = selector.max_by(&[], &selector.raw(WINDOW_END, &[]));
+    let age = format!("min_over_time((time() - {ends})[{range}])");
+    let ages = asking.at(&age, window).await?;
+    let windows = selector.max_by(
+        &[],
+        &format!("max_over_time({}[{}])", selector.raw(WINDOW_SECONDS, &[]), window.range()),
+    );
+    let lengths = asking.at(&windows, window).await?;
+    let lag_of = |labels: &Labels| {
+        let find = |list: &[super::reply::Series]| {
+            list.iter().find(|s| s.labels == *labels).and_then(super::reply::Series::value)
+        };
+        let lag = find(&ages)
+            .filter(|age| age.is_finite())
+            .map(|age| age + find(&lengths).filter(|length| length.is_finite()).unwrap_or(0.0));
+        // A window that ends in the future, or lies days back, is no lag of this exporter.
+        #[expect(clippy::cast_possible_truncation, reason = "clamped to two days")]
+        lag.map_or(0, |lag| lag.round().clamp(0.0, 172_800.0) as i64)
+    };
+    let mut groups: BTreeMap<i64, Vec<String>> = BTreeMap::new();
+    for labels in clusters.keys() {
+        let cluster = labels.get("cluster").cloned().unwrap_or_default();
+        groups.entry(lag_of(labels)).or_default().push(cluster);
+    }
+    let is_one = groups.len() == 1;
+    Ok(groups
+        .into_iter()
+        .map(|(lag, clusters)| (lag, (!is_one).then(|| cluster_matcher(&clusters))))
+        .collect())
+}
+
+fn cluster_matcher(clusters: &[String]) -> String {
+    let words: Vec<_> = clusters.iter().map(|cluster| regex_escaped(cluster)).collect();
+    format!("cluster=~{}", quoted(&words.join("|")))
+}
+
+/// Adds the costs of the selected clusters; returns the minutes that their source covers.
+async fn group_costs(
+    asking: &mut Asking<'_>,
+    selector: &Selector,
+    window: Window,
+    costs: &mut DayCosts,
+) -> Result<u32, Failure> {
+    if window.minutes() == 0 {
+        return Ok(0);
+    }
+    let present = selector.max_by(&[], &selector.raw(CLUSTER_TOTAL, &[]));
+    let covered = asking.minutes(&present, window).await?;
+    let levels = asking.levels();
+    let levels_asked: [(Level, &str, &[&str], &[&str]); 3] = [
+        (Level::Cluster, CLUSTER_TOTAL, &[], &[]),
+        (Level::Namespace, NAMESPACE_TOTAL, REAL_NAMESPACES, &["namespace"]),
+        (Level::Pod, POD_TOTAL, REAL_PODS, &["namespace", "pod"]),
+    ];
+    for (level, metric, extra, labels) in levels_asked {
+        if level == Level::Pod && !levels.pod
+            || level == Level::Namespace && is_cluster_only(levels)
+        {
+            continue;
+        }
+        let mut selector = selector.clone();
+        let series = asking.series_count(&selector, metric, window).await?;
+        asking.filter_bad_samples(&mut selector, &[(metric, extra)], window, series).await?;
+        let rate = selector.max_by(labels, &selector.of(metric, extra));
+        for (labels, usd) in asking.integrate(&rate, window, series).await? {
+            place(asking, costs, level, &labels, usd);
+        }
+        if level == Level::Pod {
+            pod_places(asking, &selector, window, series, costs).await?;
+        }
+    }
+    Ok(least_minutes(&covered))
+}
+
+fn is_cluster_only(levels: crate::allocation::Levels) -> bool {
+    !levels.namespace && !levels.pod
+}
+
+fn place(asking: &mut Asking<'_>, costs: &mut DayCosts, level: Level, labels: &Labels, usd: f64) {
+    let cluster = asking.cluster(labels).to_owned();
+    let label = |name: &str| labels.get(name).cloned().unwrap_or_default();
+    let (namespace, pod) = (label("namespace"), label("pod"));
+    let lacks = |name: &str| format!("a series of cluster '{cluster}' has no label {name}");
+    match level {
+        Level::Cluster => put_greatest(&mut costs.cluster_mut(&cluster).total_usd, usd),
+        _ if namespace.is_empty() => {
+            asking.is_partial = true;
+            asking.warn(lacks("namespace"));
+        }
+        _ if is_special(&namespace) => {}
+        Level::Namespace => {
+            put_greatest(&mut costs.namespace_mut(&cluster, &namespace).total_usd, usd);
+        }
+        Level::Pod if pod.is_empty() => {
+            asking.is_partial = true;
+            asking.warn(lacks("pod"));
+        }
+        Level::Pod => {
+            let pods = &mut costs.namespace_mut(&cluster, &namespace).pods;
+            let entry = pods.entry(pod).or_default();
+            entry.total_usd = if usd.is_nan() { usd } else { entry.total_usd.max(usd) };
+        }
+    }
+}
+
+/// One cluster told of with and without its label is one cluster, not two.
+pub(super) fn put_greatest(slot: &mut Option<f64>, usd: f64) {
+    *slot = Some(slot.map_or(usd, |other| if usd.is_nan() { usd } else { other.max(usd) }));
+}
+
+/// Gives pods the node and the service that they had for most of the window.
+async fn pod_places(
+    asking: &mut Asking<'_>,
+    selector: &Selector,
+    window: Window,
+    series: u64,
+    costs: &mut DayCosts,
+) -> Result<(), Failure> {
+    let by = ["namespace", "pod", "node", "service"];
+    let counts = asking
+        .summed(window, series, |piece| {
+            let raw = selector.raw(POD_TOTAL, REAL_PODS);
+            selector.max_by(&by, &format!("count_over_time({raw}[{}])", piece.range()))
+        })
+        .await?;
+    let mut most: BTreeMap<(String, String, String), f64> = BTreeMap::new();
+    for (labels, samples) in counts {
+        let label = |name: &str| labels.get(name).cloned().unwrap_or_default();
+        let (namespace, pod) = (label("namespace"), label("pod"));
+        let cluster = asking.cluster(&labels).to_owned();
+        let Some(known) = costs
+            .clusters
+            .get_mut(&cluster)
+            .and_then(|c| c.namespaces.get_mut(&namespace))
+            .and_then(|n| n.pods.get_mut(&pod))
+        else {
+            continue;
+        };
+        let best = most.entry((cluster, namespace, pod)).or_insert(-1.0);
+        if samples > *best {
+            *best = samples;
+            known.node = labels.get("node").filter(|node| !node.is_empty()).cloned();
+            known.service = labels.get("service").filter(|service| !service.is_empty()).cloned();
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_is_looked_at_by_its_lag_later_and_never_beyond_now() {
+        let day: Day = "2026-11-20".parse().unwrap();
+        let start = day.start_seconds();
+        let long_after = start + 10 * 86_400;
+        assert_eq!(
+            shifted(day, 3_900, long_after),
+            Window { start: start + 3_900, end: start + 86_400 + 3_900 }
+        );
+        assert_eq!(shifted(day, 0, start + 59).minutes(), 1);
+        assert_eq!(shifted(day, 3_900, start + 60).minutes(), 0);
+    }
+
+    #[test]
+    fn clusters_are_matched_literally() {
+        let matcher = cluster_matcher(&["a.b".to_owned(), String::new()]);
+        assert_eq!(matcher, r#"cluster=~"a\\.b|""#);
+    }
+
+    #[test]
+    fn the_greatest_of_two_tellings_stands() {
+        let mut slot = None;
+        for usd in [1.0, 3.0, 2.0] {
+            put_greatest(&mut slot, usd);
+        }
+        assert_eq!(slot, Some(3.0));
+    }
+}

@@ -1,0 +1,456 @@
+//! Costs through Metroculus, CloudTuner's metrics service.
+//!
+//! It answers instant vectors: one reply is a rate, not a cost. Each run therefore notes what it
+//! sees in a journal, one entry per account and slot of five minutes, and a day's costs are the
+//! sum over its slots of rate times slot length. The first note of a slot stands, so two runs in
+//! one slot agree. Slots never seen are gaps. Where a reply is a matrix, its points are integrated
+//! minute by minute instead, and the journal is not needed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::accounts::Account;
+use crate::allocation::day::DAY_SECONDS;
+use crate::allocation::model::is_special;
+use crate::allocation::{Day, DayCosts, Level, Levels, PodCosts};
+use crate::failure::Failure;
+use crate::records::{RateJournal, SLOT_SECONDS, SeenRate, SlotRates};
+
+use super::gauges::{
+    CLUSTER_TOTAL, NAMESPACE_TOTAL, POD_TOTAL, WINDOW_END, WINDOW_SECONDS, put_greatest,
+};
+use super::metroculus_client::MetroculusClient;
+use super::reply::Series;
+use super::{CostQuery, Phase, Presence, SourceDay};
+
+/// For how long a sample stands when no newer one follows (seconds): Prometheus' own look-back.
+const LOOKBACK_SECONDS: f64 = 300.0;
+
+/// Costs through Metroculus.
+pub struct MetroculusQuery {
+    client: MetroculusClient,
+    journal: Arc<dyn RateJournal>,
+    default_cluster: String,
+    levels: Levels,
+}
+
+impl MetroculusQuery {
+    /// An adapter that keeps its journal in `journal`.
+    #[must_use]
+    pub fn new(
+        client: MetroculusClient,
+        journal: Arc<dyn RateJournal>,
+        default_cluster: String,
+        levels: Levels,
+    ) -> Self {
+        Self { client, journal, default_cluster, levels }
+    }
+
+    fn metrics(&self) -> Vec<&'static str> {
+        let mut metrics = vec![CLUSTER_TOTAL, WINDOW_END, WINDOW_SECONDS];
+        if self.levels.namespace || self.levels.pod {
+            metrics.push(NAMESPACE_TOTAL);
+        }
+        if self.levels.pod {
+            metrics.push(POD_TOTAL);
+        }
+        metrics
+    }
+
+    /// The rates of now, as the journal keeps them; `None` when the service answers matrices.
+    async fn seen(
+        &self,
+        account: &Account,
+        now_seconds: i64,
+    ) -> Result<Option<SlotRates>, Failure> {
+        let day = Day::of_unix(now_seconds);
+        let (start, end) = (day.start_seconds(), now_seconds.max(day.start_seconds() + 1));
+        let metrics = self.client.metrics(&account.id, &self.metrics(), start, end).await?;
+        if metrics.values().any(|metric| metric.is_matrix) {
+            return Ok(None);
+        }
+        let slot_seconds = now_seconds - now_seconds.rem_euclid(SLOT_SECONDS);
+        let mut slot = SlotRates {
+            account: account.id.clone(),
+            slot_seconds,
+            phase: Phase::Exporter.number(),
+            lag_seconds: None,
+            rates: Vec::new(),
+        };
+        let series = |metric: &str| metrics.get(metric).map_or(&[][..], |m| m.series.as_slice());
+        for (level, metric) in LEVELS {
+            for one in series(metric) {
+                slot.rates.extend(self.rate(level, one));
+            }
+        }
+        if slot.rates.is_empty() {
+            slot.phase = Phase::Raw.number();
+            slot.rates.extend(self.cluster_rate(account, start, end).await?);
+            return Ok(Some(slot));
+        }
+        slot.lag_seconds = lag(series(WINDOW_END), series(WINDOW_SECONDS), now_seconds);
+        Ok(Some(slot))
+    }
+
+    /// Without the exporter's gauges: the cluster's rate alone.
+    async fn cluster_rate(
+        &self,
+        account: &Account,
+        start: i64,
+        end: i64,
+    ) -> Result<Option<SeenRate>, Failure> {
+        let rate = self.client.cluster_rate(&account.id, start, end).await?;
+        Ok(rate.map(|usd_per_hour| SeenRate {
+            cluster: self.default_cluster.clone(),
+            namespace: None,
+            pod: None,
+            node: None,
+            service: None,
+            usd_per_hour,
+        }))
+    }
+
+    fn rate(&self, level: Level, series: &Series) -> Option<SeenRate> {
+        let label =
+            |name: &str| Some(series.label(name).to_owned()).filter(|text| !text.is_empty());
+        let (namespace, pod) = (label("namespace"), label("pod"));
+        let has_names = match level {
+            Level::Cluster => true,
+            Level::Namespace => namespace.as_deref().is_some_and(|n| !is_special(n)),
+            Level::Pod => {
+                namespace.as_deref().is_some_and(|n| !is_special(n))
+                    && pod.as_deref().is_some_and(|p| !is_special(p))
+            }
+        };
+        let usd_per_hour = series.value()?;
+        if !has_names || !usd_per_hour.is_finite() || usd_per_hour < 0.0 {
+            if has_names {
+                tracing::warn!(series = series.shown(), usd_per_hour, "a rate is refused");
+            }
+            return None;
+        }
+        Some(SeenRate {
+            cluster: label("cluster").unwrap_or_else(|| self.default_cluster.clone()),
+            namespace: namespace.filter(|_| level != Level::Cluster),
+            pod: pod.filter(|_| level == Level::Pod),
+            node: label("node").filter(|_| level == Level::Pod),
+            service: label("service").filter(|_| level == Level::Pod),
+            usd_per_hour,
+        })
+    }
+
+    async fn day_slots(
+        &self,
+        account: &Account,
+        day: Day,
+        phase: Phase,
+    ) -> Result<(Vec<SlotRates>, i64), Failure> {
+        // A lag is at most a day here: the slots that may tell about this day are two days long.
+        let (start, end) = (day.start_seconds(), day.end_seconds() + DAY_SECONDS);
+        let mut slots = self.journal.slots(&account.id, start, end).await?;
+        slots.retain(|slot| slot.phase == phase.number());
+        let of_day = |slot: &&SlotRates| slot.slot_seconds < day.end_seconds();
+        let lag =
+            slots.iter().filter(of_day).filter_map(|slot| slot.lag_seconds).min().unwrap_or(0);
+        let shifted = day.start_seconds() + lag..day.end_seconds() + lag;
+        slots.retain(|slot| shifted.contains(&slot.slot_seconds));
+        Ok((slots, lag))
+    }
+
+    /// Minutes with samples by day, the newest first, as long as the service answers matrices.
+    async fn matrix_presence(
+        &self,
+        account: &Account,
+        first: Day,
+        last: Day,
+        now_seconds: i64,
+        out: &mut BTreeMap<Day, Presence>,
+    ) -> Result<(), Failure> {
+        let mut days: Vec<Day> = first.through(last).collect();
+        while let Some(day) = days.pop() {
+            match self.matrix_day(account, day, now_seconds).await? {
+                Some(source) => {
+                    out.entry(day).or_default().exporter_minutes = source.covered_minutes
+                }
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// The costs of a day whose replies are matrices; `None` when they are not.
+    async fn matrix_day(
+        &self,
+        account: &Account,
+        day: Day,
+        now_seconds: i64,
+    ) -> Result<Option<SourceDay>, Failure> {
+        let (start, end) = (day.start_seconds(), day.end_seconds().min(now_seconds + 1));
+        let metrics = self.client.metrics(&account.id, &self.metrics(), start, end).await?;
+        if !metrics.values().any(|metric| metric.is_matrix) {
+            return Ok(None);
+        }
+        let mut costs = DayCosts::default();
+        let mut covered = 0;
+        for (level, metric) in LEVELS {
+            for one in metrics.get(metric).map_or(&[][..], |m| m.series.as_slice()) {
+                let (usd, minutes) = integrated(&one.points, start, end);
+                let point = Series { labels: one.labels.clone(), points: vec![(0.0, usd)] };
+                if let Some(rate) = self.rate(level, &point) {
+                    put(&mut costs, &rate);
+                    covered = covered.max(minutes);
+                }
+            }
+        }
+        Ok(Some(source_day(costs, Phase::Exporter, covered, day, 0, now_seconds)))
+    }
+}
+
+const LEVELS: [(Level, &str); 3] =
+    [(Level::Cluster, CLUSTER_TOTAL), (Level::Namespace, NAMESPACE_TOTAL), (Level::Pod, POD_TOTAL)];
+
+/// By how much the source lags: the window plus the age of its end, if it says so.
+fn lag(ends: &[Series], windows: &[Series], now_seconds: i64) -> Option<i64> {
+    let greatest = |list: &[Series]| list.iter().filter_map(Series::value).max_by(f64::total_cmp);
+    let (end, window) = (greatest(ends)?, greatest(windows)?);
+    #[expect(clippy::cast_possible_truncation, reason = "clamped to a day")]
+    let lag = (now_seconds as f64 - end + window).clamp(0.0, 86_400.0) as i64;
+    Some(lag)
+}
+
+/// The integral of samples over `start..end` on the minute grid, USD, and the minutes that have
+/// a value. Samples are `(Unix seconds, USD per hour)` in the order of time.
+fn integrated(points: &[(f64, f64)], start: i64, end: i64) -> (f64, u32) {
+    let (mut usd, mut minutes, mut next) = (0.0, 0, 0);
+    let first = start + (60 - start.rem_euclid(60)) % 60;
+    for minute in (first..end).step_by(60) {
+        let time = minute as f64;
+        while next < points.len() && points[next].0 <= time {
+            next += 1;
+        }
+        let Some((sampled, rate)) = next.checked_sub(1).and_then(|index| points.get(index)) else {
+            continue;
+        };
+        if time - sampled < LOOKBACK_SECONDS && rate.is_finite() && *rate >= 0.0 {
+            usd += rate / 60.0;
+            minutes += 1;
+        }
+    }
+    (usd, minutes)
+}
+
+/// Adds a cost (or a rate times hours) to a day.
+fn put(costs: &mut DayCosts, rate: &SeenRate) {
+    match (&rate.namespace, &rate.pod) {
+        (None, _) => {
+            let total = &mut costs.cluster_mut(&rate.cluster).total_usd;
+            *total = Some(total.unwrap_or(0.0) + rate.usd_per_hour);
+        }
+        (Some(namespace), None) => {
+            let total = &mut costs.namespace_mut(&rate.cluster, namespace).total_usd;
+            *total = Some(total.unwrap_or(0.0) + rate.usd_per_hour);
+        }
+        (Some(namespace), Some(pod)) => {
+            let pods = &mut costs.namespace_mut(&rate.cluster, namespace).pods;
+            let known = pods.entry(pod.clone()).or_default();
+            known.total_usd += rate.usd_per_hour;
+            known.node = rate.node.clone().or(known.node.take());
+            known.service = rate.service.clone().or(known.service.take());
+        }
+    }
+}
+
+/// One slot's rates as a day's costs of that slot: doubled series count once, the greatest.
+fn slot_costs(slot: &SlotRates) -> DayCosts {
+    let hours = SLOT_SECONDS as f64 / 3_600.0;
+    let mut costs = DayCosts::default();
+    for rate in &slot.rates {
+        let usd = rate.usd_per_hour * hours;
+        match (&rate.namespace, &rate.pod) {
+            (None, _) => put_greatest(&mut costs.cluster_mut(&rate.cluster).total_usd, usd),
+            (Some(namespace), None) => {
+                put_greatest(&mut costs.namespace_mut(&rate.cluster, namespace).total_usd, usd);
+            }
+            (Some(namespace), Some(pod)) => {
+                let pods = &mut costs.namespace_mut(&rate.cluster, namespace).pods;
+                let known = pods.entry(pod.clone()).or_insert_with(|| PodCosts {
+                    node: rate.node.clone(),
+                    service: rate.service.clone(),
+                    ..PodCosts::default()
+                });
+                known.total_usd = known.total_usd.max(usd);
+            }
+        }
+    }
+    costs
+}
+
+/// Adds up slots; a pod is on the node where it was last seen with one.
+fn summed(slots: &[SlotRates]) -> DayCosts {
+    let mut sum = DayCosts::default();
+    for slot in slots {
+        for (cluster, costs) in slot_costs(slot).clusters {
+            let rate =
+                |namespace: Option<&String>, pod: Option<(&String, &PodCosts)>, usd| SeenRate {
+                    cluster: cluster.clone(),
+                    namespace: namespace.cloned(),
+                    pod: pod.map(|(name, _)| name.clone()),
+                    node: pod.and_then(|(_, pod)| pod.node.clone()),
+                    service: pod.and_then(|(_, pod)| pod.service.clone()),
+                    usd_per_hour: usd,
+                };
+            if let Some(usd) = costs.total_usd {
+                put(&mut sum, &rate(None, None, usd));
+            }
+            for (namespace, of_namespace) in &costs.namespaces {
+                if let Some(usd) = of_namespace.total_usd {
+                    put(&mut sum, &rate(Some(namespace), None, usd));
+                }
+                for pod in &of_namespace.pods {
+                    put(&mut sum, &rate(Some(namespace), Some(pod), pod.1.total_usd));
+                }
+            }
+        }
+    }
+    sum
+}
+
+fn source_day(
+    costs: DayCosts,
+    phase: Phase,
+    covered_minutes: u32,
+    day: Day,
+    lag_seconds: i64,
+    now_seconds: i64,
+) -> SourceDay {
+    let expected = day.minutes_passed(now_seconds - lag_seconds);
+    SourceDay {
+        costs,
+        phase,
+        covered_minutes,
+        expected_minutes: expected.max(covered_minutes),
+        lag_seconds,
+        warnings: Vec::new(),
+        is_partial: false,
+    }
+}
+
+fn slot_minutes(slots: usize) -> u32 {
+    u32::try_from(slots as i64 * SLOT_SECONDS / 60).unwrap_or(0)
+}
+
+#[async_trait]
+impl CostQuery for MetroculusQuery {
+    fn describe(&self) -> String {
+        format!("metroculus at {}", self.client.address())
+    }
+
+    fn has_history(&self) -> bool {
+        false
+    }
+
+    async fn check(&self) -> Result<(), Failure> {
+        self.client.check().await
+    }
+
+    async fn observe(&self, account: &Account, now_seconds: i64) -> Result<(), Failure> {
+        match self.seen(account, now_seconds).await? {
+            Some(slot) if !slot.rates.is_empty() => self.journal.note(&slot).await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn presence(
+        &self,
+        account: &Account,
+        first: Day,
+        last: Day,
+        now_seconds: i64,
+    ) -> Result<BTreeMap<Day, Presence>, Failure> {
+        let (start, end) = (first.start_seconds(), last.end_seconds());
+        let mut out: BTreeMap<Day, Presence> = BTreeMap::new();
+        for slot in self.journal.slots(&account.id, start, end).await? {
+            let presence = out.entry(Day::of_unix(slot.slot_seconds)).or_default();
+            if slot.phase == Phase::Exporter.number() {
+                presence.exporter_minutes += slot_minutes(1);
+            } else {
+                presence.raw_minutes += slot_minutes(1);
+            }
+        }
+        if out.is_empty() {
+            self.matrix_presence(account, first, last, now_seconds, &mut out).await?;
+        }
+        Ok(out)
+    }
+
+    async fn day_costs(
+        &self,
+        account: &Account,
+        day: Day,
+        phase: Phase,
+        now_seconds: i64,
+    ) -> Result<SourceDay, Failure> {
+        let (slots, lag) = self.day_slots(account, day, phase).await?;
+        if slots.is_empty()
+            && let Some(source) = self.matrix_day(account, day, now_seconds).await?
+        {
+            return Ok(source);
+        }
+        let covered = slot_minutes(slots.len());
+        Ok(source_day(summed(&slots), phase, covered, day, lag, now_seconds))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::allocation::AccountId;
+
+    fn rate(namespace: Option<&str>, usd_per_hour: f64) -> SeenRate {
+        SeenRate {
+            cluster: "c".into(),
+            namespace: namespace.map(Into::into),
+            pod: None,
+            node: None,
+            service: None,
+            usd_per_hour,
+        }
+    }
+
+    fn slot(rates: Vec<SeenRate>) -> SlotRates {
+        let account = AccountId::new("a").unwrap();
+        SlotRates { account, slot_seconds: 0, phase: 2, lag_seconds: None, rates }
+    }
+
+    #[test]
+    fn twelve_slots_are_an_hour() {
+        let slots = vec![slot(vec![rate(None, 2.0), rate(Some("shop"), 1.0)]); 12];
+        let costs = summed(&slots);
+        assert!((costs.clusters["c"].total_usd.unwrap() - 2.0).abs() < 1e-12);
+        let shop = &costs.clusters["c"].namespaces["shop"];
+        assert!((shop.total_usd.unwrap() - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn doubled_series_of_a_slot_count_once() {
+        let costs = summed(&[slot(vec![rate(None, 12.0), rate(None, 12.0)])]);
+        assert_eq!(costs.clusters["c"].total_usd, Some(1.0));
+    }
+
+    #[test]
+    fn a_sample_stands_for_five_minutes_at_most() {
+        assert_eq!(integrated(&[(0.0, 60.0)], 0, 3_600), (5.0, 5));
+        assert_eq!(integrated(&[(0.0, 60.0), (60.0, 0.0)], 0, 120), (1.0, 2));
+        assert_eq!(integrated(&[], 0, 3_600), (0.0, 0));
+        assert_eq!(integrated(&[(0.0, f64::NAN)], 0, 3_600), (0.0, 0));
+    }
+
+    #[test]
+    fn the_lag_is_the_window_and_its_age() {
+        let one = |value| vec![Series { labels: BTreeMap::new(), points: vec![(0.0, value)] }];
+        assert_eq!(lag(&one(7_200.0), &one(3_600.0), 7_500), Some(3_900));
+        assert_eq!(lag(&[], &one(3_600.0), 7_500), None);
+    }
+}

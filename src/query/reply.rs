@@ -1,0 +1,247 @@
+//! Replies of the Prometheus HTTP API, read as a stream: series are kept, the text is not.
+
+use std::fmt;
+use std::io::Read;
+
+use serde::Deserialize;
+use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
+
+/// Labels of a series, in the order of their names.
+pub type Labels = std::collections::BTreeMap<String, String>;
+
+/// One series of a reply.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Series {
+    /// Its labels.
+    pub labels: Labels,
+    /// Its points, Unix seconds and value: one for a vector, any number for a matrix.
+    pub points: Vec<(f64, f64)>,
+}
+
+impl Series {
+    /// A label's value; empty when the series has no such label.
+    #[must_use]
+    pub fn label(&self, name: &str) -> &str {
+        self.labels.get(name).map_or("", String::as_str)
+    }
+
+    /// The first point's value.
+    #[must_use]
+    pub fn value(&self) -> Option<f64> {
+        self.points.first().map(|(_, value)| *value)
+    }
+
+    /// The series as people write it, without its points.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        let labels: Vec<_> = self.labels.iter().map(|(k, v)| format!("{k}=\"{v}\"")).collect();
+        crate::failure::excerpt(&format!("{{{}}}", labels.join(",")))
+    }
+}
+
+/// The parts of a reply that matter.
+#[derive(Debug, Default, Deserialize)]
+pub struct Reply {
+    /// `success` or `error`.
+    #[serde(default)]
+    pub status: String,
+    /// The result, for `success`.
+    #[serde(default)]
+    pub data: Option<Data>,
+    /// `timeout`, `execution`, `bad_data`, ...
+    #[serde(default, rename = "errorType")]
+    pub error_type: String,
+    /// What went wrong.
+    #[serde(default)]
+    pub error: String,
+    /// What may be missing from the result.
+    #[serde(default)]
+    pub warnings: Option<Vec<String>>,
+}
+
+/// The result of a query.
+#[derive(Debug, Default, Deserialize)]
+pub struct Data {
+    /// `vector`, `matrix`, `scalar` or `string`.
+    #[serde(default, rename = "resultType")]
+    pub result_type: String,
+    /// The series.
+    #[serde(default, deserialize_with = "series_list")]
+    pub result: Vec<Series>,
+}
+
+/// What a list of results may hold: a series, or the parts of a scalar.
+enum Item {
+    Series(Series),
+    Scalar,
+}
+
+fn series_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Series>, D::Error> {
+    struct List;
+    impl<'de> Visitor<'de> for List {
+        type Value = Vec<Series>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list of series")
+        }
+
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok(Vec::new())
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+            let mut list = Vec::new();
+            while let Some(item) = items.next_element::<Item>()? {
+                if let Item::Series(series) = item {
+                    list.push(series);
+                }
+            }
+            Ok(list)
+        }
+    }
+    deserializer.deserialize_any(List)
+}
+
+impl<'de> Deserialize<'de> for Item {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ItemVisitor;
+        impl<'de> Visitor<'de> for ItemVisitor {
+            type Value = Item;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a series")
+            }
+
+            fn visit_f64<E>(self, _: f64) -> Result<Item, E> {
+                Ok(Item::Scalar)
+            }
+
+            fn visit_u64<E>(self, _: u64) -> Result<Item, E> {
+                Ok(Item::Scalar)
+            }
+
+            fn visit_i64<E>(self, _: i64) -> Result<Item, E> {
+                Ok(Item::Scalar)
+            }
+
+            fn visit_str<E>(self, _: &str) -> Result<Item, E> {
+                Ok(Item::Scalar)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Item, A::Error> {
+                let raw = RawSeries::deserialize(de::value::MapAccessDeserializer::new(map))?;
+                let points = match raw.value {
+                    Some(point) => vec![point.0],
+                    None => raw.values.into_iter().map(|point| point.0).collect(),
+                };
+                Ok(Item::Series(Series { labels: raw.metric, points }))
+            }
+        }
+        deserializer.deserialize_any(ItemVisitor)
+    }
+}
+
+#[derive(Deserialize)]
+struct RawSeries {
+    #[serde(default)]
+    metric: Labels,
+    #[serde(default)]
+    value: Option<Point>,
+    #[serde(default)]
+    values: Vec<Point>,
+}
+
+/// `[1795132800, "0.25"]`; the value may be `NaN`, `+Inf` or `-Inf`.
+struct Point((f64, f64));
+
+impl<'de> Deserialize<'de> for Point {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (time, text): (f64, String) = Deserialize::deserialize(deserializer)?;
+        let value = match text.as_str() {
+            "NaN" => f64::NAN,
+            "+Inf" | "Inf" => f64::INFINITY,
+            "-Inf" => f64::NEG_INFINITY,
+            number => number
+                .parse()
+                .map_err(|_| de::Error::custom(format!("'{number}' is no sample value")))?,
+        };
+        Ok(Self((time, value)))
+    }
+}
+
+/// Why a reply could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplyError {
+    /// It is longer than allowed.
+    #[error("is longer than {0} bytes")]
+    TooLong(u64),
+    /// It broke off, or is no JSON of the form that is documented.
+    #[error("cannot be read: {0}")]
+    Unreadable(String),
+}
+
+/// Reads one reply of at most `bytes_max` bytes.
+///
+/// # Errors
+/// [`ReplyError`] when it is longer, breaks off or has another form.
+pub fn read_reply(source: impl Read, bytes_max: u64) -> Result<Reply, ReplyError> {
+    // One byte more than allowed tells a reply that is too long from one that just fits.
+    let mut limited = source.take(bytes_max + 1);
+    let parsed = serde_json::from_reader(std::io::BufReader::new(&mut limited));
+    let is_too_long = limited.limit() == 0;
+    parsed.map_err(|error: serde_json::Error| {
+        if is_too_long {
+            ReplyError::TooLong(bytes_max)
+        } else {
+            ReplyError::Unreadable(error.to_string())
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Reply, ReplyError> {
+        read_reply(text.as_bytes(), 1_000)
+    }
+
+    #[test]
+    fn vectors_and_matrices_are_series() {
+        let reply = read(
+            r#"{"status":"success","data":{"resultType":"vector","result":[
+                {"metric":{"cluster":"c"},"value":[1795132800.5,"0.25"]},
+                {"metric":{},"value":[1795132800,"NaN"]}]},"warnings":["w"]}"#,
+        )
+        .unwrap();
+        let data = reply.data.unwrap();
+        assert_eq!(data.result[0].label("cluster"), "c");
+        assert_eq!(data.result[0].value(), Some(0.25));
+        assert!(data.result[1].value().unwrap().is_nan());
+        assert_eq!(reply.warnings.unwrap(), ["w"]);
+        let reply = read(
+            r#"{"status":"success","data":{"result":[
+                {"metric":{"a":"b"},"values":[[1,"2"],[3,"+Inf"]]}],"resultType":"matrix"}}"#,
+        )
+        .unwrap();
+        assert_eq!(reply.data.unwrap().result[0].points, [(1.0, 2.0), (3.0, f64::INFINITY)]);
+    }
+
+    #[test]
+    fn a_scalar_is_no_series() {
+        let reply = read(r#"{"status":"success","data":{"resultType":"scalar","result":[1,"2"]}}"#);
+        let data = reply.unwrap().data.unwrap();
+        assert_eq!((data.result_type.as_str(), data.result.len()), ("scalar", 0));
+    }
+
+    #[test]
+    fn broken_and_overlong_replies_are_errors() {
+        for text in ["", "Error", "<html>", r#"{"status":"success","data":{"result":[{"#] {
+            assert!(matches!(read(text), Err(ReplyError::Unreadable(_))), "{text}");
+        }
+        let bad_value = r#"{"status":"success","data":{"result":[{"value":[1,"x"]}]}}"#;
+        assert!(matches!(read(bad_value), Err(ReplyError::Unreadable(_))));
+        let long = format!(r#"{{"status":"{}"}}"#, "x".repeat(1_000));
+        assert!(matches!(read(&long), Err(ReplyError::TooLong(1_000))));
+    }
+}

@@ -1,0 +1,3 @@
+//! What the program says of itself while it works.
+
+pub mod logging;

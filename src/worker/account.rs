@@ -1,0 +1,172 @@
+//! One account of a run: its due days, the newest first.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use crate::accounts::Account;
+use crate::allocation::Day;
+use crate::failure::{Failure, Kind};
+use crate::query::Presence;
+use crate::records::{AccountDay, DayState};
+
+use super::Environment;
+use super::day::{DayWork, DueDay};
+use super::days::{days_due, phase_of};
+use super::lease::HeldLease;
+use super::run::{RunRequest, Stop};
+use super::summary::{AccountSummary, DaySummary, FailureSummary, Outcome};
+
+/// An account's days and what is known of them before they are worked on.
+struct Known {
+    due: Vec<Day>,
+    presence: BTreeMap<Day, Presence>,
+    records: BTreeMap<Day, AccountDay>,
+}
+
+/// Works through an account; what fails is in the summary, and stops the account only.
+pub async fn run_account(
+    environment: &Environment,
+    account: &Account,
+    request: &RunRequest,
+    run_id: &str,
+    stop: &Stop,
+) -> AccountSummary {
+    let mut summary = AccountSummary {
+        account: account.clone(),
+        outcome: Outcome::Ok,
+        failure: None,
+        days: Vec::new(),
+        documents_retired: 0,
+        days_left: 0,
+    };
+    let worked = with_lease(environment, account, request, run_id, stop, &mut summary).await;
+    if let Err(failure) = &worked {
+        summary.failure = Some(FailureSummary::from(failure));
+    }
+    summary.outcome = match &worked {
+        Err(failure) if failure.kind == Kind::Conflict && summary.days.is_empty() => {
+            tracing::warn!(account.id = %account.id, %failure, "the account is skipped");
+            Outcome::Skipped
+        }
+        Err(failure) => {
+            tracing::error!(account.id = %account.id, %failure, "the account failed");
+            Outcome::Failed
+        }
+        Ok(()) if summary.days.iter().all(|day| day.state == DayState::Ok) => Outcome::Ok,
+        Ok(()) => Outcome::Partial,
+    };
+    summary
+}
+
+async fn with_lease(
+    environment: &Environment,
+    account: &Account,
+    request: &RunRequest,
+    run_id: &str,
+    stop: &Stop,
+    summary: &mut AccountSummary,
+) -> Result<(), Failure> {
+    if request.is_dry {
+        let work = DayWork { environment, request, run_id, account, lease: None };
+        return work_through(&work, stop, summary).await;
+    }
+    let lease = HeldLease::take(environment, account, run_id).await?;
+    let work = DayWork { environment, request, run_id, account, lease: Some(&lease) };
+    let worked = work_through(&work, stop, summary).await;
+    lease.release().await;
+    worked
+}
+
+async fn work_through(
+    work: &DayWork<'_>,
+    stop: &Stop,
+    summary: &mut AccountSummary,
+) -> Result<(), Failure> {
+    let started = Instant::now();
+    let deadline = work.environment.settings.account_deadline;
+    let known = known(work).await?;
+    for (index, day) in known.due.iter().copied().enumerate() {
+        if index > 0 && (started.elapsed() >= deadline || stop.is_asked()) {
+            summary.days_left = known.due.len() - index;
+            tracing::warn!(
+                account.id = %work.account.id,
+                days_left = summary.days_left,
+                "the account's time is up: the next run goes on"
+            );
+            break;
+        }
+        let record = known.records.get(&day);
+        let presence = known.presence.get(&day).copied().unwrap_or_default();
+        let phase = phase_of(work.environment.settings.phase, presence, record);
+        let due = DueDay { day, phase, presence, record };
+        let limit = deadline.saturating_sub(started.elapsed()).max(deadline / 2);
+        let done = tokio::time::timeout(limit, work.process(due)).await.unwrap_or_else(|_| {
+            Err(Failure::new(
+                crate::failure::Hop::Worker,
+                Kind::Timeout,
+                format!("{day} took over {} s", limit.as_secs()),
+                "raise ACCOUNT_DEADLINE_SECONDS, or see which hop is slow; the next run goes on",
+            ))
+        })?;
+        tell(work.account, &done);
+        summary.days.push(done);
+    }
+    retire(work, summary).await
+}
+
+async fn known(work: &DayWork<'_>) -> Result<Known, Failure> {
+    let environment = work.environment;
+    let now_seconds = environment.clock.now_seconds();
+    let today = Day::of_unix(now_seconds);
+    if !work.request.is_dry {
+        environment.query.observe(work.account, now_seconds).await?;
+    }
+    let first_kept = today.minus(environment.settings.catch_up_days);
+    let (first, last) = work.request.days.unwrap_or((first_kept, today));
+    let presence = environment.query.presence(work.account, first, last, now_seconds).await?;
+    let records = environment.days.days(&work.account.id, first, last).await?;
+    let records: BTreeMap<Day, AccountDay> = records.into_iter().map(|r| (r.day, r)).collect();
+    let due = match work.request.days {
+        Some(_) => {
+            let mut days: Vec<Day> = first.through(last).collect();
+            days.reverse();
+            days
+        }
+        None => days_due(today, first, &presence, &records),
+    };
+    Ok(Known { due, presence, records })
+}
+
+/// Marks what was not seen for a day as inactive, when today is known to be told of.
+async fn retire(work: &DayWork<'_>, summary: &mut AccountSummary) -> Result<(), Failure> {
+    let today = Day::of_unix(work.environment.clock.now_seconds());
+    let is_told = summary
+        .days
+        .iter()
+        .any(|day| day.day == today && matches!(day.state, DayState::Ok | DayState::Partial));
+    if let (true, Some(lease)) = (is_told, work.lease) {
+        lease.keep().await?;
+        let resources = &work.environment.resources;
+        summary.documents_retired = resources.retire(&work.account.id, today.previous()).await?;
+    }
+    Ok(())
+}
+
+fn tell(account: &Account, day: &DaySummary) {
+    for warning in &day.warnings {
+        tracing::warn!(account.id = %account.id, day = %day.day, "{warning}");
+    }
+    tracing::info!(
+        account.id = %account.id,
+        day = %day.day,
+        state = day.state.as_str(),
+        cause = day.cause,
+        phase = day.phase,
+        covered_minutes = day.covered_minutes,
+        expected_minutes = day.expected_minutes,
+        total_usd = day.source_total_usd,
+        rows_written = day.rows_written,
+        documents_written = day.documents_written,
+        "the day is done"
+    );
+}

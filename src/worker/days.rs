@@ -1,0 +1,142 @@
+//! Which days of an account are due, and from which metrics.
+
+use std::collections::BTreeMap;
+
+use crate::allocation::Day;
+use crate::query::{Phase, Presence};
+use crate::records::{AccountDay, DayState};
+
+/// The days to compute now, the newest first: today and yesterday, and every earlier day back to
+/// `first` that has samples and is not settled, or has more samples than when it was computed, or
+/// has no record though there were samples before it.
+#[must_use]
+pub fn days_due(
+    today: Day,
+    first: Day,
+    presence: &BTreeMap<Day, Presence>,
+    records: &BTreeMap<Day, AccountDay>,
+) -> Vec<Day> {
+    let has_samples = |day: &Day| presence.get(day).is_some_and(|p| *p != Presence::default());
+    let known_since = presence.keys().filter(|day| has_samples(day)).chain(records.keys()).min();
+    let is_due = |day: &Day| {
+        if *day >= today.previous() {
+            return true;
+        }
+        let here = presence.get(day).copied().unwrap_or_default();
+        match records.get(day) {
+            None => known_since.is_some_and(|since| since < day) || has_samples(day),
+            Some(record) => {
+                !record.settled || record.state == DayState::Failed || has_more(here, record)
+            }
+        }
+    };
+    let mut days: Vec<Day> = first.through(today).filter(is_due).collect();
+    days.reverse();
+    days
+}
+
+/// Whether the source has minutes that it had not when the day was computed.
+#[must_use]
+pub fn has_more(presence: Presence, record: &AccountDay) -> bool {
+    presence.exporter_minutes > record.exporter_minutes || presence.raw_minutes > record.raw_minutes
+}
+
+/// The metrics that a day's costs come from; `None` when there are none of the allowed ones.
+///
+/// The exporter's gauges come first, by presence whatever their value. A day that is stored from
+/// raw metrics stays with them while they cover more of it: the day on which an exporter was
+/// installed.
+#[must_use]
+pub fn phase_of(
+    setting: Option<Phase>,
+    presence: Presence,
+    record: Option<&AccountDay>,
+) -> Option<Phase> {
+    let has = |phase: Phase| presence.minutes(phase) > 0;
+    if let Some(forced) = setting {
+        return has(forced).then_some(forced);
+    }
+    let is_stored_raw = record.is_some_and(|r| r.phase == Some(Phase::Raw.number()));
+    if is_stored_raw && presence.raw_minutes > presence.exporter_minutes {
+        return Some(Phase::Raw);
+    }
+    [Phase::Exporter, Phase::Raw].into_iter().find(|phase| has(*phase))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::allocation::AccountId;
+
+    pub(crate) fn record(day: Day) -> AccountDay {
+        AccountDay {
+            account: AccountId::new("a").unwrap(),
+            day,
+            state: DayState::Ok,
+            cause: String::new(),
+            phase: Some(2),
+            covered_minutes: 1_440,
+            expected_minutes: 1_440,
+            source_total_usd: 1.0,
+            stored_total_usd: 1.0,
+            rows: 1,
+            settled: true,
+            raw_minutes: 0,
+            exporter_minutes: 1_440,
+            forced_reason: None,
+            run_id: "r".into(),
+            updated_at: 0,
+        }
+    }
+
+    fn day(text: &str) -> Day {
+        text.parse().unwrap()
+    }
+
+    fn present(minutes: u32) -> Presence {
+        Presence { exporter_minutes: minutes, raw_minutes: 0 }
+    }
+
+    fn due(presence: &[(&str, u32)], records: Vec<AccountDay>) -> Vec<String> {
+        let presence = presence.iter().map(|(d, m)| (day(d), present(*m))).collect();
+        let records = records.into_iter().map(|r| (r.day, r)).collect();
+        let days = days_due(day("2026-11-20"), day("2026-11-10"), &presence, &records);
+        days.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn today_and_yesterday_are_always_due() {
+        assert_eq!(due(&[], vec![]), ["2026-11-20", "2026-11-19"]);
+    }
+
+    #[test]
+    fn a_first_run_takes_all_days_with_samples_and_names_the_holes_between() {
+        let days = due(&[("2026-11-15", 5), ("2026-11-17", 5)], vec![]);
+        let wanted = ["20", "19", "18", "17", "16", "15"].map(|d| format!("2026-11-{d}"));
+        assert_eq!(days, wanted);
+    }
+
+    #[test]
+    fn settled_days_rest_until_more_samples_come() {
+        let settled = |d: &str| record(day(d));
+        let days: Vec<_> = (10..19).map(|d| settled(&format!("2026-11-{d}"))).collect();
+        let seen = [("2026-11-15", 1_440)];
+        assert_eq!(due(&seen, days.clone()), ["2026-11-20", "2026-11-19"]);
+        let mut late = days;
+        late[5].exporter_minutes = 1_200;
+        assert_eq!(due(&seen, late), ["2026-11-20", "2026-11-19", "2026-11-15"]);
+    }
+
+    #[test]
+    fn presence_decides_on_the_phase_and_not_value() {
+        let both = Presence { exporter_minutes: 1, raw_minutes: 1_440 };
+        let raw = Presence { exporter_minutes: 0, raw_minutes: 9 };
+        assert_eq!(phase_of(None, both, None), Some(Phase::Exporter));
+        assert_eq!(phase_of(None, raw, None), Some(Phase::Raw));
+        assert_eq!(phase_of(None, Presence::default(), None), None);
+        assert_eq!(phase_of(Some(Phase::Raw), both, None), Some(Phase::Raw));
+        assert_eq!(phase_of(Some(Phase::Exporter), raw, None), None);
+        let stored_raw = AccountDay { phase: Some(1), ..record(day("2026-11-20")) };
+        assert_eq!(phase_of(None, both, Some(&stored_raw)), Some(Phase::Raw));
+    }
+}

@@ -1,0 +1,17 @@
+//! One run: accounts, their days, each day from query layer to stores.
+//!
+//! `run` is the list of accounts, `account` the list of days, `day` the list of steps; `days` and
+//! `guard` decide as functions of values which days are due and what may be written.
+
+pub mod account;
+pub mod day;
+pub mod days;
+pub mod environment;
+pub mod guard;
+pub mod lease;
+pub mod run;
+pub mod summary;
+
+pub use environment::Environment;
+pub use run::{RunRequest, run};
+pub use summary::{AccountSummary, DaySummary, RunSummary};

@@ -1,0 +1,114 @@
+//! One run over all accounts.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::watch;
+
+use crate::allocation::{AccountId, Day};
+use crate::failure::Failure;
+
+use super::Environment;
+use super::account::run_account;
+use super::summary::{FailureSummary, RunSummary};
+
+/// What a run is to do.
+#[derive(Clone, Debug, Default)]
+pub struct RunRequest {
+    /// Exactly these days, first and last; otherwise those that are due.
+    pub days: Option<(Day, Day)>,
+    /// Only these accounts; otherwise all.
+    pub accounts: Vec<AccountId>,
+    /// Whether nothing is to be written.
+    pub is_dry: bool,
+    /// Why guards are overridden, if they are.
+    pub force_reason: Option<String>,
+}
+
+/// Says that a run should end after the account it is at.
+#[derive(Clone, Debug)]
+pub struct Stop(Arc<watch::Sender<bool>>);
+
+impl Default for Stop {
+    fn default() -> Self {
+        Self(Arc::new(watch::channel(false).0))
+    }
+}
+
+impl Stop {
+    /// Asks for the end.
+    pub fn ask(&self) {
+        self.0.send_replace(true);
+    }
+
+    /// Whether the end was asked for.
+    #[must_use]
+    pub fn is_asked(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Waits until the end is asked for.
+    pub async fn asked(&self) {
+        // It cannot fail: the sender lives as long as `self`.
+        let _ = self.0.subscribe().wait_for(|asked| *asked).await;
+    }
+}
+
+/// Sees that the hops answer, then works through the accounts one by one.
+pub async fn run(environment: &Environment, request: &RunRequest, stop: &Stop) -> RunSummary {
+    let started = Instant::now();
+    let mut summary = RunSummary {
+        run_id: uuid::Uuid::new_v4().to_string(),
+        started_at: environment.clock.now_seconds(),
+        duration_ms: 0,
+        dry_run: request.is_dry,
+        exit_code: 0,
+        accounts_done: 0,
+        accounts_failed: 0,
+        accounts_skipped: 0,
+        accounts_left: 0,
+        rows_written: 0,
+        documents_written: 0,
+        failure: None,
+        accounts: Vec::new(),
+    };
+    if let Err(failure) = work(environment, request, stop, &mut summary).await {
+        tracing::error!(%failure, "nothing could be done");
+        summary.failure = Some(FailureSummary::from(&failure));
+    }
+    summary.duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    summary.add_up();
+    summary
+}
+
+async fn work(
+    environment: &Environment,
+    request: &RunRequest,
+    stop: &Stop,
+    summary: &mut RunSummary,
+) -> Result<(), Failure> {
+    check(environment).await?;
+    let mut accounts = environment.accounts.accounts().await?;
+    if !request.accounts.is_empty() {
+        accounts.retain(|account| request.accounts.contains(&account.id));
+    }
+    if accounts.is_empty() {
+        tracing::warn!(source = environment.accounts.describe(), "there is no account to work on");
+    }
+    for (index, account) in accounts.iter().enumerate() {
+        if stop.is_asked() {
+            summary.accounts_left = accounts.len() - index;
+            break;
+        }
+        let done = run_account(environment, account, request, &summary.run_id, stop).await;
+        summary.accounts.push(done);
+    }
+    Ok(())
+}
+
+/// A run that would find a hop down at its first account ends before it, with the hop's name.
+async fn check(environment: &Environment) -> Result<(), Failure> {
+    environment.resources.check().await?;
+    environment.ledger.check().await?;
+    environment.query.check().await
+}

@@ -1,0 +1,179 @@
+//! What a run did, for people and for machines.
+
+use serde::Serialize;
+
+use crate::accounts::Account;
+use crate::allocation::Day;
+use crate::failure::{Failure, Hop};
+use crate::records::DayState;
+
+/// What became of one day of an account.
+#[derive(Clone, Debug, Serialize)]
+pub struct DaySummary {
+    /// The day.
+    pub day: Day,
+    /// What became of it.
+    pub state: DayState,
+    /// Why it is not `ok`.
+    pub cause: String,
+    /// 1 or 2, when costs were read.
+    pub phase: Option<u8>,
+    /// Minutes of the day with samples.
+    pub covered_minutes: u32,
+    /// Minutes that could have had one.
+    pub expected_minutes: u32,
+    /// By how much the source lags, seconds.
+    pub lag_seconds: i64,
+    /// What the source says the day costs, USD, as rounded.
+    pub source_total_usd: f64,
+    /// What the ledger has for the day, USD.
+    pub stored_total_usd: f64,
+    /// Live rows of the day.
+    pub rows: u64,
+    /// Rows written.
+    pub rows_written: u64,
+    /// Keys whose cost changed.
+    pub keys_changed: u64,
+    /// Keys whose rows contradicted each other and were put right.
+    pub keys_healed: u64,
+    /// Documents inserted or changed.
+    pub documents_written: u64,
+    /// What an operator should know.
+    pub warnings: Vec<String>,
+}
+
+/// How an account fared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// All due days are stored and complete.
+    Ok,
+    /// All due days were looked at, but some are incomplete or kept as they were.
+    Partial,
+    /// Something failed; days that were done stay done.
+    Failed,
+    /// Somebody else is writing the account.
+    Skipped,
+}
+
+impl Outcome {
+    /// The outcome's name in metrics and tables.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Partial => "partial",
+            Self::Failed => "failed",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
+/// What became of one account.
+#[derive(Clone, Debug, Serialize)]
+pub struct AccountSummary {
+    /// The account.
+    #[serde(flatten)]
+    pub account: Account,
+    /// How it fared.
+    pub outcome: Outcome,
+    /// What failed, or who else is writing.
+    pub failure: Option<FailureSummary>,
+    /// Its days, the newest first.
+    pub days: Vec<DaySummary>,
+    /// Documents marked as inactive.
+    pub documents_retired: u64,
+    /// Due days left for the next run, because the account's time was up or a stop was asked for.
+    pub days_left: usize,
+}
+
+/// A failure as JSON.
+#[derive(Clone, Debug, Serialize)]
+pub struct FailureSummary {
+    /// Where.
+    pub hop: &'static str,
+    /// Of which kind.
+    pub kind: &'static str,
+    /// What was done and what came of it.
+    pub what: String,
+    /// What to do.
+    pub fix: String,
+    /// Whether the hop could not be used at all.
+    #[serde(skip)]
+    pub is_hop_down: bool,
+}
+
+impl From<&Failure> for FailureSummary {
+    fn from(failure: &Failure) -> Self {
+        Self {
+            hop: failure.hop.as_str(),
+            kind: failure.kind.as_str(),
+            what: failure.what.clone(),
+            fix: failure.fix.clone(),
+            is_hop_down: failure.is_hop_down() && failure.hop != Hop::Worker,
+        }
+    }
+}
+
+/// What a run did: its last line of output, as JSON.
+#[derive(Clone, Debug, Serialize)]
+pub struct RunSummary {
+    /// The run's name in records and logs.
+    pub run_id: String,
+    /// Unix seconds.
+    pub started_at: i64,
+    /// How long it took.
+    pub duration_ms: u64,
+    /// Whether nothing was to be written.
+    pub dry_run: bool,
+    /// The exit code that goes with it.
+    pub exit_code: u8,
+    /// Accounts that are done, complete or not.
+    pub accounts_done: usize,
+    /// Accounts that failed.
+    pub accounts_failed: usize,
+    /// Accounts that somebody else is writing.
+    pub accounts_skipped: usize,
+    /// Accounts not looked at, because a stop was asked for.
+    pub accounts_left: usize,
+    /// Rows written.
+    pub rows_written: u64,
+    /// Documents inserted or changed.
+    pub documents_written: u64,
+    /// What could not be done at all, if anything.
+    pub failure: Option<FailureSummary>,
+    /// The accounts.
+    pub accounts: Vec<AccountSummary>,
+}
+
+impl RunSummary {
+    /// Sums up the accounts' outcomes.
+    pub fn add_up(&mut self) {
+        let count = |outcome| self.accounts.iter().filter(|a| a.outcome == outcome).count();
+        self.accounts_done = count(Outcome::Ok) + count(Outcome::Partial);
+        self.accounts_failed = count(Outcome::Failed);
+        self.accounts_skipped = count(Outcome::Skipped);
+        let days = || self.accounts.iter().flat_map(|account| &account.days);
+        self.rows_written = days().map(|day| day.rows_written).sum();
+        self.documents_written = days().map(|day| day.documents_written).sum::<u64>()
+            + self.accounts.iter().map(|account| account.documents_retired).sum::<u64>();
+        self.exit_code = self.code();
+    }
+
+    /// 0: all accounts done; 1: some account failed; 3: nothing could be done, because a hop is
+    /// down.
+    fn code(&self) -> u8 {
+        if self.failure.is_some() {
+            return 3;
+        }
+        if self.accounts_failed == 0 {
+            return 0;
+        }
+        let is_down = |account: &AccountSummary| {
+            account.outcome == Outcome::Failed
+                && account.days.is_empty()
+                && account.failure.as_ref().is_some_and(|failure| failure.is_hop_down)
+        };
+        if self.accounts.iter().all(is_down) { 3 } else { 1 }
+    }
+}

@@ -1,0 +1,64 @@
+//! The contracts on the twins in memory.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use kubecost_worker::ledger::memory::{MemoryLedger, StoredRow};
+use kubecost_worker::records::Leases;
+use kubecost_worker::records::memory::MemoryRecords;
+use kubecost_worker::resources::Document;
+use kubecost_worker::resources::memory::MemoryResources;
+
+use crate::contract::ledger::{LedgerDoor, expense_ledger_contract};
+use crate::contract::records::{
+    day_records_contract, leases_contract, leases_race_contract, rate_journal_contract,
+};
+use crate::contract::resources::{DocumentDoor, resource_store_contract};
+
+struct ResourcesDoor(Arc<MemoryResources>);
+
+#[async_trait]
+impl DocumentDoor for ResourcesDoor {
+    async fn put(&self, document: Document) {
+        self.0.plant(document);
+    }
+
+    async fn get(&self, id: &str) -> Option<Document> {
+        self.0.documents().into_iter().find(|document| document.id == id)
+    }
+}
+
+struct RowsDoor(Arc<MemoryLedger>);
+
+#[async_trait]
+impl LedgerDoor for RowsDoor {
+    async fn plant(&self, rows: Vec<StoredRow>) {
+        rows.into_iter().for_each(|row| self.0.plant(row));
+    }
+}
+
+#[tokio::test]
+async fn resources_in_memory_keep_the_contract() {
+    let store = Arc::new(MemoryResources::default());
+    resource_store_contract(store.as_ref(), &ResourcesDoor(store.clone()), "t").await;
+}
+
+#[tokio::test]
+async fn the_ledger_in_memory_keeps_the_contract() {
+    let ledger = Arc::new(MemoryLedger::default());
+    expense_ledger_contract(ledger.as_ref(), &RowsDoor(ledger.clone()), "t").await;
+}
+
+#[tokio::test]
+async fn records_in_memory_keep_the_contract() {
+    let records = MemoryRecords::default();
+    day_records_contract(&records, "t").await;
+    leases_contract(&records, "t").await;
+    rate_journal_contract(&records, "t").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_who_ask_memory_for_a_lease_one_gets_it() {
+    let records: Arc<dyn Leases> = Arc::new(MemoryRecords::default());
+    leases_race_contract(vec![records; 8], "t").await;
+}

@@ -1,0 +1,142 @@
+//! `AllocationApiQuery`: days out of recorded replies.
+
+use kubecost_worker::accounts::Account;
+use kubecost_worker::allocation::{AccountId, Day};
+use kubecost_worker::allocation_api::{AllocationClient, ClientOptions};
+use kubecost_worker::config::Endpoint;
+use kubecost_worker::config::worker::Auth;
+use kubecost_worker::failure::Kind;
+use kubecost_worker::query::allocation_api::AllocationApiQuery;
+use kubecost_worker::query::{CostQuery, Phase, SourceDay};
+
+use crate::support::{Answer, Seen, Server, assert_near, at, fixture, sets};
+
+fn query(url: &str, wants_pods: bool) -> AllocationApiQuery {
+    let options = ClientOptions { attempts: 1, ..ClientOptions::for_days(Auth::None) };
+    let client = AllocationClient::new(Endpoint::parse(url).unwrap(), options).unwrap();
+    AllocationApiQuery::new(client, "default".to_owned(), wants_pods)
+}
+
+fn account() -> Account {
+    Account::unnamed(AccountId::new("a").unwrap())
+}
+
+fn day(text: &str) -> Day {
+    text.parse().unwrap()
+}
+
+/// Answers days and hours as they were recorded.
+fn recorded(seen: &Seen) -> Answer {
+    let name = match (seen.query["aggregate"].as_str(), seen.query["step"].as_str()) {
+        ("cluster,namespace", step) => match (seen.window().0, step) {
+            (start, "1d") if start == at("2026-11-19T00:00:00Z") => "gap-day-19-namespace-idle",
+            (start, "1h") if start == at("2026-11-19T00:00:00Z") => "gap-day-19-step1h",
+            (start, "1d") if start == at("2026-11-20T00:00:00Z") => "day-cluster+namespace-idle",
+            (start, "1h") if start == at("2026-11-20T00:00:00Z") => "day-namespace-step1h",
+            _ => return Answer::sets(&[Default::default()]),
+        },
+        ("namespace,pod", "1d") => "day-namespace+pod-idle",
+        other => panic!("asked for {other:?}"),
+    };
+    Answer::json(fixture(&format!("opencost-run/alloc/{name}.json.gz")))
+}
+
+async fn read(url: &str, text: &str, now: &str, wants_pods: bool) -> SourceDay {
+    let query = query(url, wants_pods);
+    query.day_costs(&account(), day(text), Phase::Exporter, at(now)).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_day_without_gaps_is_read_as_one_set() {
+    let server = Server::opencost(recorded).await;
+    let source = read(&server.url, "2026-11-20", "2026-11-21T04:00:00Z", true).await;
+    let cluster = &source.costs.clusters["test-cluster"];
+    // 66.1313 is the sum of the totals of the recorded day's 17 rows, 66.2065 that of its hours.
+    assert_near(cluster.total_usd.unwrap(), 66.1313, 1e-4);
+    assert_eq!(source.costs.clusters.len(), 1);
+    assert_eq!(cluster.namespaces.len(), 15);
+    assert_eq!((source.covered_minutes, source.expected_minutes), (1_440, 1_440));
+    assert_near(cluster.namespaces["ingress-nginx"].total_usd.unwrap(), 1.51238, 1e-9);
+    let pods: usize = cluster.namespaces.values().map(|namespace| namespace.pods.len()).sum();
+    assert_eq!(pods, 201, "203 rows less __idle__ and __unmounted__");
+    for (name, namespace) in &cluster.namespaces {
+        let of_pods: f64 = namespace.pods.values().map(|pod| pod.total_usd).sum();
+        assert_near(of_pods, namespace.total_usd.unwrap(), 1e-3 + 5e-6 * 201.0);
+        assert!(namespace.pods.values().any(|pod| pod.node.is_some()), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_day_with_a_gap_is_the_sum_of_its_hours() {
+    let server = Server::opencost(recorded).await;
+    let source = read(&server.url, "2026-11-19", "2026-11-21T04:00:00Z", false).await;
+    // One set says 60.58: it bills through the gap.
+    assert_near(source.costs.clusters["test-cluster"].total_usd.unwrap(), 54.9239, 1e-3);
+    // 01:50 to 20:30 and 22:35 (the server's grid) to 24:00, less what the grid cuts at the start.
+    assert!((1_195..=1_205).contains(&source.covered_minutes), "{}", source.covered_minutes);
+}
+
+#[tokio::test]
+async fn presence_leaves_out_days_without_data() {
+    let server = Server::opencost(|seen| {
+        let mut days = vec![Default::default(), Default::default()];
+        days.extend(sets("opencost-run/alloc/gap-day-19-namespace-idle.json.gz"));
+        days.extend(sets("opencost-run/alloc/day-cluster+namespace-idle.json.gz"));
+        assert_eq!(seen.query["step"], "1d");
+        Answer::sets(&days)
+    })
+    .await;
+    let query = query(&server.url, false);
+    let (first, last) = (day("2026-11-17"), day("2026-11-20"));
+    let now = at("2026-11-21T04:00:00Z");
+    let presence = query.presence(&account(), first, last, now).await.unwrap();
+    let days: Vec<String> = presence.keys().map(ToString::to_string).collect();
+    assert_eq!(days, ["2026-11-19", "2026-11-20"]);
+    assert_eq!(presence[&last].exporter_minutes, 1_440);
+    assert!(presence[&day("2026-11-19")].exporter_minutes < 1_440);
+}
+
+#[tokio::test]
+async fn a_day_without_data_costs_nothing_and_covers_nothing() {
+    let server = Server::opencost(recorded).await;
+    let source = read(&server.url, "2026-11-10", "2026-11-21T04:00:00Z", true).await;
+    assert!(source.costs.is_empty());
+    assert_eq!((source.covered_minutes, source.expected_minutes), (0, 1_440));
+    let source = read(&server.url, "2026-11-25", "2026-11-21T04:00:00Z", true).await;
+    assert_eq!((source.covered_minutes, source.expected_minutes), (0, 0));
+}
+
+#[tokio::test]
+async fn a_day_whose_pods_are_lost_is_a_failure() {
+    let server = Server::opencost(|seen| {
+        let lost = fixture("odd/pods-missing-idle.json");
+        let text = String::from_utf8(lost).unwrap();
+        let (start, end) = seen.query["window"].split_once(',').unwrap();
+        Answer::json(text.replace("START", start).replace("END", end))
+    })
+    .await;
+    let query = query(&server.url, false);
+    let now = at("2026-11-21T04:00:00Z");
+    let failure =
+        query.day_costs(&account(), day("2026-11-20"), Phase::Exporter, now).await.unwrap_err();
+    assert_eq!(failure.kind, Kind::BadData, "{failure}");
+    assert!(failure.what.contains("no pod"), "{failure}");
+}
+
+#[tokio::test]
+async fn a_running_day_is_asked_for_up_to_its_last_full_hour() {
+    let server = Server::opencost(|seen| {
+        let (start, end) = seen.window();
+        assert_eq!(start, at("2026-11-20T00:00:00Z"));
+        let hours = sets("opencost-run/alloc/day-namespace-step1h.json.gz");
+        let count = usize::try_from((end - start) / 3_600).unwrap();
+        Answer::sets(&hours[..count])
+    })
+    .await;
+    let source = read(&server.url, "2026-11-20", "2026-11-20T05:20:00Z", false).await;
+    assert_eq!((source.covered_minutes, source.expected_minutes), (300, 300));
+    assert_eq!(server.seen().len(), 3, "one path that is not there, the hours, the whole");
+    for seen in server.seen() {
+        assert!(seen.query["window"].ends_with(",2026-11-20T05:00:00Z"), "{seen:?}");
+    }
+}

@@ -1,0 +1,70 @@
+# shellcheck shell=bash
+# Sourced by prepare: what is slow to make, each made once and kept in the cache. Where no image registry is reached,
+# package registries are: Debian's for the base, cargo's for the MongoDB server, Go's for Prometheus 3.
+
+BASE_PACKAGES=clickhouse-server,prometheus
+SECANTUS_VERSION=0.5.3-beta.196
+PROMETHEUS3_VERSION=v0.305.0 # the Go module's number for Prometheus 3.5.0
+
+# cached NAME MAKER: sets ARTIFACT to the file in the cache; MAKER writes it to the path that it is given.
+cached() {
+  ARTIFACT=$CACHE/$1
+  [ -e "$ARTIFACT" ] && return
+  say "making $1"
+  local work=$CACHE/work-$2
+  rm -rf --one-file-system "$work"
+  mkdir -p "$work"
+  "$2" "$work" "$ARTIFACT.new"
+  mv "$ARTIFACT.new" "$ARTIFACT"
+  rm -rf --one-file-system "$work" # should a mount be left behind in it, its files stay
+}
+
+# The root file system of all local images, with their Debian packages: one layer, shared. Debian's own mirror is read
+# from this machine's apt sources. Everything is downloaded here, so no container needs a network.
+make_base() {
+  local mirror proxy=
+  is_root || die "the base image can be made by root only"
+  install_packages debootstrap
+  mirror=$(debian_mirror)
+  if [ -z "$mirror" ]; then
+    quietly apt-update apt-get update # a source's origin is known only after its index was read
+    mirror=$(debian_mirror)
+  fi
+  [ -n "$mirror" ] || die "the local images are made of Debian bookworm's packages, and no apt source here has them"
+  eval "$(apt-config shell proxy Acquire::http::Proxy)"
+  http_proxy=${proxy:-${http_proxy:-}} quietly base \
+    debootstrap --variant=minbase --include="$BASE_PACKAGES" bookworm "$1" "$mirror"
+  # The web interfaces' scripts, documents and packages are most of the size, and no test reads them.
+  rm -rf "$1"/var/cache/apt/* "$1"/var/lib/apt/lists/* "$1"/usr/share/{javascript,nodejs,doc,man,info,locale}
+  rm -f "$CACHE"/base-*.tar.gz # of earlier recipes
+  tar -C "$1" -c . | gzip -1 >"$2"
+}
+
+# shellcheck disable=SC2016
+debian_mirror() {
+  apt-get indextargets --format '$(REPO_URI)' 'Origin: Debian' 'Codename: bookworm' 'Created-By: Packages' | head -n 1
+}
+
+# A MongoDB server over WiredTiger, mongod's own storage engine.
+make_secantus() {
+  install_packages libclang-dev clang cmake ninja-build
+  # From the cache directory, so that no setting of this project's own cargo configuration applies.
+  (cd "$1" && CARGO_TARGET_DIR=$1/target quietly secantus cargo install secantus-mdb --version "$SECANTUS_VERSION" \
+    --ignore-rust-version --locked --root "$1")
+  mv "$1/bin/secantusd-rs" "$2"
+}
+
+# Prometheus 3, without its service discoveries but files: they are most of what there is to download and compile.
+make_prometheus3() {
+  local module=github.com/prometheus/prometheus source
+  have go || die "Prometheus 3 is built from source, which needs Go 1.23 or newer"
+  (cd "$1" && quietly prometheus3-download go mod download -x "$module@$PROMETHEUS3_VERSION")
+  source=$(cd "$1" && go list -m -f '{{.Dir}}' "$module@$PROMETHEUS3_VERSION")
+  # A writable copy: as the main module its own replacements and checksums hold, and `go install` would refuse them.
+  cp -r "$source" "$1/source"
+  chmod -R u+w "$1/source"
+  sed -i '/^\t_ "/d' "$1/source/plugins/plugins.go"
+  # The version is what /api/v1/status/buildinfo tells.
+  (cd "$1/source" && CGO_ENABLED=0 quietly prometheus3 go build -trimpath \
+    -ldflags "-s -w -X github.com/prometheus/common/version.Version=$(cat VERSION)" -o "$2" ./cmd/prometheus)
+}

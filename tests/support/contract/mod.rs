@@ -1,0 +1,21 @@
+//! What every implementation of a role must do, written once and run on each of them.
+//!
+//! Every suite works on accounts of its own, whose ids begin with `tag`, so that suites may share
+//! a server; `merge` alone is about all accounts. Doors are the ways past a trait: what another
+//! writer or a user did.
+
+pub(crate) mod ledger;
+pub(crate) mod records;
+pub(crate) mod resources;
+
+use kubecost_worker::allocation::{AccountId, Day};
+
+/// The day that the suites are about.
+pub(crate) fn day() -> Day {
+    "2026-11-20".parse().unwrap()
+}
+
+/// An account of a suite's own.
+pub(crate) fn account(tag: &str, name: &str) -> AccountId {
+    AccountId::new(format!("{tag}-{name}")).unwrap()
+}

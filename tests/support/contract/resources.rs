@@ -1,0 +1,260 @@
+//! What every store of documents must do.
+
+use std::collections::BTreeSet;
+
+use async_trait::async_trait;
+use kubecost_worker::allocation::{AccountId, Day, ResourceKey};
+use kubecost_worker::resources::merge::Touch;
+use kubecost_worker::resources::{
+    Change, CostSummary, Document, LastExpense, ResourceStore, Sighting, StoredResource,
+    plan_changes,
+};
+
+use super::{account, day};
+
+/// The way past the trait.
+#[async_trait]
+pub(crate) trait DocumentDoor: Send + Sync {
+    /// Writes a document in the place of the one with its `_id`, as a user or an importer would.
+    async fn put(&self, document: Document);
+    /// The document with this `_id`.
+    async fn get(&self, id: &str) -> Option<Document>;
+}
+
+/// Runs the whole suite.
+pub(crate) async fn resource_store_contract(
+    store: &dyn ResourceStore,
+    door: &dyn DocumentDoor,
+    tag: &str,
+) {
+    store.check().await.unwrap();
+    inserts_and_finds_by_account(store, door, tag).await;
+    keeps_what_exists(store, door, tag).await;
+    moves_times_outwards_only(store, tag).await;
+    tells_taken_from_own_ids(store, door, tag).await;
+    refuses_an_id_that_another_document_has(store, door, tag).await;
+    sets_costs_and_counts_changes(store, tag).await;
+    retires_only_its_own_that_are_unseen(store, door, tag).await;
+    takes_many_at_once(store, tag).await;
+}
+
+fn namespace(account: &AccountId, name: &str) -> Sighting {
+    let key = ResourceKey::Namespace { cluster: "c".into(), namespace: name.into() };
+    let cloud_resource_id = key.id(account);
+    Sighting { key, cloud_resource_id, node: None, service: None }
+}
+
+/// A new document as the worker makes it, seen on `day`.
+fn new_document(account: &AccountId, name: &str, day: Day) -> Document {
+    let sightings = [namespace(account, name)];
+    let now = day.start_seconds() + 600;
+    let (changes, _) = plan_changes(account, day, now, &sightings, &[], &BTreeSet::new());
+    let Some(Change::Insert(document)) = changes.into_iter().next() else { panic!("no insert") };
+    *document
+}
+
+fn insert(document: &Document) -> Change {
+    Change::Insert(Box::new(document.clone()))
+}
+
+async fn found(store: &dyn ResourceStore, document: &Document) -> StoredResource {
+    let ids = [document.cloud_resource_id.clone()];
+    let mut found = store.find(&document.cloud_account_id, &ids).await.unwrap();
+    assert_eq!(found.len(), 1, "{}", document.cloud_resource_id);
+    found.remove(0)
+}
+
+async fn inserts_and_finds_by_account(
+    store: &dyn ResourceStore,
+    door: &dyn DocumentDoor,
+    tag: &str,
+) {
+    let (ours, other) = (account(tag, "insert"), account(tag, "insert-other"));
+    let mut document = new_document(&ours, "sho\"p 'é", day());
+    document.k8s_node = Some("node-1".into());
+    document.total_cost = 0.1;
+    assert_eq!(store.apply(&ours, &[]).await.unwrap(), 0);
+    assert_eq!(store.apply(&ours, &[insert(&document)]).await.unwrap(), 1);
+    assert_eq!(door.get(&document.id).await, Some(document.clone()));
+    let stored = found(store, &document).await;
+    assert_eq!(stored.id, document.id);
+    assert_eq!(stored.first_seen, Some(day().start_seconds()));
+    assert_eq!(stored.last_seen_date, Some(day().start_seconds()));
+    assert_eq!((stored.active, stored.total_cost), (Some(true), Some(0.1)));
+    assert_eq!(stored.last_expense, None);
+    let ids = [document.cloud_resource_id.clone(), "unknown".into()];
+    assert_eq!(store.find(&ours, &ids).await.unwrap(), [stored]);
+    assert_eq!(store.find(&other, &ids).await.unwrap(), []);
+    assert_eq!(store.find(&ours, &[]).await.unwrap(), []);
+}
+
+/// Skip-existing: a document made by somebody else keeps its `_id` and all that a user edited.
+async fn keeps_what_exists(store: &dyn ResourceStore, door: &dyn DocumentDoor, tag: &str) {
+    let ours = account(tag, "exists");
+    let new = new_document(&ours, "shop", day());
+    let mut theirs = new_document(&ours, "shop", day());
+    theirs.id = format!("{tag}-uuid");
+    theirs.name = "Our shop".into();
+    theirs.pool_id = Some("pool".into());
+    theirs.employee_id = Some("owner".into());
+    theirs.tags.insert("dGVhbQ==".into(), "blue".into());
+    theirs.total_cost = 12.5;
+    door.put(theirs.clone()).await;
+    store.apply(&ours, &[insert(&new)]).await.unwrap();
+    assert_eq!(door.get(&new.id).await, None, "a second document of one stable id");
+    let touch = Touch {
+        id: theirs.id.clone(),
+        first_seen: day().previous().start_seconds(),
+        last_seen: day().end_seconds() - 1,
+        activate: true,
+    };
+    for changed in [1, 0] {
+        let count = store.apply(&ours, &[Change::Touch(touch.clone())]).await.unwrap();
+        assert_eq!(count, changed, "a change that changes nothing is none");
+    }
+    let times = Document {
+        first_seen: touch.first_seen,
+        first_seen_date: touch.first_seen,
+        last_seen: touch.last_seen,
+        ..theirs.clone()
+    };
+    assert_eq!(door.get(&theirs.id).await, Some(times));
+}
+
+async fn moves_times_outwards_only(store: &dyn ResourceStore, tag: &str) {
+    let ours = account(tag, "times");
+    let document = Document { active: false, ..new_document(&ours, "shop", day()) };
+    store.apply(&ours, &[insert(&document)]).await.unwrap();
+    let touch = |first_seen, last_seen, activate| {
+        Change::Touch(Touch { id: document.id.clone(), first_seen, last_seen, activate })
+    };
+    let start = day().start_seconds();
+    store.apply(&ours, &[touch(start + 500, start - 500, false)]).await.unwrap();
+    let stored = found(store, &document).await;
+    assert_eq!((stored.first_seen, stored.last_seen), (Some(start), Some(start)));
+    assert_eq!(stored.active, Some(false));
+    let (earlier, later) = (day().minus(2), day().next());
+    let change = touch(earlier.start_seconds() + 60, later.end_seconds() - 1, true);
+    store.apply(&ours, &[change]).await.unwrap();
+    let stored = found(store, &document).await;
+    assert_eq!(stored.first_seen, Some(earlier.start_seconds() + 60));
+    assert_eq!(stored.first_seen_date, Some(earlier.start_seconds()));
+    assert_eq!(stored.last_seen, Some(later.end_seconds() - 1));
+    assert_eq!(stored.last_seen_date, Some(later.start_seconds()));
+    assert_eq!(stored.active, Some(true));
+    // One end moves, so a document is written; all else of it stays.
+    let earliest = day().minus(5).start_seconds();
+    store.apply(&ours, &[touch(earliest, start, false)]).await.unwrap();
+    let wanted =
+        StoredResource { first_seen: Some(earliest), first_seen_date: Some(earliest), ..stored };
+    assert_eq!(found(store, &document).await, wanted);
+}
+
+async fn tells_taken_from_own_ids(store: &dyn ResourceStore, door: &dyn DocumentDoor, tag: &str) {
+    let ours = account(tag, "ids");
+    let live = new_document(&ours, "live", day());
+    let deleted = Document { deleted_at: 99, ..new_document(&ours, "deleted", day()) };
+    let strange = Document {
+        id: format!("{tag}-strange"),
+        cloud_resource_id: "i-0abc".into(),
+        ..new_document(&ours, "x", day())
+    };
+    let others = new_document(&account(tag, "ids-other"), "live", day());
+    let all = [&live, &deleted, &strange, &others];
+    for document in all {
+        door.put(document.clone()).await;
+    }
+    let mut ids: Vec<String> = all.iter().map(|document| document.id.clone()).collect();
+    let taken = BTreeSet::from_iter(ids.clone());
+    ids.push(format!("{tag}-free"));
+    assert_eq!(store.taken_ids(&ids).await.unwrap(), taken);
+    assert_eq!(
+        store.own_ids(&ours, &ids).await.unwrap(),
+        BTreeSet::from([live.id.clone(), deleted.id.clone()])
+    );
+    assert_eq!(store.taken_ids(&[]).await.unwrap(), BTreeSet::new());
+    let stable = [deleted.cloud_resource_id.clone()];
+    assert_eq!(store.find(&ours, &stable).await.unwrap(), [], "a deleted document is none");
+}
+
+/// Its expenses would be read as another document's.
+async fn refuses_an_id_that_another_document_has(
+    store: &dyn ResourceStore,
+    door: &dyn DocumentDoor,
+    tag: &str,
+) {
+    let ours = account(tag, "clash");
+    let new = new_document(&ours, "shop", day());
+    let deleted = Document { deleted_at: 99, name: "Old".into(), ..new.clone() };
+    door.put(deleted.clone()).await;
+    let failure = store.apply(&ours, &[insert(&new)]).await.unwrap_err();
+    assert_eq!(failure.kind, kubecost_worker::failure::Kind::Conflict, "{failure}");
+    assert_eq!(door.get(&new.id).await, Some(deleted));
+    let renamed = Document { id: format!("{}.2", new.id), ..new };
+    assert_eq!(store.apply(&ours, &[insert(&renamed)]).await.unwrap(), 1);
+    assert_eq!(found(store, &renamed).await.id, renamed.id);
+}
+
+async fn sets_costs_and_counts_changes(store: &dyn ResourceStore, tag: &str) {
+    let ours = account(tag, "costs");
+    let documents = [new_document(&ours, "a", day()), new_document(&ours, "b", day())];
+    store.apply(&ours, &documents.each_ref().map(insert)).await.unwrap();
+    let last_expense = Some(LastExpense { date: day().start_seconds(), cost: 0.3 });
+    let summary = |id: &str| CostSummary { id: id.to_owned(), total_cost: 0.1, last_expense };
+    let mut summaries: Vec<_> = documents.iter().map(|document| summary(&document.id)).collect();
+    summaries.push(summary("unknown"));
+    assert_eq!(store.set_costs(&ours, &summaries).await.unwrap(), 2);
+    assert_eq!(store.set_costs(&ours, &summaries).await.unwrap(), 0, "nothing changed");
+    for document in &documents {
+        let stored = found(store, document).await;
+        assert_eq!((stored.total_cost, stored.last_expense), (Some(0.1), last_expense));
+    }
+    summaries[0] = CostSummary { last_expense: None, total_cost: 0.0, ..summaries[0].clone() };
+    assert_eq!(store.set_costs(&ours, &summaries).await.unwrap(), 1);
+    let stored = found(store, &documents[0]).await;
+    assert_eq!((stored.total_cost, stored.last_expense), (Some(0.0), None));
+    assert_eq!(store.set_costs(&ours, &[]).await.unwrap(), 0);
+}
+
+async fn retires_only_its_own_that_are_unseen(
+    store: &dyn ResourceStore,
+    door: &dyn DocumentDoor,
+    tag: &str,
+) {
+    let (ours, other) = (account(tag, "retire"), account(tag, "retire-other"));
+    let fresh = new_document(&ours, "fresh", day());
+    let gone = new_document(&ours, "gone", day().previous());
+    let strange = Document {
+        id: format!("{tag}-vm"),
+        cloud_resource_id: "k8s-node-1".into(),
+        ..new_document(&ours, "x", day().previous())
+    };
+    let others = new_document(&other, "gone", day().previous());
+    for document in [&fresh, &gone, &strange, &others] {
+        assert!(document.active);
+        door.put(document.clone()).await;
+    }
+    assert_eq!(store.retire(&ours, day()).await.unwrap(), 1);
+    assert_eq!(store.retire(&ours, day()).await.unwrap(), 0, "nothing changed");
+    for (document, active) in [(&fresh, true), (&gone, false), (&strange, true), (&others, true)] {
+        let is_active = door.get(&document.id).await.unwrap().active;
+        assert_eq!(is_active, active, "{}", document.name);
+    }
+}
+
+/// More than any batch, or list of parameters, of a store holds.
+async fn takes_many_at_once(store: &dyn ResourceStore, tag: &str) {
+    const MANY: u64 = 2_500;
+    let ours = account(tag, "many");
+    let documents: Vec<Document> =
+        (0..MANY).map(|number| new_document(&ours, &format!("ns-{number}"), day())).collect();
+    let changes: Vec<Change> = documents.iter().map(insert).collect();
+    assert_eq!(store.apply(&ours, &changes).await.unwrap(), MANY);
+    let ids: Vec<String> = documents.iter().map(|d| d.cloud_resource_id.clone()).collect();
+    assert_eq!(store.find(&ours, &ids).await.unwrap().len() as u64, MANY);
+    assert_eq!(store.own_ids(&ours, &ids).await.unwrap().len() as u64, MANY);
+    let summaries: Vec<CostSummary> = (ids.iter())
+        .map(|id| CostSummary { id: id.clone(), total_cost: 1.0, last_expense: None })
+        .collect();
+    assert_eq!(store.set_costs(&ours, &summaries).await.unwrap(), MANY);
+}

@@ -1,0 +1,97 @@
+//! What the MongoDB implementations of records and accounts must do on a real server, beside the
+//! suites of `contract`, which the including test declares as `crate::contract`.
+
+use std::sync::Arc;
+
+use kubecost_worker::accounts::AccountSource;
+use kubecost_worker::accounts::mongo::{ACCOUNTS_COLLECTION, MongoAccounts};
+use kubecost_worker::failure::{Hop, Kind};
+use kubecost_worker::records::mongo::{
+    DAYS_COLLECTION, JOURNAL_COLLECTION, JOURNAL_EXPIRY_FIELD, LEASES_COLLECTION, MongoRecords,
+};
+use kubecost_worker::records::{
+    DayRecords, Leases, RateJournal, SLOT_KEPT_SECONDS, SLOT_SECONDS, SlotRates,
+};
+use mongodb::Database;
+use mongodb::bson::oid::ObjectId;
+use mongodb::bson::{Bson, DateTime, Document, doc};
+
+use crate::contract::records::{
+    day_records_contract, leases_contract, leases_race_contract, rate_journal_contract,
+};
+use crate::contract::{account, day};
+
+/// Runs everything on a database that may hold other things; accounts need one of their own.
+pub(crate) async fn mongo_records_contract(database: &Database, tag: &str) {
+    let records = MongoRecords::new(database);
+    day_records_contract(&records, tag).await;
+    leases_contract(&records, tag).await;
+    rate_journal_contract(&records, tag).await;
+    let contender = || Arc::new(MongoRecords::new(database)) as Arc<dyn Leases>;
+    leases_race_contract((0..8).map(|_| contender()).collect(), tag).await;
+    writes_documents_that_people_and_indexes_understand(database, tag).await;
+    names_a_damaged_document(database, tag).await;
+}
+
+async fn one(database: &Database, collection: &str, id: &str) -> Document {
+    let collection = database.collection::<Document>(collection);
+    collection.find_one(doc! {"_id": id}).await.unwrap().unwrap()
+}
+
+async fn writes_documents_that_people_and_indexes_understand(database: &Database, tag: &str) {
+    let ours = account(tag, "form");
+    let records = MongoRecords::new(database);
+    let slot_seconds = day().start_seconds() + SLOT_SECONDS;
+    let slot = SlotRates {
+        account: ours.clone(),
+        slot_seconds,
+        phase: 1,
+        lag_seconds: None,
+        rates: Vec::new(),
+    };
+    records.note(&slot).await.unwrap();
+    let noted = one(database, JOURNAL_COLLECTION, &format!("{ours}:{slot_seconds}")).await;
+    let expiry = DateTime::from_millis((slot_seconds + SLOT_KEPT_SECONDS) * 1_000);
+    assert_eq!(noted.get_datetime(JOURNAL_EXPIRY_FIELD), Ok(&expiry));
+    records.acquire(&ours, "me", slot_seconds, 60).await.unwrap();
+    let held = one(database, LEASES_COLLECTION, ours.as_str()).await;
+    let wanted = doc! {"_id": ours.as_str(), "expires_at": slot_seconds + 60, "holder": "me",
+    "token": 1_i64};
+    for (field, value) in &wanted {
+        assert_eq!(held.get(field), Some(value), "{field}");
+    }
+}
+
+async fn names_a_damaged_document(database: &Database, tag: &str) {
+    let ours = account(tag, "damaged");
+    let id = format!("{ours}:{}", day());
+    let damaged = doc! {"_id": &id, "account": ours.as_str(), "state": "green"};
+    database.collection(DAYS_COLLECTION).insert_one(damaged).await.unwrap();
+    let failure = MongoRecords::new(database).days(&ours, day(), day()).await.unwrap_err();
+    assert_eq!((failure.hop, failure.kind), (Hop::MongoDb, Kind::BadData));
+    assert!(failure.what.contains(&id), "{failure}");
+}
+
+/// Runs the suite of accounts, on a database of its own.
+pub(crate) async fn mongo_accounts_contract(database: &Database) {
+    let source = MongoAccounts::new(database);
+    assert_eq!(source.accounts().await, Ok(Vec::new()), "no collection is no account");
+    let object_id = ObjectId::parse_str("65f0c0ffee65f0c0ffee65f0").unwrap();
+    let collection = database.collection::<Document>(ACCOUNTS_COLLECTION);
+    let documents = [
+        doc! {"_id": "b", "name": "B", "type": "kubernetes_cnr", "deleted_at": 0},
+        doc! {"_id": object_id, "type": "kubernetes_cnr", "deleted_at": 0_i64},
+        doc! {"_id": "a", "name": Bson::Null, "type": "kubernetes_cnr", "deleted_at": 0.0},
+        doc! {"_id": "gone", "type": "kubernetes_cnr", "deleted_at": 99},
+        doc! {"_id": "aws", "type": "aws_cnr", "deleted_at": 0},
+    ];
+    collection.insert_many(documents).await.unwrap();
+    let accounts = source.accounts().await.unwrap();
+    let shown: Vec<_> = accounts.iter().map(|a| (a.id.as_str(), a.name.as_deref())).collect();
+    assert_eq!(shown, [("65f0c0ffee65f0c0ffee65f0", None), ("a", None), ("b", Some("B"))]);
+    let bad = doc! {"_id": 42, "type": "kubernetes_cnr", "deleted_at": 0};
+    collection.insert_one(bad).await.unwrap();
+    let failure = source.accounts().await.unwrap_err();
+    assert_eq!(failure.kind, Kind::BadData);
+    assert!(failure.what.contains("42"), "{failure}");
+}
