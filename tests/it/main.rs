@@ -9,5 +9,8 @@
 #[path = "../support/contract/mod.rs"]
 mod contract;
 mod contract_suites;
+mod migrations;
+mod readers;
+mod reruns;
 mod support;
 mod three_days;
