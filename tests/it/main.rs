@@ -12,6 +12,9 @@ mod contract;
 mod contract_suites;
 #[path = "../support/mongo_contract.rs"]
 mod mongo_contract;
+mod migrations;
+mod readers;
+mod reruns;
 mod support;
 mod three_days;
 #[path = "../support/truth.rs"]

@@ -1,5 +1,8 @@
 //! What the integration tests share.
 
+pub(crate) mod ask;
 pub(crate) mod metrics;
+pub(crate) mod proxy;
 pub(crate) mod servers;
 pub(crate) mod worker;
+pub(crate) mod world;
