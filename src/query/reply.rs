@@ -178,6 +178,9 @@ pub enum ReplyError {
     /// It broke off, or is no JSON of the form that is documented.
     #[error("cannot be read: {0}")]
     Unreadable(String),
+    /// The connection ended before the reply did, or took too long.
+    #[error("broke off: {1}")]
+    Broken(std::io::ErrorKind, String),
 }
 
 /// Reads one reply of at most `bytes_max` bytes.
@@ -193,7 +196,10 @@ pub fn read_reply(source: impl Read, bytes_max: u64) -> Result<Reply, ReplyError
         if is_too_long {
             ReplyError::TooLong(bytes_max)
         } else {
-            ReplyError::Unreadable(error.to_string())
+            match error.io_error_kind() {
+                Some(kind) => ReplyError::Broken(kind, error.to_string()),
+                None => ReplyError::Unreadable(error.to_string()),
+            }
         }
     })
 }

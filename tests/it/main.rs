@@ -8,6 +8,8 @@
 
 #[path = "../support/contract/mod.rs"]
 mod contract;
+mod bad_input;
+mod bad_input_size;
 mod contract_suites;
 mod support;
 mod three_days;

@@ -1,5 +1,8 @@
 //! What the integration tests share.
 
+pub(crate) mod bench;
+pub(crate) mod fake_prometheus;
+pub(crate) mod http;
 pub(crate) mod metrics;
 pub(crate) mod servers;
 pub(crate) mod worker;
