@@ -1,11 +1,13 @@
 //! The Prometheus HTTP API: one query, one answer, bounded in time, size and tries.
 
+use std::io::Read;
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
-use futures_util::TryStreamExt;
+use bytes::{Buf, Bytes};
+use futures_util::StreamExt;
 use reqwest::StatusCode;
-use tokio_util::io::{StreamReader, SyncIoBridge};
+use tokio::sync::mpsc;
 
 use crate::config::Endpoint;
 use crate::config::worker::Auth;
@@ -18,6 +20,8 @@ use super::reply::{Reply, ReplyError, Series, read_reply};
 const QUERY_TIMEOUT_SECONDS: u64 = 60;
 /// The longest reply that is read, bytes, decompressed.
 pub const REPLY_BYTES_MAX: u64 = 64 << 20;
+/// How many chunks of a body may wait for the parser.
+const CHUNKS_AHEAD: usize = 8;
 /// How often a query is asked again after a failure that may pass.
 const RETRIES_MAX: usize = 3;
 
@@ -47,6 +51,40 @@ impl NoAnswer {
             Self::TooMuch(failure) | Self::Failed(failure) => failure,
         }
     }
+}
+
+/// A body's chunks for a parser in a thread of its own. When the one who asked gives up, the sender
+/// goes, and so the thread ends too.
+struct ChunkReader {
+    receiver: mpsc::Receiver<std::io::Result<Option<Bytes>>>,
+    chunk: Bytes,
+    is_over: bool,
+}
+
+impl Read for ChunkReader {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        while self.chunk.is_empty() && !self.is_over {
+            match self.receiver.blocking_recv() {
+                Some(Ok(Some(chunk))) => self.chunk = chunk,
+                Some(Ok(None)) => self.is_over = true,
+                Some(Err(error)) => return Err(error),
+                None => return Err(std::io::ErrorKind::ConnectionAborted.into()),
+            }
+        }
+        let count = self.chunk.len().min(buffer.len());
+        self.chunk.copy_to_slice(&mut buffer[..count]);
+        Ok(count)
+    }
+}
+
+/// Why a body ended before its end.
+fn broken(error: reqwest::Error) -> std::io::Error {
+    let kind = if error.is_timeout() {
+        std::io::ErrorKind::TimedOut
+    } else {
+        std::io::ErrorKind::ConnectionAborted
+    };
+    std::io::Error::new(kind, error.without_url())
 }
 
 /// Asks one server.
@@ -164,16 +202,19 @@ impl PromClient {
 
     /// Parses the body while it arrives, off the async threads.
     async fn read(&self, response: reqwest::Response) -> Result<Reply, NoAnswer> {
-        let stream = response.bytes_stream().map_err(|e| {
-            let kind = if e.is_timeout() {
-                std::io::ErrorKind::TimedOut
-            } else {
-                std::io::ErrorKind::ConnectionAborted
-            };
-            std::io::Error::new(kind, e.without_url())
-        });
-        let reader = SyncIoBridge::new(StreamReader::new(Box::pin(stream)));
-        let parsed = tokio::task::spawn_blocking(move || read_reply(reader, REPLY_BYTES_MAX)).await;
+        let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
+        let reader = ChunkReader { receiver, chunk: Bytes::new(), is_over: false };
+        let parsing = tokio::task::spawn_blocking(move || read_reply(reader, REPLY_BYTES_MAX));
+        let chunks = response.bytes_stream().map(|chunk| chunk.map(Some).map_err(broken));
+        let end = futures_util::stream::once(std::future::ready(Ok(None)));
+        let mut chunks = std::pin::pin!(chunks.chain(end));
+        while let Some(chunk) = chunks.next().await {
+            // The parser stops listening where it has seen enough.
+            if sender.send(chunk).await.is_err() {
+                break;
+            }
+        }
+        let parsed = parsing.await;
         let address = self.address();
         let failure = match parsed {
             Ok(Ok(reply)) => return Ok(reply),

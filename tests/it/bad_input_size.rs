@@ -149,7 +149,9 @@ async fn a_reply_that_drips_ends_with_the_accounts_time() {
 async fn a_reply_that_breaks_off_is_asked_for_again() {
     let bench = Bench::new("breaks").await;
     let broken = || {
-        let parts = [Ok(Bytes::from_static(HEAD.as_bytes())), Err(std::io::Error::other("cut"))];
+        // Long enough to be on its way before the connection is cut.
+        let begun = Bytes::from(format!("{}{HEAD}", " ".repeat(1 << 20)));
+        let parts = [Ok(begun), Err(std::io::Error::other("cut"))];
         reply(200, "application/json", Body::from_stream(stream::iter(parts)))
     };
     let once = std::sync::atomic::AtomicBool::new(true);
