@@ -9,7 +9,11 @@
 #[path = "../support/contract/mod.rs"]
 mod contract;
 mod bad_input;
+mod bad_input_settings;
 mod bad_input_size;
+mod bad_input_stores;
 mod contract_suites;
+mod command_line;
+mod secrets;
 mod support;
 mod three_days;
