@@ -162,8 +162,7 @@ async fn a_reply_that_breaks_off_is_asked_for_again() {
     let server = fake_prometheus::start(odd).await;
     bench.run(&server.url).expect_success();
     assert_eq!(bench.stored().await, (2, 2));
-    let always =
-        move |asked: &Asked| (question(asked) == Question::NamespaceCost).then(broken);
+    let always = move |asked: &Asked| (question(asked) == Question::NamespaceCost).then(broken);
     let server = fake_prometheus::start(always).await;
     let named = format!("{ACCOUNT} failed: query layer");
     let other = Bench::new("breaks_always").await;

@@ -6,14 +6,15 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
-#[path = "../support/contract/mod.rs"]
-mod contract;
 mod bad_input;
 mod bad_input_settings;
 mod bad_input_size;
 mod bad_input_stores;
-mod contract_suites;
 mod command_line;
+#[path = "../support/contract/mod.rs"]
+mod contract;
+mod contract_suites;
 mod secrets;
+mod signals;
 mod support;
 mod three_days;

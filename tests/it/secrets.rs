@@ -98,9 +98,11 @@ async fn work_that_succeeds_shows_no_secret() {
     // The secrets did arrive: each way to authenticate was used.
     let headers: Vec<_> =
         server.asked().iter().map(|asked| asked.header("authorization").to_owned()).collect();
-    for wanted in
-        ["Basic dXJsLXVzZXI6dXJsLXMzY3JldA==", "Basic cHJvbS11c2VyOnByMG0tczNjcmV0", "Bearer t0ken-s3cret"]
-    {
+    for wanted in [
+        "Basic dXJsLXVzZXI6dXJsLXMzY3JldA==",
+        "Basic cHJvbS11c2VyOnByMG0tczNjcmV0",
+        "Bearer t0ken-s3cret",
+    ] {
         assert!(headers.iter().any(|header| header == wanted), "{wanted} in {headers:?}");
     }
 }
@@ -164,7 +166,8 @@ async fn settings_that_are_wrong_show_no_secret() {
     ] {
         run_seen(&with(&settings, &[("MONGO_URL", url)]), &DAY, 3);
     }
-    let broken = [("CLUSTER_SECRET", "clust3r\ns3cret"), ("ACCOUNTS", "rest"), ("REST_URL", REFUSED)];
+    let broken =
+        [("CLUSTER_SECRET", "clust3r\ns3cret"), ("ACCOUNTS", "rest"), ("REST_URL", REFUSED)];
     run_seen(&with(&settings, &broken), &["accounts"], 3);
     for arguments in [
         vec!["run", "--prometheus-password=pr0m-s3cret"],

@@ -50,7 +50,8 @@ impl Bench {
 
     /// Documents of `cloud_resource`.
     pub(crate) async fn documents(&self) -> u64 {
-        let collection = self.stores.mongo().await.collection::<mongodb::bson::Document>("cloud_resource");
+        let collection =
+            self.stores.mongo().await.collection::<mongodb::bson::Document>("cloud_resource");
         collection.count_documents(mongodb::bson::doc! {}).await.unwrap()
     }
 }

@@ -60,9 +60,7 @@ pub(crate) fn series(tenant: &str, labels: &str, value: &str) -> String {
 /// A reply of these series.
 pub(crate) fn vector(series: &[String]) -> Response {
     let list = series.join(",");
-    json(format!(
-        r#"{{"status":"success","data":{{"resultType":"vector","result":[{list}]}}}}"#
-    ))
+    json(format!(r#"{{"status":"success","data":{{"resultType":"vector","result":[{list}]}}}}"#))
 }
 
 /// What a healthy server answers.
@@ -99,9 +97,7 @@ fn presence(asked: &Asked, tenant: &str) -> Response {
     } else {
         String::new()
     };
-    json(format!(
-        r#"{{"status":"success","data":{{"resultType":"matrix","result":[{series}]}}}}"#
-    ))
+    json(format!(r#"{{"status":"success","data":{{"resultType":"matrix","result":[{series}]}}}}"#))
 }
 
 /// A server that is healthy but where `odd` has an answer of its own.

@@ -50,9 +50,7 @@ pub(crate) struct FakeServer {
 
 impl FakeServer {
     /// Starts a server that answers every request by `answer`.
-    pub(crate) async fn start(
-        answer: impl Fn(&Asked) -> Response + Send + Sync + 'static,
-    ) -> Self {
+    pub(crate) async fn start(answer: impl Fn(&Asked) -> Response + Send + Sync + 'static) -> Self {
         let shared = Shared { answer: Arc::new(answer), asked: Arc::default() };
         let asked = shared.asked.clone();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
