@@ -14,7 +14,7 @@ const COMMANDS: [&str; 4] = ["run", "schedule", "migrate", "accounts"];
 #[test]
 fn the_help_of_each_command_has_examples_exit_codes_and_settings() {
     for command in COMMANDS {
-        let help = run(&vec![], &[command, "--help"]).expect_success().stdout;
+        let help = run(&[], &[command, "--help"]).expect_success().stdout;
         let example = format!("kubecost-worker {command}");
         for part in ["Examples:", &example, "Exit codes: 0 all accounts done", "--output"] {
             assert!(help.contains(part), "{command}: '{part}' is missing in:\n{help}");
@@ -24,13 +24,13 @@ fn the_help_of_each_command_has_examples_exit_codes_and_settings() {
             assert!(help.contains(&setting.flag()), "{command}: --{} is missing", setting.flag());
         }
     }
-    let help = run(&vec![], &["--help"]).expect_success().stdout;
+    let help = run(&[], &["--help"]).expect_success().stdout;
     assert!(COMMANDS.iter().all(|command| help.contains(command)), "{help}");
 }
 
 #[test]
 fn the_version_is_the_packages() {
-    let said = run(&vec![], &["--version"]).expect_success().stdout;
+    let said = run(&[], &["--version"]).expect_success().stdout;
     assert_eq!(said.trim(), format!("kubecost-worker {}", env!("CARGO_PKG_VERSION")));
 }
 
