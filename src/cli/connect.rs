@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::accounts::mongo::MongoAccounts;
 use crate::accounts::rest::RestAccounts;
-use crate::accounts::{AccountList, AccountSource};
+use crate::accounts::{AccountList, AccountSource, OnlyAccount};
 use crate::allocation_api::client::{AllocationClient, ClientOptions};
 use crate::clock::Clock;
 use crate::config::WorkerConfig;
@@ -132,9 +132,13 @@ pub async fn environment(
     clock: Arc<dyn Clock>,
 ) -> Result<Environment, Failure> {
     let stores = stores(&config.store).await?;
+    let mut accounts = accounts(config).await?;
+    if config.query.is_one_tenant() {
+        accounts = Arc::new(OnlyAccount(accounts));
+    }
     Ok(Environment {
         query: query(&config.query, &config.run, stores.journal)?,
-        accounts: accounts(config).await?,
+        accounts,
         resources: stores.resources,
         ledger: stores.ledger,
         days: stores.days,

@@ -148,6 +148,18 @@ pub enum QueryConfig {
     },
 }
 
+impl QueryConfig {
+    /// Whether the server's costs cannot be told apart by account.
+    #[must_use]
+    pub fn is_one_tenant(&self) -> bool {
+        match self {
+            Self::Prometheus { tenant_label, .. } => tenant_label.is_none(),
+            Self::Metroculus { .. } => false,
+            Self::AllocationApi { .. } => true,
+        }
+    }
+}
+
 /// How a server knows us.
 #[derive(Clone, Debug)]
 pub enum Auth {
@@ -463,11 +475,7 @@ fn check_tenants(
     if needs != Needs::Everything {
         return;
     }
-    let one_tenant = match query {
-        Some(QueryConfig::Prometheus { tenant_label, .. }) => tenant_label.is_none(),
-        Some(QueryConfig::AllocationApi { .. }) => true,
-        _ => false,
-    };
+    let one_tenant = query.is_some_and(QueryConfig::is_one_tenant);
     if let (true, Some(AccountsConfig::List(ids))) = (one_tenant, accounts)
         && ids.len() != 1
     {

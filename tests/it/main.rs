@@ -15,6 +15,13 @@ mod mongo_contract;
 mod migrations;
 mod readers;
 mod reruns;
+mod bad_input;
+mod bad_input_settings;
+mod bad_input_size;
+mod bad_input_stores;
+mod command_line;
+mod secrets;
+mod signals;
 mod support;
 mod three_days;
 #[path = "../support/truth.rs"]
