@@ -26,7 +26,10 @@ pub fn days_due(
         match records.get(day) {
             None => known_since.is_some_and(|since| since < day) || has_samples(day),
             Some(record) => {
-                !record.settled || record.state == DayState::Failed || has_more(here, record)
+                !record.settled
+                    || record.pending
+                    || record.state == DayState::Failed
+                    || has_more(here, record)
             }
         }
     };
@@ -80,6 +83,9 @@ pub(crate) mod tests {
             source_total_usd: 1.0,
             stored_total_usd: 1.0,
             rows: 1,
+            foreign_total_usd: 0.0,
+            foreign_rows: 0,
+            pending: false,
             settled: true,
             raw_minutes: 0,
             exporter_minutes: 1_440,
