@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// One of the three levels at which costs are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Level {
@@ -66,14 +68,14 @@ impl fmt::Display for Levels {
 }
 
 /// The costs of one account on one day, by cluster. USD, integrated over the day.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct DayCosts {
     /// Clusters by name.
     pub clusters: BTreeMap<String, ClusterCosts>,
 }
 
 /// A cluster's costs on a day.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ClusterCosts {
     /// What the whole cluster costs, its namespaces and all overhead included; `None` when the
     /// source does not say.
@@ -84,7 +86,7 @@ pub struct ClusterCosts {
 }
 
 /// A namespace's costs on a day.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct NamespaceCosts {
     /// What the whole namespace costs, its pods included; `None` when the source does not say.
     pub total_usd: Option<f64>,
@@ -93,7 +95,7 @@ pub struct NamespaceCosts {
 }
 
 /// A pod's costs on a day.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PodCosts {
     /// What the pod costs.
     pub total_usd: f64,

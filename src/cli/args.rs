@@ -22,6 +22,21 @@ Examples:
 
 The last line of standard output is one JSON object.";
 
+const PLAN_EXAMPLES: &str = "\
+Examples:
+  kubecost-worker plan --from 2026-11-18 --to 2026-11-19 --out plan.json
+  kubecost-worker run --plan plan.json
+
+A plan that the stores moved on from is refused.";
+
+const BACKFILL_EXAMPLES: &str = "\
+Examples:
+  kubecost-worker backfill --from 2026-08-01 --to 2026-10-31
+  # read days again that were adjusted at the source
+  kubecost-worker backfill --from 2026-10-01 --to 2026-10-31 --force --reason 'cloud bill'
+
+The last line of standard output is one JSON object.";
+
 const SCHEDULE_EXAMPLES: &str = "\
 Examples:
   kubecost-worker schedule --cron '*/5 * * * *'
@@ -86,6 +101,8 @@ pub fn command() -> Command {
         )
         .args(flags(SETTINGS))
         .subcommand(run())
+        .subcommand(plan())
+        .subcommand(backfill())
         .subcommand(
             Command::new("schedule")
                 .about("Run again and again, by a cron expression")
@@ -125,17 +142,51 @@ fn run() -> Command {
         .about("Bring today's, yesterday's and all unsettled days' costs into the stores")
         .after_help(format!("{RUN_EXAMPLES}\n\n{EXIT_CODES}"))
         .arg(switch("dry-run", "Read everything, write nothing, say what would be written"))
+        .args(days())
+        .arg(account())
         .arg(
-            option("from", "DAY", "First UTC day (2026-11-20) to compute, whether due or not")
-                .requires("to"),
+            option("plan", "FILE", "Carry out a plan unchanged, or refuse")
+                .conflicts_with_all(["from", "to", "account", "force", "dry-run"]),
         )
-        .arg(option("to", "DAY", "Last UTC day to compute, included").requires("from"))
-        .arg(
-            option("account", "ID", "Only this account (may be given several times)")
-                .action(ArgAction::Append),
-        )
-        .arg(switch("force", "Write days although they become poorer").requires("reason"))
-        .arg(option("reason", "TEXT", "Why, for the days' records").requires("force"))
+        .args(force())
+}
+
+fn plan() -> Command {
+    Command::new("plan")
+        .about("Show what a run would change, by day and namespace; write nothing to the stores")
+        .after_help(PLAN_EXAMPLES)
+        .args(days())
+        .arg(account())
+        .arg(option("out", "FILE", "Write the plan there, for run --plan"))
+}
+
+fn backfill() -> Command {
+    Command::new("backfill")
+        .about("Compute past days that are not settled and complete, the oldest first; resumable")
+        .after_help(format!("{BACKFILL_EXAMPLES}\n{EXIT_CODES}"))
+        .args(days().map(|day| day.required(true)))
+        .arg(account())
+        .args(force())
+}
+
+fn days() -> [Arg; 2] {
+    [
+        option("from", "DAY", "First UTC day (2026-11-20) to compute, whether due or not")
+            .requires("to"),
+        option("to", "DAY", "Last UTC day to compute, included").requires("from"),
+    ]
+}
+
+fn account() -> Arg {
+    option("account", "ID", "Only this account (may be given several times)")
+        .action(ArgAction::Append)
+}
+
+fn force() -> [Arg; 2] {
+    [
+        switch("force", "Write days although they become poorer").requires("reason"),
+        option("reason", "TEXT", "Why, for the days' records").requires("force"),
+    ]
 }
 
 #[cfg(test)]

@@ -13,19 +13,25 @@ use crate::config::worker::{Needs, StoreConfig};
 use crate::failure::{Failure, Hop, Kind};
 use crate::migrate;
 use crate::mongo;
+use crate::worker::plan::PlannedQuery;
 use crate::worker::run::Stop;
 use crate::worker::{Environment, RunRequest, run as run_once};
 
-use super::{Context, Ended, connect, output};
+use super::{Context, Ended, connect, output, plan};
 
 /// `run`: once over all accounts.
 ///
 /// # Errors
 /// When settings or arguments are wrong, or an address cannot be used.
 pub async fn run(context: &Context) -> Result<u8, Ended> {
-    let request = request(context)?;
+    let mut request = request(context)?;
     let config = context.config(Needs::Everything)?;
-    let environment = connect::environment(&config, Arc::clone(&context.clock)).await?;
+    let mut environment = connect::environment(&config, Arc::clone(&context.clock)).await?;
+    if let Some(plan) = plan::to_carry_out(context)? {
+        environment.query = Arc::new(PlannedQuery(Arc::clone(&plan)));
+        request.accounts = plan.accounts.iter().map(|plan| plan.account.clone()).collect();
+        request.plan = Some(plan);
+    }
     tracing::info!(query = environment.query.describe(), "run");
     let stop = stop_on_signal()?;
     let summary = run_once(&environment, &request, &stop).await;
@@ -34,6 +40,15 @@ pub async fn run(context: &Context) -> Result<u8, Ended> {
 }
 
 fn request(context: &Context) -> Result<RunRequest, Ended> {
+    Ok(RunRequest {
+        is_dry: context.switch("dry-run"),
+        force_reason: context.argument("reason").map(str::to_owned),
+        ..days_and_accounts(context)?
+    })
+}
+
+/// What `--from`, `--to` and `--account` ask for.
+pub(super) fn days_and_accounts(context: &Context) -> Result<RunRequest, Ended> {
     let day = |name: &str| -> Result<Option<Day>, Ended> {
         let Some(text) = context.argument(name) else { return Ok(None) };
         text.parse().map(Some).map_err(|error| Ended::Argument(format!("--{name}: {error}")))
@@ -54,16 +69,12 @@ fn request(context: &Context) -> Result<RunRequest, Ended> {
     }
     let ids = context.matches.get_many::<String>("account").into_iter().flatten();
     let accounts: Result<Vec<AccountId>, _> = ids.map(|id| AccountId::new(id.clone())).collect();
-    Ok(RunRequest {
-        days,
-        accounts: accounts.map_err(|error| Ended::Argument(format!("--account: {error}")))?,
-        is_dry: context.switch("dry-run"),
-        force_reason: context.argument("reason").map(str::to_owned),
-    })
+    let accounts = accounts.map_err(|error| Ended::Argument(format!("--account: {error}")))?;
+    Ok(RunRequest { days, accounts, ..RunRequest::default() })
 }
 
 /// A stop that SIGTERM or SIGINT asks for.
-fn stop_on_signal() -> Result<Stop, Ended> {
+pub(super) fn stop_on_signal() -> Result<Stop, Ended> {
     let stop = Stop::default();
     let asked = stop.clone();
     let mut terminate = signal(SignalKind::terminate())?;

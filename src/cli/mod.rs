@@ -16,9 +16,11 @@ use crate::failure::Failure;
 use crate::telemetry::logging;
 
 pub mod args;
+pub mod backfill;
 pub mod commands;
 pub mod connect;
 pub mod output;
+pub mod plan;
 
 /// The exit code for settings that are wrong.
 pub const EXIT_CONFIG: u8 = 2;
@@ -99,6 +101,8 @@ async fn dispatch(matches: &ArgMatches) -> Result<u8, Ended> {
     context.start_logging(name == "demo");
     match name {
         "run" => commands::run(&context).await,
+        "plan" => plan::plan(&context).await,
+        "backfill" => backfill::backfill(&context).await,
         "schedule" => commands::schedule(&context).await,
         "migrate" => commands::migrate(&context).await,
         "accounts" => commands::accounts(&context).await,

@@ -8,6 +8,7 @@ use crate::accounts::Account;
 use crate::demo::{DemoLine, DemoReport};
 use crate::migrate::{Step, StepState};
 use crate::worker::RunSummary;
+use crate::worker::plan::Plan;
 use crate::worker::summary::Outcome;
 
 fn table(header: &[&str], numbers_from: usize) -> Table {
@@ -102,6 +103,42 @@ fn days(out: &mut impl Write, summary: &RunSummary) -> std::io::Result<()> {
         summary.rows_written,
         summary.documents_written,
         summary.duration_ms as f64 / 1_000.0
+    )
+}
+
+/// What a run would change, by day and namespace.
+///
+/// # Errors
+/// When `out` cannot be written.
+pub fn plan(out: &mut impl Write, plan: &Plan) -> std::io::Result<()> {
+    let mut table = table(&["account", "day", "namespace", "rows", "stored USD", "planned USD"], 3);
+    let mut rows = 0;
+    for (account, day) in plan.accounts.iter().flat_map(|a| a.days.iter().map(move |d| (a, d))) {
+        rows += day.rows_added + day.rows_taken_back;
+        for change in &day.namespaces {
+            table.add_row([
+                account.account.to_string(),
+                day.day.to_string(),
+                change.namespace.clone().unwrap_or_else(|| "(cluster)".to_owned()),
+                change.rows.to_string(),
+                format!("{:.4}", change.usd_before),
+                format!("{:.4}", change.usd_after),
+            ]);
+        }
+    }
+    if rows > 0 {
+        writeln!(out, "{table}")?;
+    }
+    let days = || plan.accounts.iter().flat_map(|account| &account.days);
+    for day in days().filter(|day| day.verdict != "store") {
+        writeln!(out, "{} would be left as it is: {}", day.day, day.verdict)?;
+    }
+    let documents: u64 = days().map(|day| day.documents).sum();
+    let (before, after): (f64, f64) =
+        (days().map(|d| d.usd_before).sum(), days().map(|d| d.usd_after).sum());
+    writeln!(
+        out,
+        "a run would write {rows} rows and {documents} documents: ${before:.4} becomes ${after:.4}"
     )
 }
 

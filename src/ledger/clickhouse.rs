@@ -16,7 +16,7 @@ use crate::failure::{Failure, Hop, Kind};
 
 use super::blocks::blocks;
 use super::clickhouse_failure::clickhouse_failure;
-use super::{Dimensions, Entry, ExpenseLedger, KeyState, ResourceTotal};
+use super::{DayTotal, Dimensions, Entry, ExpenseLedger, KeyState, ResourceTotal};
 
 /// The table.
 pub const TABLE: &str = "expenses";
@@ -76,6 +76,13 @@ struct DayTotalRow {
     resource_id: String,
     date_seconds: u32,
     cost_sum: f64,
+}
+
+#[derive(Row, Deserialize)]
+struct MidnightRow {
+    date_seconds: u32,
+    cost_sum: f64,
+    sign_sum: i64,
 }
 
 #[derive(Row, Deserialize)]
@@ -344,6 +351,32 @@ impl ExpenseLedger for ClickHouseLedger {
             }
         }
         Ok(totals.into_values().collect())
+    }
+
+    async fn day_totals(
+        &self,
+        account: &AccountId,
+        first: Day,
+        last: Day,
+    ) -> Result<Vec<DayTotal>, Failure> {
+        let query = self
+            .client
+            .query(
+                "SELECT toUInt32(date) AS date_seconds, sum(cost * sign) AS cost_sum, \
+                 sum(toInt64(sign)) AS sign_sum FROM expenses WHERE cloud_account_id = ? \
+                 AND date >= toDateTime(?) AND date < toDateTime(?) \
+                 AND toUInt32(date) % 86400 = 0 GROUP BY date",
+            )
+            .bind(account.as_str())
+            .bind(date32(first.start_seconds()))
+            .bind(date32(last.end_seconds()));
+        let rows: Vec<MidnightRow> = self.fetch("adding up days", query).await?;
+        let total = |row: MidnightRow| DayTotal {
+            day: Day::of_unix(i64::from(row.date_seconds)),
+            total_usd: row.cost_sum,
+            rows: row.sign_sum,
+        };
+        Ok(rows.into_iter().map(total).collect())
     }
 }
 

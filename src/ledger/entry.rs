@@ -72,3 +72,14 @@ pub struct ResourceTotal {
     /// Its last day with cost: date in Unix seconds, and that day's USD. `None` without live rows.
     pub last: Option<(i64, f64)>,
 }
+
+/// What an account's ledger has at the midnight of a day.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DayTotal {
+    /// The day.
+    pub day: Day,
+    /// `sum(cost * sign)`, USD.
+    pub total_usd: f64,
+    /// `sum(sign)`: as many as there are live rows, where no key is broken.
+    pub rows: i64,
+}

@@ -9,7 +9,7 @@ use crate::allocation::{AccountId, Day};
 use crate::failure::Failure;
 
 use super::collapse::kept_by_merge;
-use super::{Dimensions, Entry, ExpenseLedger, KeyState, ResourceTotal};
+use super::{DayTotal, Dimensions, Entry, ExpenseLedger, KeyState, ResourceTotal};
 
 /// A row as it is stored.
 #[derive(Clone, Debug, PartialEq)]
@@ -142,5 +142,25 @@ impl ExpenseLedger for MemoryLedger {
             totals.push(ResourceTotal { resource_id: id.clone(), total_usd, last });
         }
         Ok(totals)
+    }
+
+    async fn day_totals(
+        &self,
+        account: &AccountId,
+        first: Day,
+        last: Day,
+    ) -> Result<Vec<DayTotal>, Failure> {
+        let rows = self.lock();
+        let mut totals: BTreeMap<Day, DayTotal> = BTreeMap::new();
+        for row in rows.iter().filter(|row| row.account == *account) {
+            let day = Day::of_unix(row.date_seconds);
+            if day.start_seconds() == row.date_seconds && (first..=last).contains(&day) {
+                let none = DayTotal { day, total_usd: 0.0, rows: 0 };
+                let total = totals.entry(day).or_insert(none);
+                total.total_usd += row.cost_usd * f64::from(row.sign);
+                total.rows += i64::from(row.sign);
+            }
+        }
+        Ok(totals.into_values().collect())
     }
 }

@@ -21,7 +21,7 @@ pub mod memory;
 pub mod sqlite;
 
 pub use diff::{Difference, difference};
-pub use entry::{Dimensions, Entry, KeyState, ResourceTotal, WantedRow};
+pub use entry::{DayTotal, Dimensions, Entry, KeyState, ResourceTotal, WantedRow};
 
 /// The ledger of expenses.
 #[async_trait]
@@ -65,4 +65,16 @@ pub trait ExpenseLedger: Send + Sync {
         account: &AccountId,
         resource_ids: &[String],
     ) -> Result<Vec<ResourceTotal>, Failure>;
+
+    /// What is stored at the midnights of `first..=last`, whoever wrote it, by day; days without
+    /// any row may be left out. Cheap: it is asked for in every run, over all recorded days.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    async fn day_totals(
+        &self,
+        account: &AccountId,
+        first: Day,
+        last: Day,
+    ) -> Result<Vec<DayTotal>, Failure>;
 }

@@ -8,7 +8,7 @@ use crate::embedded::{Embedded, json_list};
 use crate::failure::{Failure, Hop};
 
 use super::collapse::kept_by_merge;
-use super::{Dimensions, Entry, ExpenseLedger, KeyState, ResourceTotal};
+use super::{DayTotal, Dimensions, Entry, ExpenseLedger, KeyState, ResourceTotal};
 
 const INSERT: &str = "
 INSERT INTO expenses
@@ -38,6 +38,11 @@ WHERE (cloud_account_id, resource_id, date) IN (
     GROUP BY cloud_account_id, resource_id, date HAVING COUNT(*) > 1)
 ORDER BY cloud_account_id, resource_id, date, rowid";
 
+const DAY_TOTALS: &str = "
+SELECT date, SUM(cost * sign), SUM(sign) FROM expenses
+WHERE cloud_account_id = ?1 AND date >= ?2 AND date < ?3 AND date % 86400 = 0
+GROUP BY date ORDER BY date";
+
 /// The ledger in a SQLite file.
 #[derive(Clone, Debug)]
 pub struct SqliteLedger {
@@ -60,6 +65,11 @@ fn key_state(row: &Row<'_>) -> rusqlite::Result<KeyState> {
         cost_usd: row.get(5)?,
         sign: row.get(6)?,
     })
+}
+
+fn day_total(row: &Row<'_>) -> rusqlite::Result<DayTotal> {
+    let day = Day::of_unix(row.get(0)?);
+    Ok(DayTotal { day, total_usd: row.get(1)?, rows: row.get(2)? })
 }
 
 /// The rows that a merge takes away, by `rowid`.
@@ -166,6 +176,22 @@ impl ExpenseLedger for SqliteLedger {
                     }
                 }
                 Ok(totals)
+            })
+            .await
+    }
+
+    async fn day_totals(
+        &self,
+        account: &AccountId,
+        first: Day,
+        last: Day,
+    ) -> Result<Vec<DayTotal>, Failure> {
+        let account = account.as_str().to_owned();
+        self.store
+            .read(Hop::ClickHouse, "adding up days", move |connection| {
+                let mut query = connection.prepare_cached(DAY_TOTALS)?;
+                let range = (account, first.start_seconds(), last.end_seconds());
+                query.query_map(range, day_total)?.collect()
             })
             .await
     }

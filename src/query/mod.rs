@@ -23,7 +23,9 @@ pub mod raw_metrics;
 pub mod reply;
 
 /// Which metrics a day's costs come from. An account uses one phase per day.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
     /// The raw cost-model metrics (`container_cpu_allocation`, `node_cpu_hourly_cost`, ...).
@@ -54,7 +56,7 @@ impl Phase {
 }
 
 /// For how many minutes of a day a source has samples, by phase.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Presence {
     /// Minutes with raw cost-model metrics.
     pub raw_minutes: u32,
@@ -74,7 +76,7 @@ impl Presence {
 }
 
 /// What the query layer says of an account's day.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct SourceDay {
     /// The costs, in USD over the day.
     pub costs: DayCosts,

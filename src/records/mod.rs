@@ -67,6 +67,16 @@ pub struct AccountDay {
     pub stored_total_usd: f64,
     /// Live rows of the day.
     pub rows: u64,
+    /// What rows of the day that no resource of ours has cost, USD: those of other programs.
+    #[serde(default)]
+    pub foreign_total_usd: f64,
+    /// Live rows of that kind.
+    #[serde(default)]
+    pub foreign_rows: i64,
+    /// Whether a run began to write the day and has not ended: then what is stored may be a part
+    /// of the new day and a part of the old one.
+    #[serde(default)]
+    pub pending: bool,
     /// Whether the day was over, its lag passed, when it was computed.
     pub settled: bool,
     /// Minutes of raw metrics that the source had, to notice when more arrive.

@@ -102,6 +102,19 @@ impl ResourceStore for MemoryResources {
         Ok(own.cloned().collect())
     }
 
+    async fn own_documents(&self, account: &AccountId) -> Result<Vec<StoredResource>, Failure> {
+        let documents = self.lock();
+        let own = documents.values().filter(|(document, _)| {
+            document.cloud_account_id == *account && has_own_form(&document.cloud_resource_id)
+        });
+        Ok(own.map(stored).collect())
+    }
+
+    async fn total_cost(&self, account: &AccountId) -> Result<f64, Failure> {
+        let own = self.own_documents(account).await?;
+        Ok(own.iter().filter_map(|resource| resource.total_cost).sum::<f64>() + 0.0)
+    }
+
     async fn apply(&self, account: &AccountId, changes: &[Change]) -> Result<u64, Failure> {
         let mut documents = self.lock();
         let mut changed = 0;

@@ -89,6 +89,18 @@ pub trait ResourceStore: Send + Sync {
         ids: &[String],
     ) -> Result<BTreeSet<String>, Failure>;
 
+    /// All documents of ours of an account: with a stable id of our form, deleted ones included.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    async fn own_documents(&self, account: &AccountId) -> Result<Vec<StoredResource>, Failure>;
+
+    /// The sum of `total_cost` over those documents, USD.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    async fn total_cost(&self, account: &AccountId) -> Result<f64, Failure>;
+
     /// Makes the changes; a document that somebody else made in the meantime is kept. Returns how
     /// many documents were inserted or changed.
     ///

@@ -28,6 +28,20 @@ pub const UNIQUE_INDEX: &str = "OptResourceUnique";
 /// MongoDB's code for a second document under a unique key.
 const DUPLICATE_KEY: i32 = 11_000;
 
+/// What [`stored`] reads of a document.
+const STORED_FIELDS: [&str; 8] = [
+    "cloud_resource_id",
+    "first_seen",
+    "last_seen",
+    "_first_seen_date",
+    "_last_seen_date",
+    "active",
+    "total_cost",
+    "last_expense",
+];
+/// Stable ids of our form.
+const OWN_FORM: &str = "^k8s-(cluster|ns|pod)-[0-9a-f]{16}$";
+
 /// Documents in a MongoDB collection.
 #[derive(Clone, Debug)]
 pub struct MongoResources {
@@ -231,6 +245,14 @@ fn stored(found: &Bdoc) -> Option<StoredResource> {
     })
 }
 
+/// Documents of ours, deleted ones included.
+fn own_of(account: &AccountId) -> Bdoc {
+    doc! {
+        "cloud_account_id": account.as_str(),
+        "cloud_resource_id": { "$regex": OWN_FORM },
+    }
+}
+
 fn in_list(ids: &[String]) -> Bdoc {
     doc! { "$in": ids.iter().map(|id| id_of(id)).collect::<Vec<_>>() }
 }
@@ -266,16 +288,6 @@ impl ResourceStore for MongoResources {
         account: &AccountId,
         cloud_resource_ids: &[String],
     ) -> Result<Vec<StoredResource>, Failure> {
-        let fields = [
-            "cloud_resource_id",
-            "first_seen",
-            "last_seen",
-            "_first_seen_date",
-            "_last_seen_date",
-            "active",
-            "total_cost",
-            "last_expense",
-        ];
         let mut out = Vec::with_capacity(cloud_resource_ids.len());
         for ids in cloud_resource_ids.chunks(IDS_MAX) {
             let filter = doc! {
@@ -283,7 +295,7 @@ impl ResourceStore for MongoResources {
                 "cloud_account_id": account.as_str(),
                 "deleted_at": 0,
             };
-            for found in self.find_all(filter, &fields).await? {
+            for found in self.find_all(filter, &STORED_FIELDS).await? {
                 out.push(stored(&found).ok_or_else(|| {
                     let what =
                         format!("a document has an _id of another type: {:?}", found.get("_id"));
@@ -320,6 +332,22 @@ impl ResourceStore for MongoResources {
             }
         }
         Ok(out)
+    }
+
+    async fn own_documents(&self, account: &AccountId) -> Result<Vec<StoredResource>, Failure> {
+        let found = self.find_all(own_of(account), &STORED_FIELDS).await?;
+        Ok(found.iter().filter_map(stored).collect())
+    }
+
+    async fn total_cost(&self, account: &AccountId) -> Result<f64, Failure> {
+        let sum = doc! { "_id": null, "total": { "$sum": "$total_cost" } };
+        let pipeline = vec![doc! { "$match": own_of(account) }, doc! { "$group": sum }];
+        let collection = self.collection.clone();
+        let found: Vec<Bdoc> = bounded("adding up resources", async move {
+            collection.aggregate(pipeline).await?.try_collect().await
+        })
+        .await?;
+        Ok(found.first().and_then(|sum| float(sum.get("total"))).unwrap_or_default() + 0.0)
     }
 
     async fn apply(&self, account: &AccountId, changes: &[Change]) -> Result<u64, Failure> {
@@ -366,7 +394,7 @@ impl ResourceStore for MongoResources {
             "deleted_at": 0,
             "active": true,
             "resource_type": { "$in": types },
-            "cloud_resource_id": { "$regex": "^k8s-(cluster|ns|pod)-[0-9a-f]{16}$" },
+            "cloud_resource_id": { "$regex": OWN_FORM },
             "_last_seen_date": { "$lt": last_seen_before.start_seconds() },
         };
         let change = doc! { "$set": { "active": false } };

@@ -71,6 +71,11 @@ WHERE cloud_account_id = ?1 AND deleted_at = 0
     AND cloud_resource_id IN (SELECT value FROM json_each(?2))
 ORDER BY _id";
 
+const ALL: &str = "
+SELECT _id, cloud_resource_id, first_seen, last_seen, _first_seen_date, _last_seen_date, active,
+    total_cost, last_expense_date, last_expense_cost
+FROM cloud_resource WHERE cloud_account_id = ?1 ORDER BY _id";
+
 const TAKEN: &str = "SELECT _id FROM cloud_resource WHERE _id IN (SELECT value FROM json_each(?1))";
 
 const OF_ACCOUNT: &str = "
@@ -258,6 +263,23 @@ impl ResourceStore for SqliteResources {
                 Ok(own.into_iter().collect())
             })
             .await
+    }
+
+    async fn own_documents(&self, account: &AccountId) -> Result<Vec<StoredResource>, Failure> {
+        let account = account.as_str().to_owned();
+        let found: Vec<StoredResource> = self
+            .store
+            .read(Hop::MongoDb, "reading documents", move |connection| {
+                let mut query = connection.prepare_cached(ALL)?;
+                query.query_map([account], stored)?.collect()
+            })
+            .await?;
+        Ok(found.into_iter().filter(|r| has_own_form(&r.cloud_resource_id)).collect())
+    }
+
+    async fn total_cost(&self, account: &AccountId) -> Result<f64, Failure> {
+        let own = self.own_documents(account).await?;
+        Ok(own.iter().filter_map(|resource| resource.total_cost).sum::<f64>() + 0.0)
     }
 
     async fn apply(&self, account: &AccountId, changes: &[Change]) -> Result<u64, Failure> {

@@ -1,6 +1,6 @@
 //! One account of a run: its due days, the newest first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use crate::accounts::Account;
@@ -13,6 +13,7 @@ use super::Environment;
 use super::day::{DayWork, DueDay};
 use super::days::{days_due, phase_of};
 use super::lease::HeldLease;
+use super::reconcile::{DayDifference, differences};
 use super::run::{RunRequest, Stop};
 use super::summary::{AccountSummary, DaySummary, FailureSummary, Outcome};
 
@@ -21,6 +22,7 @@ struct Known {
     due: Vec<Day>,
     presence: BTreeMap<Day, Presence>,
     records: BTreeMap<Day, AccountDay>,
+    differences: Vec<DayDifference>,
 }
 
 /// Works through an account; what fails is in the summary, and stops the account only.
@@ -37,6 +39,8 @@ pub async fn run_account(
         failure: None,
         days: Vec::new(),
         documents_retired: 0,
+        reconciliation_differences: 0,
+        reconciliation_difference_usd: 0.0,
         days_left: 0,
     };
     let lease = match lease(environment, account, request, run_id).await {
@@ -92,6 +96,9 @@ async fn work_through(
     let started = Instant::now();
     let deadline = work.environment.settings.account_deadline;
     let known = known(work).await?;
+    summary.reconciliation_differences = known.differences.len() as u64;
+    summary.reconciliation_difference_usd =
+        known.differences.iter().map(|d| (d.ledger_usd - d.recorded_usd).abs()).sum();
     for (index, day) in known.due.iter().copied().enumerate() {
         if index > 0 && (started.elapsed() >= deadline || stop.is_asked()) {
             summary.days_left = known.due.len() - index;
@@ -118,35 +125,64 @@ async fn work_through(
         tell(work.account, &done);
         summary.days.push(done);
     }
-    retire(work, summary).await
+    retire(work, summary).await?;
+    let off_usd = work.reconcile_documents().await?;
+    summary.reconciliation_differences += u64::from(off_usd != 0.0);
+    summary.reconciliation_difference_usd += off_usd;
+    Ok(())
 }
 
 async fn known(work: &DayWork<'_>) -> Result<Known, Failure> {
     let environment = work.environment;
-    let now_seconds = environment.clock.now_seconds();
+    let now_seconds = work.now_seconds();
     let today = Day::of_unix(now_seconds);
     if !work.request.is_dry {
         environment.query.observe(work.account, now_seconds).await?;
     }
-    let first_kept = today.minus(environment.settings.catch_up_days);
-    let (first, last) = work.request.days.unwrap_or((first_kept, today));
+    let (first, last) = range(work, today);
     let presence = environment.query.presence(work.account, first, last, now_seconds).await?;
     let records = environment.days.days(&work.account.id, first, last).await?;
     let records: BTreeMap<Day, AccountDay> = records.into_iter().map(|r| (r.day, r)).collect();
-    let due = match work.request.days {
-        Some(_) => {
-            let mut days: Vec<Day> = first.through(last).collect();
-            days.reverse();
-            days
-        }
-        None => days_due(today, first, &presence, &records),
+    let totals = environment.ledger.day_totals(&work.account.id, first, last).await?;
+    let differences = differences(&records, &totals);
+    differences.iter().for_each(|difference| tell_difference(work.account, difference));
+    let mut due: BTreeSet<Day> = match (&work.request.plan, work.request.days) {
+        (Some(plan), _) => plan.days(&work.account.id).iter().map(|plan| plan.day).collect(),
+        (None, Some(_)) => first.through(last).collect(),
+        (None, None) => days_due(today, first, &presence, &records).into_iter().collect(),
     };
-    Ok(Known { due, presence, records })
+    if work.request.plan.is_none() {
+        due.extend(differences.iter().map(|difference| difference.day));
+    }
+    Ok(Known { due: due.into_iter().rev().collect(), presence, records, differences })
+}
+
+/// The days that are looked at: those asked for, those of the plan, or all that may be due.
+fn range(work: &DayWork<'_>, today: Day) -> (Day, Day) {
+    let catch_up = (today.minus(work.environment.settings.catch_up_days), today);
+    let Some(plan) = &work.request.plan else {
+        return work.request.days.unwrap_or(catch_up);
+    };
+    let days = || plan.days(&work.account.id).iter().map(|plan| plan.day);
+    days().min().zip(days().max()).unwrap_or((today, today))
+}
+
+fn tell_difference(account: &Account, difference: &DayDifference) {
+    tracing::error!(
+        account.id = %account.id,
+        day = %difference.day,
+        recorded_usd = difference.recorded_usd,
+        recorded_rows = difference.recorded_rows,
+        ledger_usd = difference.ledger_usd,
+        ledger_rows = difference.ledger_rows,
+        reconciliation_difference_usd = difference.ledger_usd - difference.recorded_usd,
+        "the ledger does not hold what was stored: the day is computed again"
+    );
 }
 
 /// Marks what was not seen for a day as inactive, when today is known to be told of.
 async fn retire(work: &DayWork<'_>, summary: &mut AccountSummary) -> Result<(), Failure> {
-    let today = Day::of_unix(work.environment.clock.now_seconds());
+    let today = Day::of_unix(work.now_seconds());
     let is_told = summary
         .days
         .iter()

@@ -34,6 +34,7 @@ pub fn days_due(
             Some(record) => {
                 let is_incomplete = record.covered_minutes < record.expected_minutes;
                 !record.settled
+                    || record.pending
                     || record.state == DayState::Failed
                     || has_more(here, record)
                     || (is_incomplete && next_has_more(*day))
@@ -90,6 +91,9 @@ pub(crate) mod tests {
             source_total_usd: 1.0,
             stored_total_usd: 1.0,
             rows: 1,
+            foreign_total_usd: 0.0,
+            foreign_rows: 0,
+            pending: false,
             settled: true,
             raw_minutes: 0,
             exporter_minutes: 1_440,

@@ -4,11 +4,17 @@
 //! `guard` decide as functions of values which days are due and what may be written.
 
 pub mod account;
+pub mod backfill;
 pub mod day;
 pub mod days;
+mod documents;
 pub mod environment;
 pub mod guard;
 pub mod lease;
+pub mod plan;
+pub mod reconcile;
+mod record;
+mod rows;
 pub mod run;
 pub mod summary;
 

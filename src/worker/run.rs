@@ -10,6 +10,7 @@ use crate::failure::Failure;
 
 use super::Environment;
 use super::account::run_account;
+use super::plan::Plan;
 use super::summary::{FailureSummary, RunSummary};
 
 /// What a run is to do.
@@ -21,6 +22,10 @@ pub struct RunRequest {
     pub accounts: Vec<AccountId>,
     /// Whether nothing is to be written.
     pub is_dry: bool,
+    /// Whether each day's summary shall hold what the run would change.
+    pub wants_plan: bool,
+    /// The plan to carry out, unchanged; nothing else is done then.
+    pub plan: Option<Arc<Plan>>,
     /// Why guards are overridden, if they are.
     pub force_reason: Option<String>,
 }
@@ -69,6 +74,8 @@ pub async fn run(environment: &Environment, request: &RunRequest, stop: &Stop) -
         accounts_left: 0,
         rows_written: 0,
         documents_written: 0,
+        reconciliation_differences: 0,
+        reconciliation_difference_usd: 0.0,
         failure: None,
         accounts: Vec::new(),
     };

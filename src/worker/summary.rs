@@ -7,6 +7,8 @@ use crate::allocation::Day;
 use crate::failure::{Failure, Hop};
 use crate::records::DayState;
 
+use super::plan::DayPlan;
+
 /// What became of one day of an account.
 #[derive(Clone, Debug, Serialize)]
 pub struct DaySummary {
@@ -38,8 +40,13 @@ pub struct DaySummary {
     pub keys_healed: u64,
     /// Documents inserted or changed.
     pub documents_written: u64,
+    /// By how much what was stored differed from the day's record before this run, USD.
+    pub reconciliation_difference_usd: f64,
     /// What an operator should know.
     pub warnings: Vec<String>,
+    /// What the run would change, when a plan is wanted.
+    #[serde(skip)]
+    pub planned: Option<DayPlan>,
 }
 
 /// How an account fared.
@@ -83,6 +90,10 @@ pub struct AccountSummary {
     pub days: Vec<DaySummary>,
     /// Documents marked as inactive.
     pub documents_retired: u64,
+    /// Days whose record and ledger disagreed before this run, and documents that did after it.
+    pub reconciliation_differences: u64,
+    /// By how much, USD.
+    pub reconciliation_difference_usd: f64,
     /// Due days left for the next run, because the account's time was up or a stop was asked for.
     pub days_left: usize,
 }
@@ -140,6 +151,10 @@ pub struct RunSummary {
     pub rows_written: u64,
     /// Documents inserted or changed.
     pub documents_written: u64,
+    /// Where source, MongoDB and ClickHouse did not agree: days and documents.
+    pub reconciliation_differences: u64,
+    /// By how much, USD.
+    pub reconciliation_difference_usd: f64,
     /// What could not be done at all, if anything.
     pub failure: Option<FailureSummary>,
     /// The accounts.
@@ -157,17 +172,22 @@ impl RunSummary {
         self.rows_written = days().map(|day| day.rows_written).sum();
         self.documents_written = days().map(|day| day.documents_written).sum::<u64>()
             + self.accounts.iter().map(|account| account.documents_retired).sum::<u64>();
+        let accounts = &self.accounts;
+        self.reconciliation_differences =
+            accounts.iter().map(|account| account.reconciliation_differences).sum();
+        self.reconciliation_difference_usd =
+            accounts.iter().map(|account| account.reconciliation_difference_usd).sum();
         self.exit_code = self.code();
     }
 
-    /// 0: all accounts done; 1: some account failed; 3: nothing could be done, because a hop is
+    /// 0: all accounts done; 1: some account failed, or stores that did not agree were found; 3: nothing could be done, because a hop is
     /// down.
     fn code(&self) -> u8 {
         if self.failure.is_some() {
             return 3;
         }
         if self.accounts_failed == 0 {
-            return 0;
+            return u8::from(self.reconciliation_differences > 0);
         }
         let is_down = |account: &AccountSummary| {
             account.outcome == Outcome::Failed

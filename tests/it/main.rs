@@ -7,19 +7,19 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod accuracy;
-#[path = "../support/contract/mod.rs"]
-mod contract;
-mod contract_suites;
-#[path = "../support/mongo_contract.rs"]
-mod mongo_contract;
-mod migrations;
-mod readers;
-mod reruns;
 mod bad_input;
 mod bad_input_settings;
 mod bad_input_size;
 mod bad_input_stores;
 mod command_line;
+#[path = "../support/contract/mod.rs"]
+mod contract;
+mod contract_suites;
+mod migrations;
+#[path = "../support/mongo_contract.rs"]
+mod mongo_contract;
+mod readers;
+mod reruns;
 mod secrets;
 mod signals;
 mod support;

@@ -1,0 +1,212 @@
+//! Random histories on the stores in memory: inputs change, runs fail and die at any call, replies
+//! get lost, two workers race, leases expire, parts merge, coverage comes and goes.
+//!
+//! However a history went, after the source told all and two undisturbed runs passed, the stores
+//! hold what they would hold had nothing else ever happened. `HISTORIES=100000` runs more of them,
+//! `HISTORY=SEED` one alone.
+
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use kubecost_worker::accounts::{AccountList, AccountSource};
+use kubecost_worker::allocation::{AccountId, Day, Levels};
+use kubecost_worker::clock::{Clock, FixedClock};
+use kubecost_worker::config::worker::{GapPolicy, RunConfig};
+use kubecost_worker::ledger::ExpenseLedger;
+use kubecost_worker::ledger::memory::MemoryLedger;
+use kubecost_worker::records::memory::MemoryRecords;
+use kubecost_worker::resources::memory::MemoryResources;
+use kubecost_worker::worker::run::Stop;
+use kubecost_worker::worker::{Environment, RunRequest, RunSummary, run};
+
+mod chance;
+mod faults;
+mod source;
+
+use chance::Chance;
+use faults::{Counts, Faulty, Hops};
+use source::Source;
+
+/// How many histories a test run goes through, unless `HISTORIES` says otherwise.
+const HISTORIES: u64 = 10_000;
+/// 2028-02-28, the day before a leap day, at 22:30.
+const START: i64 = 1_835_389_800;
+
+fn account() -> AccountId {
+    AccountId::new("a").unwrap()
+}
+
+fn settings() -> RunConfig {
+    RunConfig {
+        levels: Levels::ALL,
+        phase: None,
+        default_cluster: String::new(),
+        lease: Duration::from_secs(120),
+        catch_up_days: 35,
+        shrink_limit: 0.2,
+        gap_policy: GapPolicy::None,
+        account_deadline: Duration::from_secs(600),
+    }
+}
+
+fn environment(hops: &Hops, worker: &Arc<Faulty>) -> Environment {
+    let accounts: Arc<dyn AccountSource> = Arc::new(AccountList::new(vec![account()]));
+    Environment {
+        query: worker.clone(),
+        accounts,
+        resources: worker.clone(),
+        ledger: worker.clone(),
+        days: worker.clone(),
+        leases: worker.clone(),
+        clock: hops.clock.clone(),
+        settings: settings(),
+    }
+}
+
+async fn work(hops: &Hops, counts: &Arc<Counts>, chance: &mut Chance, rate: u32) -> RunSummary {
+    let worker = Arc::new(Faulty::new(hops, counts, chance.fork(), rate));
+    run(&environment(hops, &worker), &RunRequest::default(), &Stop::default()).await
+}
+
+fn hops(source: Arc<Source>, now_seconds: i64) -> Hops {
+    Hops {
+        source,
+        resources: Arc::new(MemoryResources::default()),
+        ledger: Arc::new(MemoryLedger::default()),
+        records: Arc::new(MemoryRecords::default()),
+        clock: Arc::new(FixedClock::at(now_seconds)),
+    }
+}
+
+/// One change of the world, then a run or two at the same time, with faults.
+async fn episode(hops: &Hops, counts: &Arc<Counts>, chance: &mut Chance) {
+    let today = Day::of_unix(hops.clock.now_seconds());
+    hops.source.change(today, chance);
+    if chance.happens(100) {
+        hops.source.vanish();
+    }
+    let passes = [60, 300, 3_600, 7_200, 50_000][chance.below(5) as usize];
+    hops.clock.set(hops.clock.now_seconds() + passes);
+    hops.source.begin(Day::of_unix(hops.clock.now_seconds()), chance);
+    let rate = [0, 10, 30, 100][chance.below(4) as usize];
+    if chance.happens(500) {
+        let (mut one, mut two) = (chance.fork(), chance.fork());
+        tokio::join!(work(hops, counts, &mut one, rate), work(hops, counts, &mut two, rate));
+    } else {
+        work(hops, counts, chance, rate).await;
+    }
+    if chance.happens(300) {
+        hops.ledger.merge(today).await.unwrap();
+    }
+}
+
+type Rows = BTreeMap<(String, i64, Option<String>, Option<String>), (u64, i64)>;
+
+/// What is stored, by key, with costs as bits.
+async fn stored(hops: &Hops, first: Day, last: Day) -> Rows {
+    let mut rows = Rows::new();
+    for day in first.through(last) {
+        for state in hops.ledger.states(&account(), day).await.unwrap() {
+            let dimensions = state.dimensions;
+            let key =
+                (state.resource_id, state.date_seconds, dimensions.namespace, dimensions.node);
+            rows.insert(key, (state.cost_usd.to_bits(), state.sign));
+        }
+    }
+    rows
+}
+
+fn check_invariants(hops: &Hops, rows: &Rows) {
+    let documents: BTreeMap<String, f64> =
+        hops.resources.documents().into_iter().map(|d| (d.id, d.total_cost)).collect();
+    let mut totals: BTreeMap<&str, f64> = BTreeMap::new();
+    for ((id, date, ..), (cost, sign)) in rows {
+        assert_eq!(*sign, 1, "{id} {date}");
+        assert_eq!(date % 86_400, 0, "{id}");
+        assert!(documents.contains_key(id), "the row of {id} has no document");
+        *totals.entry(id).or_default() += f64::from_bits(*cost);
+    }
+    for (id, total) in &documents {
+        let wanted = totals.get(id.as_str()).copied().unwrap_or_default();
+        assert_eq!(*total, wanted, "total_cost of {id}");
+    }
+}
+
+async fn history(seed: u64, counts: &Arc<Counts>) {
+    let mut chance = Chance::new(seed);
+    let first = Day::of_unix(START).previous();
+    let hops = hops(Arc::new(Source::new(first, &mut chance)), START);
+    for _ in 0..2 + chance.below(4) {
+        episode(&hops, counts, &mut chance).await;
+    }
+    hops.source.complete();
+    hops.clock.set(hops.clock.now_seconds() + 600);
+    work(&hops, counts, &mut chance, 0).await;
+    let second = work(&hops, counts, &mut chance, 0).await;
+    assert_eq!(second.exit_code, 0, "{}", serde_json::to_string_pretty(&second).unwrap());
+    let third = work(&hops, counts, &mut chance, 0).await;
+    assert_eq!((third.rows_written, third.documents_written), (0, 0));
+
+    let last = Day::of_unix(hops.clock.now_seconds());
+    let rows = stored(&hops, first.previous(), last).await;
+    check_invariants(&hops, &rows);
+    let calm = self::hops(hops.source.clone(), hops.clock.now_seconds());
+    work(&calm, counts, &mut chance, 0).await;
+    assert_eq!(rows, stored(&calm, first.previous(), last).await);
+
+    // What is stored outlives its source.
+    hops.source.vanish();
+    work(&hops, counts, &mut chance, 0).await;
+    assert_eq!(rows, stored(&hops, first.previous(), last).await, "after the source was gone");
+}
+
+fn setting(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap())
+}
+
+fn one(seed: u64, counts: &Arc<Counts>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(history(seed, counts));
+}
+
+#[test]
+fn any_history_ends_in_the_state_of_an_undisturbed_run() {
+    let counts = Arc::new(Counts::default());
+    if let Some(seed) = setting("HISTORY") {
+        return one(seed, &counts);
+    }
+    let histories = setting("HISTORIES").unwrap_or(HISTORIES);
+    let failed: Vec<u64> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..2)
+            .map(|index| {
+                let counts = Arc::clone(&counts);
+                scope.spawn(move || {
+                    let seeds = (0..histories).filter(|seed| seed % 2 == index);
+                    seeds
+                        .filter(|seed| {
+                            let work = std::panic::AssertUnwindSafe(|| one(*seed, &counts));
+                            std::panic::catch_unwind(work).is_err()
+                        })
+                        .take(5)
+                        .collect::<Vec<u64>>()
+                })
+            })
+            .collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    let number = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    println!(
+        "{histories} histories: {} failed calls, {} lost replies, {} halved inserts, {} killed \
+         workers, {} pauses beyond the lease",
+        number(&counts.failed),
+        number(&counts.lost_replies),
+        number(&counts.halved_inserts),
+        number(&counts.killed),
+        number(&counts.pauses),
+    );
+    assert!(failed.is_empty(), "HISTORY=SEED repeats one of {failed:?}");
+}
