@@ -234,12 +234,17 @@ pub fn read_json<T: de::DeserializeOwned>(
     let mut weighed = Weighed { source, bytes_left: bytes_max + 1, memory_left: MEMORY_MAX };
     let parsed = serde_json::from_reader(std::io::BufReader::new(&mut weighed));
     let (is_too_long, is_too_much) = (weighed.bytes_left == 0, weighed.memory_left == 0);
-    parsed.map_err(|error: serde_json::Error| match error.io_error_kind() {
-        Some(kind) => ReplyError::Broken(kind, error.to_string()),
-        None if is_too_much => ReplyError::TooMuch,
-        None if is_too_long => ReplyError::TooLong(bytes_max),
-        None => ReplyError::Unreadable(error.to_string()),
-    })
+    match parsed {
+        Err(error) if error.io_error_kind().is_some() => {
+            let kind = error.io_error_kind().unwrap_or(std::io::ErrorKind::Other);
+            Err(ReplyError::Broken(kind, error.to_string()))
+        }
+        // Looked at before the outcome: a text that just fits a buffer is parsed to its end.
+        _ if is_too_long => Err(ReplyError::TooLong(bytes_max)),
+        _ if is_too_much => Err(ReplyError::TooMuch),
+        Err(error) => Err(ReplyError::Unreadable(error.to_string())),
+        Ok(read) => Ok(read),
+    }
 }
 
 /// Reads one reply of at most `bytes_max` bytes.
