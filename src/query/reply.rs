@@ -207,7 +207,8 @@ impl<R: Read> Read for Weighed<R> {
         if self.bytes_left == 0 || self.memory_left == 0 {
             return Ok(0);
         }
-        let count = self.source.read(buffer)?;
+        let most = usize::try_from(self.bytes_left).unwrap_or(usize::MAX).min(buffer.len());
+        let count = self.source.read(&mut buffer[..most])?;
         let weight: u64 = buffer[..count]
             .iter()
             .map(|byte| match byte {
