@@ -9,6 +9,7 @@
 #[path = "../support/contract/mod.rs"]
 mod contract;
 mod contract_suites;
+mod metroculus;
 mod migrations;
 mod readers;
 mod reruns;
