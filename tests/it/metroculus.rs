@@ -362,7 +362,8 @@ async fn replies_that_are_none_are_clear_errors_and_leave_what_is_stored() {
     let world = World::new().await;
     world.service.tells(vec![cluster(12.0)]);
     world.at(0).expect_success();
-    let bad: [(&str, fn() -> Response); 5] = [
+    type Bad = fn() -> Response;
+    let bad: [(&str, Bad); 5] = [
         ("'Error'", || "Error".into_response()),
         ("<html>", || Html("<html><body>Sign in</body></html>").into_response()),
         ("without 'metrics'", || as_json(json!({"detail": "none"}))),
