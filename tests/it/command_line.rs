@@ -44,7 +44,7 @@ async fn programs_get_json_alone_and_people_get_it_last() {
     let server = fake_prometheus::start(|_| None).await;
     let settings = bench.settings(&server.url);
     let text = run(&settings, &DAY).expect_success();
-    assert!(text.stdout.starts_with('─'), "{}", text.stdout);
+    assert!(text.stdout.starts_with('┌'), "{}", text.stdout);
     assert_eq!(text.summary()["rows_written"], 2);
     let mut asked = DAY.to_vec();
     asked.extend(["--output", "json"]);
