@@ -12,6 +12,7 @@ mod contract;
 mod contract_suites;
 #[path = "../support/mongo_contract.rs"]
 mod mongo_contract;
+mod own_metrics;
 mod support;
 mod three_days;
 #[path = "../support/truth.rs"]
