@@ -7,6 +7,7 @@ use crate::failure::{Failure, Hop, Kind};
 
 pub mod mongo;
 pub mod rest;
+pub mod shard;
 
 /// The cloud account type this worker serves.
 pub const ACCOUNT_TYPE: &str = "kubernetes_cnr";

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::accounts::mongo::MongoAccounts;
 use crate::accounts::rest::RestAccounts;
+use crate::accounts::shard::ShardedAccounts;
 use crate::accounts::{AccountList, AccountSource, OnlyAccount};
 use crate::allocation_api::client::{AllocationClient, ClientOptions};
 use crate::clock::Clock;
@@ -73,11 +74,17 @@ pub async fn stores(config: &StoreConfig) -> Result<Stores, Failure> {
     }
 }
 
-/// The source of accounts.
+/// The source of accounts, of this worker's shard.
 ///
 /// # Errors
 /// When an address cannot be used.
 pub async fn accounts(config: &WorkerConfig) -> Result<Arc<dyn AccountSource>, Failure> {
+    let source = all_accounts(config).await?;
+    let shard = config.operation.shard;
+    if shard.count == 1 { Ok(source) } else { Ok(Arc::new(ShardedAccounts::new(source, shard))) }
+}
+
+async fn all_accounts(config: &WorkerConfig) -> Result<Arc<dyn AccountSource>, Failure> {
     Ok(match (&config.accounts, &config.store) {
         (AccountsConfig::List(ids), _) => Arc::new(AccountList::new(ids.clone())),
         (AccountsConfig::Rest { endpoint, secret }, _) => {

@@ -19,6 +19,7 @@ mod metroculus;
 mod migrations;
 #[path = "../support/mongo_contract.rs"]
 mod mongo_contract;
+mod own_metrics;
 mod readers;
 mod reruns;
 mod secrets;
