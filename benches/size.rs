@@ -9,7 +9,6 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::print_stdout,
-    missing_docs,
     reason = "a bench prints its table and fails by panicking"
 )]
 
@@ -19,11 +18,14 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-#[path = "../tests/it/support/mod.rs"]
+#[path = "../tests/it/support/servers.rs"]
 #[expect(dead_code, reason = "the tests use the rest of it")]
-mod support;
+mod servers;
+#[path = "../tests/it/support/worker.rs"]
+#[expect(dead_code, reason = "the tests use the rest of it")]
+mod worker;
 
-use support::servers::{PrometheusVersion, Stores, promtool};
+use servers::{PrometheusVersion, Stores, promtool};
 
 const ACCOUNT: &str = "bc55eb8c-5db2-4c32-b976-2df0edb0619a";
 /// 2026-03-01 00:00:00 UTC.
@@ -70,7 +72,7 @@ fn history(directory: &Path, pods: usize) {
 /// Runs the worker; returns seconds, peak MiB and its summary.
 fn measure(settings: &[(&str, String)], arguments: &[&str]) -> (f64, f64, serde_json::Value) {
     let started = Instant::now();
-    let mut child = support::worker::command(settings, arguments)
+    let mut child = worker::command(settings, arguments)
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::null())
         .spawn()
@@ -98,7 +100,7 @@ async fn main() {
     let pods = std::env::var("PODS").ok().and_then(|n| n.parse().ok()).unwrap_or(25_000);
     let data = tempfile::tempdir().unwrap();
     history(data.path(), pods);
-    let prometheus = support::servers::prometheus_with(
+    let prometheus = servers::prometheus_with(
         PrometheusVersion::Two,
         data.path(),
         &["--query.max-samples=50000000"],
@@ -108,7 +110,7 @@ async fn main() {
     settings.push(("PROMETHEUS_URL", prometheus.url.clone()));
     settings.push(("ACCOUNTS", ACCOUNT.to_owned()));
     settings.push(("LEVELS", "cluster,namespace,pod".to_owned()));
-    support::worker::run(&settings, &["migrate"]).expect_success();
+    worker::run(&settings, &["migrate"]).expect_success();
     println!("| {pods} pods, {NAMESPACES} namespaces, one day | s | peak MiB | rows | documents |");
     println!("|---|--:|--:|--:|--:|");
     let days = ["run", "--from", "2026-03-01", "--to", "2026-03-01"];

@@ -79,7 +79,11 @@ pub async fn stores(config: &StoreConfig) -> Result<Stores, Failure> {
 /// # Errors
 /// When an address cannot be used.
 pub async fn accounts(config: &WorkerConfig) -> Result<Arc<dyn AccountSource>, Failure> {
-    let source = all_accounts(config).await?;
+    let mut source = all_accounts(config).await?;
+    // Before sharding: each shard alone may well have one account.
+    if config.query.is_one_tenant() {
+        source = Arc::new(OnlyAccount(source));
+    }
     let shard = config.operation.shard;
     if shard.count == 1 { Ok(source) } else { Ok(Arc::new(ShardedAccounts::new(source, shard))) }
 }
@@ -119,7 +123,7 @@ fn query(
         QueryConfig::Metroculus { endpoint, secret } => {
             let client = MetroculusClient::new(endpoint.clone(), secret.clone())?;
             let cluster = run.default_cluster.clone();
-            Arc::new(MetroculusQuery::new(client, journal, cluster, run.levels))
+            Arc::new(MetroculusQuery::new(client, journal, cluster, run.levels, run.phase))
         }
         QueryConfig::AllocationApi { endpoint } => {
             let options = ClientOptions::for_days(Auth::None);
@@ -139,13 +143,9 @@ pub async fn environment(
     clock: Arc<dyn Clock>,
 ) -> Result<Environment, Failure> {
     let stores = stores(&config.store).await?;
-    let mut accounts = accounts(config).await?;
-    if config.query.is_one_tenant() {
-        accounts = Arc::new(OnlyAccount(accounts));
-    }
     Ok(Environment {
         query: query(&config.query, &config.run, stores.journal)?,
-        accounts,
+        accounts: accounts(config).await?,
         resources: stores.resources,
         ledger: stores.ledger,
         days: stores.days,

@@ -255,13 +255,11 @@ fn id(account: &AccountSummary) -> (&'static str, String) {
     ("cloud_account_id", account.account.id.to_string())
 }
 
-/// A day that was kept as it was differs from its source on purpose, and is not counted.
+/// What the run's own reconciliation found; nothing for an account without a stored day.
 fn difference_usd(account: &AccountSummary) -> Option<f64> {
-    let stored = |day: &&DaySummary| matches!(day.state, DayState::Ok | DayState::Partial);
-    let mut days = account.days.iter().filter(stored).peekable();
-    days.peek()?;
-    // `+ 0.0` makes the sum of nothing, which is -0, a plain zero.
-    Some(days.map(|day| (day.source_total_usd - day.stored_total_usd).abs()).sum::<f64>() + 0.0)
+    let is_stored = |day: &DaySummary| matches!(day.state, DayState::Ok | DayState::Partial);
+    // `+ 0.0` makes a sum of nothing, which is -0, a plain zero.
+    account.days.iter().any(is_stored).then_some(account.reconciliation_difference_usd + 0.0)
 }
 
 #[cfg(test)]

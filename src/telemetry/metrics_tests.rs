@@ -27,12 +27,24 @@ fn day(name: &str, state: DayState, source_usd: f64, stored_usd: f64) -> DaySumm
         keys_healed: 0,
         documents_written: 1,
         warnings: Vec::new(),
+        reconciliation_difference_usd: (source_usd - stored_usd).abs(),
+        planned: None,
     }
 }
 
 fn account(id: &str, outcome: Outcome, days: Vec<DaySummary>) -> AccountSummary {
     let account = Account::unnamed(AccountId::new(id).unwrap());
-    AccountSummary { account, outcome, failure: None, days, documents_retired: 0, days_left: 0 }
+    let reconciliation_difference_usd = days.iter().map(|d| d.reconciliation_difference_usd).sum();
+    AccountSummary {
+        account,
+        outcome,
+        failure: None,
+        days,
+        documents_retired: 0,
+        days_left: 0,
+        reconciliation_differences: 0,
+        reconciliation_difference_usd,
+    }
 }
 
 fn run(accounts: Vec<AccountSummary>) -> RunSummary {
@@ -49,6 +61,8 @@ fn run(accounts: Vec<AccountSummary>) -> RunSummary {
         rows_written: 0,
         documents_written: 0,
         failure: None,
+        reconciliation_differences: 0,
+        reconciliation_difference_usd: 0.0,
         accounts,
     };
     summary.add_up();

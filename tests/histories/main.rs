@@ -5,7 +5,7 @@
 //! hold what they would hold had nothing else ever happened. `HISTORIES=100000` runs more of them,
 //! `HISTORY=SEED` one alone.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

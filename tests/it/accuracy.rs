@@ -6,36 +6,16 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use clickhouse::Row;
-use futures_util::TryStreamExt;
-use mongodb::bson::{Document, doc};
-use serde::Deserialize;
-
+use crate::support::document::write_between;
 use crate::support::servers::{PrometheusVersion, Server, Stores, prometheus, root};
+use crate::support::stored::{Stored, stored};
 use crate::support::worker::run;
-use crate::truth::{PodName, Truth, truth};
+use crate::truth::{Truth, truth};
 
 const ACCOUNT: &str = "bc55eb8c-5db2-4c32-b976-2df0edb0619a";
 /// 2026-11-20 00:00:00 UTC.
 const START: f64 = 1_795_132_800.0;
 const END: f64 = START + 86_400.0;
-
-/// What is stored of the day, USD.
-#[derive(Default)]
-struct Stored {
-    total: f64,
-    namespaces: BTreeMap<String, f64>,
-    pods: BTreeMap<PodName, f64>,
-    nodes: BTreeMap<PodName, String>,
-}
-
-#[derive(Row, Deserialize)]
-struct StoredRow {
-    resource_id: String,
-    namespace: String,
-    node: String,
-    usd: f64,
-}
 
 fn fixtures() -> PathBuf {
     root().join("fixtures")
@@ -49,48 +29,6 @@ fn recorded_prometheus() -> (tempfile::TempDir, Server) {
     tar::Archive::new(packed).unpack(directory.path()).unwrap();
     let server = prometheus(PrometheusVersion::Two, &directory.path().join("tsdb"));
     (directory, server)
-}
-
-async fn stored(stores: &Stores) -> Stored {
-    let rows = stores
-        .client()
-        .query(
-            "SELECT resource_id, ifNull(k8s_namespace, ''), ifNull(k8s_node, ''), sum(cost * sign) \
-             FROM expenses GROUP BY resource_id, k8s_namespace, k8s_node HAVING sum(sign) > 0",
-        )
-        .fetch_all::<StoredRow>()
-        .await
-        .unwrap();
-    let pods: Vec<Document> = stores
-        .mongo()
-        .await
-        .collection::<Document>("cloud_resource")
-        .find(doc! { "resource_type": "K8s Pod" })
-        .await
-        .unwrap()
-        .try_collect()
-        .await
-        .unwrap();
-    let pod_of: BTreeMap<&str, &str> = pods
-        .iter()
-        .map(|pod| {
-            let name = pod.get_document("meta").unwrap().get_str("pod").unwrap();
-            (pod.get_str("_id").unwrap(), name)
-        })
-        .collect();
-    let mut stored = Stored::default();
-    for row in rows {
-        stored.total += row.usd;
-        if !row.namespace.is_empty() {
-            *stored.namespaces.entry(row.namespace.clone()).or_default() += row.usd;
-        }
-        if let Some(pod) = pod_of.get(row.resource_id.as_str()) {
-            let name = (row.namespace, (*pod).to_owned());
-            stored.pods.insert(name.clone(), row.usd);
-            stored.nodes.insert(name, row.node);
-        }
-    }
-    stored
 }
 
 /// By how much a cost is off, per cent.
@@ -167,16 +105,6 @@ fn table(stored: &Stored, truth: &Truth) -> String {
     out
 }
 
-/// Replaces what stands between the markers of `docs/ACCURACY.md`.
-fn write_table(table: &str) {
-    let path = root().join("docs/ACCURACY.md");
-    let text = std::fs::read_to_string(&path).unwrap();
-    let (begin, end) = ("<!-- begin raw metrics -->\n", "<!-- end raw metrics -->");
-    let (before, rest) = text.split_once(begin).unwrap();
-    let (_, after) = rest.split_once(end).unwrap();
-    std::fs::write(path, format!("{before}{begin}{table}{end}{after}")).unwrap();
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_recorded_day_is_near_the_truth_down_to_its_pods() {
     let (_data, prometheus) = recorded_prometheus();
@@ -195,12 +123,12 @@ async fn a_recorded_day_is_near_the_truth_down_to_its_pods() {
     run(&settings, &["migrate"]).expect_success();
     let ran = run(&settings, &["run", "--from", "2026-11-20", "--to", "2026-11-20"]);
     let summary = ran.expect_success().summary();
-    let stored = stored(&stores).await;
+    let stored = stored(&stores, ACCOUNT, START as i64).await;
     let truth = truth(&fixtures(), START, END);
     let day = &summary["accounts"][0]["days"][0];
     assert_eq!(day["source_total_usd"].as_f64().unwrap().to_bits(), stored.total.to_bits());
     hold(&stored, &truth);
     if std::env::var_os("WRITE_ACCURACY").is_some() {
-        write_table(&table(&stored, &truth));
+        write_between("docs/ACCURACY.md", "raw metrics", &table(&stored, &truth));
     }
 }

@@ -28,3 +28,4 @@ mod support;
 mod three_days;
 #[path = "../support/truth.rs"]
 mod truth;
+mod two_ways;

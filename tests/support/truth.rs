@@ -20,6 +20,8 @@ pub(crate) struct Truth {
     pub(crate) pods: BTreeMap<PodName, f64>,
     /// The nodes that a pod ran on.
     pub(crate) nodes: BTreeMap<PodName, Vec<String>>,
+    /// Load balancers alone, by namespace.
+    pub(crate) balancers: BTreeMap<String, f64>,
 }
 
 #[derive(Deserialize)]
@@ -135,6 +137,7 @@ pub(crate) fn truth(fixtures: &Path, start: f64, end: f64) -> Truth {
         let usd = lived * parameters.prices.load_balancer_hour;
         truth.total += usd;
         *truth.namespaces.entry(balancer.namespace.clone()).or_default() += usd;
+        *truth.balancers.entry(balancer.namespace.clone()).or_default() += usd;
     }
     truth
 }
