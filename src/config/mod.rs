@@ -4,6 +4,7 @@
 //! and `exporter` say which settings each binary has and what they mean together.
 
 pub mod auth;
+pub mod document;
 pub mod exporter;
 pub mod operation;
 pub mod parse;

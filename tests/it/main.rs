@@ -15,6 +15,7 @@ mod command_line;
 #[path = "../support/contract/mod.rs"]
 mod contract;
 mod contract_suites;
+mod documents;
 mod metroculus;
 mod migrations;
 #[path = "../support/mongo_contract.rs"]
