@@ -97,7 +97,13 @@ pub(crate) fn sets(file: &str) -> Vec<Set> {
 }
 
 /// Polls and scrapes an exporter each minute of a span of simulated time.
-pub(crate) async fn export(url: &str, tenant: &str, pods: bool, span: Range<i64>, to: &mut Scraper<'_>) {
+pub(crate) async fn export(
+    url: &str,
+    tenant: &str,
+    pods: bool,
+    span: Range<i64>,
+    to: &mut Scraper<'_>,
+) {
     let settings = [
         ("KUBECOST_URL", url),
         ("TENANT_ID", tenant),
