@@ -122,7 +122,7 @@ fn store(stores: &Stores, more: &[(&'static str, &str)], day: i64, at: i64) -> V
     ran.expect_success().summary()["accounts"][0]["days"][0].clone()
 }
 
-/// Stores a span both ways; returns what each day has then, and the minutes covered.
+/// Stores a span both ways; returns what each of its days has then.
 async fn both_ways(
     recorded: &Arc<Recorded>,
     span: Range<i64>,
@@ -304,14 +304,15 @@ async fn a_day_as_one_set_and_as_gauges_differ_by_what_their_source_says() {
     hold_all(&comparison.by_api, comparison.source_of_api());
     hold_all(&comparison.by_exporter, &comparison.hourly);
     hold("both ways", comparison.by_exporter.total, comparison.by_api.total);
-    // Why the one set is read where there is a choice: it is nearer, in all and by namespace.
-    let wrong = |costs: &Costs| -> f64 {
-        let off = |name: &Option<&str>| (costs.usd(*name) - comparison.true_usd(*name)).abs();
-        comparison.names().iter().skip(1).map(off).sum()
-    };
-    let far = |costs: &Costs| (costs.total - comparison.truth.total).abs();
+    // Why the one set is read where there is a choice: the whole is nearer, and so are namespaces
+    // with load balancers. The price is paid by those whose use comes in bursts: see the table.
+    let far = |costs: &Costs, name| (costs.usd(name) - comparison.true_usd(name)).abs();
     let (one_set, hourly) = (comparison.source_of_api(), &comparison.hourly);
-    assert!(far(one_set) < far(hourly), "{} {}", far(one_set), far(hourly));
-    assert!(wrong(one_set) < wrong(hourly), "{} {}", wrong(one_set), wrong(hourly));
+    for name in [None, Some("ingress-nginx"), Some("shop-frontend")] {
+        assert!(far(one_set, name) < 0.1 * far(hourly, name), "{name:?}");
+    }
+    for name in ["databases", "dev-sandbox"].map(Some) {
+        assert!(far(one_set, name) > far(hourly, name), "{name:?}");
+    }
     write_table("one day", &comparison.table("2026-11-20"));
 }
