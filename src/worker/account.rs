@@ -74,7 +74,14 @@ async fn with_lease(
         let work = DayWork { environment, request, run_id, account, lease: None };
         return work_through(&work, stop, summary).await;
     }
-    let lease = HeldLease::take(environment, account, run_id).await?;
+    let lease = HeldLease::take(
+        &environment.leases,
+        &environment.clock,
+        environment.settings.lease,
+        &account.id,
+        run_id,
+    )
+    .await?;
     let work = DayWork { environment, request, run_id, account, lease: Some(&lease) };
     let worked = work_through(&work, stop, summary).await;
     lease.release().await;
@@ -91,7 +98,7 @@ async fn work_through(
     let known = known(work).await?;
     summary.reconciliation_differences = known.differences.len() as u64;
     summary.reconciliation_difference_usd =
-        known.differences.iter().map(|d| (d.ledger_usd - d.recorded_usd).abs()).sum();
+        known.differences.iter().fold(0.0, |sum, d| sum + (d.ledger_usd - d.recorded_usd).abs());
     for (index, day) in known.due.iter().copied().enumerate() {
         if index > 0 && (started.elapsed() >= deadline || stop.is_asked()) {
             summary.days_left = known.due.len() - index;

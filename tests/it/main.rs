@@ -6,9 +6,11 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+mod audit;
 #[path = "../support/contract/mod.rs"]
 mod contract;
 mod contract_suites;
+mod kill;
 #[path = "../support/mongo_contract.rs"]
 mod mongo_contract;
 mod support;
