@@ -12,6 +12,7 @@
 pub mod accounts;
 pub mod allocation;
 pub mod allocation_api;
+pub mod audit;
 pub mod cli;
 pub mod clock;
 pub mod config;

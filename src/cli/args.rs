@@ -37,6 +37,17 @@ Examples:
 
 The last line of standard output is one JSON object.";
 
+const AUDIT_EXAMPLES: &str = "\
+Examples:
+  kubecost-worker audit --from 2026-08-01 --to 2026-10-31
+  kubecost-worker audit --from 2026-08-01 --to 2026-10-31 --fix
+  # rows of the earlier worker: what they are, then away with them
+  kubecost-worker audit --from 2026-08-01 --to 2026-10-31 --adopt --dry-run
+  kubecost-worker audit --from 2026-08-01 --to 2026-10-31 --adopt
+
+Exit codes: 0 nothing is wrong, or all of it was mended; 1 findings are left; 2 the settings are \
+wrong; 3 a store is down.";
+
 const SCHEDULE_EXAMPLES: &str = "\
 Examples:
   kubecost-worker schedule --cron '*/5 * * * *'
@@ -103,6 +114,7 @@ pub fn command() -> Command {
         .subcommand(run())
         .subcommand(plan())
         .subcommand(backfill())
+        .subcommand(audit())
         .subcommand(
             Command::new("schedule")
                 .about("Run again and again, by a cron expression")
@@ -167,6 +179,17 @@ fn backfill() -> Command {
         .args(days().map(|day| day.required(true)))
         .arg(account())
         .args(force())
+}
+
+fn audit() -> Command {
+    Command::new("audit")
+        .about("Find what is wrong with what is stored, and mend it when asked to")
+        .after_help(AUDIT_EXAMPLES)
+        .args(days().map(|day| day.required(true)))
+        .arg(account())
+        .arg(switch("fix", "Mend what is found; days that were mended are computed again"))
+        .arg(switch("adopt", "Take back the rows of the worker that came before this one"))
+        .arg(switch("dry-run", "With --fix or --adopt: only show what is found, and how much"))
 }
 
 fn days() -> [Arg; 2] {

@@ -16,6 +16,7 @@ use crate::failure::Failure;
 use crate::telemetry::logging;
 
 pub mod args;
+pub mod audit;
 pub mod backfill;
 pub mod commands;
 pub mod connect;
@@ -101,6 +102,7 @@ async fn dispatch(matches: &ArgMatches) -> Result<u8, Ended> {
     context.start_logging(name == "demo");
     match name {
         "run" => commands::run(&context).await,
+        "audit" => audit::audit(&context).await,
         "plan" => plan::plan(&context).await,
         "backfill" => backfill::backfill(&context).await,
         "schedule" => commands::schedule(&context).await,

@@ -5,11 +5,14 @@ use std::io::Write;
 use comfy_table::{CellAlignment, Table, presets};
 
 use crate::accounts::Account;
+use crate::audit::Mended;
 use crate::demo::{DemoLine, DemoReport};
 use crate::migrate::{Step, StepState};
 use crate::worker::RunSummary;
 use crate::worker::plan::Plan;
 use crate::worker::summary::Outcome;
+
+use super::audit::AuditSummary;
 
 fn table(header: &[&str], numbers_from: usize) -> Table {
     let mut table = Table::new();
@@ -140,6 +143,46 @@ pub fn plan(out: &mut impl Write, plan: &Plan) -> std::io::Result<()> {
         out,
         "a run would write {rows} rows and {documents} documents: ${before:.4} becomes ${after:.4}"
     )
+}
+
+/// What an audit found and did.
+///
+/// # Errors
+/// When `out` cannot be written.
+pub fn audit(out: &mut impl Write, summary: &AuditSummary, is_json: bool) -> std::io::Result<()> {
+    if is_json {
+        return json(out, summary);
+    }
+    let mut table = table(&["account", "day", "kind", "resource", "what", "USD"], 5);
+    for finding in &summary.findings {
+        table.add_row([
+            finding.account.to_string(),
+            finding.day.map_or("-".to_owned(), |day| day.to_string()),
+            finding.kind.as_str().to_owned(),
+            finding.resource_id.clone(),
+            finding.what.clone(),
+            format!("{:.4}", finding.usd),
+        ]);
+    }
+    if !summary.findings.is_empty() {
+        writeln!(out, "{table}")?;
+    }
+    let usd: f64 = summary.findings.iter().map(|finding| finding.usd).sum();
+    writeln!(
+        out,
+        "{} findings about ${usd:.4}; {} are left",
+        summary.findings.len(),
+        summary.findings_left
+    )?;
+    let done = &summary.mended;
+    if *done != Mended::default() {
+        writeln!(
+            out,
+            "{} rows written (${:.4} taken back), {} documents set, {} days to be computed again",
+            done.rows_written, done.usd_taken_back, done.documents_written, done.days_unsettled
+        )?;
+    }
+    Ok(())
 }
 
 /// The accounts.

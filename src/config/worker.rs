@@ -272,8 +272,10 @@ pub struct RunConfig {
 pub enum Needs {
     /// Query layer, accounts and stores.
     Everything,
-    /// The stores only (`migrate`, `audit`).
+    /// The stores only (`migrate`).
     Stores,
+    /// The stores and the source of accounts (`audit`).
+    StoresAndAccounts,
     /// The source of accounts only.
     Accounts,
 }

@@ -15,14 +15,15 @@ const BLOCK_ROWS_MAX: usize = 500_000;
 #[must_use]
 pub fn blocks(entries: &[Entry]) -> Vec<Vec<Entry>> {
     let mut layers: Vec<Vec<Entry>> = Vec::new();
-    let mut last: BTreeMap<&str, (usize, i8)> = BTreeMap::new();
+    let mut last: BTreeMap<(&str, i64), (usize, i8)> = BTreeMap::new();
     for entry in entries {
-        let layer = match last.get(entry.resource_id.as_str()) {
+        let key = (entry.resource_id.as_str(), entry.date_seconds);
+        let layer = match last.get(&key) {
             None => 0,
             Some((layer, -1)) if entry.sign == 1 => *layer,
             Some((layer, _)) => layer + 1,
         };
-        last.insert(&entry.resource_id, (layer, entry.sign));
+        last.insert(key, (layer, entry.sign));
         if layers.len() <= layer {
             layers.resize_with(layer + 1, Vec::new);
         }
@@ -55,7 +56,7 @@ mod tests {
     fn entry(resource_id: &str, sign: i8) -> Entry {
         Entry {
             resource_id: resource_id.into(),
-            day: "2026-11-20".parse().unwrap(),
+            date_seconds: 0,
             cost_usd: 1.0,
             sign,
             dimensions: Dimensions::default(),

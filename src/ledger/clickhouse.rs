@@ -79,6 +79,14 @@ struct DayTotalRow {
 }
 
 #[derive(Row, Deserialize)]
+struct CollapsedRow {
+    resource_id: String,
+    date_seconds: u32,
+    cost_sum: f64,
+    sign_sum: i64,
+}
+
+#[derive(Row, Deserialize)]
 struct MidnightRow {
     date_seconds: u32,
     cost_sum: f64,
@@ -187,7 +195,7 @@ fn row5(account: &str, entry: &Entry) -> Row5 {
     Row5 {
         cloud_account_id: account.to_owned(),
         resource_id: entry.resource_id.clone(),
-        date: date32(entry.day.start_seconds()),
+        date: date32(entry.date_seconds),
         cost: entry.cost_usd,
         sign: entry.sign,
     }
@@ -197,7 +205,7 @@ fn row8(account: &str, entry: &Entry) -> Row8 {
     Row8 {
         cloud_account_id: account.to_owned(),
         resource_id: entry.resource_id.clone(),
-        date: date32(entry.day.start_seconds()),
+        date: date32(entry.date_seconds),
         cost: entry.cost_usd,
         sign: entry.sign,
         k8s_namespace: entry.dimensions.namespace.clone(),
@@ -272,6 +280,30 @@ impl ExpenseLedger for ClickHouseLedger {
                 node: row.k8s_node,
                 service: row.k8s_service,
             },
+            cost_usd: row.cost_sum,
+            sign: row.sign_sum,
+        };
+        Ok(rows.into_iter().map(state).collect())
+    }
+
+    async fn collapsed(&self, account: &AccountId, day: Day) -> Result<Vec<KeyState>, Failure> {
+        let query = self
+            .client
+            .query(
+                "SELECT resource_id, toUInt32(date) AS date_seconds, \
+                 sum(cost * sign) AS cost_sum, sum(toInt64(sign)) AS sign_sum \
+                 FROM expenses FINAL WHERE cloud_account_id = ? \
+                 AND date >= toDateTime(?) AND date < toDateTime(?) \
+                 GROUP BY resource_id, date HAVING sign_sum != 0 OR cost_sum != 0",
+            )
+            .bind(account.as_str())
+            .bind(date32(day.start_seconds()))
+            .bind(date32(day.end_seconds()));
+        let rows: Vec<CollapsedRow> = self.fetch("reading merged expenses", query).await?;
+        let state = |row: CollapsedRow| KeyState {
+            resource_id: row.resource_id,
+            date_seconds: i64::from(row.date_seconds),
+            dimensions: Dimensions::default(),
             cost_usd: row.cost_sum,
             sign: row.sign_sum,
         };

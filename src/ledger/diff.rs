@@ -67,7 +67,7 @@ impl Key<'_> {
     fn entry(&self, sign: i8, cost_usd: f64, dimensions: &Dimensions) -> Entry {
         Entry {
             resource_id: self.resource_id.to_owned(),
-            day: self.day,
+            date_seconds: self.day.start_seconds(),
             cost_usd,
             sign,
             dimensions: dimensions.clone(),

@@ -26,8 +26,8 @@ impl Dimensions {
 pub struct Entry {
     /// MongoDB's `_id` of the resource.
     pub resource_id: String,
-    /// The row's day; its `date` is the day's midnight.
-    pub day: Day,
+    /// `date`, Unix seconds: a midnight, unless it takes back a row of another writer that is off.
+    pub date_seconds: i64,
     /// USD. For a row that takes back, the stored cost, bit for bit.
     pub cost_usd: f64,
     /// +1 for a cost, -1 for taking one back.

@@ -45,6 +45,22 @@ impl MemoryLedger {
         self.lock().clone()
     }
 
+    /// Merges only rows that were written one after the other, from `first` up to `until`: what an
+    /// engine does in the background.
+    pub fn merge_some(&self, first: usize, until: usize) {
+        let mut rows = self.lock();
+        let until = until.min(rows.len());
+        let first = first.min(until);
+        let mut keys: BTreeMap<(AccountId, String, i64), Vec<StoredRow>> = BTreeMap::new();
+        for row in rows.drain(first..until) {
+            let key = (row.account.clone(), row.resource_id.clone(), row.date_seconds);
+            keys.entry(key).or_default().push(row);
+        }
+        let after = rows.split_off(first);
+        rows.extend(keys.values().flat_map(|rows| collapsed(rows)));
+        rows.extend(after);
+    }
+
     /// Adds a row as another writer would.
     pub fn plant(&self, row: StoredRow) {
         self.lock().push(row);
@@ -94,6 +110,19 @@ impl ExpenseLedger for MemoryLedger {
         ))
     }
 
+    async fn collapsed(&self, account: &AccountId, day: Day) -> Result<Vec<KeyState>, Failure> {
+        let dates = day.start_seconds()..day.end_seconds();
+        let mut keys: BTreeMap<(String, i64), Vec<StoredRow>> = BTreeMap::new();
+        for row in self.rows() {
+            if row.account == *account && dates.contains(&row.date_seconds) {
+                let row = StoredRow { dimensions: Dimensions::default(), ..row };
+                keys.entry((row.resource_id.clone(), row.date_seconds)).or_default().push(row);
+            }
+        }
+        let kept: Vec<StoredRow> = keys.values().flat_map(|rows| collapsed(rows)).collect();
+        Ok(grouped(kept.iter()))
+    }
+
     async fn append(
         &self,
         account: &AccountId,
@@ -104,7 +133,7 @@ impl ExpenseLedger for MemoryLedger {
         rows.extend(entries.iter().map(|entry| StoredRow {
             account: account.clone(),
             resource_id: entry.resource_id.clone(),
-            date_seconds: entry.day.start_seconds(),
+            date_seconds: entry.date_seconds,
             cost_usd: entry.cost_usd,
             sign: entry.sign,
             dimensions: entry.dimensions.clone(),
@@ -113,13 +142,7 @@ impl ExpenseLedger for MemoryLedger {
     }
 
     async fn merge(&self, _day: Day) -> Result<(), Failure> {
-        let mut rows = self.lock();
-        let mut keys: BTreeMap<(AccountId, String, i64), Vec<StoredRow>> = BTreeMap::new();
-        for row in rows.drain(..) {
-            let key = (row.account.clone(), row.resource_id.clone(), row.date_seconds);
-            keys.entry(key).or_default().push(row);
-        }
-        *rows = keys.values().flat_map(|rows| collapsed(rows)).collect();
+        self.merge_some(0, usize::MAX);
         Ok(())
     }
 

@@ -56,6 +56,13 @@ pub trait ExpenseLedger: Send + Sync {
     /// When the merge failed.
     async fn merge(&self, day: Day) -> Result<(), Failure>;
 
+    /// What the engine will keep of a day's keys once all parts have merged (`FINAL`), by resource
+    /// and exact date, without dimensions.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    async fn collapsed(&self, account: &AccountId, day: Day) -> Result<Vec<KeyState>, Failure>;
+
     /// What resources cost over all days, and on their last day.
     ///
     /// # Errors

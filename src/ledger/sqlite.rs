@@ -38,6 +38,10 @@ WHERE (cloud_account_id, resource_id, date) IN (
     GROUP BY cloud_account_id, resource_id, date HAVING COUNT(*) > 1)
 ORDER BY cloud_account_id, resource_id, date, rowid";
 
+const ROWS: &str = "
+SELECT resource_id, date, cost, sign FROM expenses
+WHERE cloud_account_id = ?1 AND date >= ?2 AND date < ?3 ORDER BY resource_id, date, rowid";
+
 const DAY_TOTALS: &str = "
 SELECT date, SUM(cost * sign), SUM(sign) FROM expenses
 WHERE cloud_account_id = ?1 AND date >= ?2 AND date < ?3 AND date % 86400 = 0
@@ -70,6 +74,18 @@ fn key_state(row: &Row<'_>) -> rusqlite::Result<KeyState> {
 fn day_total(row: &Row<'_>) -> rusqlite::Result<DayTotal> {
     let day = Day::of_unix(row.get(0)?);
     Ok(DayTotal { day, total_usd: row.get(1)?, rows: row.get(2)? })
+}
+
+/// What a merge keeps of one key's rows, summed up; nothing where they cancel out.
+fn merged(rows: &[((String, i64), f64, i8)]) -> Option<KeyState> {
+    let signs: Vec<i8> = rows.iter().map(|row| row.2).collect();
+    let kept: Vec<_> = kept_by_merge(&signs).into_iter().map(|index| &rows[index]).collect();
+    let cost_usd = kept.iter().map(|row| row.1 * f64::from(row.2)).sum::<f64>() + 0.0;
+    let sign = kept.iter().map(|row| i64::from(row.2)).sum();
+    let (resource_id, date_seconds) = rows.first()?.0.clone();
+    let dimensions = Dimensions::default();
+    let state = KeyState { resource_id, date_seconds, dimensions, cost_usd, sign };
+    (sign != 0 || cost_usd != 0.0).then_some(state)
 }
 
 /// The rows that a merge takes away, by `rowid`.
@@ -108,6 +124,23 @@ impl ExpenseLedger for SqliteLedger {
             .await
     }
 
+    async fn collapsed(&self, account: &AccountId, day: Day) -> Result<Vec<KeyState>, Failure> {
+        let account = account.as_str().to_owned();
+        self.store
+            .read(Hop::ClickHouse, "reading merged expenses", move |connection| {
+                let mut query = connection.prepare_cached(ROWS)?;
+                let range = (account, day.start_seconds(), day.end_seconds());
+                let rows = query
+                    .query_map(range, |row| {
+                        let key: (String, i64) = (row.get(0)?, row.get(1)?);
+                        Ok((key, row.get::<_, f64>(2)?, row.get::<_, i8>(3)?))
+                    })?
+                    .collect::<rusqlite::Result<Vec<_>>>()?;
+                Ok(rows.chunk_by(|a, b| a.0 == b.0).filter_map(merged).collect())
+            })
+            .await
+    }
+
     async fn append(
         &self,
         account: &AccountId,
@@ -122,7 +155,7 @@ impl ExpenseLedger for SqliteLedger {
                     insert.execute((
                         &account,
                         &entry.resource_id,
-                        entry.day.start_seconds(),
+                        entry.date_seconds,
                         entry.cost_usd,
                         entry.sign,
                         &entry.dimensions.namespace,

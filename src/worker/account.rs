@@ -85,7 +85,14 @@ async fn lease(
     if request.is_dry {
         return Ok(None);
     }
-    HeldLease::take(environment, account, run_id).await.map(Some)
+    let taken = HeldLease::take(
+        &environment.leases,
+        &environment.clock,
+        environment.settings.lease,
+        &account.id,
+        run_id,
+    );
+    taken.await.map(Some)
 }
 
 async fn work_through(
@@ -98,7 +105,7 @@ async fn work_through(
     let known = known(work).await?;
     summary.reconciliation_differences = known.differences.len() as u64;
     summary.reconciliation_difference_usd =
-        known.differences.iter().map(|d| (d.ledger_usd - d.recorded_usd).abs()).sum();
+        known.differences.iter().fold(0.0, |sum, d| sum + (d.ledger_usd - d.recorded_usd).abs());
     for (index, day) in known.due.iter().copied().enumerate() {
         if index > 0 && (started.elapsed() >= deadline || stop.is_asked()) {
             summary.days_left = known.due.len() - index;

@@ -1,13 +1,12 @@
 //! The lease that a run holds while it writes an account.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::accounts::Account;
+use crate::allocation::AccountId;
 use crate::clock::Clock;
 use crate::failure::{Failure, Hop, Kind};
 use crate::records::{Acquired, Lease, Leases};
-
-use super::Environment;
 
 /// A lease in hand: asked for again before each write, so that a holder that lost it stops.
 #[derive(Clone)]
@@ -24,27 +23,26 @@ impl HeldLease {
     /// # Errors
     /// [`Kind::Conflict`] naming the holder when somebody else has it; or when the store fails.
     pub async fn take(
-        environment: &Environment,
-        account: &Account,
+        leases: &Arc<dyn Leases>,
+        clock: &Arc<dyn Clock>,
+        length: Duration,
+        account: &AccountId,
         run_id: &str,
     ) -> Result<Self, Failure> {
-        let seconds = i64::try_from(environment.settings.lease.as_secs()).unwrap_or(i64::MAX);
-        let now = environment.clock.now_seconds();
+        let seconds = i64::try_from(length.as_secs()).unwrap_or(i64::MAX);
+        let now = clock.now_seconds();
         let holder = holder(run_id);
-        match environment.leases.acquire(&account.id, &holder, now, seconds).await? {
-            Acquired::Granted(lease) => Ok(Self {
-                leases: Arc::clone(&environment.leases),
-                clock: Arc::clone(&environment.clock),
-                lease,
-                seconds,
-            }),
+        match leases.acquire(account, &holder, now, seconds).await? {
+            Acquired::Granted(lease) => {
+                Ok(Self { leases: Arc::clone(leases), clock: Arc::clone(clock), lease, seconds })
+            }
             Acquired::HeldBy(other) => Err(Failure::new(
                 Hop::MongoDb,
                 Kind::Conflict,
                 format!(
                     "{} is writing account {} (its lease expires in {} s)",
                     other.holder,
-                    account.id,
+                    account,
                     other.expires_at - now
                 ),
                 "wait for it; if it is dead, its lease expires by itself",

@@ -7,7 +7,7 @@ pub mod account;
 pub mod backfill;
 pub mod day;
 pub mod days;
-mod documents;
+pub(crate) mod documents;
 pub mod environment;
 pub mod guard;
 pub mod lease;

@@ -1,7 +1,7 @@
 //! A plan: what a run would change, to be looked at and then carried out unchanged.
 //!
-//! A plan holds what the source said and, by day, a fingerprint of every row and document that
-//! would be written. Carrying it out is a run that is told by the plan what the source says; where
+//! A plan holds what the source said and, by day, a fingerprint of every row that would be
+//! written. Carrying it out is a run that is told by the plan what the source says; where
 //! the stores moved on since, the fingerprint is another one and the day is refused.
 
 use std::collections::BTreeMap;
@@ -175,7 +175,7 @@ fn day_plan(due: DueDay<'_>, found: &Found<'_>, rows: &[WantedRow]) -> DayPlan {
         usd_after: rows
             .map_or(usd_before, |rows| rows.iter().map(|row| row.cost.usd()).sum::<f64>() + 0.0),
         namespaces,
-        fingerprint: fingerprint(&verdict, &diff, documents),
+        fingerprint: fingerprint(&verdict, &diff),
         verdict,
         presence: due.presence,
         source: found.source.clone(),
@@ -207,10 +207,12 @@ fn namespaces(
     changes.into_values().collect()
 }
 
-fn fingerprint(verdict: &str, diff: &Difference, documents: &[Change]) -> String {
+/// Of the rows alone: documents are never changed but in ways that bear repeating, and one day's
+/// documents are the next one's too.
+fn fingerprint(verdict: &str, diff: &Difference) -> String {
     let mut hash = Sha256::new();
     // The debug form shows every field, and floats to the last bit.
-    hash.update(format!("{verdict}\n{diff:?}\n{documents:?}"));
+    hash.update(format!("{verdict}\n{diff:?}"));
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

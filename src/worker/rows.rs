@@ -93,7 +93,9 @@ impl DayWork<'_> {
                 break;
             }
             lease.keep().await?;
-            let is_contradictory = !diff.unsettled.is_empty();
+            // Sums of a key whose rows contradict each other change while parts merge, and not all
+            // parts merge at once: only what is left after a merge can be counted on.
+            let is_contradictory = !diff.unsettled.is_empty() || diff.healed_keys > 0;
             if is_contradictory {
                 ledger.merge(day).await?;
                 states = self.day_rows(day, ids).await?.own;

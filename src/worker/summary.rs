@@ -176,7 +176,7 @@ impl RunSummary {
         self.reconciliation_differences =
             accounts.iter().map(|account| account.reconciliation_differences).sum();
         self.reconciliation_difference_usd =
-            accounts.iter().map(|account| account.reconciliation_difference_usd).sum();
+            accounts.iter().fold(0.0, |sum, account| sum + account.reconciliation_difference_usd);
         self.exit_code = self.code();
     }
 

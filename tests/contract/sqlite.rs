@@ -173,7 +173,7 @@ async fn rows_of_an_append_that_failed_midway_are_not_there() {
     let ledger = SqliteLedger::new(file.open().await);
     let entry = |sign| Entry {
         resource_id: "x".into(),
-        day: day(),
+        date_seconds: day().start_seconds(),
         cost_usd: 1.0,
         sign,
         dimensions: Dimensions::default(),
@@ -188,7 +188,7 @@ async fn what_is_stored_is_there_when_the_file_is_opened_again() {
     let file = File::new();
     let entries = [Entry {
         resource_id: "x".into(),
-        day: day(),
+        date_seconds: day().start_seconds(),
         cost_usd: 1.5,
         sign: 1,
         dimensions: Dimensions { namespace: Some("shop".into()), ..Dimensions::default() },

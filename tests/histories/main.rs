@@ -101,6 +101,9 @@ async fn episode(hops: &Hops, counts: &Arc<Counts>, chance: &mut Chance) {
     }
     if chance.happens(300) {
         hops.ledger.merge(today).await.unwrap();
+    } else {
+        let first = chance.below(40) as usize;
+        hops.ledger.merge_some(first, first + 2 + chance.below(20) as usize);
     }
 }
 
@@ -146,6 +149,7 @@ async fn history(seed: u64, counts: &Arc<Counts>) {
     hops.source.complete();
     hops.clock.set(hops.clock.now_seconds() + 600);
     work(&hops, counts, &mut chance, 0).await;
+    hops.ledger.merge_some(chance.below(40) as usize, 60);
     let second = work(&hops, counts, &mut chance, 0).await;
     assert_eq!(second.exit_code, 0, "{}", serde_json::to_string_pretty(&second).unwrap());
     let third = work(&hops, counts, &mut chance, 0).await;

@@ -4,9 +4,15 @@
 //! test has databases or accounts of its own, so tests may run at once. A server that cannot be
 //! had fails the test: nothing is skipped.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking and says what it tried"
+)]
 
 mod accuracy;
+mod audit;
 mod bad_input;
 mod bad_input_settings;
 mod bad_input_size;
@@ -16,6 +22,7 @@ mod command_line;
 mod contract;
 mod contract_suites;
 mod documents;
+mod kill;
 mod metroculus;
 mod migrations;
 #[path = "../support/mongo_contract.rs"]

@@ -2,6 +2,7 @@
 
 pub(crate) mod ask;
 pub(crate) mod bench;
+pub(crate) mod cutting_proxy;
 pub(crate) mod document;
 pub(crate) mod fake_prometheus;
 pub(crate) mod http;
@@ -10,6 +11,7 @@ pub(crate) mod opencost;
 pub(crate) mod proxy;
 pub(crate) mod remote_write;
 pub(crate) mod servers;
+pub(crate) mod small;
 pub(crate) mod stored;
 pub(crate) mod worker;
 pub(crate) mod world;

@@ -1,5 +1,7 @@
 //! What every ledger must do.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use kubecost_worker::allocation::{AccountId, Day};
 use kubecost_worker::ledger::memory::StoredRow;
@@ -35,7 +37,8 @@ fn of_namespace(name: &str) -> Dimensions {
 
 fn entry(resource_id: &str, day: Day, cost_usd: f64, sign: i8, dimensions: &Dimensions) -> Entry {
     let dimensions = dimensions.clone();
-    Entry { resource_id: resource_id.to_owned(), day, cost_usd, sign, dimensions }
+    let date_seconds = day.start_seconds();
+    Entry { resource_id: resource_id.to_owned(), date_seconds, cost_usd, sign, dimensions }
 }
 
 fn state(resource_id: &str, dimensions: &Dimensions, cost_usd: f64, sign: i64) -> KeyState {
@@ -151,6 +154,8 @@ async fn merges_by_the_order_of_writing(
         row("reversed", 10.0, 1),
     ])
     .await;
+    let mut before = ledger.collapsed(&ours, day()).await.unwrap();
+    before.sort_by(|a, b| a.resource_id.cmp(&b.resource_id));
     ledger.merge(day()).await.unwrap();
     let none = Dimensions::default();
     let wanted = [
@@ -160,6 +165,7 @@ async fn merges_by_the_order_of_writing(
         state("single", &none, 8.0, 1),
         state("twice", &none, 2.0, 1),
     ];
+    assert_eq!(before, wanted, "what will be kept is known before the merge");
     assert_eq!(states(ledger, &ours, day()).await, wanted);
     ledger.merge(day()).await.unwrap();
     assert_eq!(states(ledger, &ours, day()).await, wanted, "merging again changes nothing");
@@ -184,6 +190,10 @@ async fn sums_up_resources_over_days(ledger: &dyn ExpenseLedger, tag: &str) {
     assert_eq!(totals[0].last, Some((last.start_seconds(), 2.5)));
     assert_eq!((totals[1].resource_id.as_str(), totals[1].total_usd), ("b", 8.0));
     assert_eq!(totals[1].last, Some((first.start_seconds(), 8.0)), "the last day with a cost");
+    let by_day = ledger.day_totals(&ours, first, last).await.unwrap();
+    let by_day: BTreeMap<Day, (f64, i64)> =
+        by_day.into_iter().map(|total| (total.day, (total.total_usd, total.rows))).collect();
+    assert_eq!(by_day, BTreeMap::from([(first, (9.25, 2)), (last, (2.5, 1))]));
     let other = account(tag, "totals-other");
     for total in ledger.resource_totals(&other, &asked).await.unwrap() {
         assert_eq!((total.total_usd, total.last), (0.0, None), "{}", total.resource_id);

@@ -1,0 +1,280 @@
+//! What is wrong with an account's rows and documents, as a function of what the stores hold.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use crate::allocation::identity::has_own_form;
+use crate::allocation::{AccountId, Day};
+use crate::ledger::{KeyState, ResourceTotal};
+use crate::resources::StoredResource;
+
+/// What an account's stores hold over a range of days.
+#[derive(Clone, Debug, Default)]
+pub struct Survey {
+    /// The rows as plain sums, by resource, exact date and dimensions.
+    pub states: Vec<KeyState>,
+    /// The rows as they will be once merged, by resource and exact date.
+    pub collapsed: Vec<KeyState>,
+    /// The documents of ours.
+    pub documents: Vec<StoredResource>,
+    /// What the ledger has of those documents over all days.
+    pub totals: Vec<ResourceTotal>,
+    /// Those resource ids of rows that some document has as its `_id`.
+    pub known_ids: BTreeSet<String>,
+}
+
+/// A kind of fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FindingKind {
+    /// `sum(sign)` of a key is neither 0 nor 1.
+    Sign,
+    /// A row takes back another cost than was stored: sums change when parts merge.
+    CancelDiffers,
+    /// A row of a resource of ours whose date is no midnight: it never collapses.
+    OffMidnight,
+    /// A row of the worker that came before this one: no midnight, an id of another making.
+    EarlierWorker,
+    /// A row that no document has the `_id` of: readers do not show it.
+    RowWithoutDocument,
+    /// A document that says it cost something, without any row.
+    DocumentWithoutRows,
+    /// A document that says another `total_cost` or `last_expense` than its rows.
+    DocumentCost,
+}
+
+impl FindingKind {
+    /// The kind's name in tables and JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sign => "sign",
+            Self::CancelDiffers => "cancel-differs",
+            Self::OffMidnight => "off-midnight",
+            Self::EarlierWorker => "earlier-worker",
+            Self::RowWithoutDocument => "row-without-document",
+            Self::DocumentWithoutRows => "document-without-rows",
+            Self::DocumentCost => "document-cost",
+        }
+    }
+}
+
+/// A fault.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Finding {
+    /// The account.
+    pub account: AccountId,
+    /// Its kind.
+    pub kind: FindingKind,
+    /// The `_id` and `resource_id`.
+    pub resource_id: String,
+    /// The row's date, Unix seconds; `None` for documents.
+    pub date_seconds: Option<i64>,
+    /// The row's day.
+    pub day: Option<Day>,
+    /// How much money it is about, USD.
+    pub usd: f64,
+    /// What is wrong, for people.
+    pub what: String,
+}
+
+/// All faults, rows' before documents', in the order of dates and resources.
+#[must_use]
+pub fn findings(account: &AccountId, survey: &Survey) -> Vec<Finding> {
+    let own: BTreeSet<&str> = survey.documents.iter().map(|d| d.id.as_str()).collect();
+    let merged: BTreeMap<(&str, i64), &KeyState> =
+        survey.collapsed.iter().map(|s| ((s.resource_id.as_str(), s.date_seconds), s)).collect();
+    let mut keys: BTreeMap<(i64, &str), (i64, f64)> = BTreeMap::new();
+    for state in &survey.states {
+        let key = keys.entry((state.date_seconds, state.resource_id.as_str())).or_default();
+        key.0 += state.sign;
+        key.1 += state.cost_usd;
+    }
+    let mut out = Vec::new();
+    for ((date_seconds, resource_id), (sign, cost_usd)) in keys {
+        let kept =
+            merged.get(&(resource_id, date_seconds)).map_or((0, 0.0), |s| (s.sign, s.cost_usd));
+        let key = Key { resource_id, date_seconds, sign, cost_usd, kept };
+        let is_own = own.contains(resource_id);
+        let is_known = is_own || survey.known_ids.contains(resource_id);
+        if let Some((kind, what)) = key.fault(is_own, is_known) {
+            out.push(Finding {
+                account: account.clone(),
+                kind,
+                resource_id: resource_id.to_owned(),
+                date_seconds: Some(date_seconds),
+                day: Some(Day::of_unix(date_seconds)),
+                usd: cost_usd,
+                what,
+            });
+        }
+    }
+    out.extend(documents(account, survey));
+    out
+}
+
+/// All rows of a resource at one exact date.
+struct Key<'a> {
+    resource_id: &'a str,
+    date_seconds: i64,
+    sign: i64,
+    cost_usd: f64,
+    /// Sign and cost after a merge.
+    kept: (i64, f64),
+}
+
+impl Key<'_> {
+    fn fault(&self, is_own: bool, is_known: bool) -> Option<(FindingKind, String)> {
+        let is_off = Day::of_unix(self.date_seconds).start_seconds() != self.date_seconds;
+        let is_live = self.sign != 0 || self.cost_usd != 0.0;
+        if !is_live && self.kept == (0, 0.0) {
+            return None;
+        }
+        if !is_known {
+            return Some(if is_off && has_own_form(self.resource_id) {
+                let what = "a row of the earlier worker: its date is the time of a run".to_owned();
+                (FindingKind::EarlierWorker, what)
+            } else {
+                let what = "no document has this _id: readers do not show the row".to_owned();
+                (FindingKind::RowWithoutDocument, what)
+            });
+        }
+        // What other programs write about their own resources is theirs to answer for.
+        if !is_own {
+            return None;
+        }
+        if is_off {
+            let what = format!("the date is {} s after midnight", self.date_seconds % 86_400);
+            return Some((FindingKind::OffMidnight, what));
+        }
+        if !(0..=1).contains(&self.sign) {
+            return Some((FindingKind::Sign, format!("the signs sum to {}", self.sign)));
+        }
+        let (kept_sign, kept_usd) = self.kept;
+        if kept_sign != self.sign || kept_usd.to_bits() != (self.cost_usd + 0.0).to_bits() {
+            let what = format!(
+                "the rows sum to ${}, but once merged to ${kept_usd}: a row takes back another \
+                 cost than was stored",
+                self.cost_usd
+            );
+            return Some((FindingKind::CancelDiffers, what));
+        }
+        (self.sign == 0).then(|| {
+            let what = format!("the signs sum to 0, the costs to ${}", self.cost_usd);
+            (FindingKind::CancelDiffers, what)
+        })
+    }
+}
+
+fn documents(account: &AccountId, survey: &Survey) -> Vec<Finding> {
+    let by_id: BTreeMap<&str, &StoredResource> =
+        survey.documents.iter().map(|document| (document.id.as_str(), document)).collect();
+    let mut out = Vec::new();
+    for total in &survey.totals {
+        let Some(document) = by_id.get(total.resource_id.as_str()) else { continue };
+        let told = document.total_cost.unwrap_or_default();
+        let last = document.last_expense.map(|last| (last.date, last.cost));
+        if told == total.total_usd && last == total.last {
+            continue;
+        }
+        let is_without_rows = total.last.is_none() && total.total_usd == 0.0;
+        let (kind, what) = if is_without_rows {
+            (FindingKind::DocumentWithoutRows, format!("it says ${told}, but there is no row"))
+        } else {
+            let what = format!("it says ${told}, its rows say ${}", total.total_usd);
+            (FindingKind::DocumentCost, what)
+        };
+        out.push(Finding {
+            account: account.clone(),
+            kind,
+            resource_id: total.resource_id.clone(),
+            date_seconds: None,
+            day: None,
+            usd: told - total.total_usd,
+            what,
+        });
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::Dimensions;
+
+    const DATE: i64 = 1_795_132_800;
+
+    fn state(id: &str, date_seconds: i64, cost_usd: f64, sign: i64) -> KeyState {
+        let dimensions = Dimensions::default();
+        KeyState { resource_id: id.into(), date_seconds, dimensions, cost_usd, sign }
+    }
+
+    fn document(id: &str, total_cost: f64) -> StoredResource {
+        StoredResource {
+            id: id.into(),
+            cloud_resource_id: id.into(),
+            first_seen: None,
+            last_seen: None,
+            first_seen_date: None,
+            last_seen_date: None,
+            active: None,
+            total_cost: Some(total_cost),
+            last_expense: None,
+        }
+    }
+
+    fn kinds(survey: &Survey) -> Vec<FindingKind> {
+        let account = AccountId::new("a").unwrap();
+        findings(&account, survey).into_iter().map(|finding| finding.kind).collect()
+    }
+
+    fn rows(plain: KeyState, merged: KeyState) -> Survey {
+        Survey {
+            documents: vec![document("mine", 0.0)],
+            states: vec![plain],
+            collapsed: vec![merged],
+            known_ids: BTreeSet::from(["theirs".to_owned()]),
+            totals: vec![],
+        }
+    }
+
+    fn same(state: KeyState) -> Survey {
+        rows(state.clone(), state)
+    }
+
+    #[test]
+    fn healthy_rows_and_other_programs_rows_are_no_finding() {
+        assert_eq!(kinds(&same(state("mine", DATE, 1.0, 1))), []);
+        assert_eq!(kinds(&same(state("theirs", DATE + 5, 1.0, 3))), []);
+    }
+
+    #[test]
+    fn each_kind_of_faulty_row_is_told() {
+        use FindingKind::{CancelDiffers, EarlierWorker, OffMidnight, RowWithoutDocument, Sign};
+        let legacy = "k8s-ns-0123456789abcdef";
+        assert_eq!(kinds(&same(state("mine", DATE, 2.0, 2))), [Sign]);
+        assert_eq!(kinds(&same(state("mine", DATE, -1.0, -1))), [Sign]);
+        assert_eq!(kinds(&same(state("mine", DATE, 0.5, 0))), [CancelDiffers]);
+        let differs = rows(state("mine", DATE, 4.0, 1), state("mine", DATE, 3.0, 1));
+        assert_eq!(kinds(&differs), [CancelDiffers]);
+        assert_eq!(kinds(&same(state("mine", DATE + 1, 1.0, 1))), [OffMidnight]);
+        assert_eq!(kinds(&same(state(legacy, DATE + 1, 1.0, 1))), [EarlierWorker]);
+        assert_eq!(kinds(&same(state(legacy, DATE, 1.0, 1))), [RowWithoutDocument]);
+        assert_eq!(kinds(&same(state("x", DATE + 1, 1.0, 1))), [RowWithoutDocument]);
+    }
+
+    #[test]
+    fn documents_are_held_against_their_rows() {
+        let total = |total_usd, last| ResourceTotal { resource_id: "mine".into(), total_usd, last };
+        let survey = |told, total| Survey {
+            documents: vec![document("mine", told)],
+            totals: vec![total],
+            ..Survey::default()
+        };
+        assert_eq!(kinds(&survey(0.0, total(0.0, None))), []);
+        assert_eq!(kinds(&survey(2.0, total(0.0, None))), [FindingKind::DocumentWithoutRows]);
+        let one = total(1.0, Some((DATE, 1.0)));
+        assert_eq!(kinds(&survey(2.0, one)), [FindingKind::DocumentCost]);
+    }
+}

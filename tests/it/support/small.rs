@@ -1,0 +1,99 @@
+//! A small account on real servers: one day and a half of two namespaces, quick to compute.
+
+use std::sync::Arc;
+
+use kubecost_worker::allocation::{AccountId, ResourceKey};
+use tempfile::TempDir;
+
+use super::metrics::History;
+use super::servers::{PrometheusVersion, Server, Stores, prometheus};
+use super::worker::run;
+
+/// The account.
+pub(crate) const ACCOUNT: &str = "eeeeeeee-0000-0000-0000-00000000000e";
+/// 2026-03-01 00:00:00 UTC.
+pub(crate) const START: i64 = 1_772_323_200;
+/// When the runs of these tests are: long after the end of the first day, in the second.
+pub(crate) const AT: &str = "2026-03-02T12:00:30Z";
+const HALF_DAY: i64 = 43_200;
+
+/// The servers, and what leads to them.
+pub(crate) struct Small {
+    /// The stores.
+    pub(crate) stores: Stores,
+    /// The worker's settings.
+    pub(crate) settings: Vec<(&'static str, String)>,
+    /// The query layer.
+    pub(crate) prometheus: Arc<Server>,
+    data: Arc<TempDir>,
+}
+
+impl Small {
+    /// Servers with history and a schema, and nothing stored yet.
+    pub(crate) async fn new(name: &str) -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let mut history = History::default();
+        // The first minute of a day is covered by the sample of the minute before.
+        let whole = (START - 60, START + 3 * HALF_DAY);
+        let labels = |more: &str| format!("tenant_id=\"{ACCOUNT}\",cluster=\"c\"{more}");
+        let total = "cloudtuner_kubecost_cluster_total_cost";
+        history.every_minute(total, &labels(""), 7, whole, |_| Some(10.0));
+        for (namespace, rate) in [("shop", 6.0), ("pay", 1.5)] {
+            let labels = labels(&format!(",namespace=\"{namespace}\""));
+            let metric = "cloudtuner_kubecost_namespace_total_cost";
+            history.every_minute(metric, &labels, 7, whole, |_| Some(rate));
+        }
+        history.write_blocks(data.path());
+        let prometheus = Arc::new(prometheus(PrometheusVersion::Two, data.path()));
+        Self::on(name, prometheus, Arc::new(data)).await
+    }
+
+    /// The same history, with other stores in which nothing is stored yet.
+    pub(crate) async fn beside(&self, name: &str) -> Self {
+        Self::on(name, Arc::clone(&self.prometheus), Arc::clone(&self.data)).await
+    }
+
+    async fn on(name: &str, prometheus: Arc<Server>, data: Arc<TempDir>) -> Self {
+        let stores = Stores::new(name).await;
+        let mut settings = stores.settings();
+        settings.push(("PROMETHEUS_URL", prometheus.url.clone()));
+        settings.push(("ACCOUNTS", ACCOUNT.to_owned()));
+        run(&settings, &["migrate"]).expect_success();
+        Self { stores, settings, prometheus, data }
+    }
+
+    /// The id of a namespace's resource.
+    pub(crate) fn id(namespace: &str) -> String {
+        let account = AccountId::new(ACCOUNT).unwrap();
+        let (cluster, namespace) = ("c".to_owned(), namespace.to_owned());
+        ResourceKey::Namespace { cluster, namespace }.id(&account)
+    }
+
+    /// Adds a row as another program would, dated `seconds` after the first day's midnight.
+    pub(crate) async fn plant(&self, id: &str, seconds: i64, cost: f64, sign: i8) {
+        let date = START + seconds;
+        let columns = "cloud_account_id, resource_id, date, cost, sign, k8s_namespace";
+        let statement = format!(
+            "INSERT INTO expenses ({columns}) VALUES \
+             ('{ACCOUNT}', '{id}', toDateTime({date}), {cost}, {sign}, 'planted')"
+        );
+        self.stores.execute(&statement).await;
+    }
+
+    /// What is stored, one line a key: date, namespace, costs to the last bit, signs.
+    pub(crate) async fn stored(&self) -> Vec<(u32, String, u64, i64)> {
+        let rows = self
+            .stores
+            .client()
+            .query(
+                "SELECT toUInt32(date), resource_id, sum(cost * sign), sum(toInt64(sign)) \
+                 FROM expenses GROUP BY date, resource_id \
+                 HAVING sum(toInt64(sign)) != 0 OR sum(cost * sign) != 0 \
+                 ORDER BY date, resource_id",
+            )
+            .fetch_all::<(u32, String, f64, i64)>()
+            .await
+            .unwrap();
+        rows.into_iter().map(|row| (row.0, row.1, row.2.to_bits(), row.3)).collect()
+    }
+}
