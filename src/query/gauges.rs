@@ -9,9 +9,10 @@ use std::collections::BTreeMap;
 
 use crate::accounts::Account;
 use crate::allocation::model::is_special;
-use crate::allocation::{Day, DayCosts, Level};
+use crate::allocation::{Day, DayCosts, Level, PodCosts};
 use crate::failure::Failure;
 
+use super::distinct::{self, Metric};
 use super::prometheus::{Asking, PrometheusQuery, least_minutes};
 use super::promql::{Selector, Window, quoted, regex_escaped};
 use super::reply::Labels;
@@ -156,12 +157,16 @@ async fn group_costs(
         let mut selector = selector.clone();
         let series = asking.series_count(&selector, metric, window).await?;
         asking.filter_bad_samples(&mut selector, &[(metric, extra)], window, series).await?;
-        let rate = selector.max_by(labels, &selector.of(metric, extra));
-        for (labels, usd) in asking.integrate(&rate, window, series).await? {
+        let metric = Metric { name: metric, matchers: extra, labels };
+        let found = distinct::integrate(asking, &selector, metric, window, series).await?;
+        for (labels, usd) in found.costs {
             place(asking, costs, level, &labels, usd);
         }
         if level == Level::Pod {
-            pod_places(asking, &selector, window, series, costs).await?;
+            single_places(asking, &found.single, costs);
+            if let Some(doubled) = found.doubled {
+                pod_places(asking, &doubled, &found.single, window, series, costs).await?;
+            }
         }
     }
     Ok(least_minutes(&covered))
@@ -203,10 +208,35 @@ pub(super) fn put_greatest(slot: &mut Option<f64>, usd: f64) {
     *slot = Some(slot.map_or(usd, |other| if usd.is_nan() { usd } else { other.max(usd) }));
 }
 
-/// Gives pods the node and the service that they had for most of the window.
+/// The pod of a day's costs that labels name.
+fn pod_of<'c>(
+    asking: &Asking<'_>,
+    labels: &Labels,
+    costs: &'c mut DayCosts,
+) -> Option<&'c mut PodCosts> {
+    let cluster = costs.clusters.get_mut(asking.cluster(labels))?;
+    cluster.namespaces.get_mut(labels.get("namespace")?)?.pods.get_mut(labels.get("pod")?)
+}
+
+fn set_place(pod: &mut PodCosts, labels: &Labels) {
+    let label = |name: &str| labels.get(name).filter(|text| !text.is_empty()).cloned();
+    (pod.node, pod.service) = (label("node"), label("service"));
+}
+
+/// Gives pods of one series the node and the service that it names.
+fn single_places(asking: &Asking<'_>, single: &BTreeMap<Labels, Labels>, costs: &mut DayCosts) {
+    for labels in single.values() {
+        if let Some(pod) = pod_of(asking, labels, costs) {
+            set_place(pod, labels);
+        }
+    }
+}
+
+/// Gives pods of several series the node and the service that they had for most of the window.
 async fn pod_places(
     asking: &mut Asking<'_>,
     selector: &Selector,
+    single: &BTreeMap<Labels, Labels>,
     window: Window,
     series: u64,
     costs: &mut DayCosts,
@@ -218,24 +248,17 @@ async fn pod_places(
             selector.max_by(&by, &format!("count_over_time({raw}[{}])", piece.range()))
         })
         .await?;
-    let mut most: BTreeMap<(String, String, String), f64> = BTreeMap::new();
+    let mut most: BTreeMap<Labels, f64> = BTreeMap::new();
     for (labels, samples) in counts {
-        let label = |name: &str| labels.get(name).cloned().unwrap_or_default();
-        let (namespace, pod) = (label("namespace"), label("pod"));
-        let cluster = asking.cluster(&labels).to_owned();
-        let Some(known) = costs
-            .clusters
-            .get_mut(&cluster)
-            .and_then(|c| c.namespaces.get_mut(&namespace))
-            .and_then(|n| n.pods.get_mut(&pod))
-        else {
+        let mut name = labels.clone();
+        name.retain(|label, _| label != "node" && label != "service");
+        let best = most.entry(name.clone()).or_insert(-1.0);
+        if samples <= *best || single.contains_key(&name) {
             continue;
-        };
-        let best = most.entry((cluster, namespace, pod)).or_insert(-1.0);
-        if samples > *best {
-            *best = samples;
-            known.node = labels.get("node").filter(|node| !node.is_empty()).cloned();
-            known.service = labels.get("service").filter(|service| !service.is_empty()).cloned();
+        }
+        *best = samples;
+        if let Some(pod) = pod_of(asking, &labels, costs) {
+            set_place(pod, &labels);
         }
     }
     Ok(())

@@ -14,6 +14,7 @@ use crate::allocation::{Day, DayCosts};
 use crate::failure::Failure;
 
 pub mod client;
+mod distinct;
 pub mod gauges;
 pub mod metroculus;
 pub mod metroculus_client;
