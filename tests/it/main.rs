@@ -4,7 +4,12 @@
 //! test has databases or accounts of its own, so tests may run at once. A server that cannot be
 //! had fails the test: nothing is skipped.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and says what it went through"
+)]
 
 mod audit;
 #[path = "../support/contract/mod.rs"]
@@ -13,5 +18,6 @@ mod contract_suites;
 mod kill;
 #[path = "../support/mongo_contract.rs"]
 mod mongo_contract;
+mod outages;
 mod support;
 mod three_days;
