@@ -105,6 +105,8 @@ pub fn transport_failure(hop: Hop, what: &str, error: reqwest::Error) -> Failure
     let error = error.without_url();
     let (kind, fix) = if error.is_timeout() {
         (Kind::Timeout, "check that the server is up and how loaded it is")
+    } else if error.is_redirect() {
+        (Kind::BadReply, "let the address be the address that it redirects to")
     } else if error.is_decode() {
         (Kind::BadReply, "check what the server, or a proxy before it, answers")
     } else if error.is_builder() {

@@ -5,6 +5,7 @@
 //! connection string or a part of it, for a password that is not percent-encoded may turn up in
 //! any part.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use mongodb::bson::doc;
@@ -19,6 +20,8 @@ use crate::failure::{Failure, Hop, Kind, excerpt};
 const SERVER_SELECTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long one TCP connection may take to come about, unless MONGO_URL says otherwise.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long saying goodbye to the server may take.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long one call may take in [`bounded`]: the selection of a server and a slow answer.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -58,7 +61,24 @@ pub async fn connect(url: &Secret, database: &str) -> Result<Database, Failure> 
     options.selection_criteria = Some(SelectionCriteria::ReadPreference(ReadPreference::Primary));
     options.write_concern.get_or_insert_with(WriteConcern::majority);
     let client = Client::with_options(options).map_err(|_| refused())?;
+    open_clients().push(client.clone());
     Ok(client.database(database))
+}
+
+/// The clients that [`shut_down`] will end. A client whose last handle is dropped ends its sessions
+/// in a task that panics when the program ends at that moment.
+fn open_clients() -> MutexGuard<'static, Vec<Client>> {
+    static OPEN: Mutex<Vec<Client>> = Mutex::new(Vec::new());
+    OPEN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Ends all sessions and connections of the program: to be called before it ends.
+pub async fn shut_down() {
+    let clients = std::mem::take(&mut *open_clients());
+    for client in clients {
+        // A server that went away meanwhile forgets the sessions by itself.
+        let _ = tokio::time::timeout(SHUTDOWN_TIMEOUT, client.shutdown().immediate(true)).await;
+    }
 }
 
 /// Whether an `@` stands where only a password with a bare `/` or `?` can have put it: then the

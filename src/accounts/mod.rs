@@ -3,10 +3,11 @@
 use async_trait::async_trait;
 
 use crate::allocation::AccountId;
-use crate::failure::Failure;
+use crate::failure::{Failure, Hop, Kind};
 
 pub mod mongo;
 pub mod rest;
+pub mod shard;
 
 /// The cloud account type this worker serves.
 pub const ACCOUNT_TYPE: &str = "kubernetes_cnr";
@@ -46,6 +47,32 @@ pub trait AccountSource: Send + Sync {
     /// # Errors
     /// When the list cannot be had.
     async fn accounts(&self) -> Result<Vec<Account>, Failure>;
+}
+
+/// The accounts of another source, as long as they are not more than one: for query layers whose
+/// costs cannot be told apart by account, so that none is charged with another's.
+pub struct OnlyAccount(pub std::sync::Arc<dyn AccountSource>);
+
+#[async_trait]
+impl AccountSource for OnlyAccount {
+    fn describe(&self) -> String {
+        self.0.describe()
+    }
+
+    async fn accounts(&self) -> Result<Vec<Account>, Failure> {
+        let accounts = self.0.accounts().await?;
+        if accounts.len() <= 1 {
+            return Ok(accounts);
+        }
+        let what = format!(
+            "{} has {} accounts, but a server of one tenant (TENANT_LABEL empty, or \
+             QUERY_LAYER=allocation-api) serves exactly one",
+            self.describe(),
+            accounts.len()
+        );
+        let fix = "set ACCOUNTS to the id of the account whose costs the server holds";
+        Err(Failure::new(Hop::Worker, Kind::Refused, what, fix))
+    }
 }
 
 /// Accounts written down in the settings.

@@ -1,6 +1,6 @@
 //! The cost model: days, money, names and sums as functions of values.
 //!
-//! Nothing here does input or output, reads a clock or an environment; `tests/it/layout.rs` checks
+//! Nothing here does input or output, reads a clock or an environment; `tests/it/documents.rs` checks
 //! the imports. What belongs here: [`day::Day`], [`cost::Cost`], [`identity::ResourceKey`],
 //! [`model::DayCosts`] and [`rollup::roll_up`]. What does not: how costs are asked for (`query`)
 //! and how they are stored (`resources`, `ledger`).

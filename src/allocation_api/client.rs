@@ -25,9 +25,61 @@ const REDIRECTS_MAX: usize = 3;
 /// Of an error page this much is read to find its message.
 const ERROR_BYTES_MAX: usize = 64 * 1024;
 
+/// Who asks: servers see it as the user agent, and operators are told of settings that it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asker {
+    /// The allocation exporter.
+    Exporter,
+    /// The worker, with `QUERY_LAYER=allocation-api`.
+    Worker,
+}
+
+impl Asker {
+    fn user_agent(self) -> &'static str {
+        match self {
+            Self::Exporter => {
+                concat!("kubecost-allocation-exporter/", env!("CARGO_PKG_VERSION"))
+            }
+            Self::Worker => concat!("kubecost-worker/", env!("CARGO_PKG_VERSION")),
+        }
+    }
+
+    fn of_large_replies(self) -> &'static str {
+        match self {
+            Self::Exporter => "raise MAX_REPLY_BYTES and the memory limit, or leave pods out",
+            Self::Worker => "leave pods out: LEVELS=cluster,namespace",
+        }
+    }
+
+    fn of_slow_replies(self) -> &'static str {
+        match self {
+            Self::Exporter => "see whether the server is overloaded; raise REQUEST_TIMEOUT",
+            Self::Worker => "see whether the server is overloaded; LEVELS without pod asks less",
+        }
+    }
+
+    fn of_credentials(self) -> &'static str {
+        match self {
+            Self::Exporter => {
+                "set KUBECOST_USER and KUBECOST_PASSWORD_FILE, or KUBECOST_TOKEN_FILE"
+            }
+            Self::Worker => "put a user and a password into KUBECOST_URL",
+        }
+    }
+
+    fn of_throttling(self) -> &'static str {
+        match self {
+            Self::Exporter => "ask less often: SCRAPE_INTERVAL",
+            Self::Worker => "run less often, or fewer days at once",
+        }
+    }
+}
+
 /// How to reach the API and how patient to be.
 #[derive(Clone, Debug)]
 pub struct ClientOptions {
+    /// Who asks.
+    pub asker: Asker,
     /// How the server knows us.
     pub auth: Auth,
     /// Certificates (PEM) that alone are trusted, in place of the system's.
@@ -41,10 +93,11 @@ pub struct ClientOptions {
 }
 
 impl ClientOptions {
-    /// For reading days of a large cluster: such replies take their time.
+    /// For the worker, which reads days of a large cluster: such replies take their time.
     #[must_use]
     pub fn for_days(auth: Auth) -> Self {
         Self {
+            asker: Asker::Worker,
             auth,
             ca_pem: None,
             timeout: Duration::from_secs(100),
@@ -148,7 +201,7 @@ impl AllocationClient {
             .timeout(options.timeout)
             .connect_timeout(CONNECT_TIMEOUT.min(options.timeout))
             .redirect(reqwest::redirect::Policy::limited(REDIRECTS_MAX))
-            .user_agent(concat!("kubecost-allocation-exporter/", env!("CARGO_PKG_VERSION")));
+            .user_agent(options.asker.user_agent());
         if let Some(pem) = &options.ca_pem {
             let certificates = reqwest::Certificate::from_pem_bundle(pem).map_err(unusable)?;
             builder = builder.tls_certs_only(certificates);
@@ -249,7 +302,7 @@ impl AllocationClient {
         while let Some(chunk) = response.chunk().await.map_err(|error| self.broken(&error))? {
             if body.len() + chunk.len() > bytes_max {
                 let what = format!("{} answers more than {bytes_max} bytes", self.describe());
-                let fix = "raise MAX_REPLY_BYTES and the memory limit, or leave pods out";
+                let fix = self.options.asker.of_large_replies();
                 return Err(Failure::query(Kind::BadReply, what, fix));
             }
             body.extend_from_slice(&chunk);
@@ -268,7 +321,7 @@ impl AllocationClient {
         if error.is_timeout() {
             let seconds = self.options.timeout.as_secs();
             let what = format!("{shown} gave no whole answer within {seconds} s");
-            let fix = "see whether the server is overloaded; raise REQUEST_TIMEOUT";
+            let fix = self.options.asker.of_slow_replies();
             return Failure::query(Kind::Timeout, what, fix);
         }
         if error.is_decode() {
@@ -288,14 +341,13 @@ impl AllocationClient {
 
     fn refused(&self, status: StatusCode, text: &str) -> Failure {
         let (kind, fix) = match status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => (
-                Kind::Denied,
-                "set KUBECOST_USER and KUBECOST_PASSWORD_FILE, or KUBECOST_TOKEN_FILE",
-            ),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                (Kind::Denied, self.options.asker.of_credentials())
+            }
             StatusCode::NOT_FOUND => {
                 (Kind::BadReply, "see that KUBECOST_URL names a Kubecost or an OpenCost")
             }
-            StatusCode::TOO_MANY_REQUESTS => (Kind::Overloaded, "ask less often: SCRAPE_INTERVAL"),
+            StatusCode::TOO_MANY_REQUESTS => (Kind::Overloaded, self.options.asker.of_throttling()),
             StatusCode::GATEWAY_TIMEOUT | StatusCode::REQUEST_TIMEOUT => {
                 (Kind::Timeout, "see whether the server, or its Prometheus, is overloaded")
             }

@@ -12,7 +12,7 @@ pub mod row;
 pub mod verdict;
 pub mod window;
 
-pub use client::{AllocationClient, ClientOptions, Idle, Request};
+pub use client::{AllocationClient, Asker, ClientOptions, Idle, Request};
 pub use reply::{Product, Reply};
 pub use row::{AllocationSet, Costs, Fault, Faults, Row};
 pub use verdict::{Disbelief, Selected};

@@ -118,7 +118,7 @@ pub fn command() -> Command {
         .subcommand(
             Command::new("schedule")
                 .about("Run again and again, by a cron expression")
-                .after_help(SCHEDULE_EXAMPLES)
+                .after_help(format!("{SCHEDULE_EXAMPLES}\n\n{EXIT_CODES}"))
                 .arg(
                     option(
                         "cron",
@@ -131,7 +131,7 @@ pub fn command() -> Command {
         .subcommand(
             Command::new("migrate")
                 .about("Bring MongoDB and ClickHouse to the schema that a run needs")
-                .after_help(MIGRATE_EXAMPLES)
+                .after_help(format!("{MIGRATE_EXAMPLES}\n\n{EXIT_CODES}"))
                 .arg(switch("dry-run", "Print what would be done, and do nothing")),
         )
         .subcommand(
@@ -145,14 +145,14 @@ pub fn command() -> Command {
         .subcommand(
             Command::new("accounts")
                 .about("List the accounts that a run works on")
-                .after_help(ACCOUNTS_EXAMPLES),
+                .after_help(format!("{ACCOUNTS_EXAMPLES}\n\n{EXIT_CODES}")),
         )
 }
 
 fn run() -> Command {
     Command::new("run")
         .about("Bring today's, yesterday's and all unsettled days' costs into the stores")
-        .after_help(format!("{RUN_EXAMPLES}\n{EXIT_CODES}"))
+        .after_help(format!("{RUN_EXAMPLES}\n\n{EXIT_CODES}"))
         .arg(switch("dry-run", "Read everything, write nothing, say what would be written"))
         .args(days())
         .arg(account())

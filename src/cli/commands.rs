@@ -13,6 +13,8 @@ use crate::config::worker::{Needs, StoreConfig};
 use crate::failure::{Failure, Hop, Kind};
 use crate::migrate;
 use crate::mongo;
+use crate::telemetry::publish::publish;
+use crate::telemetry::serve::{self, Metrics};
 use crate::worker::plan::PlannedQuery;
 use crate::worker::run::Stop;
 use crate::worker::{Environment, RunRequest, run as run_once};
@@ -35,6 +37,7 @@ pub async fn run(context: &Context) -> Result<u8, Ended> {
     tracing::info!(query = environment.query.describe(), "run");
     let stop = stop_on_signal()?;
     let summary = run_once(&environment, &request, &stop).await;
+    publish(&config.operation.metrics, config.operation.shard, &summary).await;
     output::summary(&mut std::io::stdout().lock(), &summary, context.is_json)?;
     Ok(summary.exit_code)
 }
@@ -99,8 +102,14 @@ pub async fn schedule(context: &Context) -> Result<u8, Ended> {
     let config = context.config(Needs::Everything)?;
     let environment = connect::environment(&config, Arc::clone(&context.clock)).await?;
     let stop = stop_on_signal()?;
+    let metrics = Metrics::default();
+    let (ended, serving) = (stop.clone(), metrics.clone());
+    if let Some(address) = config.operation.metrics.listen {
+        serve::serve(address, serving, async move { ended.asked().await }).await?;
+    }
     let work = Arc::new(Scheduled {
         environment,
+        metrics,
         stop: stop.clone(),
         is_json: context.is_json,
         running: Mutex::new(()),
@@ -120,6 +129,7 @@ pub async fn schedule(context: &Context) -> Result<u8, Ended> {
 
 struct Scheduled {
     environment: Environment,
+    metrics: Metrics,
     stop: Stop,
     is_json: bool,
     running: Mutex<()>,
@@ -137,6 +147,7 @@ impl Scheduled {
         }
         let summary = run_once(&self.environment, &RunRequest::default(), &self.stop).await;
         self.exit_code.store(summary.exit_code, Ordering::SeqCst);
+        self.metrics.add(&summary);
         if let Err(error) = output::summary(&mut std::io::stdout().lock(), &summary, self.is_json) {
             tracing::error!(%error, "the summary could not be written");
         }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::accounts::mongo::MongoAccounts;
 use crate::accounts::rest::RestAccounts;
-use crate::accounts::{AccountList, AccountSource};
+use crate::accounts::shard::ShardedAccounts;
+use crate::accounts::{AccountList, AccountSource, OnlyAccount};
 use crate::allocation_api::client::{AllocationClient, ClientOptions};
 use crate::clock::Clock;
 use crate::config::WorkerConfig;
@@ -73,11 +74,21 @@ pub async fn stores(config: &StoreConfig) -> Result<Stores, Failure> {
     }
 }
 
-/// The source of accounts.
+/// The source of accounts, of this worker's shard.
 ///
 /// # Errors
 /// When an address cannot be used.
 pub async fn accounts(config: &WorkerConfig) -> Result<Arc<dyn AccountSource>, Failure> {
+    let mut source = all_accounts(config).await?;
+    // Before sharding: each shard alone may well have one account.
+    if config.query.is_one_tenant() {
+        source = Arc::new(OnlyAccount(source));
+    }
+    let shard = config.operation.shard;
+    if shard.count == 1 { Ok(source) } else { Ok(Arc::new(ShardedAccounts::new(source, shard))) }
+}
+
+async fn all_accounts(config: &WorkerConfig) -> Result<Arc<dyn AccountSource>, Failure> {
     Ok(match (&config.accounts, &config.store) {
         (AccountsConfig::List(ids), _) => Arc::new(AccountList::new(ids.clone())),
         (AccountsConfig::Rest { endpoint, secret }, _) => {
@@ -112,7 +123,7 @@ fn query(
         QueryConfig::Metroculus { endpoint, secret } => {
             let client = MetroculusClient::new(endpoint.clone(), secret.clone())?;
             let cluster = run.default_cluster.clone();
-            Arc::new(MetroculusQuery::new(client, journal, cluster, run.levels))
+            Arc::new(MetroculusQuery::new(client, journal, cluster, run.levels, run.phase))
         }
         QueryConfig::AllocationApi { endpoint } => {
             let options = ClientOptions::for_days(Auth::None);

@@ -77,7 +77,9 @@ pub async fn run(arguments: Vec<std::ffi::OsString>) -> u8 {
             return code;
         }
     };
-    match dispatch(&matches).await {
+    let done = dispatch(&matches).await;
+    crate::mongo::shut_down().await;
+    match done {
         Ok(code) => code,
         Err(ended) => {
             let _ = writeln!(std::io::stderr(), "error: {ended}");

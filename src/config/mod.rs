@@ -3,7 +3,10 @@
 //! `raw` collects texts from flags, environment and file; `parse` reads single values; `worker`
 //! and `exporter` say which settings each binary has and what they mean together.
 
+pub mod auth;
+pub mod document;
 pub mod exporter;
+pub mod operation;
 pub mod parse;
 pub mod raw;
 pub mod secret;

@@ -6,9 +6,13 @@ use std::time::Duration;
 use crate::allocation::{AccountId, Levels};
 use crate::query::Phase;
 
+use super::auth::auth;
+use super::operation::{OperationConfig, operation};
 use super::parse::Reader;
 use super::raw::{ConfigErrors, RawSettings, Setting};
 use super::secret::{Endpoint, Secret};
+
+pub use super::auth::Auth;
 
 const fn plain(name: &'static str, default: Option<&'static str>, help: &'static str) -> Setting {
     Setting { name, default, is_secret: false, help }
@@ -38,7 +42,11 @@ pub const SETTINGS: &[Setting] = &[
         Some("tenant_id"),
         "Label that holds the account's id; empty: the server holds one tenant only, and exactly one account is allowed",
     ),
-    plain("METROCULUS_URL", None, "Address of Metroculus, for QUERY_LAYER=metroculus"),
+    plain(
+        "METROCULUS_URL",
+        None,
+        "Address of Metroculus, for QUERY_LAYER=metroculus and for verify",
+    ),
     secret("CLUSTER_SECRET", "The header Secret of Metroculus and of the REST API"),
     plain(
         "KUBECOST_URL",
@@ -50,7 +58,7 @@ pub const SETTINGS: &[Setting] = &[
         Some("mongo"),
         "Which accounts: mongo (collection cloud_account), rest, or a comma list of ids",
     ),
-    plain("REST_URL", None, "Address of the CloudTuner REST API, for ACCOUNTS=rest"),
+    plain("REST_URL", None, "Address of the CloudTuner REST API, for ACCOUNTS=rest and for verify"),
     plain(
         "STORE",
         Some("cloudtuner"),
@@ -104,6 +112,29 @@ pub const SETTINGS: &[Setting] = &[
         Some("120"),
         "Time one account may take in a run; what is left is done by the next run",
     ),
+    plain(
+        "SHARD_COUNT",
+        Some("1"),
+        "Among how many workers the accounts are spread: this one takes those of JOB_COMPLETION_INDEX",
+    ),
+    plain("JOB_COMPLETION_INDEX", Some("0"), "Which of SHARD_COUNT workers this is, from 0"),
+    plain("METRICS_ADDR", Some("0.0.0.0:9091"), "Where schedule serves /metrics; empty: nowhere"),
+    plain(
+        "METRICS_TEXTFILE",
+        None,
+        "File that run leaves its metrics in, for a textfile collector",
+    ),
+    plain("METRICS_PUSHGATEWAY_URL", None, "Address of a Pushgateway that run puts its metrics to"),
+    plain("EXPORTER_URL", None, "verify: address of the customer's allocation exporter"),
+    plain("SOURCE_PROMETHEUS_URL", None, "verify: address of the customer's Prometheus"),
+    plain("SOURCE_PROMETHEUS_USER", None, "verify: user name at SOURCE_PROMETHEUS_URL"),
+    secret("SOURCE_PROMETHEUS_PASSWORD", "verify: password at SOURCE_PROMETHEUS_URL"),
+    secret("SOURCE_PROMETHEUS_TOKEN", "verify: bearer token for SOURCE_PROMETHEUS_URL"),
+    plain("DIPROXY_URL", None, "verify: address that remote_write sends to, path included"),
+    plain("DIPROXY_USER", None, "verify: user name at DIPROXY_URL"),
+    secret("DIPROXY_PASSWORD", "verify: password at DIPROXY_URL"),
+    secret("DIPROXY_TOKEN", "verify: bearer token for DIPROXY_URL"),
+    secret("REST_TOKEN", "verify: a user's bearer token for REST_URL, beside CLUSTER_SECRET"),
     plain("LOG_FORMAT", Some("text"), "text or json, on standard error; RUST_LOG sets the level"),
 ];
 
@@ -118,6 +149,8 @@ pub struct WorkerConfig {
     pub store: StoreConfig,
     /// How a run goes about it.
     pub run: RunConfig,
+    /// What lies beside the job: shards, the worker's own metrics, further hops to verify.
+    pub operation: OperationConfig,
 }
 
 /// Where costs are read.
@@ -148,15 +181,16 @@ pub enum QueryConfig {
     },
 }
 
-/// How a server knows us.
-#[derive(Clone, Debug)]
-pub enum Auth {
-    /// It does not.
-    None,
-    /// By user name and password.
-    Basic(String, Secret),
-    /// By a bearer token.
-    Bearer(Secret),
+impl QueryConfig {
+    /// Whether the server's costs cannot be told apart by account.
+    #[must_use]
+    pub fn is_one_tenant(&self) -> bool {
+        match self {
+            Self::Prometheus { tenant_label, .. } => tenant_label.is_none(),
+            Self::Metroculus { .. } => false,
+            Self::AllocationApi { .. } => true,
+        }
+    }
 }
 
 /// Which accounts.
@@ -259,9 +293,10 @@ impl WorkerConfig {
         let run = run(&mut reader);
         check_tenants(&mut reader, query.as_ref(), accounts.as_ref(), needs);
         log_format(&mut reader);
+        let operation = operation(&mut reader);
         match (query, store, accounts) {
             (Some(query), Some(store), Some(accounts)) if raw.errors.is_empty() => {
-                Ok(Self { query, accounts, store, run })
+                Ok(Self { query, accounts, store, run, operation })
             }
             _ => Err(ConfigErrors(raw.errors)),
         }
@@ -286,7 +321,7 @@ fn query(reader: &mut Reader<'_>, needs: Needs) -> Option<QueryConfig> {
         0 => {
             let why = "QUERY_LAYER=prometheus needs it";
             let endpoint = reader.required_endpoint("PROMETHEUS_URL", why);
-            let auth = auth(reader, endpoint.as_ref());
+            let auth = auth(reader, "PROMETHEUS", endpoint.as_ref());
             let tenant_label = tenant_label(reader);
             let samples_max = reader.number("MAX_SAMPLES", 1_440, 1_000_000_000);
             Some(QueryConfig::Prometheus { endpoint: endpoint?, auth, tenant_label, samples_max })
@@ -312,33 +347,6 @@ fn tenant_label(reader: &mut Reader<'_>) -> Option<String> {
         reader.error("TENANT_LABEL", &format!("'{label}' is no label name"));
     }
     (!label.is_empty()).then_some(label)
-}
-
-fn auth(reader: &mut Reader<'_>, endpoint: Option<&Endpoint>) -> Auth {
-    let user = reader.text("PROMETHEUS_USER");
-    let password = reader.secret("PROMETHEUS_PASSWORD");
-    let token = reader.secret("PROMETHEUS_TOKEN");
-    let in_url = endpoint.and_then(|e| e.credentials().cloned());
-    let ways = [user.is_some(), token.is_some(), in_url.is_some()];
-    if ways.iter().filter(|way| **way).count() > 1 {
-        let what = "is one of several ways to authenticate that are set: keep one of \
-                    PROMETHEUS_USER, PROMETHEUS_TOKEN and credentials in PROMETHEUS_URL";
-        reader.error("PROMETHEUS_USER", what);
-    }
-    match (user, password, token, in_url) {
-        (Some(user), Some(password), ..) => Auth::Basic(user, password),
-        (Some(_), None, ..) => {
-            reader.error("PROMETHEUS_PASSWORD", "is not set, but PROMETHEUS_USER is");
-            Auth::None
-        }
-        (None, Some(_), ..) => {
-            reader.error("PROMETHEUS_USER", "is not set, but PROMETHEUS_PASSWORD is");
-            Auth::None
-        }
-        (None, None, Some(token), _) => Auth::Bearer(token),
-        (None, None, None, Some((user, password))) => Auth::Basic(user, password),
-        (None, None, None, None) => Auth::None,
-    }
 }
 
 fn store(reader: &mut Reader<'_>, needs: Needs) -> Option<StoreConfig> {
@@ -465,11 +473,7 @@ fn check_tenants(
     if needs != Needs::Everything {
         return;
     }
-    let one_tenant = match query {
-        Some(QueryConfig::Prometheus { tenant_label, .. }) => tenant_label.is_none(),
-        Some(QueryConfig::AllocationApi { .. }) => true,
-        _ => false,
-    };
+    let one_tenant = query.is_some_and(QueryConfig::is_one_tenant);
     if let (true, Some(AccountsConfig::List(ids))) = (one_tenant, accounts)
         && ids.len() != 1
     {

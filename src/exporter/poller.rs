@@ -5,13 +5,14 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use super::belief::{Belief, Look};
 use super::render::View;
 use super::snapshot::{self, Pod, Snapshot};
 use crate::allocation_api::{
-    AllocationClient, ClientOptions, Disbelief, Faults, Product, Request, Selected, Window, verdict,
+    AllocationClient, Asker, ClientOptions, Disbelief, Faults, Product, Request, Selected, Window,
+    verdict,
 };
 use crate::clock::Clock;
 use crate::config::ExporterConfig;
@@ -83,6 +84,7 @@ impl Poller {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Failure> {
         let options = ClientOptions {
+            asker: Asker::Exporter,
             auth: config.auth.clone(),
             ca_pem,
             timeout: config.timeout,
@@ -106,12 +108,18 @@ impl Poller {
     }
 
     /// Polls at the configured interval until `stop` is done.
+    ///
+    /// On a fixed grid, however long a poll takes: each hour is then found as long after its end
+    /// as the one before it, and so shown for one hour. Polls that drift would show some hours up
+    /// to an interval longer or shorter, and what costs something in one hour only with them.
     pub async fn run(&self, stop: impl Future<Output = ()>) {
         tokio::pin!(stop);
+        let mut ticks = tokio::time::interval(self.config.interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             let cycle = async {
+                ticks.tick().await;
                 self.poll().await;
-                tokio::time::sleep(self.config.interval).await;
             };
             tokio::select! {
                 () = &mut stop => return,

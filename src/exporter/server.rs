@@ -39,9 +39,14 @@ pub fn router(poller: Arc<Poller>) -> Router {
 }
 
 async fn metrics(State(poller): State<Arc<Poller>>, headers: HeaderMap) -> Response {
+    page(&headers, poller.view().openmetrics())
+}
+
+/// A page of metrics in the format that the scraper prefers.
+pub(crate) fn page(headers: &HeaderMap, openmetrics: Result<String, std::fmt::Error>) -> Response {
     let accept: Vec<&str> =
         headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
-    let Ok(openmetrics) = poller.view().openmetrics() else {
+    let Ok(openmetrics) = openmetrics else {
         return (StatusCode::INTERNAL_SERVER_ERROR, "metrics cannot be written\n").into_response();
     };
     if prefers_openmetrics(&accept.join(",")) {

@@ -30,7 +30,8 @@ pub fn clickhouse_failure(what: &str, address: &str, error: &Error) -> Failure {
         (Error::Network(_), _) => {
             (Kind::Unavailable, "see that CLICKHOUSE_URL is right and ClickHouse is up")
         }
-        (Error::BadResponse(_), None) => {
+        // Something else that answers HTTP: a page, or bytes that are no rows.
+        (_, None) => {
             (Kind::BadReply, "see that CLICKHOUSE_URL is ClickHouse's HTTP port (8123 or 8443)")
         }
         _ => (Kind::BadReply, "see ClickHouse's log"),

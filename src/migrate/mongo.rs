@@ -4,8 +4,8 @@ use futures_util::TryStreamExt;
 use mongodb::bson::{Bson, Document, doc};
 use mongodb::{Database, IndexModel};
 
-use crate::failure::{Failure, Hop, Kind};
-use crate::mongo::{bounded, mongo_failure};
+use crate::failure::{Failure, Hop, Kind, excerpt};
+use crate::mongo::{bounded, is_duplicate_key, mongo_failure};
 
 use super::plan::{Index, MONGODB, index};
 use super::{Step, StepState};
@@ -98,9 +98,22 @@ async fn create(
         Err(_) if is_there(database, index).await? => Ok(StepState::Present),
         Err(error) => {
             let what = format!("making the index {} on {}", index.name, index.collection);
+            if is_duplicate_key(&error) {
+                return Err(doubled(&what, &error.to_string()));
+            }
             Err(mongo_failure(&what, &error))
         }
     }
+}
+
+/// Documents that a unique index cannot hold; the server names the first of them, at the end of
+/// what it says.
+fn doubled(what: &str, said: &str) -> Failure {
+    let first = said.find("dup key").map_or(said, |at| &said[at..]);
+    let what = format!("{what}: there are duplicate documents: {}", excerpt(first));
+    let fix = "keep one of the duplicates, delete the others or set their deleted_at, then migrate \
+               again; nothing was changed";
+    Failure::new(Hop::MongoDb, Kind::BadData, what, fix)
 }
 
 /// `NamespaceNotFound`: a collection that does not exist yet has no indexes.

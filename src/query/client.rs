@@ -1,23 +1,27 @@
 //! The Prometheus HTTP API: one query, one answer, bounded in time, size and tries.
 
+use std::io::Read;
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
-use futures_util::TryStreamExt;
+use bytes::{Buf, Bytes};
+use futures_util::StreamExt;
 use reqwest::StatusCode;
-use tokio_util::io::{StreamReader, SyncIoBridge};
+use tokio::sync::mpsc;
 
 use crate::config::Endpoint;
 use crate::config::worker::Auth;
 use crate::failure::{Failure, Hop, Kind, excerpt};
 use crate::http;
 
-use super::reply::{Reply, Series, read_reply};
+use super::reply::{Reply, ReplyError, Series, read_reply};
 
 /// How long one query may take, seconds.
 const QUERY_TIMEOUT_SECONDS: u64 = 60;
-/// The longest reply that is read, bytes: about 250 000 series.
+/// The longest reply that is read, bytes, decompressed.
 pub const REPLY_BYTES_MAX: u64 = 64 << 20;
+/// How many chunks of a body may wait for the parser.
+const CHUNKS_AHEAD: usize = 8;
 /// How often a query is asked again after a failure that may pass.
 const RETRIES_MAX: usize = 3;
 
@@ -49,6 +53,40 @@ impl NoAnswer {
     }
 }
 
+/// A body's chunks for a parser in a thread of its own. When the one who asked gives up, the sender
+/// goes, and so the thread ends too.
+struct ChunkReader {
+    receiver: mpsc::Receiver<std::io::Result<Option<Bytes>>>,
+    chunk: Bytes,
+    is_over: bool,
+}
+
+impl Read for ChunkReader {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        while self.chunk.is_empty() && !self.is_over {
+            match self.receiver.blocking_recv() {
+                Some(Ok(Some(chunk))) => self.chunk = chunk,
+                Some(Ok(None)) => self.is_over = true,
+                Some(Err(error)) => return Err(error),
+                None => return Err(std::io::ErrorKind::ConnectionAborted.into()),
+            }
+        }
+        let count = self.chunk.len().min(buffer.len());
+        self.chunk.copy_to_slice(&mut buffer[..count]);
+        Ok(count)
+    }
+}
+
+/// Why a body ended before its end.
+fn broken(error: reqwest::Error) -> std::io::Error {
+    let kind = if error.is_timeout() {
+        std::io::ErrorKind::TimedOut
+    } else {
+        std::io::ErrorKind::ConnectionAborted
+    };
+    std::io::Error::new(kind, error.without_url())
+}
+
 /// Asks one server.
 #[derive(Clone, Debug)]
 pub struct PromClient {
@@ -77,7 +115,8 @@ impl PromClient {
     /// # Errors
     /// [`NoAnswer`] after bounded retries.
     pub async fn instant(&self, query: &str, time: i64) -> Result<Answer, NoAnswer> {
-        self.ask("api/v1/query", &[("query", query.to_owned()), ("time", time.to_string())]).await
+        let parameters = [("query", query.to_owned()), ("time", time.to_string())];
+        self.ask("api/v1/query", &parameters, "vector").await
     }
 
     /// A range query; times in Unix seconds, step in seconds.
@@ -97,16 +136,22 @@ impl PromClient {
             ("end", end.to_string()),
             ("step", step.to_string()),
         ];
-        self.ask("api/v1/query_range", &parameters).await
+        self.ask("api/v1/query_range", &parameters, "matrix").await
     }
 
-    async fn ask(&self, path: &str, parameters: &[(&str, String)]) -> Result<Answer, NoAnswer> {
+    /// Asks until there is an answer of the type that is due, in bounded tries.
+    async fn ask(
+        &self,
+        path: &str,
+        parameters: &[(&str, String)],
+        due: &str,
+    ) -> Result<Answer, NoAnswer> {
         let retries = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(200))
             .with_max_delay(Duration::from_secs(3))
             .with_max_times(RETRIES_MAX)
             .with_jitter();
-        (|| self.ask_once(path, parameters))
+        (|| self.ask_once(path, parameters, due))
             .retry(retries)
             .when(|error| matches!(error, NoAnswer::Failed(f) if f.is_retryable()))
             .notify(|error, delay| {
@@ -120,6 +165,7 @@ impl PromClient {
         &self,
         path: &str,
         parameters: &[(&str, String)],
+        due: &str,
     ) -> Result<Answer, NoAnswer> {
         // Thanos: a store that is down must be an error, not a smaller bill; replicas are one.
         let thanos = [("partial_response", "false"), ("dedup", "true")];
@@ -139,8 +185,8 @@ impl PromClient {
         if !is_json {
             return Err(self.no_json(status, response).await);
         }
-        let reply = self.read(response).await.map_err(NoAnswer::Failed)?;
-        self.answer(status, reply)
+        let reply = self.read(response).await?;
+        self.answer(status, reply, due)
     }
 
     fn transport(&self, error: reqwest::Error) -> NoAnswer {
@@ -155,33 +201,49 @@ impl PromClient {
     }
 
     /// Parses the body while it arrives, off the async threads.
-    async fn read(&self, response: reqwest::Response) -> Result<Reply, Failure> {
-        let stream = response.bytes_stream().map_err(|e| {
-            let kind = if e.is_timeout() {
-                std::io::ErrorKind::TimedOut
-            } else {
-                std::io::ErrorKind::ConnectionAborted
-            };
-            std::io::Error::new(kind, e.without_url())
-        });
-        let reader = SyncIoBridge::new(StreamReader::new(Box::pin(stream)));
-        let parsed = tokio::task::spawn_blocking(move || read_reply(reader, REPLY_BYTES_MAX)).await;
+    async fn read(&self, response: reqwest::Response) -> Result<Reply, NoAnswer> {
+        let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
+        let reader = ChunkReader { receiver, chunk: Bytes::new(), is_over: false };
+        let parsing = tokio::task::spawn_blocking(move || read_reply(reader, REPLY_BYTES_MAX));
+        let chunks = response.bytes_stream().map(|chunk| chunk.map(Some).map_err(broken));
+        let end = futures_util::stream::once(std::future::ready(Ok(None)));
+        let mut chunks = std::pin::pin!(chunks.chain(end));
+        while let Some(chunk) = chunks.next().await {
+            // The parser stops listening where it has seen enough.
+            if sender.send(chunk).await.is_err() {
+                break;
+            }
+        }
+        let parsed = parsing.await;
         let address = self.address();
-        match parsed {
-            Ok(Ok(reply)) => Ok(reply),
-            Ok(Err(error)) => Err(Failure::query(
+        let failure = match parsed {
+            Ok(Ok(reply)) => return Ok(reply),
+            Ok(Err(ReplyError::Broken(kind, error))) => {
+                let is_late = kind == std::io::ErrorKind::TimedOut;
+                let failure = Failure::query(
+                    if is_late { Kind::Timeout } else { Kind::Unavailable },
+                    format!("the reply of {address} broke off: {error}"),
+                    "see the load of the query layer and the network between",
+                );
+                if is_late {
+                    return Err(NoAnswer::TooMuch(failure));
+                }
+                failure
+            }
+            Ok(Err(error)) => Failure::query(
                 Kind::BadReply,
                 format!("the reply of {address} {error}"),
                 "see that PROMETHEUS_URL is a Prometheus or Thanos Query and nothing on the way \
                  cuts or rewrites its replies; a reply that is too long: fewer LEVELS, or one \
                  worker for fewer accounts",
-            )),
-            Err(error) => Err(Failure::query(
+            ),
+            Err(error) => Failure::query(
                 Kind::Internal,
                 format!("reading the reply of {address} broke off: {error}"),
                 "",
-            )),
-        }
+            ),
+        };
+        Err(NoAnswer::Failed(failure))
     }
 
     async fn no_json(&self, status: StatusCode, response: reqwest::Response) -> NoAnswer {
@@ -192,7 +254,7 @@ impl PromClient {
         self.refused(status, "", &text)
     }
 
-    fn answer(&self, status: StatusCode, reply: Reply) -> Result<Answer, NoAnswer> {
+    fn answer(&self, status: StatusCode, reply: Reply, due: &str) -> Result<Answer, NoAnswer> {
         if !status.is_success() || reply.status == "error" {
             return Err(self.refused(status, &reply.error_type, &reply.error));
         }
@@ -200,8 +262,10 @@ impl PromClient {
             Some(data) if reply.status == "success" => data,
             _ => return Err(self.refused(status, "", "a reply without status and data")),
         };
-        if !matches!(data.result_type.as_str(), "vector" | "matrix") {
-            let what = format!("{} answered with a {}", self.address(), data.result_type);
+        // Of a matrix where a vector is due only the first point would be taken for the sum.
+        if data.result_type != due {
+            let kind = excerpt(&data.result_type);
+            let what = format!("{} answered with a '{kind}' where a {due} is due", self.address());
             let fix = "see that PROMETHEUS_URL answers PromQL unchanged";
             return Err(NoAnswer::Failed(Failure::query(Kind::BadReply, what, fix)));
         }

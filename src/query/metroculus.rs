@@ -34,18 +34,20 @@ pub struct MetroculusQuery {
     journal: Arc<dyn RateJournal>,
     default_cluster: String,
     levels: Levels,
+    phase: Option<Phase>,
 }
 
 impl MetroculusQuery {
-    /// An adapter that keeps its journal in `journal`.
+    /// An adapter that keeps its journal in `journal`; `phase` forces one of them.
     #[must_use]
     pub fn new(
         client: MetroculusClient,
         journal: Arc<dyn RateJournal>,
         default_cluster: String,
         levels: Levels,
+        phase: Option<Phase>,
     ) -> Self {
-        Self { client, journal, default_cluster, levels }
+        Self { client, journal, default_cluster, levels, phase }
     }
 
     fn metrics(&self) -> Vec<&'static str> {
@@ -65,27 +67,37 @@ impl MetroculusQuery {
         account: &Account,
         now_seconds: i64,
     ) -> Result<Option<SlotRates>, Failure> {
-        let day = Day::of_unix(now_seconds);
-        let (start, end) = (day.start_seconds(), now_seconds.max(day.start_seconds() + 1));
-        let metrics = self.client.metrics(&account.id, &self.metrics(), start, end).await?;
-        if metrics.values().any(|metric| metric.is_matrix) {
-            return Ok(None);
-        }
         let slot_seconds = now_seconds - now_seconds.rem_euclid(SLOT_SECONDS);
         let mut slot = SlotRates {
             account: account.id.clone(),
             slot_seconds,
             phase: Phase::Exporter.number(),
             lag_seconds: None,
+            refused: 0,
             rates: Vec::new(),
         };
+        // The rate does not depend on the span asked for; a whole day keeps its rounding small.
+        let (start, end) = (now_seconds - DAY_SECONDS, now_seconds);
+        if self.phase == Some(Phase::Raw) {
+            slot.phase = Phase::Raw.number();
+            slot.rates.extend(self.cluster_rate(account, start, end).await?);
+            return Ok(Some(slot));
+        }
+        let metrics = self.client.metrics(&account.id, &self.metrics(), start, end).await?;
+        if metrics.values().any(|metric| metric.is_matrix) {
+            return Ok(None);
+        }
         let series = |metric: &str| metrics.get(metric).map_or(&[][..], |m| m.series.as_slice());
         for (level, metric) in LEVELS {
             for one in series(metric) {
-                slot.rates.extend(self.rate(level, one));
+                match self.rate(level, one) {
+                    Told::Rate(rate) => slot.rates.push(rate),
+                    Told::Refused => slot.refused += 1,
+                    Told::Other => {}
+                }
             }
         }
-        if slot.rates.is_empty() {
+        if slot.rates.is_empty() && slot.refused == 0 && self.phase.is_none() {
             slot.phase = Phase::Raw.number();
             slot.rates.extend(self.cluster_rate(account, start, end).await?);
             return Ok(Some(slot));
@@ -112,7 +124,7 @@ impl MetroculusQuery {
         }))
     }
 
-    fn rate(&self, level: Level, series: &Series) -> Option<SeenRate> {
+    fn rate(&self, level: Level, series: &Series) -> Told {
         let label =
             |name: &str| Some(series.label(name).to_owned()).filter(|text| !text.is_empty());
         let (namespace, pod) = (label("namespace"), label("pod"));
@@ -124,14 +136,14 @@ impl MetroculusQuery {
                     && pod.as_deref().is_some_and(|p| !is_special(p))
             }
         };
-        let usd_per_hour = series.value()?;
-        if !has_names || !usd_per_hour.is_finite() || usd_per_hour < 0.0 {
-            if has_names {
-                tracing::warn!(series = series.shown(), usd_per_hour, "a rate is refused");
-            }
-            return None;
+        let Some(usd_per_hour) = series.value().filter(|_| has_names) else {
+            return Told::Other;
+        };
+        if !usd_per_hour.is_finite() || usd_per_hour < 0.0 {
+            tracing::warn!(series = series.shown(), usd_per_hour, "a rate is refused");
+            return Told::Refused;
         }
-        Some(SeenRate {
+        Told::Rate(SeenRate {
             cluster: label("cluster").unwrap_or_else(|| self.default_cluster.clone()),
             namespace: namespace.filter(|_| level != Level::Cluster),
             pod: pod.filter(|_| level == Level::Pod),
@@ -198,7 +210,7 @@ impl MetroculusQuery {
             for one in metrics.get(metric).map_or(&[][..], |m| m.series.as_slice()) {
                 let (usd, minutes) = integrated(&one.points, start, end);
                 let point = Series { labels: one.labels.clone(), points: vec![(0.0, usd)] };
-                if let Some(rate) = self.rate(level, &point) {
+                if let Told::Rate(rate) = self.rate(level, &point) {
                     put(&mut costs, &rate);
                     covered = covered.max(minutes);
                 }
@@ -206,6 +218,16 @@ impl MetroculusQuery {
         }
         Ok(Some(source_day(costs, Phase::Exporter, covered, day, 0, now_seconds)))
     }
+}
+
+/// What a series comes to.
+enum Told {
+    /// A rate of a cluster, a namespace or a pod.
+    Rate(SeenRate),
+    /// A number that is no rate.
+    Refused,
+    /// Nothing of its own: a row of the cluster's, or a series without names or points.
+    Other,
 }
 
 const LEVELS: [(Level, &str); 3] =
@@ -399,7 +421,15 @@ impl CostQuery for MetroculusQuery {
             return Ok(source);
         }
         let covered = slot_minutes(slots.len());
-        Ok(source_day(summed(&slots), phase, covered, day, lag, now_seconds))
+        let mut source = source_day(summed(&slots), phase, covered, day, lag, now_seconds);
+        let refused: u32 = slots.iter().map(|slot| slot.refused).sum();
+        if refused > 0 {
+            source.is_partial = true;
+            source.warnings.push(format!(
+                "{refused} rates that are no cost (NaN, infinite or negative) are left out"
+            ));
+        }
+        Ok(source)
     }
 }
 
@@ -421,7 +451,7 @@ mod tests {
 
     fn slot(rates: Vec<SeenRate>) -> SlotRates {
         let account = AccountId::new("a").unwrap();
-        SlotRates { account, slot_seconds: 0, phase: 2, lag_seconds: None, rates }
+        SlotRates { account, slot_seconds: 0, phase: 2, lag_seconds: None, refused: 0, rates }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::failure::{Failure, Hop, Kind, excerpt};
 use crate::http;
 
 use super::client::REPLY_BYTES_MAX;
-use super::reply::{Reply, Series};
+use super::reply::{Reply, Series, read_json};
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 const RETRIES_MAX: usize = 2;
@@ -208,7 +208,7 @@ impl MetroculusClient {
         if !status.is_success() {
             return Err(self.refused(status, &String::from_utf8_lossy(&body)));
         }
-        serde_json::from_slice(&body).map_err(|error| {
+        read_json(body.as_slice(), REPLY_BYTES_MAX).map_err(|error| {
             let said = excerpt(&String::from_utf8_lossy(&body));
             let what = format!(
                 "{} answered {call} with '{said}', which is no reply: {error}",

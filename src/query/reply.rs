@@ -175,27 +175,85 @@ pub enum ReplyError {
     /// It is longer than allowed.
     #[error("is longer than {0} bytes")]
     TooLong(u64),
-    /// It broke off, or is no JSON of the form that is documented.
+    /// It would take more memory than allowed.
+    #[error("would take more than {} MiB of memory", MEMORY_MAX >> 20)]
+    TooMuch,
+    /// The connection ended before the reply did, or took too long.
+    #[error("broke off: {1}")]
+    Broken(std::io::ErrorKind, String),
+    /// It is no JSON of the form that is documented.
     #[error("cannot be read: {0}")]
     Unreadable(String),
+}
+
+/// Most memory that a reply's values may take, bytes, as [`Weighed`] estimates it: about 140 000
+/// pods.
+const MEMORY_MAX: u64 = 144 << 20;
+/// What a map takes beside its text, bytes. A series is two: itself and its labels.
+const MAP_BYTES: u64 = 290;
+/// What a label, a point or a member of a list takes beside its text, bytes.
+const ITEM_BYTES: u64 = 64;
+
+/// Counts a JSON text and what its values will take in memory, which is many times more where
+/// they are small, and ends it where either is too much.
+struct Weighed<R> {
+    source: R,
+    bytes_left: u64,
+    memory_left: u64,
+}
+
+impl<R: Read> Read for Weighed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.bytes_left == 0 || self.memory_left == 0 {
+            return Ok(0);
+        }
+        let most = usize::try_from(self.bytes_left).unwrap_or(usize::MAX).min(buffer.len());
+        let count = self.source.read(&mut buffer[..most])?;
+        let weight: u64 = buffer[..count]
+            .iter()
+            .map(|byte| match byte {
+                b'{' => MAP_BYTES,
+                b',' => ITEM_BYTES,
+                _ => 1,
+            })
+            .sum();
+        self.bytes_left = self.bytes_left.saturating_sub(count as u64);
+        self.memory_left = self.memory_left.saturating_sub(weight);
+        Ok(count)
+    }
+}
+
+/// Reads one JSON text of at most `bytes_max` bytes, and of bounded size in memory.
+///
+/// # Errors
+/// [`ReplyError`] when it is larger, breaks off or has another form.
+pub fn read_json<T: de::DeserializeOwned>(
+    source: impl Read,
+    bytes_max: u64,
+) -> Result<T, ReplyError> {
+    // One byte more than allowed tells a reply that is too long from one that just fits.
+    let mut weighed = Weighed { source, bytes_left: bytes_max + 1, memory_left: MEMORY_MAX };
+    let parsed = serde_json::from_reader(std::io::BufReader::new(&mut weighed));
+    let (is_too_long, is_too_much) = (weighed.bytes_left == 0, weighed.memory_left == 0);
+    match parsed {
+        Err(error) if error.io_error_kind().is_some() => {
+            let kind = error.io_error_kind().unwrap_or(std::io::ErrorKind::Other);
+            Err(ReplyError::Broken(kind, error.to_string()))
+        }
+        // Looked at before the outcome: a text that just fits a buffer is parsed to its end.
+        _ if is_too_long => Err(ReplyError::TooLong(bytes_max)),
+        _ if is_too_much => Err(ReplyError::TooMuch),
+        Err(error) => Err(ReplyError::Unreadable(error.to_string())),
+        Ok(read) => Ok(read),
+    }
 }
 
 /// Reads one reply of at most `bytes_max` bytes.
 ///
 /// # Errors
-/// [`ReplyError`] when it is longer, breaks off or has another form.
+/// [`ReplyError`] when it is larger, breaks off or has another form.
 pub fn read_reply(source: impl Read, bytes_max: u64) -> Result<Reply, ReplyError> {
-    // One byte more than allowed tells a reply that is too long from one that just fits.
-    let mut limited = source.take(bytes_max + 1);
-    let parsed = serde_json::from_reader(std::io::BufReader::new(&mut limited));
-    let is_too_long = limited.limit() == 0;
-    parsed.map_err(|error: serde_json::Error| {
-        if is_too_long {
-            ReplyError::TooLong(bytes_max)
-        } else {
-            ReplyError::Unreadable(error.to_string())
-        }
-    })
+    read_json(source, bytes_max)
 }
 
 #[cfg(test)]
@@ -243,5 +301,13 @@ mod tests {
         assert!(matches!(read(bad_value), Err(ReplyError::Unreadable(_))));
         let long = format!(r#"{{"status":"{}"}}"#, "x".repeat(1_000));
         assert!(matches!(read(&long), Err(ReplyError::TooLong(1_000))));
+    }
+
+    #[test]
+    fn a_text_that_is_small_but_becomes_large_is_an_error() {
+        let many = r#"{"metric":{}},"#.repeat(400_000);
+        let text = format!(r#"{{"status":"success","data":{{"result":[{many}"#);
+        let read = read_reply(text.as_bytes(), 64 << 20);
+        assert!(matches!(read, Err(ReplyError::TooMuch)), "{read:?}");
     }
 }

@@ -205,6 +205,9 @@ pub struct SlotRates {
     pub phase: u8,
     /// By how much the source lagged at that time, seconds, if it said so.
     pub lag_seconds: Option<i64>,
+    /// How many numbers were no rates and are left out.
+    #[serde(default)]
+    pub refused: u32,
     /// The rates.
     pub rates: Vec<SeenRate>,
 }

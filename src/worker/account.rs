@@ -43,49 +43,57 @@ pub async fn run_account(
         reconciliation_difference_usd: 0.0,
         days_left: 0,
     };
-    let worked = with_lease(environment, account, request, run_id, stop, &mut summary).await;
-    if let Err(failure) = &worked {
-        summary.failure = Some(FailureSummary::from(failure));
-    }
-    summary.outcome = match &worked {
-        Err(failure) if failure.kind == Kind::Conflict && summary.days.is_empty() => {
+    let lease = match lease(environment, account, request, run_id).await {
+        Ok(lease) => lease,
+        // Only here: a conflict over a document or a lost lease is a failure.
+        Err(failure) if failure.kind == Kind::Conflict => {
             tracing::warn!(account.id = %account.id, %failure, "the account is skipped");
-            Outcome::Skipped
+            summary.failure = Some(FailureSummary::from(&failure));
+            summary.outcome = Outcome::Skipped;
+            return summary;
         }
-        Err(failure) => {
-            tracing::error!(account.id = %account.id, %failure, "the account failed");
-            Outcome::Failed
-        }
-        Ok(()) if summary.days.iter().all(|day| day.state == DayState::Ok) => Outcome::Ok,
-        Ok(()) => Outcome::Partial,
+        Err(failure) => return failed(summary, &failure),
     };
+    let work = DayWork { environment, request, run_id, account, lease: lease.as_ref() };
+    let worked = work_through(&work, stop, &mut summary).await;
+    if let Some(lease) = lease {
+        lease.release().await;
+    }
+    if let Err(failure) = &worked {
+        return failed(summary, failure);
+    }
+    if summary.days.iter().any(|day| day.state != DayState::Ok) {
+        summary.outcome = Outcome::Partial;
+    }
     summary
 }
 
-async fn with_lease(
+fn failed(mut summary: AccountSummary, failure: &Failure) -> AccountSummary {
+    tracing::error!(account.id = %summary.account.id, %failure, "the account failed");
+    summary.failure = Some(FailureSummary::from(failure));
+    summary.outcome = Outcome::Failed;
+    summary
+}
+
+/// The account's lease, unless nothing is to be written.
+async fn lease(
     environment: &Environment,
     account: &Account,
     request: &RunRequest,
     run_id: &str,
-    stop: &Stop,
-    summary: &mut AccountSummary,
-) -> Result<(), Failure> {
+) -> Result<Option<HeldLease>, Failure> {
     if request.is_dry {
-        let work = DayWork { environment, request, run_id, account, lease: None };
-        return work_through(&work, stop, summary).await;
+        return Ok(None);
     }
-    let lease = HeldLease::take(
+    HeldLease::take(
         &environment.leases,
         &environment.clock,
         environment.settings.lease,
         &account.id,
         run_id,
     )
-    .await?;
-    let work = DayWork { environment, request, run_id, account, lease: Some(&lease) };
-    let worked = work_through(&work, stop, summary).await;
-    lease.release().await;
-    worked
+    .await
+    .map(Some)
 }
 
 async fn work_through(

@@ -7,8 +7,9 @@ use crate::query::{Phase, Presence};
 use crate::records::{AccountDay, DayState};
 
 /// The days to compute now, the newest first: today and yesterday, and every earlier day back to
-/// `first` that has samples and is not settled, or has more samples than when it was computed, or
-/// has no record though there were samples before it.
+/// `first` that has samples and is not settled, or has more samples than when it was computed (an
+/// incomplete one also when the day after it has: a source that lags tells of a day's last hours
+/// on the next morning), or has no record though there were samples before it.
 #[must_use]
 pub fn days_due(
     today: Day,
@@ -18,6 +19,11 @@ pub fn days_due(
 ) -> Vec<Day> {
     let has_samples = |day: &Day| presence.get(day).is_some_and(|p| *p != Presence::default());
     let known_since = presence.keys().filter(|day| has_samples(day)).chain(records.keys()).min();
+    let next_has_more = |day: Day| {
+        let next = day.next();
+        let here = presence.get(&next).copied().unwrap_or_default();
+        records.get(&next).is_some_and(|record| has_more(here, record))
+    };
     let is_due = |day: &Day| {
         if *day >= today.previous() {
             return true;
@@ -26,10 +32,12 @@ pub fn days_due(
         match records.get(day) {
             None => known_since.is_some_and(|since| since < day) || has_samples(day),
             Some(record) => {
+                let is_incomplete = record.covered_minutes < record.expected_minutes;
                 !record.settled
                     || record.pending
                     || record.state == DayState::Failed
                     || has_more(here, record)
+                    || (is_incomplete && next_has_more(*day))
             }
         }
     };
@@ -131,6 +139,19 @@ pub(crate) mod tests {
         let mut late = days;
         late[5].exporter_minutes = 1_200;
         assert_eq!(due(&seen, late), ["2026-11-20", "2026-11-19", "2026-11-15"]);
+    }
+
+    #[test]
+    fn an_incomplete_day_waits_for_the_late_samples_of_the_next_morning() {
+        let part = AccountDay { covered_minutes: 1_380, ..record(day("2026-11-15")) };
+        let next = AccountDay { exporter_minutes: 1_380, ..record(day("2026-11-16")) };
+        let seen = [("2026-11-15", 1_440), ("2026-11-16", 1_440)];
+        let rest = || ["17", "18"].map(|d| record(day(&format!("2026-11-{d}")))).to_vec();
+        let due_days = due(&seen, [vec![part, next.clone()], rest()].concat());
+        assert_eq!(due_days, ["2026-11-20", "2026-11-19", "2026-11-16", "2026-11-15"]);
+        let whole = record(day("2026-11-15"));
+        let due_days = due(&seen, [vec![whole, next], rest()].concat());
+        assert_eq!(due_days, ["2026-11-20", "2026-11-19", "2026-11-16"]);
     }
 
     #[test]

@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 
+use crate::accounts::Account;
 use crate::allocation::{AccountId, Day};
-use crate::failure::Failure;
+use crate::failure::{Failure, Hop, Kind};
 
 use super::Environment;
 use super::account::run_account;
@@ -97,6 +98,7 @@ async fn work(
     check(environment).await?;
     let mut accounts = environment.accounts.accounts().await?;
     if !request.accounts.is_empty() {
+        refuse_unknown(environment, request, &accounts)?;
         accounts.retain(|account| request.accounts.contains(&account.id));
     }
     if accounts.is_empty() {
@@ -111,6 +113,23 @@ async fn work(
         summary.accounts.push(done);
     }
     Ok(())
+}
+
+/// An account that was asked for by name must be there: a typing error is no empty success.
+fn refuse_unknown(
+    environment: &Environment,
+    request: &RunRequest,
+    accounts: &[Account],
+) -> Result<(), Failure> {
+    let is_known = |id: &&AccountId| accounts.iter().any(|account| account.id == **id);
+    match request.accounts.iter().find(|id| !is_known(id)) {
+        None => Ok(()),
+        Some(id) => {
+            let what = format!("{} has no account {id}", environment.accounts.describe());
+            let fix = "see kubecost-worker accounts for the ids there are";
+            Err(Failure::new(Hop::Worker, Kind::Refused, what, fix))
+        }
+    }
 }
 
 /// A run that would find a hop down at its first account ends before it, with the hop's name.

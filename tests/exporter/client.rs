@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kubecost_worker::allocation_api::{
-    AllocationClient, ClientOptions, Idle, Product, Request, Window,
+    AllocationClient, Asker, ClientOptions, Idle, Product, Request, Window,
 };
 use kubecost_worker::config::worker::Auth;
 use kubecost_worker::config::{Endpoint, Secret};
@@ -15,6 +15,7 @@ const EMPTY: &str = r#"{"code":200,"data":[{}]}"#;
 
 fn options() -> ClientOptions {
     ClientOptions {
+        asker: Asker::Exporter,
         auth: Auth::None,
         ca_pem: None,
         timeout: Duration::from_secs(5),
@@ -224,4 +225,22 @@ async fn an_opencost_cannot_share_idle_evenly_and_it_is_said() {
     let shown = scraped(&poller);
     assert_eq!(shown["exporter_scrape_errors_total{reason=\"refused\"}"], 1.0);
     assert!(!shown.contains_key("cluster_total_cost"));
+}
+
+/// What is advised can be followed: each program is told of its own settings only.
+#[tokio::test]
+async fn each_asker_is_named_to_the_server_and_told_of_its_own_settings() {
+    for (asker, agent, own, foreign) in [
+        (Asker::Exporter, "kubecost-allocation-exporter/", "KUBECOST_TOKEN_FILE", "LEVELS"),
+        (Asker::Worker, "kubecost-worker/", "KUBECOST_URL", "KUBECOST_TOKEN_FILE"),
+    ] {
+        let server = Server::start(|_| Answer(401, "text/plain", Vec::new())).await;
+        let failure = ask(&server.url, ClientOptions { asker, ..options() }).await.unwrap_err();
+        assert!(failure.fix.contains(own) && !failure.fix.contains(foreign), "{failure}");
+        let seen = server.seen()[0].user_agent.clone();
+        assert_eq!(seen, format!("{agent}{}", env!("CARGO_PKG_VERSION")));
+        let large = Server::start(|_| Answer::json(vec![b' '; 3 << 20])).await;
+        let failure = ask(&large.url, ClientOptions { asker, ..options() }).await.unwrap_err();
+        assert_eq!(failure.fix.contains("MAX_REPLY_BYTES"), asker == Asker::Exporter, "{failure}");
+    }
 }

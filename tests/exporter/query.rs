@@ -140,3 +140,56 @@ async fn a_running_day_is_asked_for_up_to_its_last_full_hour() {
         assert!(seen.query["window"].ends_with(",2026-11-20T05:00:00Z"), "{seen:?}");
     }
 }
+
+/// A day in which the server knows nothing of 10:00 to 12:00, pods included.
+#[tokio::test]
+async fn pods_of_a_day_with_a_gap_are_read_hour_by_hour() {
+    let first = at("2026-11-20T03:00:00Z");
+    let silent = at("2026-11-20T10:00:00Z")..at("2026-11-20T12:00:00Z");
+    let hour = move |name: &str, start: i64| {
+        let index = usize::try_from((start - first) / 3_600).ok().filter(|_| start >= first);
+        let known = index.filter(|_| !silent.contains(&start));
+        known.map_or_else(Default::default, |index| {
+            sets(&format!("opencost-run/alloc/24x1h-{name}.json.gz"))[index].clone()
+        })
+    };
+    let known = hour.clone();
+    let server = Server::opencost(move |seen| {
+        let (start, end) = seen.window();
+        assert_eq!(seen.query["step"], "1h", "no set of a day is asked for");
+        let name = seen.query["aggregate"].replace(',', "+");
+        assert!(name != "namespace+pod" || end - start == 3_600, "pods by the hour");
+        let hours: Vec<_> = (start..end).step_by(3_600).map(|hour| known(&name, hour)).collect();
+        Answer::sets(&hours)
+    })
+    .await;
+    let source = read(&server.url, "2026-11-20", "2026-11-21T04:00:00Z", true).await;
+    // 21 hours of the day less the two.
+    assert_eq!(source.covered_minutes, 19 * 60);
+    let (mut total, mut pods) = (0.0, std::collections::BTreeMap::<String, f64>::new());
+    for start in (first..at("2026-11-21T00:00:00Z")).step_by(3_600) {
+        total += hour("cluster+namespace", start).values().map(usd).sum::<f64>();
+        for (key, row) in hour("namespace+pod", start) {
+            if !key.starts_with("__") {
+                *pods.entry(key).or_default() += usd(&row);
+            }
+        }
+    }
+    let cluster = &source.costs.clusters["test-cluster"];
+    assert_near(cluster.total_usd.unwrap(), total, 1e-9);
+    let mut found = 0;
+    for (namespace, costs) in &cluster.namespaces {
+        for (pod, costs) in &costs.pods {
+            assert_near(costs.total_usd, pods[&format!("{namespace}/{pod}")], 1e-9);
+            found += 1;
+        }
+    }
+    assert_eq!(found, pods.len());
+    let asked =
+        server.seen().iter().filter(|seen| seen.query["aggregate"] == "namespace,pod").count();
+    assert_eq!(asked, 19);
+}
+
+fn usd(row: &serde_json::Value) -> f64 {
+    row["totalCost"].as_f64().unwrap()
+}

@@ -69,6 +69,7 @@ pub(crate) struct Seen {
     pub(crate) path: String,
     pub(crate) query: HashMap<String, String>,
     pub(crate) authorization: Option<String>,
+    pub(crate) user_agent: String,
 }
 
 impl Seen {
@@ -122,7 +123,9 @@ async fn answer(
     request: Request,
 ) -> Response {
     let authorization = request.headers().get(header::AUTHORIZATION);
+    let user_agent = request.headers()[header::USER_AGENT].to_str().unwrap();
     let this = Seen {
+        user_agent: user_agent.to_owned(),
         path: request.uri().path().to_owned(),
         query,
         authorization: authorization.map(|value| value.to_str().unwrap().to_owned()),

@@ -11,13 +11,30 @@
     reason = "a test fails by panicking, and says what it went through"
 )]
 
+mod accuracy;
 mod audit;
+mod bad_input;
+mod bad_input_settings;
+mod bad_input_size;
+mod bad_input_stores;
+mod command_line;
 #[path = "../support/contract/mod.rs"]
 mod contract;
 mod contract_suites;
+mod documents;
 mod kill;
+mod metroculus;
+mod migrations;
 #[path = "../support/mongo_contract.rs"]
 mod mongo_contract;
 mod outages;
+mod own_metrics;
+mod readers;
+mod reruns;
+mod secrets;
+mod signals;
 mod support;
 mod three_days;
+#[path = "../support/truth.rs"]
+mod truth;
+mod two_ways;

@@ -199,7 +199,6 @@ fn check_sums(rows: &[Stored]) {
 
 #[derive(Row, Deserialize, Debug)]
 struct PodRow {
-    date: u32,
     node: String,
     usd: f64,
 }
@@ -209,7 +208,7 @@ async fn check_pods(stores: &Stores) {
     let rows = stores
         .client()
         .query(
-            "SELECT toUInt32(date), ifNull(k8s_node, ''), sum(cost * sign) FROM expenses \
+            "SELECT ifNull(k8s_node, ''), sum(cost * sign) FROM expenses \
              WHERE cloud_account_id = ? AND isNotNull(k8s_node) AND date < toDateTime(?) \
              GROUP BY date, k8s_node ORDER BY k8s_node",
         )

@@ -47,6 +47,7 @@ async fn writes_documents_that_people_and_indexes_understand(database: &Database
         slot_seconds,
         phase: 1,
         lag_seconds: None,
+        refused: 0,
         rates: Vec::new(),
     };
     records.note(&slot).await.unwrap();

@@ -1,7 +1,17 @@
 //! What the integration tests share.
 
+pub(crate) mod ask;
+pub(crate) mod bench;
+pub(crate) mod document;
+pub(crate) mod fake_prometheus;
+pub(crate) mod http;
 pub(crate) mod metrics;
+pub(crate) mod opencost;
 pub(crate) mod proxy;
+pub(crate) mod remote_write;
 pub(crate) mod servers;
 pub(crate) mod small;
+pub(crate) mod stored;
+pub(crate) mod trouble;
 pub(crate) mod worker;
+pub(crate) mod world;

@@ -1,122 +1,102 @@
-//! A TCP proxy that makes trouble at one chosen piece of what a client sends.
+//! A proxy between the worker and a server: it notes what is sent and can hold it back.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::Response;
+use tokio::sync::watch;
 
-/// What happens at the chosen piece.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Trouble {
-    /// The connection ends before the piece arrives.
-    Cut,
-    /// The piece arrives, and the connection ends before any reply.
-    LoseReply,
-    /// The piece arrives, and the reply is late.
-    Delay(Duration),
-}
-
-struct State {
-    /// Pieces that were sent since the trouble was armed.
-    sent: AtomicU32,
-    armed: Mutex<Option<(u32, Trouble)>>,
-    was_hit: AtomicBool,
-}
-
-impl State {
-    /// What happens to the piece that is sent now.
-    fn trouble(&self) -> Option<Trouble> {
-        let number = self.sent.fetch_add(1, Ordering::SeqCst) + 1;
-        let armed = (*self.armed.lock().unwrap())?;
-        if number != armed.0 {
-            return None;
-        }
-        self.was_hit.store(true, Ordering::SeqCst);
-        Some(armed.1)
-    }
-}
-
-/// The proxy; it ends with the test's runtime.
+/// A proxy that runs until the test ends.
 pub(crate) struct Proxy {
-    /// The address for clients, in the form of the server's.
     pub(crate) url: String,
-    state: Arc<State>,
+    seen: Arc<Mutex<Vec<String>>>,
+    arrived: watch::Receiver<usize>,
+    gate: watch::Sender<bool>,
+}
+
+#[derive(Clone)]
+struct Shared {
+    upstream: String,
+    seen: Arc<Mutex<Vec<String>>>,
+    arrived: Arc<watch::Sender<usize>>,
+    is_open: watch::Receiver<bool>,
+    held: &'static str,
+    client: reqwest::Client,
 }
 
 impl Proxy {
-    /// A proxy before the server of this address.
-    pub(crate) async fn new(url: &str) -> Self {
-        let (scheme, rest) = url.split_once("://").unwrap();
-        let server = rest.trim_end_matches('/').to_owned();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let slash = if rest.ends_with('/') { "/" } else { "" };
-        let state = Arc::new(State {
-            sent: AtomicU32::new(0),
-            armed: Mutex::new(None),
-            was_hit: AtomicBool::new(false),
-        });
-        let shared = Arc::clone(&state);
-        tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                let (state, server) = (Arc::clone(&shared), server.clone());
-                tokio::spawn(async move {
-                    if let Ok(server) = TcpStream::connect(&server).await {
-                        pass_on(client, server, &state).await;
-                    }
-                });
-            }
-        });
-        Self { url: format!("{scheme}://127.0.0.1:{port}{slash}"), state }
+    /// In front of `upstream`; requests whose query has the word `held` wait until [`Self::open`].
+    pub(crate) async fn holding(upstream: &str, held: &'static str) -> Self {
+        kubecost_worker::http::install_tls();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let (arrived_at, arrived) = watch::channel(0);
+        let (gate, is_open) = watch::channel(false);
+        let shared = Shared {
+            upstream: upstream.to_owned(),
+            seen: Arc::clone(&seen),
+            arrived: Arc::new(arrived_at),
+            is_open,
+            held,
+            client: reqwest::Client::builder().no_gzip().build().unwrap(),
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let app = axum::Router::new().fallback(pass).with_state(shared);
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        Self { url, seen, arrived, gate }
     }
 
-    /// Makes trouble at the `number`th piece from now on.
-    pub(crate) fn arm(&self, number: u32, trouble: Trouble) {
-        self.state.sent.store(0, Ordering::SeqCst);
-        self.state.was_hit.store(false, Ordering::SeqCst);
-        *self.state.armed.lock().unwrap() = Some((number, trouble));
+    /// In front of `upstream`, holding nothing back.
+    pub(crate) async fn open_to(upstream: &str) -> Self {
+        Self::holding(upstream, "no query has this").await
     }
 
-    /// Ends the trouble; whether it came about.
-    pub(crate) fn disarm(&self) -> bool {
-        *self.state.armed.lock().unwrap() = None;
-        self.state.was_hit.load(Ordering::SeqCst)
+    /// Waits until a request is held.
+    pub(crate) async fn something_is_held(&self) {
+        self.arrived.clone().wait_for(|count| *count > 0).await.unwrap();
+    }
+
+    /// Lets through what is held, and all that comes.
+    pub(crate) fn open(&self) {
+        self.gate.send_replace(true);
+    }
+
+    /// The queries so far: `query` of the URL, or the body where there is none.
+    pub(crate) fn queries(&self) -> Vec<String> {
+        self.seen.lock().unwrap().clone()
     }
 }
 
-/// Passes bytes on until either side ends, or trouble comes.
-async fn pass_on(mut client: TcpStream, mut server: TcpStream, state: &State) {
-    let (mut from_client, mut from_server) = (vec![0; 65_536], vec![0; 65_536]);
-    loop {
-        tokio::select! {
-            read = client.read(&mut from_client) => {
-                let Some(length) = read.ok().filter(|length| *length > 0) else { return };
-                let trouble = state.trouble();
-                if matches!(trouble, Some(Trouble::Cut)) {
-                    return;
-                }
-                if server.write_all(&from_client[..length]).await.is_err() {
-                    return;
-                }
-                match trouble {
-                    Some(Trouble::LoseReply) => {
-                        // The reply's arrival here says that the server is done with the piece.
-                        let reply = server.read(&mut from_server);
-                        let _ = tokio::time::timeout(Duration::from_secs(2), reply).await;
-                        return;
-                    }
-                    Some(Trouble::Delay(time)) => tokio::time::sleep(time).await,
-                    _ => {}
-                }
-            }
-            read = server.read(&mut from_server) => {
-                let Some(length) = read.ok().filter(|length| *length > 0) else { return };
-                if client.write_all(&from_server[..length]).await.is_err() {
-                    return;
-                }
-            }
+async fn pass(State(shared): State<Shared>, request: Request) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    let body = to_bytes(body, usize::MAX).await.unwrap();
+    let path = parts.uri.path_and_query().map_or("/", |p| p.as_str());
+    let url = reqwest::Url::parse(&format!("{}{path}", shared.upstream)).unwrap();
+    let named = url.query_pairs().find(|(name, _)| name == "query");
+    let query = named.map_or_else(
+        || String::from_utf8_lossy(&body).into_owned(),
+        |(_, query)| query.into_owned(),
+    );
+    let is_held = query.contains(shared.held);
+    shared.seen.lock().unwrap().push(query);
+    if is_held {
+        shared.arrived.send_modify(|count| *count += 1);
+        shared.is_open.clone().wait_for(|open| *open).await.unwrap();
+    }
+    let mut headers = parts.headers.clone();
+    for hop_by_hop in ["host", "content-length", "transfer-encoding", "connection"] {
+        headers.remove(hop_by_hop);
+    }
+    // Old servers want a length even where there is nothing.
+    headers.insert("content-length", body.len().into());
+    let sent = shared.client.request(parts.method, url).headers(headers).body(body).send().await;
+    let answer = sent.unwrap();
+    let mut reply = Response::builder().status(answer.status());
+    for (name, value) in answer.headers() {
+        if !["content-length", "transfer-encoding", "connection"].contains(&name.as_str()) {
+            reply = reply.header(name, value);
         }
     }
+    reply.body(Body::from(answer.bytes().await.unwrap())).unwrap()
 }

@@ -156,7 +156,14 @@ fn slot(account: &AccountId, slot_seconds: i64, usd_per_hour: f64) -> SlotRates 
         ..cluster.clone()
     };
     let rates = vec![cluster, pod];
-    SlotRates { account: account.clone(), slot_seconds, phase: 2, lag_seconds: Some(3_600), rates }
+    SlotRates {
+        account: account.clone(),
+        slot_seconds,
+        phase: 2,
+        lag_seconds: Some(3_600),
+        refused: 0,
+        rates,
+    }
 }
 
 /// Runs the suite of the rate journal.

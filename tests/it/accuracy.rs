@@ -1,0 +1,134 @@
+//! The recorded cluster's day, from its real Prometheus data, held against its truth.
+//!
+//! `WRITE_ACCURACY=1 cargo test --test it accuracy` also writes the table of `docs/ACCURACY.md`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use crate::support::document::write_between;
+use crate::support::servers::{PrometheusVersion, Server, Stores, prometheus, root};
+use crate::support::stored::{Stored, stored};
+use crate::support::worker::run;
+use crate::truth::{Truth, truth};
+
+const ACCOUNT: &str = "bc55eb8c-5db2-4c32-b976-2df0edb0619a";
+/// 2026-11-20 00:00:00 UTC.
+const START: f64 = 1_795_132_800.0;
+const END: f64 = START + 86_400.0;
+
+fn fixtures() -> PathBuf {
+    root().join("fixtures")
+}
+
+/// The recorded Prometheus, on its own data.
+fn recorded_prometheus() -> (tempfile::TempDir, Server) {
+    let directory = tempfile::tempdir().unwrap();
+    let packed = fixtures().join("opencost-run/prometheus-data.tar.gz");
+    let packed = flate2::read::GzDecoder::new(std::fs::File::open(packed).unwrap());
+    tar::Archive::new(packed).unpack(directory.path()).unwrap();
+    let server = prometheus(PrometheusVersion::Two, &directory.path().join("tsdb"));
+    (directory, server)
+}
+
+/// By how much a cost is off, per cent.
+fn off(cost: f64, truth: f64) -> f64 {
+    (cost / truth - 1.0) * 100.0
+}
+
+fn hold(stored: &Stored, truth: &Truth) {
+    assert!(off(stored.total, truth.total).abs() <= 0.1, "{} {}", stored.total, truth.total);
+    assert_eq!(
+        stored.namespaces.keys().collect::<Vec<_>>(),
+        truth.namespaces.keys().collect::<Vec<_>>()
+    );
+    for (name, usd) in &truth.namespaces {
+        assert!(off(stored.namespaces[name], *usd).abs() <= 0.5, "{name}");
+    }
+    assert_eq!(stored.pods.keys().collect::<Vec<_>>(), truth.pods.keys().collect::<Vec<_>>());
+    for (name, usd) in &truth.pods {
+        assert!(off(stored.pods[name], *usd).abs() <= 1.0, "{name:?}");
+        assert!(
+            truth.nodes[name].contains(&stored.nodes[name]),
+            "{name:?} {:?}",
+            stored.nodes[name]
+        );
+    }
+    // redis-2 moved at half past five: most of its day is on the node it moved to.
+    let moved = ("databases".to_owned(), "redis-2".to_owned());
+    assert_eq!(stored.nodes[&moved], "node-b1");
+}
+
+/// OpenCost's own day set, as recorded: totals by namespace less network, which the truth lacks.
+fn own_answer() -> (f64, BTreeMap<String, f64>) {
+    let path = fixtures().join("opencost-run/alloc/day-cluster+namespace-idle.json.gz");
+    let packed = flate2::read::GzDecoder::new(std::fs::File::open(path).unwrap());
+    let reply: serde_json::Value = serde_json::from_reader(packed).unwrap();
+    let mut namespaces = BTreeMap::new();
+    let mut total = 0.0;
+    for (key, row) in reply["data"][0].as_object().unwrap() {
+        let usd = row["totalCost"].as_f64().unwrap() - row["networkCost"].as_f64().unwrap_or(0.0);
+        total += usd;
+        let name = key.rsplit('/').next().unwrap();
+        if !name.starts_with("__") {
+            namespaces.insert(name.to_owned(), usd);
+        }
+    }
+    (total, namespaces)
+}
+
+fn table(stored: &Stored, truth: &Truth) -> String {
+    let (own_total, own) = own_answer();
+    let mut out = String::from(
+        "| 2026-11-20 | truth, USD | worker, USD | worker | OpenCost's own day set |\n\
+         |---|--:|--:|--:|--:|\n",
+    );
+    let mut line = |name: &str, truth: f64, stored: f64, own: Option<f64>| {
+        let own = own.map_or("absent".to_owned(), |usd| format!("{:+.2} %", off(usd, truth)));
+        let ours = off(stored, truth);
+        writeln!(out, "| {name} | {truth:.4} | {stored:.4} | {ours:+.3} % | {own} |").unwrap();
+    };
+    line("**whole cluster**", truth.total, stored.total, Some(own_total));
+    for (name, usd) in &truth.namespaces {
+        line(name, *usd, stored.namespaces[name], own.get(name).copied());
+    }
+    let mut worst: Vec<_> =
+        truth.pods.iter().map(|(name, usd)| (off(stored.pods[name], *usd), name)).collect();
+    worst.sort_by(|a, b| b.0.abs().total_cmp(&a.0.abs()));
+    let (most, (namespace, pod)) = worst[0];
+    writeln!(
+        out,
+        "\n{} pods; the one that is off most is {namespace}/{pod}: {most:+.2} %.",
+        truth.pods.len()
+    )
+    .unwrap();
+    out
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recorded_day_is_near_the_truth_down_to_its_pods() {
+    let (_data, prometheus) = recorded_prometheus();
+    let stores = Stores::new("accuracy").await;
+    let mut settings = stores.settings();
+    for (name, value) in [
+        ("PROMETHEUS_URL", prometheus.url.as_str()),
+        ("TENANT_LABEL", ""),
+        ("ACCOUNTS", ACCOUNT),
+        ("DEFAULT_CLUSTER", "test-cluster"),
+        ("LEVELS", "cluster,namespace,pod"),
+        ("PHASE", "1"),
+    ] {
+        settings.push((name, value.to_owned()));
+    }
+    run(&settings, &["migrate"]).expect_success();
+    let ran = run(&settings, &["run", "--from", "2026-11-20", "--to", "2026-11-20"]);
+    let summary = ran.expect_success().summary();
+    let stored = stored(&stores, ACCOUNT, START as i64).await;
+    let truth = truth(&fixtures(), START, END);
+    let day = &summary["accounts"][0]["days"][0];
+    assert_eq!(day["source_total_usd"].as_f64().unwrap().to_bits(), stored.total.to_bits());
+    hold(&stored, &truth);
+    if std::env::var_os("WRITE_ACCURACY").is_some() {
+        write_between("docs/ACCURACY.md", "raw metrics", &table(&stored, &truth));
+    }
+}

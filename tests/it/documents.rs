@@ -1,0 +1,107 @@
+//! Documents that are made from the code, and rules of the code that no compiler checks.
+//!
+//! `WRITE_DOCUMENTS=1 cargo test --test it documents` writes what is made from the code.
+
+use std::path::{Path, PathBuf};
+
+use kubecost_worker::config::{document, exporter, worker};
+
+use crate::support::servers::root;
+
+const HEAD: &str = "\
+# Settings
+
+Made from the code by `WRITE_DOCUMENTS=1 cargo test --test it documents`; a test keeps it so.
+
+A flag wins over the environment, the environment over the `--config` file (TOML: the names in lower case).
+A secret is no flag: it comes from the environment, or from the file that `NAME_FILE` names (flag `--name-file`).
+A duration is a number of seconds, or `90s`, `5m`, `3h`, `2d`. All settings are checked before anything is
+connected, and all errors are reported at once. `RUST_LOG` sets the level of logs (`info`).
+";
+
+fn configuration() -> String {
+    format!(
+        "{HEAD}\n## kubecost-worker\n\n{}\n## kubecost-allocation-exporter\n\n{}",
+        document::table(worker::SETTINGS),
+        document::table(exporter::SETTINGS)
+    )
+}
+
+#[test]
+fn the_settings_document_is_the_codes_own() {
+    let path = root().join("docs/CONFIGURATION.md");
+    if std::env::var_os("WRITE_DOCUMENTS").is_some() {
+        std::fs::write(&path, configuration()).unwrap();
+    }
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(written, configuration(), "run WRITE_DOCUMENTS=1 cargo test --test it documents");
+}
+
+fn rust_files(directory: &Path) -> Vec<PathBuf> {
+    let mut open = vec![directory.to_path_buf()];
+    let mut files = Vec::new();
+    while let Some(path) = open.pop() {
+        for entry in std::fs::read_dir(path).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                files.push(path);
+            }
+        }
+    }
+    files
+}
+
+/// The pure core: functions of values, without async, client, clock or environment.
+const PURE: &[&str] = &[
+    "src/allocation",
+    "src/ledger/diff.rs",
+    "src/ledger/blocks.rs",
+    "src/ledger/entry.rs",
+    "src/ledger/collapse.rs",
+    "src/resources/document.rs",
+    "src/resources/merge.rs",
+    "src/query/promql.rs",
+    "src/worker/days.rs",
+    "src/worker/guard.rs",
+    "src/migrate/plan.rs",
+];
+
+#[test]
+fn the_pure_core_does_no_input_or_output() {
+    const FORBIDDEN: [&str; 9] = [
+        "tokio",
+        "reqwest",
+        "mongodb",
+        "clickhouse::",
+        "rusqlite",
+        "std::env",
+        "async fn",
+        "Instant::now",
+        "crate::clock",
+    ];
+    for name in PURE {
+        let path = root().join(name);
+        let files = if path.is_dir() { rust_files(&path) } else { vec![path] };
+        for file in files {
+            let text = std::fs::read_to_string(&file).unwrap();
+            let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+            let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+            for line in lines {
+                let found = FORBIDDEN.iter().find(|word| line.contains(**word));
+                assert!(found.is_none(), "{}: {line}", file.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn files_are_short() {
+    for directory in ["src", "tests", "benches"] {
+        for file in rust_files(&root().join(directory)) {
+            let lines = std::fs::read_to_string(&file).unwrap().lines().count();
+            assert!(lines <= 500, "{}: {lines} lines", file.display());
+        }
+    }
+}
