@@ -16,6 +16,9 @@ pub fn clickhouse_failure(what: &str, address: &str, error: &Error) -> Failure {
         (_, Some(60 | 81 | 16 | 47)) => {
             (Kind::Schema, "set CLICKHOUSE_DATABASE, and run kubecost-worker migrate")
         }
+        _ if said.contains("No space left on device") => {
+            (Kind::Unavailable, "free space on ClickHouse's disk")
+        }
         (_, Some(243)) => (Kind::Unavailable, "free space on ClickHouse's disk"),
         (_, Some(164 | 242)) => {
             (Kind::Unavailable, "make the user, the table or its replica writable again")

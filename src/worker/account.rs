@@ -85,14 +85,15 @@ async fn lease(
     if request.is_dry {
         return Ok(None);
     }
-    let taken = HeldLease::take(
+    HeldLease::take(
         &environment.leases,
         &environment.clock,
         environment.settings.lease,
         &account.id,
         run_id,
-    );
-    taken.await.map(Some)
+    )
+    .await
+    .map(Some)
 }
 
 async fn work_through(

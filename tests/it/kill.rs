@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use mongodb::bson::doc;
 
-use crate::support::cutting_proxy::{Proxy, Trouble};
 use crate::support::small::Small;
+use crate::support::trouble::{Proxy, Trouble};
 use crate::support::worker::{Finished, command, run};
 
 /// How often a run is killed, unless `KILLS` says otherwise.

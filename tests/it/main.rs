@@ -8,7 +8,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::print_stdout,
-    reason = "a test fails by panicking and says what it tried"
+    reason = "a test fails by panicking, and says what it went through"
 )]
 
 mod accuracy;
@@ -27,6 +27,7 @@ mod metroculus;
 mod migrations;
 #[path = "../support/mongo_contract.rs"]
 mod mongo_contract;
+mod outages;
 mod own_metrics;
 mod readers;
 mod reruns;

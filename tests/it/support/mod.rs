@@ -2,7 +2,6 @@
 
 pub(crate) mod ask;
 pub(crate) mod bench;
-pub(crate) mod cutting_proxy;
 pub(crate) mod document;
 pub(crate) mod fake_prometheus;
 pub(crate) mod http;
@@ -13,5 +12,6 @@ pub(crate) mod remote_write;
 pub(crate) mod servers;
 pub(crate) mod small;
 pub(crate) mod stored;
+pub(crate) mod trouble;
 pub(crate) mod worker;
 pub(crate) mod world;

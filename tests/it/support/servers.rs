@@ -12,7 +12,7 @@ use clickhouse::Client;
 use kubecost_worker::config::worker::CloudTunerConfig;
 use kubecost_worker::config::{Endpoint, Secret};
 use testcontainers::core::wait::HttpWaitStrategy;
-use testcontainers::core::{IntoContainerPort, WaitFor};
+use testcontainers::core::{IntoContainerPort, Mount, WaitFor};
 use testcontainers::runners::SyncRunner;
 use testcontainers::{Container, GenericImage, ImageExt};
 
@@ -129,6 +129,19 @@ pub(crate) fn own_clickhouse() -> Server {
     })
 }
 
+/// A ClickHouse whose disk has no more than `size` (as `48m`), in memory.
+pub(crate) fn small_clickhouse(size: &'static str) -> Server {
+    start("http", 8123, move || {
+        image("CLICKHOUSE_IMAGE")
+            .with_exposed_port(8123.tcp())
+            .with_wait_for(ready("/ping", 8123))
+            .with_env_var("CLICKHOUSE_SKIP_USER_SETUP", "1")
+            // The server wants to own its directory, and a tmpfs is root's.
+            .with_user("root")
+            .with_mount(Mount::tmpfs_mount("/var/lib/clickhouse").with_size(size))
+    })
+}
+
 /// A MongoDB without users.
 pub(crate) fn mongodb() -> Arc<Server> {
     static SLOT: Mutex<Weak<Server>> = Mutex::new(Weak::new());
@@ -219,10 +232,15 @@ impl Stores {
     pub(crate) async fn new(prefix: &str) -> Self {
         let stores =
             Self { clickhouse: clickhouse(), mongodb: mongodb(), database: unique(prefix) };
-        let client = Client::default().with_url(&stores.clickhouse.url).with_validation(false);
-        let statement = format!("CREATE DATABASE {}", stores.database);
-        client.query(&statement).execute().await.unwrap();
+        stores.create_database().await;
         stores
+    }
+
+    /// Creates the test's ClickHouse database.
+    pub(crate) async fn create_database(&self) {
+        let client = Client::default().with_url(&self.clickhouse.url).with_validation(false);
+        let statement = format!("CREATE DATABASE {}", self.database);
+        client.query(&statement).execute().await.unwrap();
     }
 
     /// A client for the test's ClickHouse database.

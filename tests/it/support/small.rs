@@ -54,7 +54,15 @@ impl Small {
     }
 
     async fn on(name: &str, prometheus: Arc<Server>, data: Arc<TempDir>) -> Self {
-        let stores = Stores::new(name).await;
+        Self::with(Stores::new(name).await, prometheus, data)
+    }
+
+    /// The same history, with these stores.
+    pub(crate) fn over(&self, stores: Stores) -> Self {
+        Self::with(stores, Arc::clone(&self.prometheus), Arc::clone(&self.data))
+    }
+
+    fn with(stores: Stores, prometheus: Arc<Server>, data: Arc<TempDir>) -> Self {
         let mut settings = stores.settings();
         settings.push(("PROMETHEUS_URL", prometheus.url.clone()));
         settings.push(("ACCOUNTS", ACCOUNT.to_owned()));

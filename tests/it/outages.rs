@@ -1,0 +1,126 @@
+//! Servers that are killed during a run and come back, and a disk that is full: a clear message,
+//! an exit code, and the next run after it makes all good.
+
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::support::servers::{Server, Stores, mongodb, own_clickhouse, own_mongodb, unique};
+use crate::support::servers::{clickhouse, small_clickhouse};
+use crate::support::small::Small;
+use crate::support::worker::{command, run};
+
+fn docker(arguments: &[&str]) -> String {
+    let done = Command::new("docker").args(arguments).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8_lossy(&done.stdout).trim().to_owned()
+}
+
+/// The address after a start: the port is another one.
+fn address(old: &str, id: &str, port: &str) -> String {
+    let mapped = docker(&["port", id, port]);
+    let mapped = mapped.lines().next().unwrap().rsplit_once(':').unwrap().1.to_owned();
+    let (scheme, rest) = old.split_once("://").unwrap();
+    let slash = if rest.ends_with('/') { "/" } else { "" };
+    format!("{scheme}://127.0.0.1:{mapped}{slash}")
+}
+
+fn at(minute: u32) -> String {
+    format!("2026-03-02T{:02}:{:02}:30Z", 1 + minute / 60, minute % 60)
+}
+
+/// Runs until a run succeeds: a server that was started takes a while.
+fn run_until_well(settings: &[(&str, String)], at: &str) -> serde_json::Value {
+    const RUNS_MAX: u32 = 60;
+    for _ in 0..RUNS_MAX {
+        let done = run(settings, &["--at", at, "run"]);
+        if done.code == 0 {
+            return done.summary();
+        }
+    }
+    panic!("it does not become well");
+}
+
+async fn killed_and_started(server: &Server, mut small: Small, variable: &str, port: &str) {
+    small.settings.push(("LEASE_SECONDS", "10".to_owned()));
+    let hop = match variable {
+        "MONGO_URL" => "mongodb",
+        "CLICKHOUSE_URL" => "clickhouse",
+        _ => "query layer",
+    };
+    let id = server.container_id().unwrap();
+    run(&small.settings, &["--at", &at(0), "run"]).expect_success();
+    for (index, moment) in [40, 90, 160].into_iter().enumerate() {
+        let minute = 10 * (u32::try_from(index).unwrap() + 1);
+        let mut child = command(&small.settings, &["--at", &at(minute), "run"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        tokio::time::sleep(Duration::from_millis(moment)).await;
+        docker(&["kill", id]);
+        let code = child.wait().unwrap().code();
+        assert!(matches!(code, Some(0 | 1 | 3)), "{code:?}");
+        let down = run(&small.settings, &["--at", &at(minute + 2), "run"]);
+        assert_eq!(down.code, 3, "{}", down.stdout);
+        assert!(down.stdout.contains(hop) && down.stdout.contains("fix"), "{}", down.stdout);
+        docker(&["start", id]);
+        let slot = small.settings.iter_mut().find(|(name, _)| *name == variable).unwrap();
+        slot.1 = address(&slot.1, id, port);
+        let well = run_until_well(&small.settings, &at(minute + 4));
+        for day in well["accounts"][0]["days"].as_array().unwrap() {
+            assert_eq!(day["source_total_usd"], day["stored_total_usd"], "{day}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clickhouse_may_die_in_a_run_and_come_back() {
+    let small = Small::new("dying_ch").await;
+    let own = Arc::new(own_clickhouse());
+    let stores = Stores { clickhouse: Arc::clone(&own), mongodb: mongodb(), database: unique("d") };
+    stores.create_database().await;
+    killed_and_started(&own, small.over(stores), "CLICKHOUSE_URL", "8123").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mongodb_may_die_in_a_run_and_come_back() {
+    let small = Small::new("dying_mongo").await;
+    let own = Arc::new(own_mongodb());
+    let stores =
+        Stores { clickhouse: clickhouse(), mongodb: Arc::clone(&own), database: unique("d") };
+    stores.create_database().await;
+    killed_and_started(&own, small.over(stores), "MONGO_URL", "27017").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_query_layer_may_die_in_a_run_and_come_back() {
+    let small = Small::new("dying_query").await;
+    let own = Arc::clone(&small.prometheus);
+    killed_and_started(&own, small, "PROMETHEUS_URL", "9090").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_named_and_made_good_once_there_is_space() {
+    let small = Small::new("full").await;
+    let own = Arc::new(small_clickhouse("24m"));
+    let stores = Stores { clickhouse: own, mongodb: mongodb(), database: unique("d") };
+    stores.create_database().await;
+    let mut full = small.over(stores);
+    full.settings.push(("LEASE_SECONDS", "10".to_owned()));
+    run(&full.settings, &["--at", &at(0), "run"]).expect_success();
+    full.stores.execute("CREATE TABLE filler (text String) ENGINE = Log").await;
+    let fill = "INSERT INTO filler SELECT toString(rand64()) || toString(rand64(2)) || \
+                toString(rand64(3)) FROM system.numbers LIMIT 10000";
+    while full.stores.client().query(fill).execute().await.is_ok() {}
+    let small_fill = fill.replace("10000", "10");
+    while full.stores.client().query(&small_fill).execute().await.is_ok() {}
+    let refused = run(&full.settings, &["--at", &at(10), "run"]);
+    assert!([1, 3].contains(&refused.code), "{}\n{}", refused.stdout, refused.stderr);
+    assert!(refused.stdout.contains("free space"), "{}", refused.stdout);
+    full.stores.execute("DROP TABLE filler").await;
+    run_until_well(&full.settings, &at(20));
+    let calm = small.beside("calm").await;
+    run(&calm.settings, &["--at", &at(20), "run"]).expect_success();
+    assert_eq!(full.stored().await, calm.stored().await);
+}
