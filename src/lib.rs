@@ -27,4 +27,5 @@ pub mod query;
 pub mod records;
 pub mod resources;
 pub mod telemetry;
+pub mod verify;
 pub mod worker;

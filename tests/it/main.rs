@@ -17,3 +17,4 @@ mod support;
 mod three_days;
 #[path = "../support/truth.rs"]
 mod truth;
+mod verify;
