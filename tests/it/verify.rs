@@ -472,3 +472,39 @@ fn what_is_not_configured_says_so_and_settings_that_are_wrong_end_with_2() {
     assert_eq!(wrong.code, 2, "{}", wrong.stdout);
     assert!(wrong.stderr.contains("DIPROXY_PASSWORD"), "{}", wrong.stderr);
 }
+
+/// The worst case: every server takes the connection and never says a word.
+#[test]
+fn servers_that_say_nothing_do_not_hold_it_up() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap();
+    let url = format!("http://{address}");
+    let mut settings = vec![("MONGO_URL", format!("mongodb://{address}/"))];
+    for name in [
+        "EXPORTER_URL",
+        "SOURCE_PROMETHEUS_URL",
+        "DIPROXY_URL",
+        "PROMETHEUS_URL",
+        "METROCULUS_URL",
+        "CLICKHOUSE_URL",
+        "REST_URL",
+    ] {
+        settings.push((name, url.clone()));
+    }
+    settings.push(("CLUSTER_SECRET", "s".to_owned()));
+    for arguments in
+        [&["verify", "--output", "json"][..], &["verify", "--account", A, "--output", "json"]]
+    {
+        let started = Instant::now();
+        let finished = run(&settings, arguments);
+        let took = started.elapsed();
+        assert!(took < Duration::from_secs(10), "{took:?}: {}", finished.stdout);
+        let report = finished.summary();
+        assert_eq!(report["first_broken"]["hop"], "exporter", "{report:#}");
+        for hop in ["query-layer", "mongodb", "clickhouse"] {
+            let hops = report["hops"].as_array().unwrap();
+            let check = hops.iter().find(|check| check["hop"] == hop).unwrap();
+            assert_eq!(check["state"], "broken", "{report:#}");
+        }
+    }
+}
