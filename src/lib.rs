@@ -28,4 +28,5 @@ pub mod query;
 pub mod records;
 pub mod resources;
 pub mod telemetry;
+pub mod verify;
 pub mod worker;

@@ -41,6 +41,19 @@ const FIX_REACH: &str = "check that MongoDB runs, that host and port in MONGO_UR
 /// # Errors
 /// When `url` is no connection string that the driver can use.
 pub async fn connect(url: &Secret, database: &str) -> Result<Database, Failure> {
+    connect_within(url, database, None).await
+}
+
+/// Like [`connect`], with less patience: a server that is down is told after `limit`, whatever
+/// MONGO_URL says.
+///
+/// # Errors
+/// When `url` is no connection string that the driver can use.
+pub async fn connect_within(
+    url: &Secret,
+    database: &str,
+    limit: Option<Duration>,
+) -> Result<Database, Failure> {
     let refused =
         || Failure::new(Hop::MongoDb, Kind::Denied, "MONGO_URL is no usable address", FIX_URL);
     if has_bare_at_sign(url.expose()) || database.is_empty() {
@@ -57,6 +70,9 @@ pub async fn connect(url: &Secret, database: &str) -> Result<Database, Failure> 
     options.app_name.get_or_insert_with(|| "kubecost-worker".to_owned());
     options.server_selection_timeout.get_or_insert(SERVER_SELECTION_TIMEOUT);
     options.connect_timeout.get_or_insert(CONNECT_TIMEOUT);
+    if limit.is_some() {
+        (options.server_selection_timeout, options.connect_timeout) = (limit, limit);
+    }
     // Reads decide on writes, so they must see every write, and writes must stay.
     options.selection_criteria = Some(SelectionCriteria::ReadPreference(ReadPreference::Primary));
     options.write_concern.get_or_insert_with(WriteConcern::majority);

@@ -64,6 +64,20 @@ Examples:
   kubecost-worker accounts
   ACCOUNTS=rest REST_URL=http://restapi kubecost-worker accounts --output json";
 
+const VERIFY_EXAMPLES: &str = "\
+Examples:
+  kubecost-worker verify
+  # one account, with the hops in the customer's cluster
+  EXPORTER_URL=http://exporter:19090 SOURCE_PROMETHEUS_URL=http://prometheus:9090 \\
+    DIPROXY_URL=http://diproxy/storage/api/v2/write DIPROXY_USER=u DIPROXY_PASSWORD_FILE=/run/p \\
+    kubecost-worker verify --account bc55eb8c-5db2-4c32-b976-2df0edb0619a
+  kubecost-worker verify --output json
+
+Hops, in order: exporter, target, remote-write, diproxy, query-layer, tenant, lag, metroculus, mongodb,
+account, index, documents, clickhouse, rows, rest-filters, rest-expenses. Nothing is changed.
+It takes less than 10 seconds.
+Exit codes: 0 no hop is broken; 1 some hop is; 2 the settings are wrong.";
+
 const DEMO_EXAMPLES: &str = "\
 Examples:
   kubecost-worker demo
@@ -133,6 +147,12 @@ pub fn command() -> Command {
                 .about("Bring MongoDB and ClickHouse to the schema that a run needs")
                 .after_help(format!("{MIGRATE_EXAMPLES}\n\n{EXIT_CODES}"))
                 .arg(switch("dry-run", "Print what would be done, and do nothing")),
+        )
+        .subcommand(
+            Command::new("verify")
+                .about("Walk every hop from the exporter to the REST API, and name the first broken one")
+                .after_help(VERIFY_EXAMPLES)
+                .arg(option("account", "ID", "This account; otherwise up to 8 of those configured")),
         )
         .subcommand(
             Command::new("demo")

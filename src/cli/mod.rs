@@ -108,6 +108,7 @@ async fn dispatch(matches: &ArgMatches) -> Result<u8, Ended> {
         "schedule" => commands::schedule(&context).await,
         "migrate" => commands::migrate(&context).await,
         "accounts" => commands::accounts(&context).await,
+        "verify" => commands::verify(&context).await,
         "demo" => commands::demo(&context).await,
         other => Err(Ended::Argument(format!("'{other}' is no command"))),
     }

@@ -8,6 +8,7 @@ use crate::accounts::Account;
 use crate::audit::Mended;
 use crate::demo::{DemoLine, DemoReport};
 use crate::migrate::{Step, StepState};
+use crate::verify::Report;
 use crate::worker::RunSummary;
 use crate::worker::plan::Plan;
 use crate::worker::summary::Outcome;
@@ -220,6 +221,38 @@ pub fn steps(out: &mut impl Write, steps: &[Step], is_json: bool) -> std::io::Re
         }
     }
     Ok(())
+}
+
+/// The hops, then the first broken one with its cause and fix.
+///
+/// # Errors
+/// When `out` cannot be written.
+pub fn verify(out: &mut impl Write, report: &Report, is_json: bool) -> std::io::Result<()> {
+    if is_json {
+        return json(out, report);
+    }
+    let mut table = table(&["account", "hop", "state", "what", "ms"], 4);
+    for check in &report.hops {
+        table.add_row([
+            check.account.clone().unwrap_or_default(),
+            check.hop.to_owned(),
+            check.state.as_str().to_owned(),
+            check.what.clone(),
+            check.milliseconds.to_string(),
+        ]);
+    }
+    writeln!(out, "{table}")?;
+    if report.accounts_left > 0 {
+        writeln!(out, "{} more accounts: give --account ID", report.accounts_left)?;
+    }
+    match &report.first_broken {
+        None => writeln!(out, "No hop is broken."),
+        Some(check) => {
+            let account = check.account.as_deref().map_or(String::new(), |id| format!(" of {id}"));
+            writeln!(out, "First broken hop: {}{account}: {}", check.hop, check.what)?;
+            writeln!(out, "Likely cause: {}\nFix: {}", check.cause, check.fix)
+        }
+    }
 }
 
 /// The demo's report: namespaces by day for each account, with sums that close.

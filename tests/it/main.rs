@@ -38,3 +38,4 @@ mod three_days;
 #[path = "../support/truth.rs"]
 mod truth;
 mod two_ways;
+mod verify;

@@ -189,9 +189,10 @@ async fn schedule_serves_what_its_runs_did() {
     let child =
         command(&settings, &arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut running = Running(child.unwrap());
-    let logs = BufReader::new(running.0.stderr.take().unwrap());
+    // The pipe stays open: a log that nobody reads is not what this is about.
+    let mut logs = BufReader::new(running.0.stderr.take().unwrap()).lines();
     let url = logs
-        .lines()
+        .by_ref()
         .map_while(Result::ok)
         .find_map(|line| Some(line.split_once("serving ")?.1.trim().to_owned()))
         .expect("schedule says where it serves");

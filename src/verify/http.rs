@@ -1,0 +1,149 @@
+//! Single requests of bounded time: a probe asks once, for what it sees is the answer.
+
+use std::time::{Duration, Instant};
+
+use reqwest::{Client, RequestBuilder};
+use url::Url;
+
+use crate::config::Endpoint;
+use crate::config::auth::Auth;
+use crate::failure::{Failure, Hop, Kind, excerpt};
+use crate::http;
+use crate::query::reply::{Reply as PromReply, Series};
+
+/// How long one probe may take.
+pub const PROBE_TIMEOUT: Duration = Duration::from_millis(2_500);
+/// The longest reply that is read.
+const REPLY_BYTES_MAX: u64 = 16 << 20;
+
+/// A server's answer, whatever its status.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reply {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body as text.
+    pub body: String,
+    /// The server's time, Unix seconds, if it says it.
+    pub server_seconds: Option<i64>,
+}
+
+impl Reply {
+    /// Status and beginning of the body, for messages.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        format!("answered {}: {}", self.status, excerpt(self.body.trim()))
+    }
+}
+
+/// What a PromQL server answers.
+#[derive(Clone, Debug, Default)]
+pub struct Told {
+    /// The series.
+    pub series: Vec<Series>,
+    /// The server's time, Unix seconds, if it says it.
+    pub server_seconds: Option<i64>,
+}
+
+/// A client for probes.
+///
+/// # Errors
+/// When no client can be built on this machine.
+pub fn client() -> Result<Client, Failure> {
+    http::client(PROBE_TIMEOUT)
+}
+
+/// Runs a probe that is no single request for at most [`PROBE_TIMEOUT`].
+///
+/// # Errors
+/// The probe's, or a time-out.
+pub async fn within<T>(
+    what: &str,
+    probe: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    tokio::time::timeout(PROBE_TIMEOUT, probe).await.unwrap_or_else(|_| {
+        let what = format!("{what}: no answer within {} s", PROBE_TIMEOUT.as_secs_f64());
+        let fix = "see whether the server is up, reachable from here, and how loaded it is";
+        Err(Failure::new(Hop::Worker, Kind::Timeout, what, fix))
+    })
+}
+
+/// A value and how long it took, milliseconds.
+pub async fn timed<T>(work: impl Future<Output = T>) -> (T, u64) {
+    let started = Instant::now();
+    let value = work.await;
+    (value, u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Sends a request; `address` is shown in errors.
+///
+/// # Errors
+/// When no answer comes.
+pub async fn send(request: RequestBuilder, address: &str) -> Result<Reply, Failure> {
+    let what = format!("asking {address}");
+    let sent = request.send().await;
+    let response = sent.map_err(|error| http::transport_failure(Hop::Worker, &what, error))?;
+    let status = response.status().as_u16();
+    let date = response.headers().get(reqwest::header::DATE);
+    let server_seconds = date
+        .and_then(|value| chrono::DateTime::parse_from_rfc2822(value.to_str().ok()?).ok())
+        .map(|time| time.timestamp());
+    let body = http::read_bounded(response, REPLY_BYTES_MAX, Hop::Worker).await?;
+    let body = String::from_utf8_lossy(&body).into_owned();
+    Ok(Reply { status, body, server_seconds })
+}
+
+/// GET of an address.
+///
+/// # Errors
+/// When no answer comes.
+pub async fn get(client: &Client, url: Url, auth: &Auth, shown: &str) -> Result<Reply, Failure> {
+    send(auth.apply(client.get(url)), shown).await
+}
+
+/// A PromQL server, and the prefix of its settings.
+#[derive(Clone, Copy, Debug)]
+pub struct Prom<'a> {
+    /// The client.
+    pub client: &'a Client,
+    /// Its address.
+    pub endpoint: &'a Endpoint,
+    /// How it knows us.
+    pub auth: &'a Auth,
+    /// `PROMETHEUS` or `SOURCE_PROMETHEUS`.
+    pub settings: &'static str,
+}
+
+impl Prom<'_> {
+    /// One instant query at a Unix time.
+    ///
+    /// # Errors
+    /// When the server does not answer it.
+    pub async fn instant(&self, query: &str, time: i64) -> Result<Told, Failure> {
+        let (address, name) = (self.endpoint.shown(), self.settings);
+        // A dead store of Thanos must show.
+        let parameters =
+            [("query", query), ("time", &time.to_string()), ("partial_response", "false")];
+        let request = self.client.get(self.endpoint.join("api/v1/query")).query(&parameters);
+        let reply = send(self.auth.apply(request), address).await?;
+        let parsed: Option<PromReply> = serde_json::from_str(&reply.body).ok();
+        let refused = |kind, fix: String| {
+            let what = format!("{address} {}", reply.shown());
+            Err(Failure::new(Hop::QueryLayer, kind, what, fix))
+        };
+        match (reply.status, parsed) {
+            (401 | 403, _) => refused(
+                Kind::Denied,
+                format!("set {name}_USER and {name}_PASSWORD_FILE, or {name}_TOKEN_FILE"),
+            ),
+            (200, Some(parsed)) if parsed.status == "success" => Ok(Told {
+                series: parsed.data.unwrap_or_default().result,
+                server_seconds: reply.server_seconds,
+            }),
+            (500.., _) => refused(Kind::Unavailable, "see the server's log and its stores".into()),
+            _ => refused(
+                Kind::BadReply,
+                format!("see that {name}_URL, with its path, is a Prometheus or Thanos Query"),
+            ),
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! What is found at CloudTuner's REST API.
+
+use serde_json::Value;
+
+use crate::failure::Failure;
+
+use super::finding::Finding;
+use super::http::Reply;
+use super::judge_source::likely;
+
+/// What is asked of the API for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// The account itself.
+    Account,
+    /// `available_filters`.
+    Filters,
+    /// `clean_expenses`.
+    Expenses,
+}
+
+impl Question {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Account => "the account",
+            Self::Filters => "available_filters",
+            Self::Expenses => "clean_expenses",
+        }
+    }
+}
+
+/// The body of a good answer, or what is wrong with it.
+///
+/// # Errors
+/// The finding of a bad answer.
+pub fn body(question: Question, asked: &Result<Reply, Failure>) -> Result<Value, Finding> {
+    let reply = match asked {
+        Ok(reply) => reply,
+        Err(failure) => return Err(Finding::failed(failure, likely(failure))),
+    };
+    let name = question.name();
+    let (cause, fix) = match (reply.status, serde_json::from_str(&reply.body)) {
+        (200..=299, Ok(body)) => return Ok(body),
+        (200..=299, Err(_)) => ("something else answers there", "set REST_URL without /restapi"),
+        (401 | 403, _) => {
+            ("the credentials are refused", "set CLUSTER_SECRET_FILE, or REST_TOKEN_FILE of a user")
+        }
+        (404, _) if question == Question::Account => (
+            "the REST API does not know the account",
+            "create it, or set REST_URL without /restapi",
+        ),
+        (404, _) => (
+            "the organization or the call is not there",
+            "see that REST_URL is CloudTuner's REST API, of a version with this call",
+        ),
+        (500.., _) => (
+            "it failed inside: often a document whose tags or meta is no object, or a store is down",
+            "see restapi's log; MongoDB and ClickHouse must be reachable from it",
+        ),
+        _ => ("it does not take the question", "see restapi's log and its version"),
+    };
+    Err(Finding::broken(format!("{name}: {}", reply.shown()), cause, fix))
+}
+
+/// Whether the filters offer Kubernetes namespaces.
+#[must_use]
+pub fn filters(asked: &Result<Reply, Failure>) -> Finding {
+    let body = match body(Question::Filters, asked) {
+        Ok(body) => body,
+        Err(finding) => return finding,
+    };
+    let values = body.get("filter_values").unwrap_or(&body);
+    match values.get("k8s_namespace").and_then(Value::as_array) {
+        Some(names) if names.iter().any(Value::is_string) || names.iter().any(Value::is_object) => {
+            Finding::ok(format!("{} namespaces to filter by", names.len()))
+        }
+        Some(_) => Finding::broken(
+            "it offers no namespaces",
+            "no namespace document is visible to it: it reads another collection or database",
+            "see that RESOURCES_COLLECTION and MONGO_DATABASE are those of the REST API",
+        ),
+        None => Finding::broken(
+            "its answer has no k8s_namespace",
+            "the REST API is of a version without Kubernetes filters",
+            "deploy a CloudTuner with k8s_namespace in available_filters",
+        ),
+    }
+}
+
+/// Whether costs come out.
+#[must_use]
+pub fn expenses(asked: &Result<Reply, Failure>) -> Finding {
+    let body = match body(Question::Expenses, asked) {
+        Ok(body) => body,
+        Err(finding) => return finding,
+    };
+    match body.get("clean_expenses").and_then(Value::as_array) {
+        Some(list) if list.is_empty() => Finding::broken(
+            "it shows no expense of the account for yesterday and today",
+            "rows and documents do not meet: another database, or resource_id is no _id",
+            "see that MongoDB and ClickHouse here are those of the REST API",
+        ),
+        Some(list) => Finding::ok(format!("{} resources with costs", list.len())),
+        None => Finding::broken(
+            "its answer has no clean_expenses",
+            "something else answers there",
+            "set REST_URL to CloudTuner's REST API",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verify::State;
+
+    fn reply(status: u16, body: &str) -> Result<Reply, Failure> {
+        Ok(Reply { status, body: body.to_owned(), server_seconds: None })
+    }
+
+    #[test]
+    fn good_answers_are_ok_in_both_shapes() {
+        for body in [
+            r#"{"filter_values": {"k8s_namespace": ["shop"]}}"#,
+            r#"{"k8s_namespace": [null, {"name": "shop"}]}"#,
+        ] {
+            assert_eq!(filters(&reply(200, body)).state, State::Ok, "{body}");
+        }
+        let shown = expenses(&reply(200, r#"{"clean_expenses": [{}, {}]}"#));
+        assert_eq!(shown, Finding::ok("2 resources with costs"));
+    }
+
+    #[test]
+    fn bad_answers_are_named() {
+        for (status, body, part) in [
+            (500, "boom", "failed inside"),
+            (404, "{}", "not there"),
+            (403, "{}", "refused"),
+            (200, "<html>", "something else"),
+            (200, "{}", "without Kubernetes filters"),
+            (200, r#"{"filter_values": {"k8s_namespace": [null]}}"#, "no namespace document"),
+        ] {
+            let finding = filters(&reply(status, body));
+            assert_eq!(finding.state, State::Broken, "{body}");
+            assert!(finding.cause.contains(part), "{finding:?}");
+        }
+        let finding = expenses(&reply(200, r#"{"clean_expenses": []}"#));
+        assert!(finding.cause.contains("do not meet"), "{finding:?}");
+    }
+}

@@ -1,0 +1,88 @@
+//! Judgements on the stores.
+
+use super::*;
+use crate::verify::State;
+
+/// 2026-11-20 12:00:00 UTC.
+const NOW: i64 = 1_795_176_000;
+const MIDNIGHT: i64 = NOW - 43_200;
+
+fn seen() -> DocumentFacts {
+    DocumentFacts {
+        deleted_at: Some(0),
+        seen: (Some(NOW - 500_000), Some(NOW - 100)),
+        dates: (Some(MIDNIGHT - 5 * DAY_SECONDS), Some(MIDNIGHT)),
+        has_objects: true,
+    }
+}
+
+#[test]
+fn a_document_is_hidden_by_each_thing_that_readers_match_on() {
+    for (document, part) in [
+        (DocumentFacts { deleted_at: None, ..seen() }, "deleted_at"),
+        (DocumentFacts { deleted_at: Some(NOW), ..seen() }, "deleted_at"),
+        (DocumentFacts { seen: (None, Some(NOW)), ..seen() }, "as numbers"),
+        (DocumentFacts { seen: (Some(NOW * 1_000), Some(NOW * 1_000)), ..seen() }, "milliseconds"),
+        (
+            DocumentFacts { dates: (seen().dates.0, Some(MIDNIGHT - 3 * DAY_SECONDS)), ..seen() },
+            "before yesterday",
+        ),
+        (DocumentFacts { has_objects: false, ..seen() }, "no object"),
+    ] {
+        let finding = documents(&Ok(vec![document]), NOW);
+        assert_eq!(finding.state, State::Broken, "{document:?}");
+        assert!(finding.cause.contains(part), "{finding:?}");
+        let beside = documents(&Ok(vec![document, seen()]), NOW);
+        assert_eq!(beside, Finding::ok("1 of 2 documents are visible now"));
+    }
+    assert!(documents(&Ok(Vec::new()), NOW).cause.contains("no run"));
+}
+
+#[test]
+fn an_account_must_be_live_and_of_our_type() {
+    let facts =
+        |kind: &str, deleted_at| Ok(Some(AccountFacts { kind: kind.to_owned(), deleted_at }));
+    assert_eq!(account(&facts("kubernetes_cnr", Some(0))).state, State::Ok);
+    for (facts, part) in [
+        (Ok(None), "no document"),
+        (facts("aws_cnr", Some(0)), "'aws_cnr'"),
+        (facts("kubernetes_cnr", Some(NOW)), "is deleted"),
+        (facts("kubernetes_cnr", None), "nobody finds it"),
+    ] {
+        let finding = account(&facts);
+        assert!(finding.state == State::Broken && finding.what.contains(part), "{finding:?}");
+    }
+}
+
+#[test]
+fn clocks_apart_are_told() {
+    assert_eq!(mongodb(&Ok(Some(NOW + 5)), NOW).state, State::Ok);
+    assert!(mongodb(&Ok(Some(NOW + 500)), NOW).cause.contains("clock"));
+}
+
+#[test]
+fn rows_are_held_against_their_records() {
+    let today = Day::of_unix(NOW);
+    let mut record = crate::worker::days::tests::record(today);
+    (record.rows, record.stored_total_usd, record.updated_at) = (3, 12.5, NOW - 60);
+    let good = RowFacts {
+        days: vec![(today, 3, 12.5)],
+        records: vec![record.clone()],
+        ..RowFacts::default()
+    };
+    assert_eq!(rows(&Ok(good.clone()), NOW).state, State::Ok);
+    let mut old = record;
+    old.updated_at = NOW - 10_000;
+    for (facts, part) in [
+        (RowFacts { days: vec![(today, 3, 11.0)], ..good.clone() }, "another program"),
+        (RowFacts { days: vec![], ..good.clone() }, "dropped"),
+        (RowFacts { contradictory: 2, ..good.clone() }, "two writers"),
+        (RowFacts { orphans: 1, ..good.clone() }, "no cost of them"),
+        (RowFacts { records: vec![old], ..good.clone() }, "stands still"),
+        (RowFacts { records: vec![], ..good }, "another program wrote"),
+        (RowFacts::default(), "no run has stored"),
+    ] {
+        let finding = rows(&Ok(facts), NOW);
+        assert!(finding.state == State::Broken && finding.cause.contains(part), "{finding:?}");
+    }
+}

@@ -1,0 +1,82 @@
+//! Asks the query layer and Metroculus.
+
+use std::collections::BTreeMap;
+
+use crate::allocation::AccountId;
+use crate::config::{Endpoint, Secret};
+use crate::failure::Failure;
+use crate::query::gauges::{CLUSTER_TOTAL, WINDOW_END, WINDOW_SECONDS};
+use crate::query::metroculus_client::MetroculusClient;
+use crate::query::promql::quoted;
+
+use super::http::{Prom, Told, within};
+use super::judge_query::{TenantFacts, WindowFacts};
+
+/// A metric that every cost model has, one series a node.
+const RAW_TOTAL: &str = "node_total_hourly_cost";
+
+pub(super) async fn reachable(prom: Prom<'_>, now: i64) -> Result<Told, Failure> {
+    within("asking the query layer", prom.instant("vector(1)", now)).await
+}
+
+/// The newest sample of every tenant; the key is empty when the server has one tenant only.
+pub(super) async fn tenants(
+    prom: Prom<'_>,
+    label: Option<&str>,
+    now: i64,
+) -> Result<TenantFacts, Failure> {
+    let by = label.unwrap_or_default();
+    // The grid of the past is coarse, so the present is asked for beside it.
+    let query = |metric: &str| {
+        format!("max by ({by}) (timestamp({metric}) or max_over_time(timestamp({metric})[3d:10m]))")
+    };
+    let (gauges, raw) = (query(CLUSTER_TOTAL), query(RAW_TOTAL));
+    let asked = async {
+        let (gauges, raw) = tokio::join!(prom.instant(&gauges, now), prom.instant(&raw, now));
+        Ok(TenantFacts { gauges: newest(gauges?, by), raw: newest(raw?, by) })
+    };
+    within("asking for tenants", asked).await
+}
+
+fn newest(told: Told, label: &str) -> BTreeMap<String, i64> {
+    #[expect(clippy::cast_possible_truncation, reason = "Unix seconds")]
+    let seconds = |value: f64| value as i64;
+    told.series
+        .iter()
+        .filter_map(|series| Some((series.label(label).to_owned(), seconds(series.value()?))))
+        .collect()
+}
+
+/// End and length of the window that each cluster's gauges tell about.
+pub(super) async fn windows(
+    prom: Prom<'_>,
+    label: Option<&str>,
+    account: &str,
+    now: i64,
+) -> Result<WindowFacts, Failure> {
+    let tenant = label.map_or(String::new(), |label| format!("{label}={}", quoted(account)));
+    let query = |metric: &str| format!("max by (cluster) ({metric}{{{tenant}}})");
+    let (ends, lengths) = (query(WINDOW_END), query(WINDOW_SECONDS));
+    let asked = async {
+        let (ends, lengths) = tokio::join!(prom.instant(&ends, now), prom.instant(&lengths, now));
+        let (ends, lengths) = (newest(ends?, "cluster"), newest(lengths?, "cluster"));
+        let length = |cluster: &String| lengths.get(cluster).copied().unwrap_or(3_600);
+        Ok(ends.iter().map(|(cluster, end)| (*end, length(cluster))).collect())
+    };
+    within("asking for windows", asked).await
+}
+
+/// How many series of the exporter's total Metroculus has.
+pub(super) async fn metroculus(
+    endpoint: &Endpoint,
+    secret: &Secret,
+    account: &AccountId,
+    now: i64,
+) -> Result<usize, Failure> {
+    let asked = async {
+        let client = MetroculusClient::new(endpoint.clone(), secret.clone())?;
+        let metrics = client.metrics(account, &[CLUSTER_TOTAL], now - 3_600, now).await?;
+        Ok(metrics.get(CLUSTER_TOTAL).map_or(0, |metric| metric.series.len()))
+    };
+    within("asking Metroculus", asked).await
+}
