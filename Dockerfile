@@ -25,9 +25,12 @@ RUN find src -name '*.rs' -exec touch {} + \
     && cargo build --release --locked --bins
 
 # What the programs are made of, as CycloneDX: docker build --target sbom-file --output DIR .
-FROM dependencies AS sbom
+FROM ${RUST_IMAGE} AS cyclonedx
 ARG CYCLONEDX_VERSION=0.5.9
-RUN cargo install cargo-cyclonedx --version ${CYCLONEDX_VERSION} --locked --root /usr/local
+RUN cargo install cargo-cyclonedx --version ${CYCLONEDX_VERSION} --locked --root /opt/cyclonedx
+
+FROM dependencies AS sbom
+COPY --from=cyclonedx /opt/cyclonedx/bin/cargo-cyclonedx /usr/local/bin/
 RUN cargo cyclonedx --format json --override-filename sbom.cdx
 
 FROM scratch AS sbom-file
