@@ -129,19 +129,7 @@ pub fn command() -> Command {
         .subcommand(plan())
         .subcommand(backfill())
         .subcommand(audit())
-        .subcommand(
-            Command::new("schedule")
-                .about("Run again and again, by a cron expression")
-                .after_help(format!("{SCHEDULE_EXAMPLES}\n\n{EXIT_CODES}"))
-                .arg(
-                    option(
-                        "cron",
-                        "EXPRESSION",
-                        "When to run, in UTC: five fields, or six with seconds first",
-                    )
-                    .default_value("*/5 * * * *"),
-                ),
-        )
+        .subcommand(schedule())
         .subcommand(
             Command::new("migrate")
                 .about("Bring MongoDB and ClickHouse to the schema that a run needs")
@@ -166,6 +154,20 @@ pub fn command() -> Command {
             Command::new("accounts")
                 .about("List the accounts that a run works on")
                 .after_help(format!("{ACCOUNTS_EXAMPLES}\n\n{EXIT_CODES}")),
+        )
+}
+
+fn schedule() -> Command {
+    Command::new("schedule")
+        .about("Run again and again, by a cron expression")
+        .after_help(format!("{SCHEDULE_EXAMPLES}\n\n{EXIT_CODES}"))
+        .arg(
+            option(
+                "cron",
+                "EXPRESSION",
+                "When to run, in UTC: five fields, or six with seconds first",
+            )
+            .default_value("*/5 * * * *"),
         )
 }
 

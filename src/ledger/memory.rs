@@ -119,7 +119,8 @@ impl ExpenseLedger for MemoryLedger {
                 keys.entry((row.resource_id.clone(), row.date_seconds)).or_default().push(row);
             }
         }
-        let kept: Vec<StoredRow> = keys.values().flat_map(|rows| collapsed(rows)).collect();
+        let kept = keys.values().flat_map(|rows| collapsed(rows));
+        let kept: Vec<StoredRow> = kept.filter(|row| row.sign > 0).collect();
         Ok(grouped(kept.iter()))
     }
 

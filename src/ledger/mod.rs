@@ -56,8 +56,8 @@ pub trait ExpenseLedger: Send + Sync {
     /// When the merge failed.
     async fn merge(&self, day: Day) -> Result<(), Failure>;
 
-    /// What the engine will keep of a day's keys once all parts have merged (`FINAL`), by resource
-    /// and exact date, without dimensions.
+    /// The live rows that the engine will keep of a day's keys once all parts have merged: what a
+    /// reader with `FINAL` sees, by resource and exact date, without dimensions.
     ///
     /// # Errors
     /// When the ledger cannot be read.

@@ -79,7 +79,8 @@ fn day_total(row: &Row<'_>) -> rusqlite::Result<DayTotal> {
 /// What a merge keeps of one key's rows, summed up; nothing where they cancel out.
 fn merged(rows: &[((String, i64), f64, i8)]) -> Option<KeyState> {
     let signs: Vec<i8> = rows.iter().map(|row| row.2).collect();
-    let kept: Vec<_> = kept_by_merge(&signs).into_iter().map(|index| &rows[index]).collect();
+    let kept = kept_by_merge(&signs).into_iter().map(|index| &rows[index]);
+    let kept: Vec<_> = kept.filter(|row| row.2 > 0).collect();
     let cost_usd = kept.iter().map(|row| row.1 * f64::from(row.2)).sum::<f64>() + 0.0;
     let sign = kept.iter().map(|row| i64::from(row.2)).sum();
     let (resource_id, date_seconds) = rows.first()?.0.clone();

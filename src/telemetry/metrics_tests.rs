@@ -27,7 +27,10 @@ fn day(name: &str, state: DayState, source_usd: f64, stored_usd: f64) -> DaySumm
         keys_healed: 0,
         documents_written: 1,
         warnings: Vec::new(),
-        reconciliation_difference_usd: (source_usd - stored_usd).abs(),
+        reconciliation_difference_usd: match state {
+            DayState::Ok | DayState::Partial => (source_usd - stored_usd).abs(),
+            _ => 0.0,
+        },
         planned: None,
     }
 }

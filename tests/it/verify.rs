@@ -2,16 +2,14 @@
 //! each, in less than ten seconds. The query layer and the stores are real; what runs at a customer
 //! or at CloudTuner is answered for here.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::extract::{Query, State};
-use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use mongodb::bson::{Document, doc};
 use serde_json::{Value, json};
 
+use crate::support::answers::{Answers, NOW, Shared, answer};
 use crate::support::metrics::History;
 use crate::support::servers::{
     PrometheusVersion, Server, Stores, mongodb_with_users, prometheus, unique,
@@ -34,7 +32,6 @@ const FOREIGN: &str = "ffffffff-0000-0000-0000-00000000000f";
 /// 2026-03-01 00:00:00 UTC.
 const START: i64 = 1_772_323_200;
 const HOUR: i64 = 3_600;
-const NOW: i64 = START + 12 * HOUR;
 const AT: &str = "2026-03-01T12:00:00Z";
 
 fn history() -> tempfile::TempDir {
@@ -67,127 +64,6 @@ fn history() -> tempfile::TempDir {
     history.every_minute("node_total_hourly_cost", &raw, 7, (START, NOW), |_| Some(1.0));
     history.write_blocks(data.path());
     data
-}
-
-/// What the servers that are no real ones answer.
-#[derive(Clone)]
-struct Answers {
-    tenant: String,
-    window_end: i64,
-    has_costs: bool,
-    poll_success: u8,
-    source_status: u16,
-    source_up: f64,
-    gauge_tenant: Option<String>,
-    failed_per_second: f64,
-    lag_seconds: f64,
-    diproxy: (u16, &'static str),
-    metroculus: (u16, String),
-    query_layer: (u16, Option<&'static str>),
-    account: u16,
-    filters: (u16, &'static str),
-    expenses: (u16, &'static str),
-}
-
-impl Answers {
-    fn good(tenant: &str) -> Self {
-        let series = json!({"metric": {"tenant_id": tenant}, "value": [NOW, "10"]});
-        let told =
-            json!({"status": "success", "data": {"resultType": "vector", "result": [series]}});
-        let metrics = json!({"metrics": {"cloudtuner_kubecost_cluster_total_cost": told}});
-        Self {
-            tenant: tenant.to_owned(),
-            window_end: NOW - 1_800,
-            has_costs: true,
-            poll_success: 1,
-            source_status: 200,
-            source_up: 1.0,
-            gauge_tenant: Some(tenant.to_owned()),
-            failed_per_second: 0.0,
-            lag_seconds: 3.0,
-            diproxy: (400, "snappy: corrupt input"),
-            metroculus: (200, metrics.to_string()),
-            query_layer: (200, None),
-            account: 200,
-            filters: (200, r#"{"filter_values": {"k8s_namespace": ["shop"]}}"#),
-            expenses: (200, r#"{"clean_expenses": [{"cost": 1}]}"#),
-        }
-    }
-
-    fn exporter(&self) -> String {
-        let labels = format!("tenant_id=\"{}\",cluster=\"prod\"", self.tenant);
-        let prefix = "cloudtuner_kubecost";
-        let mut page = format!(
-            "{prefix}_exporter_build_info{{{labels},mode=\"rate\"}} 1\n\
-             {prefix}_window_end_timestamp_seconds{{{labels}}} {}\n\
-             {prefix}_window_seconds{{{labels}}} 3600\n\
-             {prefix}_exporter_scrape_success{{{labels}}} {}\n\
-             {prefix}_exporter_scrape_errors_total{{{labels},reason=\"empty\"}} 7\n",
-            self.window_end, self.poll_success
-        );
-        if self.has_costs {
-            page.push_str(&format!("{prefix}_cluster_total_cost{{{labels}}} 10\n"));
-        }
-        page
-    }
-
-    fn source(&self, query: &str) -> Vec<Value> {
-        let series = |labels: Value, value: f64| {
-            vec![json!({"metric": labels, "value": [NOW, value.to_string()]})]
-        };
-        let one = |value: f64| series(json!({}), value);
-        match query {
-            _ if query.starts_with("up ") => {
-                series(json!({"instance": "exporter:19090"}), self.source_up)
-            }
-            _ if query.starts_with("count by (tenant_id)") => match &self.gauge_tenant {
-                Some(tenant) => series(json!({"tenant_id": tenant}), 1.0),
-                None => Vec::new(),
-            },
-            _ if query.contains("failed") => one(self.failed_per_second),
-            _ if query.contains("retried") => one(0.0),
-            _ if query.contains("highest_sent") => one(self.lag_seconds),
-            _ => one(1.0),
-        }
-    }
-}
-
-type Shared = Arc<Mutex<Answers>>;
-
-async fn answer(
-    State(answers): State<Shared>,
-    method: Method,
-    uri: Uri,
-    Query(parameters): Query<BTreeMap<String, String>>,
-) -> (StatusCode, HeaderMap, String) {
-    let answers = answers.lock().unwrap().clone();
-    let mut headers = HeaderMap::new();
-    headers.insert("content-type", "application/json".parse().unwrap());
-    let vector = |result: Vec<Value>| {
-        json!({"status": "success", "data": {"resultType": "vector", "result": result}}).to_string()
-    };
-    let query = parameters.get("query").map_or("", String::as_str);
-    let path = uri.path();
-    let (status, body) = match path {
-        "/exporter/metrics" => (200, answers.exporter()),
-        "/source/api/v1/query" => (answers.source_status, vector(answers.source(query))),
-        "/thanos/api/v1/query" => {
-            if let Some(date) = answers.query_layer.1 {
-                headers.insert("date", date.parse().unwrap());
-            }
-            (answers.query_layer.0, vector(Vec::new()))
-        }
-        "/write" if method == Method::POST => (answers.diproxy.0, answers.diproxy.1.to_owned()),
-        "/metroculus/v2/kubecost_metrics" => answers.metroculus,
-        _ if path.starts_with("/restapi/v2/cloud_accounts/") => {
-            (answers.account, json!({"organization_id": "org"}).to_string())
-        }
-        // The fork's form of the calls: upstream's path is not there.
-        "/restapi/v2/available_filters" => (answers.filters.0, answers.filters.1.to_owned()),
-        "/restapi/v2/clean_expenses" => (answers.expenses.0, answers.expenses.1.to_owned()),
-        _ => (404, "nothing here".to_owned()),
-    };
-    (StatusCode::from_u16(status).unwrap(), headers, body)
 }
 
 /// All servers, and the settings that lead to them.

@@ -33,7 +33,7 @@ const POD: &str = "cloudtuner_kubecost_pod_total_cost";
 /// What this request asks for.
 pub(crate) fn question(asked: &Asked) -> Question {
     let query = asked.parameter("query");
-    let is_cost = query.starts_with("sum_over_time((max by");
+    let is_cost = query.starts_with("sum_over_time((");
     match query {
         "vector(1)" => Question::Alive,
         _ if asked.path.ends_with("query_range") => Question::Presence,

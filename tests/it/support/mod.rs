@@ -1,5 +1,6 @@
 //! What the integration tests share.
 
+pub(crate) mod answers;
 pub(crate) mod ask;
 pub(crate) mod bench;
 pub(crate) mod document;
