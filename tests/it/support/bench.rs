@@ -34,6 +34,8 @@ impl Bench {
         let mut settings = self.stores.settings();
         settings.push(("PROMETHEUS_URL", prometheus_url.to_owned()));
         settings.push(("ACCOUNTS", ACCOUNT.to_owned()));
+        // Its default is a fixed port, which tests that run at once would fight for.
+        settings.push(("METRICS_ADDR", String::new()));
         settings
     }
 
