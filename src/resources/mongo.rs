@@ -19,8 +19,8 @@ use super::document::resource_type;
 use super::merge::{Touch, midnight};
 use super::{Change, CostSummary, Document, LastExpense, ResourceStore, StoredResource};
 
-/// Updates in one command: far below the limit of 100 000, and about 2 MB.
-const UPDATES_MAX: usize = 2_000;
+/// Updates in one command: far below the limit of 100 000, and about 1 MB.
+const UPDATES_MAX: usize = 1_000;
 /// Ids in one `$in`.
 const IDS_MAX: usize = 5_000;
 /// The index that keeps a resource from being stored twice; made by `kubecost-worker migrate`.
@@ -72,39 +72,32 @@ impl MongoResources {
         .await
     }
 
-    /// Sends updates in batches; returns how many documents were inserted or changed, and which
+    /// Sends one batch of updates; returns how many documents were inserted or changed, and which
     /// updates met a document with the same unique key.
-    async fn update(&self, updates: Vec<Bdoc>) -> Result<(u64, Vec<usize>), Failure> {
-        let mut changed = 0;
+    ///
+    /// Callers make updates batch by batch: all of a large account's at once would take more
+    /// memory than everything else of a run.
+    async fn update(&self, batch: Vec<Bdoc>) -> Result<(u64, Vec<usize>), Failure> {
+        let command = doc! {
+            "update": self.collection.name(),
+            "updates": batch,
+            "ordered": false,
+        };
+        let database = self.database.clone();
+        let reply =
+            bounded("writing resources", async move { database.run_command(command).await })
+                .await?;
         let mut doubled = Vec::new();
-        let mut first = 0;
-        for batch in updates.chunks(UPDATES_MAX) {
-            let command = doc! {
-                "update": self.collection.name(),
-                "updates": batch.to_vec(),
-                "ordered": false,
-            };
-            let database = self.database.clone();
-            let reply =
-                bounded("writing resources", async move { database.run_command(command).await })
-                    .await?;
-            changed += self.outcome(&reply, first, &mut doubled)?;
-            first += batch.len();
-        }
+        let changed = self.outcome(&reply, &mut doubled)?;
         Ok((changed, doubled))
     }
 
-    fn outcome(
-        &self,
-        reply: &Bdoc,
-        first: usize,
-        doubled: &mut Vec<usize>,
-    ) -> Result<u64, Failure> {
+    fn outcome(&self, reply: &Bdoc, doubled: &mut Vec<usize>) -> Result<u64, Failure> {
         let errors = reply.get_array("writeErrors").map(Vec::as_slice).unwrap_or_default();
         for error in errors.iter().filter_map(Bson::as_document) {
             if int(error.get("code")) == Some(i64::from(DUPLICATE_KEY)) {
                 let index = int(error.get("index")).and_then(|index| usize::try_from(index).ok());
-                doubled.push(first + index.unwrap_or(0));
+                doubled.push(index.unwrap_or(0));
             } else {
                 let said = excerpt(error.get_str("errmsg").unwrap_or("no reason given"));
                 let what = format!("a write was refused: {said}");
@@ -191,6 +184,21 @@ fn touch(account: &AccountId, touch: &Touch) -> Bdoc {
         change.insert("$set", doc! { "active": true });
     }
     let key = doc! { "_id": id_of(&touch.id), "cloud_account_id": account.as_str() };
+    doc! { "q": key, "u": change, "multi": false }
+}
+
+fn cost_update(account: &AccountId, summary: &CostSummary) -> Bdoc {
+    let change = match summary.last_expense {
+        Some(last) => {
+            let last = doc! { "date": last.date, "cost": last.cost };
+            doc! { "$set": { "total_cost": summary.total_cost, "last_expense": last } }
+        }
+        None => doc! {
+            "$set": { "total_cost": summary.total_cost },
+            "$unset": { "last_expense": "" },
+        },
+    };
+    let key = doc! { "_id": id_of(&summary.id), "cloud_account_id": account.as_str() };
     doc! { "q": key, "u": change, "multi": false }
 }
 
@@ -351,15 +359,19 @@ impl ResourceStore for MongoResources {
     }
 
     async fn apply(&self, account: &AccountId, changes: &[Change]) -> Result<u64, Failure> {
-        let updates: Result<Vec<_>, _> = changes
-            .iter()
-            .map(|change| match change {
-                Change::Insert(document) => self.insert(document),
-                Change::Touch(times) => Ok(touch(account, times)),
-            })
-            .collect();
-        let (changed, doubled) = self.update(updates?).await?;
-        self.see_twins(account, changes, &doubled).await?;
+        let mut changed = 0;
+        for batch in changes.chunks(UPDATES_MAX) {
+            let updates: Result<Vec<_>, _> = batch
+                .iter()
+                .map(|change| match change {
+                    Change::Insert(document) => self.insert(document),
+                    Change::Touch(times) => Ok(touch(account, times)),
+                })
+                .collect();
+            let (of_batch, doubled) = self.update(updates?).await?;
+            changed += of_batch;
+            self.see_twins(account, batch, &doubled).await?;
+        }
         Ok(changed)
     }
 
@@ -368,23 +380,12 @@ impl ResourceStore for MongoResources {
         account: &AccountId,
         summaries: &[CostSummary],
     ) -> Result<u64, Failure> {
-        let updates = summaries.iter().map(|summary| {
-            let mut change = doc! { "$set": { "total_cost": summary.total_cost } };
-            match summary.last_expense {
-                Some(last) => {
-                    let last = doc! { "date": last.date, "cost": last.cost };
-                    change = doc! {
-                        "$set": { "total_cost": summary.total_cost, "last_expense": last },
-                    };
-                }
-                None => {
-                    change.insert("$unset", doc! { "last_expense": "" });
-                }
-            }
-            let key = doc! { "_id": id_of(&summary.id), "cloud_account_id": account.as_str() };
-            doc! { "q": key, "u": change, "multi": false }
-        });
-        self.update(updates.collect()).await.map(|(changed, _)| changed)
+        let mut changed = 0;
+        for batch in summaries.chunks(UPDATES_MAX) {
+            let updates = batch.iter().map(|summary| cost_update(account, summary)).collect();
+            changed += self.update(updates).await?.0;
+        }
+        Ok(changed)
     }
 
     async fn retire(&self, account: &AccountId, last_seen_before: Day) -> Result<u64, Failure> {

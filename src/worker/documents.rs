@@ -33,12 +33,11 @@ impl DayWork<'_> {
         let wanted: Vec<String> = sightings.iter().map(|s| s.cloud_resource_id.clone()).collect();
         let stored = resources.find(&self.account.id, &wanted).await?;
         let known: BTreeSet<&str> = stored.iter().map(|r| r.cloud_resource_id.as_str()).collect();
-        let candidates: Vec<String> = wanted
-            .iter()
-            .filter(|id| !known.contains(id.as_str()))
-            .flat_map(|id| merge::candidate_ids(id))
-            .collect();
-        let taken = resources.taken_ids(&candidates).await?;
+        let new = wanted.iter().filter(|id| !known.contains(id.as_str())).cloned();
+        let mut taken = resources.taken_ids(&new.collect::<Vec<_>>()).await?;
+        // Hardly ever: a deleted document holds the id, so another one is looked for.
+        let others: Vec<String> = taken.iter().flat_map(|id| merge::candidate_ids(id)).collect();
+        taken.extend(resources.taken_ids(&others).await?);
         let (changes, ids) =
             plan_changes(&self.account.id, day, now_seconds, &sightings, &stored, &taken);
         Ok((ids, changes))

@@ -5,7 +5,7 @@
 //! last bit for costs are exact. Every run compares the records of all days that it looks after
 //! with the ledger's totals, which one query gives; a day where they differ becomes due again. The
 //! documents' side is `total_cost`, which goes over all days: it is compared with the ledger by
-//! account, see [`super::documents`].
+//! account, see `worker/documents.rs`.
 
 use std::collections::BTreeMap;
 
