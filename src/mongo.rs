@@ -8,10 +8,11 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use mongodb::bson::doc;
+use futures_util::TryStreamExt;
+use mongodb::bson::{Document, doc};
 use mongodb::error::{Error, ErrorKind, WriteFailure};
 use mongodb::options::{ClientOptions, ReadPreference, SelectionCriteria, WriteConcern};
-use mongodb::{Client, Database};
+use mongodb::{Client, Collection, Database, IndexModel};
 
 use crate::config::Secret;
 use crate::failure::{Failure, Hop, Kind, excerpt};
@@ -139,6 +140,28 @@ where
             Err(Failure::new(Hop::MongoDb, Kind::Timeout, what, fix))
         }
     }
+}
+
+/// The indexes of a collection; none where it does not exist yet.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub async fn indexes(collection: &Collection<Document>) -> Result<Vec<IndexModel>, Failure> {
+    /// The server's code for a collection that does not exist.
+    const NAMESPACE_NOT_FOUND: i32 = 26;
+    let collection = collection.clone();
+    bounded("listing indexes", async move {
+        match collection.list_indexes().await {
+            Ok(cursor) => cursor.try_collect().await,
+            Err(error) => match error.kind.as_ref() {
+                ErrorKind::Command(command) if command.code == NAMESPACE_NOT_FOUND => {
+                    Ok(Vec::new())
+                }
+                _ => Err(error),
+            },
+        }
+    })
+    .await
 }
 
 /// Whether a write was refused because another document has the same unique key.

@@ -8,17 +8,9 @@ use crate::allocation::AccountId;
 use crate::allocation_api::Idle;
 
 use super::parse::Reader;
-use super::raw::{ConfigErrors, RawSettings, Setting};
+use super::raw::{ConfigErrors, RawSettings, Setting, plain, secret};
 use super::secret::Endpoint;
 use super::worker::Auth;
-
-const fn plain(name: &'static str, default: Option<&'static str>, help: &'static str) -> Setting {
-    Setting { name, default, is_secret: false, help }
-}
-
-const fn secret(name: &'static str, help: &'static str) -> Setting {
-    Setting { name, default: None, is_secret: true, help }
-}
 
 /// Every setting of the exporter: the one place that names them.
 pub const SETTINGS: &[Setting] = &[

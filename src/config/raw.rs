@@ -22,6 +22,20 @@ pub struct Setting {
     pub help: &'static str,
 }
 
+/// A setting that may be shown.
+pub(super) const fn plain(
+    name: &'static str,
+    default: Option<&'static str>,
+    help: &'static str,
+) -> Setting {
+    Setting { name, default, is_secret: false, help }
+}
+
+/// A setting that must not be shown.
+pub(super) const fn secret(name: &'static str, help: &'static str) -> Setting {
+    Setting { name, default: None, is_secret: true, help }
+}
+
 impl Setting {
     /// The setting's flag without dashes in front.
     #[must_use]

@@ -9,18 +9,10 @@ use crate::query::Phase;
 use super::auth::auth;
 use super::operation::{OperationConfig, operation};
 use super::parse::Reader;
-use super::raw::{ConfigErrors, RawSettings, Setting};
+use super::raw::{ConfigErrors, RawSettings, Setting, plain, secret};
 use super::secret::{Endpoint, Secret};
 
 pub use super::auth::Auth;
-
-const fn plain(name: &'static str, default: Option<&'static str>, help: &'static str) -> Setting {
-    Setting { name, default, is_secret: false, help }
-}
-
-const fn secret(name: &'static str, help: &'static str) -> Setting {
-    Setting { name, default: None, is_secret: true, help }
-}
 
 /// Every setting of the worker: the one place that names them.
 pub const SETTINGS: &[Setting] = &[

@@ -1,11 +1,10 @@
 //! MongoDB's migrations: indexes.
 
-use futures_util::TryStreamExt;
+use mongodb::Database;
 use mongodb::bson::{Bson, Document, doc};
-use mongodb::{Database, IndexModel};
 
 use crate::failure::{Failure, Hop, Kind, excerpt};
-use crate::mongo::{bounded, is_duplicate_key, mongo_failure};
+use crate::mongo::{indexes, is_duplicate_key, mongo_failure};
 
 use super::plan::{Index, MONGODB, index};
 use super::{Step, StepState};
@@ -58,14 +57,7 @@ fn command(index: &Index) -> Document {
 
 async fn is_there(database: &Database, index: &Index) -> Result<bool, Failure> {
     let collection = database.collection::<Document>(&index.collection);
-    let listed: Vec<IndexModel> = bounded("listing indexes", async move {
-        match collection.list_indexes().await {
-            Ok(cursor) => cursor.try_collect().await,
-            Err(error) if is_missing(&error) => Ok(Vec::new()),
-            Err(error) => Err(error),
-        }
-    })
-    .await?;
+    let listed = indexes(&collection).await?;
     let wanted: Vec<(&str, i64)> =
         index.keys.iter().map(|(field, way)| (field.as_str(), i64::from(*way))).collect();
     Ok(listed.iter().any(|model| {
@@ -114,9 +106,4 @@ fn doubled(what: &str, said: &str) -> Failure {
     let fix = "keep one of the duplicates, delete the others or set their deleted_at, then migrate \
                again; nothing was changed";
     Failure::new(Hop::MongoDb, Kind::BadData, what, fix)
-}
-
-/// `NamespaceNotFound`: a collection that does not exist yet has no indexes.
-fn is_missing(error: &mongodb::error::Error) -> bool {
-    matches!(error.kind.as_ref(), mongodb::error::ErrorKind::Command(command) if command.code == 26)
 }

@@ -13,7 +13,7 @@ use mongodb::{Collection, Database};
 use crate::allocation::identity::has_own_form;
 use crate::allocation::{AccountId, Day, Level};
 use crate::failure::{Failure, Hop, Kind, excerpt};
-use crate::mongo::{bounded, ping};
+use crate::mongo::{bounded, indexes, ping};
 
 use super::document::resource_type;
 use super::merge::{Touch, midnight};
@@ -271,16 +271,7 @@ impl ResourceStore for MongoResources {
         ping(&self.database).await?;
         let fix = "run kubecost-worker migrate";
         let lacks = || self.failure(Kind::Schema, format!("no unique index {UNIQUE_INDEX}"), fix);
-        let collection = self.collection.clone();
-        let listed = bounded("listing indexes", async move {
-            match collection.list_indexes().await {
-                Ok(cursor) => cursor.try_collect::<Vec<_>>().await,
-                // A collection that does not exist yet has no indexes.
-                Err(error) if is_missing(&error) => Ok(Vec::new()),
-                Err(error) => Err(error),
-            }
-        })
-        .await?;
+        let listed = indexes(&self.collection).await?;
         let fits = listed.iter().any(|index| {
             let is_unique = index.options.as_ref().and_then(|o| o.unique).unwrap_or(false);
             let keys = &index.keys;
@@ -402,9 +393,4 @@ impl ResourceStore for MongoResources {
         let updates = vec![doc! { "q": key, "u": change, "multi": true }];
         self.update(updates).await.map(|(changed, _)| changed)
     }
-}
-
-/// `NamespaceNotFound`.
-fn is_missing(error: &mongodb::error::Error) -> bool {
-    matches!(error.kind.as_ref(), mongodb::error::ErrorKind::Command(command) if command.code == 26)
 }
