@@ -39,3 +39,4 @@ mod three_days;
 mod truth;
 mod two_ways;
 mod verify;
+mod versions;
