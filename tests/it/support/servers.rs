@@ -146,17 +146,27 @@ fn open_clickhouse(name: &'static str) -> Server {
     })
 }
 
+/// Where a ClickHouse has the users of [`clickhouse_users`].
+pub(crate) const CLICKHOUSE_USERS: &str = "/etc/clickhouse-server/users.d/worker.xml";
+
+/// The settings of the user `worker`.
+pub(crate) fn clickhouse_users() -> String {
+    std::fs::read_to_string(root().join("tests/servers/clickhouse/users.xml")).unwrap()
+}
+
 /// A ClickHouse of one test alone, to stop and start.
 pub(crate) fn own_clickhouse() -> Server {
+    clickhouse_with(clickhouse_users())
+}
+
+/// A ClickHouse of one test alone with these users.
+pub(crate) fn clickhouse_with(users: String) -> Server {
     start("http", 8123, || {
         image("CLICKHOUSE_IMAGE")
             .with_exposed_port(8123.tcp())
             .with_wait_for(ready("/ping", 8123))
             .with_env_var("CLICKHOUSE_SKIP_USER_SETUP", "1")
-            .with_copy_to(
-                "/etc/clickhouse-server/users.d/worker.xml",
-                root().join("tests/servers/clickhouse/users.xml"),
-            )
+            .with_copy_to(CLICKHOUSE_USERS, users.into_bytes())
     })
 }
 
