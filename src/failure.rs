@@ -43,6 +43,8 @@ pub enum Kind {
     Timeout,
     /// Wrong or missing credentials.
     Denied,
+    /// A server that answers but takes no writes: its disk is full, or it may only be read.
+    ReadOnly,
     /// The server asks for less: 429, or a query over its limits.
     Overloaded,
     /// An answer that cannot be read as what was asked for.
@@ -67,6 +69,7 @@ impl Kind {
             Self::Unavailable => "unavailable",
             Self::Timeout => "timeout",
             Self::Denied => "denied",
+            Self::ReadOnly => "read-only",
             Self::Overloaded => "overloaded",
             Self::BadReply => "bad-reply",
             Self::BadData => "bad-data",

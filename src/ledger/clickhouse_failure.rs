@@ -17,16 +17,16 @@ pub fn clickhouse_failure(what: &str, address: &str, error: &Error) -> Failure {
             (Kind::Schema, "set CLICKHOUSE_DATABASE, and run kubecost-worker migrate")
         }
         _ if said.contains("No space left on device") => {
-            (Kind::Unavailable, "free space on ClickHouse's disk")
+            (Kind::ReadOnly, "free space on ClickHouse's disk")
         }
-        (_, Some(243)) => (Kind::Unavailable, "free space on ClickHouse's disk"),
+        (_, Some(243)) => (Kind::ReadOnly, "free space on ClickHouse's disk"),
         (_, Some(164)) => (
-            Kind::Denied,
+            Kind::ReadOnly,
             "let the user of CLICKHOUSE_USER write: its settings profile must not be readonly, \
              nor the server or its disk",
         ),
         (_, Some(242)) => (
-            Kind::Unavailable,
+            Kind::ReadOnly,
             "see why the table's replica is read-only: mostly it does not reach its Keeper",
         ),
         (_, Some(159 | 160)) | (Error::TimedOut, _) => {
@@ -81,17 +81,17 @@ mod tests {
         for (text, kind, advice) in [
             (
                 "Code: 164, e.displayText() = DB::Exception: Cannot insert into table in readonly mode",
-                Kind::Denied,
+                Kind::ReadOnly,
                 "CLICKHOUSE_USER",
             ),
             (
                 "Code: 164. DB::Exception: worker: Cannot execute query in readonly mode. (READONLY)",
-                Kind::Denied,
+                Kind::ReadOnly,
                 "CLICKHOUSE_USER",
             ),
             (
                 "Code: 242. DB::Exception: Table is in readonly mode (TABLE_IS_READ_ONLY)",
-                Kind::Unavailable,
+                Kind::ReadOnly,
                 "replica",
             ),
         ] {
