@@ -204,15 +204,8 @@ impl CostQuery for AllocationApiQuery {
         now_seconds: i64,
     ) -> Result<SourceDay, Failure> {
         let window = Window::new(day.start_seconds(), day.end_seconds()).closed_part(now_seconds);
-        let mut out = SourceDay {
-            costs: DayCosts::default(),
-            phase,
-            covered_minutes: 0,
-            expected_minutes: u32::try_from(window.seconds() / 60).unwrap_or(0),
-            lag_seconds: 0,
-            warnings: Vec::new(),
-            is_partial: false,
-        };
+        let expected_minutes = u32::try_from(window.seconds() / 60).unwrap_or(0);
+        let mut out = SourceDay::without_samples(phase, expected_minutes);
         if window.is_empty() {
             return Ok(out);
         }
@@ -226,7 +219,7 @@ impl CostQuery for AllocationApiQuery {
             Some(hours) => verdict::sum(hours.sets.clone()),
             None => self.whole(window, NAMESPACES, &mut faults).await?,
         };
-        out.covered_minutes = match &hours {
+        let covered_minutes = match &hours {
             Some(hours) => hours.covered_minutes,
             None => {
                 out.warnings.push(format!("{day}: no hourly sets; gaps cannot be seen"));
@@ -234,8 +227,9 @@ impl CostQuery for AllocationApiQuery {
                 u32::try_from(span.seconds() / 60).unwrap_or(0)
             }
         }
-        .min(out.expected_minutes);
+        .min(expected_minutes);
         let clusters = add_namespaces(&mut out.costs, &rows, &self.default_cluster);
+        out.cover_all(covered_minutes);
         if self.wants_pods {
             let aggregate = if clusters.len() > 1 { PODS_OF_CLUSTERS } else { PODS };
             let pods = self.pods(window, by_hour, aggregate, &mut faults).await?;

@@ -13,7 +13,9 @@ use crate::allocation::{Day, DayCosts, Level, PodCosts};
 use crate::failure::Failure;
 
 use super::distinct::{self, Metric};
-use super::prometheus::{Asking, PrometheusQuery, least_minutes};
+use super::doubled;
+use super::holes::{self, Teller};
+use super::prometheus::{Asking, PrometheusQuery};
 use super::promql::{Selector, Window, quoted, regex_escaped};
 use super::reply::Labels;
 use super::{Phase, SourceDay};
@@ -24,6 +26,8 @@ pub const CLUSTER_TOTAL: &str = "cloudtuner_kubecost_cluster_total_cost";
 pub const NAMESPACE_TOTAL: &str = "cloudtuner_kubecost_namespace_total_cost";
 /// A pod's rate, USD per hour.
 pub const POD_TOTAL: &str = "cloudtuner_kubecost_pod_total_cost";
+/// Whether the exporter's last poll gave a window: there as long as the exporter runs.
+pub const EXPORTER_SUCCESS: &str = "cloudtuner_kubecost_exporter_scrape_success";
 /// End of the window that the gauges tell about, Unix seconds.
 pub const WINDOW_END: &str = "cloudtuner_kubecost_window_end_timestamp_seconds";
 /// Length of that window, seconds.
@@ -49,31 +53,24 @@ pub(super) async fn day_costs(
 ) -> Result<SourceDay, Failure> {
     let mut asking = Asking::new(query, account);
     let selector = query.selector(account);
-    let mut out = SourceDay {
-        costs: DayCosts::default(),
-        phase: Phase::Exporter,
-        covered_minutes: 0,
-        expected_minutes: 0,
-        lag_seconds: 0,
-        warnings: Vec::new(),
-        is_partial: false,
-    };
-    let mut least_covered = None;
+    let mut out = SourceDay::without_samples(Phase::Exporter, 0);
+    let mut missing: BTreeMap<String, u32> = BTreeMap::new();
     for (lag_seconds, matcher) in lag_groups(&mut asking, &selector, day, now_seconds).await? {
         let mut selector = selector.clone();
         selector.matchers.extend(matcher);
         let window = shifted(day, lag_seconds, now_seconds);
         out.lag_seconds = out.lag_seconds.max(lag_seconds);
         out.expected_minutes = out.expected_minutes.max(window.minutes());
-        let covered = group_costs(&mut asking, &selector, window, &mut out.costs).await?;
-        // Minutes missing of the shortest lag count as much as those of the longest.
-        let missing = window.minutes().saturating_sub(covered);
-        least_covered = Some(missing.max(least_covered.unwrap_or(0)));
+        for (cluster, covered) in group_costs(&mut asking, &selector, window, &mut out).await? {
+            // Minutes missing of the shortest lag count as much as those of the longest.
+            missing.insert(cluster, window.minutes().saturating_sub(covered));
+        }
     }
-    out.covered_minutes = out.expected_minutes.saturating_sub(least_covered.unwrap_or(0));
-    if least_covered.is_none() {
-        out.covered_minutes = 0;
-        out.expected_minutes = day.minutes_passed(now_seconds);
+    let covered = |minutes: u32| out.expected_minutes.saturating_sub(minutes);
+    out.clusters = missing.into_iter().map(|(name, minutes)| (name, covered(minutes))).collect();
+    out.covered_minutes = out.clusters.values().copied().min().unwrap_or(0);
+    if out.clusters.is_empty() {
+        out.expected_minutes = out.expected_minutes.max(day.minutes_passed(now_seconds));
     }
     out.warnings = asking.warnings;
     out.is_partial = asking.is_partial;
@@ -130,18 +127,24 @@ fn cluster_matcher(clusters: &[String]) -> String {
     format!("cluster=~{}", quoted(&words.join("|")))
 }
 
-/// Adds the costs of the selected clusters; returns the minutes that their source covers.
+/// Adds the costs of the selected clusters; returns the minutes that each one's source covers.
 async fn group_costs(
     asking: &mut Asking<'_>,
     selector: &Selector,
     window: Window,
-    costs: &mut DayCosts,
-) -> Result<u32, Failure> {
+    out: &mut SourceDay,
+) -> Result<BTreeMap<String, u32>, Failure> {
     if window.minutes() == 0 {
-        return Ok(0);
+        return Ok(BTreeMap::new());
     }
     let present = selector.max_by(&[], &selector.raw(CLUSTER_TOTAL, &[]));
     let covered = asking.minutes(&present, window).await?;
+    let named = asking.by_cluster(&covered);
+    if named.values().any(|minutes| *minutes < window.minutes()) {
+        let teller = Teller { costs: CLUSTER_TOTAL, alive: Some(EXPORTER_SUCCESS) };
+        out.holes.extend(holes::told(asking, selector, teller, window).await?);
+    }
+    let costs = &mut out.costs;
     let levels = asking.levels();
     let levels_asked: [(Level, &str, &[&str], &[&str]); 3] = [
         (Level::Cluster, CLUSTER_TOTAL, &[], &[]),
@@ -159,6 +162,10 @@ async fn group_costs(
         asking.filter_bad_samples(&mut selector, &[(metric, extra)], window, series).await?;
         let metric = Metric { name: metric, matchers: extra, labels };
         let found = distinct::integrate(asking, &selector, metric, window, series).await?;
+        if level == Level::Cluster {
+            let is_doubled = found.doubled.is_some();
+            out.conflicts.extend(doubled::of_gauges(asking, &selector, window, is_doubled).await?);
+        }
         for (labels, usd) in found.costs {
             place(asking, costs, level, &labels, usd);
         }
@@ -169,7 +176,7 @@ async fn group_costs(
             }
         }
     }
-    Ok(least_minutes(&covered))
+    Ok(named)
 }
 
 fn is_cluster_only(levels: crate::allocation::Levels) -> bool {

@@ -14,13 +14,12 @@ use async_trait::async_trait;
 use crate::accounts::Account;
 use crate::allocation::day::DAY_SECONDS;
 use crate::allocation::model::is_special;
-use crate::allocation::{Day, DayCosts, Level, Levels, PodCosts};
+use crate::allocation::{Day, DayCosts, Level, Levels};
 use crate::failure::Failure;
 use crate::records::{RateJournal, SLOT_SECONDS, SeenRate, SlotRates};
 
-use super::gauges::{
-    CLUSTER_TOTAL, NAMESPACE_TOTAL, POD_TOTAL, WINDOW_END, WINDOW_SECONDS, put_greatest,
-};
+use super::gauges::{CLUSTER_TOTAL, NAMESPACE_TOTAL, POD_TOTAL, WINDOW_END, WINDOW_SECONDS};
+use super::journal::{conflicts, covered, put, slot_minutes, summed};
 use super::metroculus_client::MetroculusClient;
 use super::reply::Series;
 use super::{CostQuery, Phase, Presence, SourceDay};
@@ -205,18 +204,24 @@ impl MetroculusQuery {
             return Ok(None);
         }
         let mut costs = DayCosts::default();
-        let mut covered = 0;
+        let mut clusters = BTreeMap::new();
         for (level, metric) in LEVELS {
+            let mut of_name: BTreeMap<_, Vec<&Series>> = BTreeMap::new();
             for one in metrics.get(metric).map_or(&[][..], |m| m.series.as_slice()) {
-                let (usd, minutes) = integrated(&one.points, start, end);
-                let point = Series { labels: one.labels.clone(), points: vec![(0.0, usd)] };
-                if let Told::Rate(rate) = self.rate(level, &point) {
-                    put(&mut costs, &rate);
-                    covered = covered.max(minutes);
-                }
+                let name = ["cluster", "namespace", "pod"].map(|label| one.label(label));
+                of_name.entry(name).or_default().push(one);
+            }
+            for doubled in of_name.values() {
+                let (usd, minutes) = integrated(doubled, start, end);
+                let labels = doubled.last().map(|one| one.labels.clone()).unwrap_or_default();
+                let point = Series { labels, points: vec![(0.0, usd)] };
+                let Told::Rate(rate) = self.rate(level, &point) else { continue };
+                put(&mut costs, &rate);
+                let most: &mut u32 = clusters.entry(rate.cluster).or_default();
+                *most = minutes.max(*most);
             }
         }
-        Ok(Some(source_day(costs, Phase::Exporter, covered, day, 0, now_seconds)))
+        Ok(Some(source_day(costs, Phase::Exporter, clusters, day, 0, now_seconds)))
     }
 }
 
@@ -242,20 +247,14 @@ fn lag(ends: &[Series], windows: &[Series], now_seconds: i64) -> Option<i64> {
     Some(lag)
 }
 
-/// The integral of samples over `start..end` on the minute grid, USD, and the minutes that have
-/// a value. Samples are `(Unix seconds, USD per hour)` in the order of time.
-fn integrated(points: &[(f64, f64)], start: i64, end: i64) -> (f64, u32) {
-    let (mut usd, mut minutes, mut next) = (0.0, 0, 0);
+/// The integral of the greatest of some series over `start..end` on the minute grid, USD, and the
+/// minutes that have a value. Samples are `(Unix seconds, USD per hour)` in the order of time.
+fn integrated(series: &[&Series], start: i64, end: i64) -> (f64, u32) {
+    let (mut usd, mut minutes) = (0.0, 0);
     let first = start + (60 - start.rem_euclid(60)) % 60;
     for minute in (first..end).step_by(60) {
-        let time = minute as f64;
-        while next < points.len() && points[next].0 <= time {
-            next += 1;
-        }
-        let Some((sampled, rate)) = next.checked_sub(1).and_then(|index| points.get(index)) else {
-            continue;
-        };
-        if time - sampled < LOOKBACK_SECONDS && rate.is_finite() && *rate >= 0.0 {
+        let rates = series.iter().filter_map(|one| rate_at(&one.points, minute as f64));
+        if let Some(rate) = rates.max_by(f64::total_cmp) {
             usd += rate / 60.0;
             minutes += 1;
         }
@@ -263,104 +262,31 @@ fn integrated(points: &[(f64, f64)], start: i64, end: i64) -> (f64, u32) {
     (usd, minutes)
 }
 
-/// Adds a cost (or a rate times hours) to a day.
-fn put(costs: &mut DayCosts, rate: &SeenRate) {
-    match (&rate.namespace, &rate.pod) {
-        (None, _) => {
-            let total = &mut costs.cluster_mut(&rate.cluster).total_usd;
-            *total = Some(total.unwrap_or(0.0) + rate.usd_per_hour);
-        }
-        (Some(namespace), None) => {
-            let total = &mut costs.namespace_mut(&rate.cluster, namespace).total_usd;
-            *total = Some(total.unwrap_or(0.0) + rate.usd_per_hour);
-        }
-        (Some(namespace), Some(pod)) => {
-            let pods = &mut costs.namespace_mut(&rate.cluster, namespace).pods;
-            let known = pods.entry(pod.clone()).or_default();
-            known.total_usd += rate.usd_per_hour;
-            known.node = rate.node.clone().or(known.node.take());
-            known.service = rate.service.clone().or(known.service.take());
-        }
-    }
-}
-
-/// One slot's rates as a day's costs of that slot: doubled series count once, the greatest.
-fn slot_costs(slot: &SlotRates) -> DayCosts {
-    let hours = SLOT_SECONDS as f64 / 3_600.0;
-    let mut costs = DayCosts::default();
-    for rate in &slot.rates {
-        let usd = rate.usd_per_hour * hours;
-        match (&rate.namespace, &rate.pod) {
-            (None, _) => put_greatest(&mut costs.cluster_mut(&rate.cluster).total_usd, usd),
-            (Some(namespace), None) => {
-                put_greatest(&mut costs.namespace_mut(&rate.cluster, namespace).total_usd, usd);
-            }
-            (Some(namespace), Some(pod)) => {
-                let pods = &mut costs.namespace_mut(&rate.cluster, namespace).pods;
-                let known = pods.entry(pod.clone()).or_insert_with(|| PodCosts {
-                    node: rate.node.clone(),
-                    service: rate.service.clone(),
-                    ..PodCosts::default()
-                });
-                known.total_usd = known.total_usd.max(usd);
-            }
-        }
-    }
-    costs
-}
-
-/// Adds up slots; a pod is on the node where it was last seen with one.
-fn summed(slots: &[SlotRates]) -> DayCosts {
-    let mut sum = DayCosts::default();
-    for slot in slots {
-        for (cluster, costs) in slot_costs(slot).clusters {
-            let rate =
-                |namespace: Option<&String>, pod: Option<(&String, &PodCosts)>, usd| SeenRate {
-                    cluster: cluster.clone(),
-                    namespace: namespace.cloned(),
-                    pod: pod.map(|(name, _)| name.clone()),
-                    node: pod.and_then(|(_, pod)| pod.node.clone()),
-                    service: pod.and_then(|(_, pod)| pod.service.clone()),
-                    usd_per_hour: usd,
-                };
-            if let Some(usd) = costs.total_usd {
-                put(&mut sum, &rate(None, None, usd));
-            }
-            for (namespace, of_namespace) in &costs.namespaces {
-                if let Some(usd) = of_namespace.total_usd {
-                    put(&mut sum, &rate(Some(namespace), None, usd));
-                }
-                for pod in &of_namespace.pods {
-                    put(&mut sum, &rate(Some(namespace), Some(pod), pod.1.total_usd));
-                }
-            }
-        }
-    }
-    sum
+/// What an instant query at that time returns, if it is a rate.
+fn rate_at(points: &[(f64, f64)], time: f64) -> Option<f64> {
+    let next = points.partition_point(|(sampled, _)| *sampled <= time);
+    let (sampled, rate) = points.get(next.checked_sub(1)?)?;
+    (time - sampled < LOOKBACK_SECONDS && rate.is_finite() && *rate >= 0.0).then_some(*rate)
 }
 
 fn source_day(
     costs: DayCosts,
     phase: Phase,
-    covered_minutes: u32,
+    clusters: BTreeMap<String, u32>,
     day: Day,
     lag_seconds: i64,
     now_seconds: i64,
 ) -> SourceDay {
+    let most = clusters.values().copied().max().unwrap_or(0);
     let expected = day.minutes_passed(now_seconds - lag_seconds);
+    let covered_minutes = clusters.values().copied().min().unwrap_or(0);
     SourceDay {
         costs,
-        phase,
         covered_minutes,
-        expected_minutes: expected.max(covered_minutes),
+        clusters,
         lag_seconds,
-        warnings: Vec::new(),
-        is_partial: false,
+        ..SourceDay::without_samples(phase, expected.max(most))
     }
-}
-
-fn slot_minutes(slots: usize) -> u32 {
-    u32::try_from(slots as i64 * SLOT_SECONDS / 60).unwrap_or(0)
 }
 
 #[async_trait]
@@ -420,8 +346,9 @@ impl CostQuery for MetroculusQuery {
         {
             return Ok(source);
         }
-        let covered = slot_minutes(slots.len());
+        let covered = covered(&slots);
         let mut source = source_day(summed(&slots), phase, covered, day, lag, now_seconds);
+        source.conflicts = conflicts(&slots);
         let refused: u32 = slots.iter().map(|slot| slot.refused).sum();
         if refused > 0 {
             source.is_partial = true;
@@ -436,45 +363,25 @@ impl CostQuery for MetroculusQuery {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::allocation::AccountId;
-
-    fn rate(namespace: Option<&str>, usd_per_hour: f64) -> SeenRate {
-        SeenRate {
-            cluster: "c".into(),
-            namespace: namespace.map(Into::into),
-            pod: None,
-            node: None,
-            service: None,
-            usd_per_hour,
-        }
-    }
-
-    fn slot(rates: Vec<SeenRate>) -> SlotRates {
-        let account = AccountId::new("a").unwrap();
-        SlotRates { account, slot_seconds: 0, phase: 2, lag_seconds: None, refused: 0, rates }
-    }
-
-    #[test]
-    fn twelve_slots_are_an_hour() {
-        let slots = vec![slot(vec![rate(None, 2.0), rate(Some("shop"), 1.0)]); 12];
-        let costs = summed(&slots);
-        assert!((costs.clusters["c"].total_usd.unwrap() - 2.0).abs() < 1e-12);
-        let shop = &costs.clusters["c"].namespaces["shop"];
-        assert!((shop.total_usd.unwrap() - 1.0).abs() < 1e-12);
-    }
-
-    #[test]
-    fn doubled_series_of_a_slot_count_once() {
-        let costs = summed(&[slot(vec![rate(None, 12.0), rate(None, 12.0)])]);
-        assert_eq!(costs.clusters["c"].total_usd, Some(1.0));
-    }
 
     #[test]
     fn a_sample_stands_for_five_minutes_at_most() {
-        assert_eq!(integrated(&[(0.0, 60.0)], 0, 3_600), (5.0, 5));
-        assert_eq!(integrated(&[(0.0, 60.0), (60.0, 0.0)], 0, 120), (1.0, 2));
-        assert_eq!(integrated(&[], 0, 3_600), (0.0, 0));
-        assert_eq!(integrated(&[(0.0, f64::NAN)], 0, 3_600), (0.0, 0));
+        let of = |points: &[(f64, f64)], end| {
+            let series = Series { labels: BTreeMap::new(), points: points.to_vec() };
+            integrated(&[&series], 0, end)
+        };
+        assert_eq!(of(&[(0.0, 60.0)], 3_600), (5.0, 5));
+        assert_eq!(of(&[(0.0, 60.0), (60.0, 0.0)], 120), (1.0, 2));
+        assert_eq!(of(&[], 3_600), (0.0, 0));
+        assert_eq!(of(&[(0.0, f64::NAN)], 3_600), (0.0, 0));
+    }
+
+    #[test]
+    fn doubled_series_are_integrated_once_the_greater_one_minute_by_minute() {
+        let series =
+            |points: &[(f64, f64)]| Series { labels: BTreeMap::new(), points: points.to_vec() };
+        let (one, other) = (series(&[(0.0, 60.0), (60.0, 30.0)]), series(&[(60.0, 90.0)]));
+        assert_eq!(integrated(&[&one, &other], 0, 120), (2.5, 2));
     }
 
     #[test]

@@ -15,7 +15,10 @@ use crate::failure::Failure;
 
 pub mod client;
 mod distinct;
+mod doubled;
 pub mod gauges;
+mod holes;
+mod journal;
 pub mod metroculus;
 pub mod metroculus_client;
 pub mod prometheus;
@@ -83,8 +86,11 @@ pub struct SourceDay {
     pub costs: DayCosts,
     /// The metrics that they come from.
     pub phase: Phase,
-    /// Minutes of the day for which the source has a sample.
+    /// Minutes of the day for which the source has a sample: of the cluster that has fewest.
     pub covered_minutes: u32,
+    /// Those minutes by cluster.
+    #[serde(default)]
+    pub clusters: BTreeMap<String, u32>,
     /// Minutes of the day for which it could have one by now: 1440 for a day that is over.
     pub expected_minutes: u32,
     /// By how much the source's clock lags behind the cost (seconds); already accounted for.
@@ -93,6 +99,38 @@ pub struct SourceDay {
     pub warnings: Vec<String>,
     /// Whether the answer is known to lack something beside uncovered minutes.
     pub is_partial: bool,
+    /// Sources that claim to be one cluster and tell different costs, a sentence each: whose costs
+    /// are the cluster's cannot be told.
+    #[serde(default)]
+    pub conflicts: Vec<String>,
+    /// Where samples are missing and why, a phrase a cluster, where the source can say so.
+    #[serde(default)]
+    pub holes: Vec<String>,
+}
+
+impl SourceDay {
+    /// A day without a sample, of which so many minutes could have had one.
+    #[must_use]
+    pub fn without_samples(phase: Phase, expected_minutes: u32) -> Self {
+        Self {
+            costs: DayCosts::default(),
+            phase,
+            covered_minutes: 0,
+            clusters: BTreeMap::new(),
+            expected_minutes,
+            lag_seconds: 0,
+            warnings: Vec::new(),
+            is_partial: false,
+            conflicts: Vec::new(),
+            holes: Vec::new(),
+        }
+    }
+
+    /// Says that all clusters that have costs are covered alike.
+    pub fn cover_all(&mut self, minutes: u32) {
+        self.covered_minutes = minutes;
+        self.clusters = self.costs.clusters.keys().map(|name| (name.clone(), minutes)).collect();
+    }
 }
 
 /// A query layer: an account and a day in, the day's costs out.

@@ -101,6 +101,20 @@ impl<'a> Asking<'a> {
         Ok(answer.series)
     }
 
+    /// The answer to one query at each step of `start..=end`, Unix seconds.
+    pub(super) async fn range(
+        &mut self,
+        query: &str,
+        start: i64,
+        end: i64,
+        step_seconds: i64,
+    ) -> Result<Vec<Series>, Failure> {
+        let asked = self.query.client.range(query, start, end, step_seconds).await;
+        let answer = asked.map_err(NoAnswer::into_failure)?;
+        self.note_warnings(&answer);
+        Ok(answer.series)
+    }
+
     /// The greatest value over a metric's series count in a window, 0 when there is none.
     pub(super) async fn series_count(
         &mut self,
@@ -237,6 +251,18 @@ impl<'a> Asking<'a> {
         self.query.settings.levels
     }
 
+    /// Minutes by the names of clusters.
+    pub(super) fn by_cluster(&self, minutes: &BTreeMap<Labels, f64>) -> BTreeMap<String, u32> {
+        let mut named: BTreeMap<String, u32> = BTreeMap::new();
+        for (labels, minutes) in minutes {
+            let most = named.entry(self.cluster(labels).to_owned()).or_default();
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
+            let minutes = minutes.round().max(0.0) as u32;
+            *most = minutes.max(*most);
+        }
+        named
+    }
+
     /// The name of a series' cluster.
     pub(super) fn cluster<'l>(&'l self, labels: &'l Labels) -> &'l str {
         match labels.get("cluster") {
@@ -256,13 +282,6 @@ fn add_up(sums: &mut BTreeMap<Labels, f64>, series: Vec<Series>) {
         one.labels.remove("__name__");
         *sums.entry(one.labels).or_insert(0.0) += value;
     }
-}
-
-/// How many minutes of a window a metric covers: the least over the clusters that have any.
-pub(super) fn least_minutes(by_cluster: &BTreeMap<Labels, f64>) -> u32 {
-    let least = by_cluster.values().copied().fold(f64::INFINITY, f64::min);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 1440")]
-    if least.is_finite() { least.round().max(0.0) as u32 } else { 0 }
 }
 
 #[async_trait]

@@ -11,8 +11,10 @@ use crate::accounts::Account;
 use crate::allocation::{Day, DayCosts, PodCosts};
 use crate::failure::{Failure, Kind};
 
+use super::doubled::{self, Claim};
 use super::gauges::{put_greatest, shifted};
-use super::prometheus::{Asking, PrometheusQuery, least_minutes};
+use super::holes::{self, Teller};
+use super::prometheus::{Asking, PrometheusQuery};
 use super::promql::{Selector, Window};
 use super::reply::Labels;
 use super::{Phase, SourceDay};
@@ -33,6 +35,12 @@ const MANAGEMENT: &str = "kubecost_cluster_management_cost";
 const GIB: &str = "1073741824";
 /// The cost model's name for the mount of a claim that no pod mounts: it is no pod.
 const UNMOUNTED_POD: &str = "unmounted-pvs";
+
+/// What only one cluster may tell of under one name.
+const CLAIMED_ONCE: &[Claim<'_>] = &[
+    Claim { metric: NODE_TOTAL, labels: &["node"], identity: Some("provider_id") },
+    Claim { metric: MANAGEMENT, labels: &["provisioner_name"], identity: None },
+];
 
 /// Metrics whose bad samples would become costs.
 const CHECKED: &[(&str, &[&str])] = &[
@@ -59,31 +67,36 @@ pub(super) async fn day_costs(
     let mut asking = Asking::new(query, account);
     let mut selector = query.selector(account);
     let window = shifted(day, 0, now_seconds);
-    let mut costs = DayCosts::default();
-    let mut covered = 0;
+    let mut out = SourceDay::without_samples(Phase::Raw, window.minutes());
     if window.minutes() > 0 {
         let present = selector.max_by(&[], &selector.raw(NODE_TOTAL, &[]));
-        covered = least_minutes(&asking.minutes(&present, window).await?);
+        let covered = asking.minutes(&present, window).await?;
+        out.clusters = asking.by_cluster(&covered);
+        out.covered_minutes = out.clusters.values().copied().min().unwrap_or(0);
     }
-    if covered > 0 {
+    if out.covered_minutes > 0 && out.covered_minutes < window.minutes() {
+        let teller = Teller { costs: NODE_TOTAL, alive: None };
+        out.holes = holes::told(&mut asking, &selector, teller, window).await?;
+    }
+    if out.covered_minutes > 0 {
+        let costs = &mut out.costs;
         refuse_renamed_labels(&mut asking, &selector, window).await?;
+        for claim in CLAIMED_ONCE {
+            let series = asking.series_count(&selector, claim.metric, window).await?;
+            let found = doubled::of_claim(&mut asking, &selector, *claim, window, series).await?;
+            out.conflicts.extend(found);
+        }
         let series = asking.series_count(&selector, CPU, window).await?;
         asking.filter_bad_samples(&mut selector, CHECKED, window, series).await?;
         warn_of_unpriced_nodes(&mut asking, &selector, window).await?;
-        containers(&mut asking, &selector, window, series, &mut costs).await?;
-        volumes(&mut asking, &selector, window, &mut costs).await?;
-        balancers(&mut asking, &selector, window, &mut costs).await?;
-        cluster_totals(&mut asking, &selector, window, &mut costs).await?;
+        containers(&mut asking, &selector, window, series, costs).await?;
+        volumes(&mut asking, &selector, window, costs).await?;
+        balancers(&mut asking, &selector, window, costs).await?;
+        cluster_totals(&mut asking, &selector, window, costs).await?;
     }
-    Ok(SourceDay {
-        costs,
-        phase: Phase::Raw,
-        covered_minutes: covered,
-        expected_minutes: window.minutes(),
-        lag_seconds: 0,
-        warnings: asking.warnings,
-        is_partial: asking.is_partial,
-    })
+    out.warnings = asking.warnings;
+    out.is_partial = asking.is_partial;
+    Ok(out)
 }
 
 /// Without `honor_labels` a scrape renames the containers' own namespace and pod, and every cost

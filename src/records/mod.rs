@@ -59,6 +59,9 @@ pub struct AccountDay {
     pub phase: Option<u8>,
     /// Minutes of the day with samples, of what is stored.
     pub covered_minutes: u32,
+    /// Those minutes by cluster, in the order of names.
+    #[serde(default)]
+    pub clusters: Vec<ClusterCoverage>,
     /// Minutes of the day that could have had samples then.
     pub expected_minutes: u32,
     /// What the source said the day costs, USD, rounded as stored; of what is stored.
@@ -90,6 +93,15 @@ pub struct AccountDay {
     pub run_id: String,
     /// When, Unix seconds.
     pub updated_at: i64,
+}
+
+/// For how many minutes of a day a cluster has samples.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterCoverage {
+    /// The cluster.
+    pub cluster: String,
+    /// Minutes of the day with samples, of what is stored.
+    pub covered_minutes: u32,
 }
 
 impl AccountDay {

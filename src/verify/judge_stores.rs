@@ -3,7 +3,7 @@
 use crate::accounts::ACCOUNT_TYPE;
 use crate::allocation::Day;
 use crate::failure::Failure;
-use crate::records::AccountDay;
+use crate::records::{AccountDay, DayState};
 
 use super::finding::{Finding, ago};
 use super::judge_source::{CLOCK_SECONDS_MAX, likely};
@@ -185,6 +185,9 @@ pub fn rows(asked: &Result<RowFacts, Failure>, now_seconds: i64) -> Finding {
             return Finding::broken(what, "another program writes or removes rows", again);
         }
     }
+    if let Some(finding) = facts.records.iter().find_map(refused) {
+        return finding;
+    }
     if count == 0 {
         let fix = "kubecost-worker run; see its summary";
         return Finding::broken("no rows of today or yesterday", "no run has stored costs", fix);
@@ -210,6 +213,18 @@ pub fn rows(asked: &Result<RowFacts, Failure>, now_seconds: i64) -> Finding {
         ),
         Some(age) => Finding::ok(format!("{count} rows as recorded, {} ago", ago(age.max(0)))),
     }
+}
+
+/// A day that the worker looked at and would not write.
+fn refused(record: &AccountDay) -> Option<Finding> {
+    let likely = match record.state {
+        DayState::Late => "the source says less of the day than it did before",
+        DayState::Failed if !record.pending => "the source contradicts itself",
+        _ => return None,
+    };
+    let what = format!("{} is kept as it was: {}", record.day, record.cause);
+    let fix = "mend the source; or run --from --to --force --reason to take what it says now";
+    Some(Finding::broken(what, likely, fix))
 }
 
 #[cfg(test)]

@@ -71,11 +71,19 @@ fn rows_are_held_against_their_records() {
         ..RowFacts::default()
     };
     assert_eq!(rows(&Ok(good.clone()), NOW).state, State::Ok);
+    let in_state =
+        |state| RowFacts { records: vec![AccountDay { state, ..record.clone() }], ..good.clone() };
+    let mut half_written = in_state(DayState::Failed);
+    half_written.records[0].pending = true;
+    assert_eq!(rows(&Ok(half_written), NOW).state, State::Ok);
+    let (late, failed) = (in_state(DayState::Late), in_state(DayState::Failed));
     let mut old = record;
     old.updated_at = NOW - 10_000;
     for (facts, part) in [
         (RowFacts { days: vec![(today, 3, 11.0)], ..good.clone() }, "another program"),
         (RowFacts { days: vec![], ..good.clone() }, "dropped"),
+        (late, "less of the day"),
+        (failed, "contradicts itself"),
         (RowFacts { contradictory: 2, ..good.clone() }, "two writers"),
         (RowFacts { orphans: 1, ..good.clone() }, "no cost of them"),
         (RowFacts { records: vec![old], ..good.clone() }, "stands still"),

@@ -62,10 +62,27 @@ pub async fn run_account(
     if let Err(failure) = &worked {
         return failed(summary, failure);
     }
+    if let Some(failure) = refused(&summary.days) {
+        return failed(summary, &failure);
+    }
     if summary.days.iter().any(|day| day.state != DayState::Ok) {
         summary.outcome = Outcome::Partial;
     }
     summary
+}
+
+/// Days that only an operator can put right.
+fn refused(days: &[DaySummary]) -> Option<Failure> {
+    let refused: Vec<_> = days.iter().filter(|day| day.state == DayState::Failed).collect();
+    let first = refused.first()?;
+    let more = match refused.len() - 1 {
+        0 => String::new(),
+        more => format!(" (and {more} more days)"),
+    };
+    let what = format!("{}{more}: {}", first.day, first.cause);
+    let fix = "give each cluster a name, and each exporter labels, of its own; for days that are \
+               past, run --from --to --force --reason takes the greater costs";
+    Some(Failure::query(Kind::BadData, what, fix))
 }
 
 fn failed(mut summary: AccountSummary, failure: &Failure) -> AccountSummary {

@@ -97,7 +97,8 @@ impl DayWork<'_> {
     /// Step 1: the day's costs, scaled over gaps if the operator wants that.
     async fn source_day(&self, due: DueDay<'_>, now_seconds: i64) -> Result<SourceDay, Failure> {
         let Some(phase) = due.phase else {
-            return Ok(nothing(due.day, now_seconds));
+            let expected = due.day.minutes_passed(now_seconds).max(1);
+            return Ok(SourceDay::without_samples(Phase::Exporter, expected));
         };
         let query = &self.environment.query;
         let mut source = query.day_costs(self.account, due.day, phase, now_seconds).await?;
@@ -128,6 +129,13 @@ impl DayWork<'_> {
         judge(source, roll, stored, limit, self.request.force_reason.is_some())
     }
 
+    /// Why the day is written against a guard's advice, if it is: asked for now, or when it was
+    /// stored as it is.
+    fn force_reason<'a>(&'a self, due: DueDay<'a>) -> Option<&'a str> {
+        let earlier = due.record.and_then(|record| record.forced_reason.as_deref());
+        self.request.force_reason.as_deref().or(earlier)
+    }
+
     /// Step 7: the documents' own costs and the day's record, where they say something new.
     async fn finish(
         &self,
@@ -140,7 +148,7 @@ impl DayWork<'_> {
         let Some(lease) = self.lease else { return Ok(()) };
         let now_seconds = self.now_seconds();
         let record = AccountDay {
-            forced_reason: self.request.force_reason.clone(),
+            forced_reason: self.force_reason(due).map(str::to_owned),
             run_id: self.run_id.to_owned(),
             ..record::written(due, &self.account.id, source, rows, summary, now_seconds)
         };
@@ -178,18 +186,6 @@ impl DayWork<'_> {
         }
         lease.keep().await?;
         self.environment.days.put(&record).await
-    }
-}
-
-fn nothing(day: Day, now_seconds: i64) -> SourceDay {
-    SourceDay {
-        costs: crate::allocation::DayCosts::default(),
-        phase: Phase::Exporter,
-        covered_minutes: 0,
-        expected_minutes: day.minutes_passed(now_seconds).max(1),
-        lag_seconds: 0,
-        warnings: Vec::new(),
-        is_partial: false,
     }
 }
 

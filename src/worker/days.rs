@@ -87,6 +87,7 @@ pub(crate) mod tests {
             cause: String::new(),
             phase: Some(2),
             covered_minutes: 1_440,
+            clusters: vec![],
             expected_minutes: 1_440,
             source_total_usd: 1.0,
             stored_total_usd: 1.0,

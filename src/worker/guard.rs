@@ -2,7 +2,7 @@
 
 use crate::allocation::{Cost, RollUp};
 use crate::query::SourceDay;
-use crate::records::{AccountDay, DayState};
+use crate::records::{AccountDay, ClusterCoverage, DayState};
 
 /// Coverage may be told a little differently from run to run (a lag that is learned better, a
 /// sample at the edge): differences up to the look-back of instant queries say nothing.
@@ -47,8 +47,21 @@ pub fn judge(
     if source.covered_minutes == 0 || source.costs.is_empty() {
         return Verdict::Keep(DayState::NoData, "the source has no sample of this day".to_owned());
     }
+    // The sources of a past day do not change: who forced it once need not do so again.
+    let was_forced = stored.record.is_some_and(|record| record.forced_reason.is_some());
+    if !is_forced && !was_forced && !source.conflicts.is_empty() {
+        let cause = format!("{}: the day is kept as it was", source.conflicts.join("; "));
+        return Verdict::Keep(DayState::Failed, cause);
+    }
     if !is_forced && let Some(cause) = poorer(source, roll.total, stored, shrink_limit) {
         return Verdict::Keep(DayState::Late, cause);
+    }
+    if let Some(record) = stored.record.filter(|record| !is_forced && !record.pending)
+        && has_less(source, record)
+        && roll.total.usd() < stored.total_usd
+    {
+        // Not worth a word, but run by run it would add up.
+        return Verdict::Keep(record.state, record.cause.clone());
     }
     let causes = gaps(source, roll);
     let state = if causes.is_empty() { DayState::Ok } else { DayState::Partial };
@@ -72,6 +85,9 @@ fn poorer(
             source.covered_minutes
         ));
     }
+    if let Some(cause) = lost_cluster(source, stored.record) {
+        return Some(cause);
+    }
     let least = stored.total_usd * (1.0 - shrink_limit);
     if stored.total_usd > 0.0 && total.usd() < least {
         return Some(format!(
@@ -85,17 +101,44 @@ fn poorer(
     None
 }
 
+/// Whether the source has fewer minutes than are stored, of anything and however few.
+fn has_less(source: &SourceDay, record: &AccountDay) -> bool {
+    let now = |cluster: &str| source.clusters.get(cluster).copied().unwrap_or(0);
+    let has_less_of = |of: &ClusterCoverage| now(&of.cluster) < of.covered_minutes;
+    source.covered_minutes < record.covered_minutes || record.clusters.iter().any(has_less_of)
+}
+
+/// A cluster of which the source has less than is stored: the others may hide that in the total.
+fn lost_cluster(source: &SourceDay, record: Option<&AccountDay>) -> Option<String> {
+    let now = |cluster: &str| source.clusters.get(cluster).copied().unwrap_or(0);
+    let lost = record?
+        .clusters
+        .iter()
+        .find(|before| now(&before.cluster) + COVERAGE_NOISE_MINUTES < before.covered_minutes)?;
+    Some(format!(
+        "the source now covers {} min of cluster '{}' on this day, but it is stored with {} min: \
+         kept (--force --reason overrides, as after a change of DEFAULT_CLUSTER)",
+        now(&lost.cluster),
+        lost.cluster,
+        lost.covered_minutes
+    ))
+}
+
 fn gaps(source: &SourceDay, roll: &RollUp) -> Vec<String> {
     let mut causes = Vec::new();
     if source.covered_minutes < source.expected_minutes {
+        let colon = if source.holes.is_empty() { "" } else { ": " };
         causes.push(format!(
-            "the source has samples for {} of {} min",
-            source.covered_minutes, source.expected_minutes
+            "the source has samples for {} of {} min{colon}{}",
+            source.covered_minutes,
+            source.expected_minutes,
+            source.holes.join("; ")
         ));
     }
     if !roll.refused.is_empty() {
         causes.push(format!("{} numbers of the source are no costs", roll.refused.len()));
     }
+    causes.extend(source.conflicts.iter().cloned());
     if source.is_partial {
         causes.push("the query layer's answer is incomplete, see the warnings".to_owned());
     }
@@ -111,22 +154,14 @@ pub fn is_settled(day: crate::allocation::Day, lag_seconds: i64, now_seconds: i6
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::allocation::DayCosts;
     use crate::query::Phase;
     use crate::worker::days::tests::record;
 
     fn source(covered: u32) -> SourceDay {
-        let mut costs = DayCosts::default();
-        costs.cluster_mut("c").total_usd = Some(1.0);
-        SourceDay {
-            costs,
-            phase: Phase::Exporter,
-            covered_minutes: covered,
-            expected_minutes: 1_440,
-            lag_seconds: 0,
-            warnings: vec![],
-            is_partial: false,
-        }
+        let mut source = SourceDay::without_samples(Phase::Exporter, 1_440);
+        source.costs.cluster_mut("c").total_usd = Some(1.0);
+        source.cover_all(covered);
+        source
     }
 
     fn roll(usd: f64) -> RollUp {
@@ -156,6 +191,52 @@ mod tests {
             judge(&less, &roll(1.0), stored, 0.2, true),
             Verdict::Store(DayState::Partial, _)
         ));
+    }
+
+    #[test]
+    fn a_cluster_that_vanishes_is_kept_however_much_the_others_cost() {
+        let of = |cluster: &str| ClusterCoverage { cluster: cluster.into(), covered_minutes: 700 };
+        let mut before = record("2026-11-19".parse().unwrap());
+        (before.covered_minutes, before.clusters) = (700, vec![of("c"), of("gone")]);
+        let verdict = judge(&source(1_440), &roll(9.0), stored(Some(&before), 1.0), 0.2, false);
+        assert!(
+            matches!(&verdict, Verdict::Keep(DayState::Late, cause) if cause.contains("'gone'")),
+            "{verdict:?}"
+        );
+        before.clusters.pop();
+        let verdict = judge(&source(1_440), &roll(9.0), stored(Some(&before), 1.0), 0.2, false);
+        assert!(matches!(verdict, Verdict::Store(DayState::Ok, _)), "{verdict:?}");
+    }
+
+    #[test]
+    fn a_few_minutes_less_are_kept_in_silence_where_they_would_cost_something() {
+        let before = record("2026-11-19".parse().unwrap());
+        let judged = |minutes, usd| {
+            judge(&source(minutes), &roll(usd), stored(Some(&before), 1.0), 0.2, false)
+        };
+        assert_eq!(judged(1_436, 0.99), Verdict::Keep(DayState::Ok, String::new()));
+        assert!(matches!(judged(1_436, 1.0), Verdict::Store(DayState::Partial, _)));
+        assert!(matches!(judged(1_440, 0.99), Verdict::Store(DayState::Ok, _)));
+    }
+
+    #[test]
+    fn sources_in_conflict_are_named_and_refused_unless_forced() {
+        let mut source = source(1_440);
+        source.conflicts = vec!["a says 1 and b says 2".into()];
+        let verdict = judge(&source, &roll(1.0), stored(None, 0.0), 0.2, false);
+        assert!(
+            matches!(&verdict, Verdict::Keep(DayState::Failed, cause) if cause.contains("a says")),
+            "{verdict:?}"
+        );
+        let mut before = record("2026-11-19".parse().unwrap());
+        before.forced_reason = Some("known".into());
+        for (record, is_forced) in [(None, true), (Some(&before), false)] {
+            let verdict = judge(&source, &roll(1.0), stored(record, 1.0), 0.2, is_forced);
+            assert!(
+                matches!(&verdict, Verdict::Store(DayState::Partial, why) if why.contains("a says")),
+                "{verdict:?}"
+            );
+        }
     }
 
     #[test]

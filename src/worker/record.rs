@@ -2,12 +2,20 @@
 
 use crate::allocation::AccountId;
 use crate::query::SourceDay;
-use crate::records::{AccountDay, DayState};
+use crate::records::{AccountDay, ClusterCoverage, DayState};
 
 use super::day::DueDay;
 use super::guard::is_settled;
 use super::rows::DayRows;
 use super::summary::DaySummary;
+
+fn clusters(source: &SourceDay) -> Vec<ClusterCoverage> {
+    let one = |(cluster, minutes): (&String, &u32)| ClusterCoverage {
+        cluster: cluster.clone(),
+        covered_minutes: *minutes,
+    };
+    source.clusters.iter().map(one).collect()
+}
 
 /// A day of which nothing is stored and nothing known.
 fn blank(due: DueDay<'_>, account: &AccountId) -> AccountDay {
@@ -18,6 +26,7 @@ fn blank(due: DueDay<'_>, account: &AccountId) -> AccountDay {
         cause: String::new(),
         phase: None,
         covered_minutes: 0,
+        clusters: Vec::new(),
         expected_minutes: 0,
         source_total_usd: 0.0,
         stored_total_usd: 0.0,
@@ -67,6 +76,7 @@ pub(super) fn written(
         cause: summary.cause.clone(),
         phase: Some(source.phase.number()),
         covered_minutes: source.covered_minutes,
+        clusters: clusters(source),
         expected_minutes: source.expected_minutes,
         source_total_usd: summary.source_total_usd,
         stored_total_usd: summary.stored_total_usd,

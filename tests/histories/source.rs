@@ -174,14 +174,9 @@ impl CostQuery for Source {
         let days = self.lock();
         let told = days.get(&day);
         let covered_minutes = told.map_or(0, |told| Self::minutes(told, day, now_seconds));
-        Ok(SourceDay {
-            costs: told.map(|told| told.costs(covered_minutes)).unwrap_or_default(),
-            phase,
-            covered_minutes,
-            expected_minutes: day.minutes_passed(now_seconds),
-            lag_seconds: 0,
-            warnings: Vec::new(),
-            is_partial: false,
-        })
+        let mut source = SourceDay::without_samples(phase, day.minutes_passed(now_seconds));
+        source.costs = told.map(|told| told.costs(covered_minutes)).unwrap_or_default();
+        source.cover_all(covered_minutes);
+        Ok(source)
     }
 }

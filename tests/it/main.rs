@@ -17,11 +17,13 @@ mod bad_input;
 mod bad_input_settings;
 mod bad_input_size;
 mod bad_input_stores;
+mod clock;
 mod command_line;
 #[path = "../support/contract/mod.rs"]
 mod contract;
 mod contract_suites;
 mod documents;
+mod doubled;
 mod kill;
 mod metroculus;
 mod migrations;

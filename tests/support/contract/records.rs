@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use kubecost_worker::allocation::{AccountId, Day};
 use kubecost_worker::records::{
-    AccountDay, Acquired, DayRecords, DayState, Lease, Leases, RateJournal, SLOT_SECONDS, SeenRate,
-    SlotRates,
+    AccountDay, Acquired, ClusterCoverage, DayRecords, DayState, Lease, Leases, RateJournal,
+    SLOT_SECONDS, SeenRate, SlotRates,
 };
 
 use super::{account, day};
@@ -18,6 +18,10 @@ fn record(account: &AccountId, day: Day) -> AccountDay {
         cause: "120 of 1440 minutes are missing; \"é\"".into(),
         phase: Some(2),
         covered_minutes: 1_320,
+        // Names that a store may not take as names of fields.
+        clusters: ["", "$a.b", "c"]
+            .map(|cluster| ClusterCoverage { cluster: cluster.into(), covered_minutes: 1_320 })
+            .to_vec(),
         expected_minutes: 1_440,
         // Numbers whose last bit an inexact way through text would lose.
         source_total_usd: 121.487_919_511_619_45,
