@@ -20,9 +20,15 @@ pub fn clickhouse_failure(what: &str, address: &str, error: &Error) -> Failure {
             (Kind::Unavailable, "free space on ClickHouse's disk")
         }
         (_, Some(243)) => (Kind::Unavailable, "free space on ClickHouse's disk"),
-        (_, Some(164 | 242)) => {
-            (Kind::Unavailable, "make the user, the table or its replica writable again")
-        }
+        (_, Some(164)) => (
+            Kind::Denied,
+            "let the user of CLICKHOUSE_USER write: its settings profile must not be readonly, \
+             nor the server or its disk",
+        ),
+        (_, Some(242)) => (
+            Kind::Unavailable,
+            "see why the table's replica is read-only: mostly it does not reach its Keeper",
+        ),
         (_, Some(159 | 160)) | (Error::TimedOut, _) => {
             (Kind::Timeout, "see ClickHouse's load and the network between")
         }
@@ -71,6 +77,29 @@ mod tests {
             let failure =
                 clickhouse_failure("reading", "http://h", &Error::BadResponse(text.into()));
             assert_eq!(failure.kind, Kind::Schema, "{text}");
+        }
+        for (text, kind, advice) in [
+            (
+                "Code: 164, e.displayText() = DB::Exception: Cannot insert into table in readonly mode",
+                Kind::Denied,
+                "CLICKHOUSE_USER",
+            ),
+            (
+                "Code: 164. DB::Exception: worker: Cannot execute query in readonly mode. (READONLY)",
+                Kind::Denied,
+                "CLICKHOUSE_USER",
+            ),
+            (
+                "Code: 242. DB::Exception: Table is in readonly mode (TABLE_IS_READ_ONLY)",
+                Kind::Unavailable,
+                "replica",
+            ),
+        ] {
+            let error = Error::BadResponse(text.into());
+            let failure = clickhouse_failure("inserting expenses", "http://h", &error);
+            assert_eq!(failure.kind, kind, "{text}");
+            assert!(failure.fix.contains(advice), "{}", failure.fix);
+            assert!(failure.what.contains("readonly mode"), "{}", failure.what);
         }
         let html = Error::BadResponse("<html>".into());
         assert_eq!(clickhouse_failure("reading", "http://h", &html).kind, Kind::BadReply);

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use crate::failure::Failure;
 
-use super::prometheus::Asking;
+use super::asking::Asking;
 use super::promql::{Selector, Window, quoted, regex_escaped};
 use super::reply::Labels;
 

@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::failure::Failure;
 
-use super::gauges::{CLUSTER_TOTAL, NAMESPACE_TOTAL, WINDOW_END};
-use super::prometheus::Asking;
+use super::asking::Asking;
+use super::names::{CLUSTER_TOTAL, NAMESPACE_TOTAL, WINDOW_END};
 use super::promql::{Selector, Window, minutes_present};
 use super::reply::{Labels, Series};
 

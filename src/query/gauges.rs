@@ -7,31 +7,20 @@
 
 use std::collections::BTreeMap;
 
-use crate::accounts::Account;
 use crate::allocation::model::is_special;
 use crate::allocation::{Day, DayCosts, Level, PodCosts};
 use crate::failure::Failure;
 
+use super::asking::Asking;
 use super::distinct::{self, Metric};
 use super::doubled;
 use super::holes::{self, Teller};
-use super::prometheus::{Asking, PrometheusQuery};
+use super::names::{
+    CLUSTER_TOTAL, EXPORTER_SUCCESS, NAMESPACE_TOTAL, POD_TOTAL, WINDOW_END, WINDOW_SECONDS,
+};
 use super::promql::{Selector, Window, quoted, regex_escaped};
 use super::reply::Labels;
 use super::{Phase, SourceDay};
-
-/// The cluster's rate, USD per hour: its presence tells that an account is on Phase 2.
-pub const CLUSTER_TOTAL: &str = "cloudtuner_kubecost_cluster_total_cost";
-/// A namespace's rate, USD per hour.
-pub const NAMESPACE_TOTAL: &str = "cloudtuner_kubecost_namespace_total_cost";
-/// A pod's rate, USD per hour.
-pub const POD_TOTAL: &str = "cloudtuner_kubecost_pod_total_cost";
-/// Whether the exporter's last poll gave a window: there as long as the exporter runs.
-pub const EXPORTER_SUCCESS: &str = "cloudtuner_kubecost_exporter_scrape_success";
-/// End of the window that the gauges tell about, Unix seconds.
-pub const WINDOW_END: &str = "cloudtuner_kubecost_window_end_timestamp_seconds";
-/// Length of that window, seconds.
-pub const WINDOW_SECONDS: &str = "cloudtuner_kubecost_window_seconds";
 
 /// Rows that belong to the cluster are not asked for.
 const REAL_NAMESPACES: &[&str] = &["namespace!~\"__.*__\""];
@@ -46,13 +35,11 @@ pub(super) fn shifted(day: Day, lag_seconds: i64, now_seconds: i64) -> Window {
 }
 
 pub(super) async fn day_costs(
-    query: &PrometheusQuery,
-    account: &Account,
+    mut asking: Asking<'_>,
     day: Day,
     now_seconds: i64,
 ) -> Result<SourceDay, Failure> {
-    let mut asking = Asking::new(query, account);
-    let selector = query.selector(account);
+    let selector = asking.selector();
     let mut out = SourceDay::without_samples(Phase::Exporter, 0);
     let mut missing: BTreeMap<String, u32> = BTreeMap::new();
     for (lag_seconds, matcher) in lag_groups(&mut asking, &selector, day, now_seconds).await? {

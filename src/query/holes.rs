@@ -6,7 +6,7 @@ use chrono::DateTime;
 
 use crate::failure::Failure;
 
-use super::prometheus::Asking;
+use super::asking::Asking;
 use super::promql::{GRID_SECONDS, Selector, Window};
 
 /// Most holes of a cluster that are told of.

@@ -18,9 +18,9 @@ use crate::allocation::{Day, DayCosts, Level, Levels};
 use crate::failure::Failure;
 use crate::records::{RateJournal, SLOT_SECONDS, SeenRate, SlotRates};
 
-use super::gauges::{CLUSTER_TOTAL, NAMESPACE_TOTAL, POD_TOTAL, WINDOW_END, WINDOW_SECONDS};
 use super::journal::{conflicts, covered, put, slot_minutes, summed};
 use super::metroculus_client::MetroculusClient;
+use super::names::{CLUSTER_TOTAL, NAMESPACE_TOTAL, POD_TOTAL, WINDOW_END, WINDOW_SECONDS};
 use super::reply::Series;
 use super::{CostQuery, Phase, Presence, SourceDay};
 

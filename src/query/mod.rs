@@ -13,6 +13,7 @@ use crate::accounts::Account;
 use crate::allocation::{Day, DayCosts};
 use crate::failure::Failure;
 
+pub mod asking;
 pub mod client;
 mod distinct;
 mod doubled;
@@ -21,6 +22,7 @@ mod holes;
 mod journal;
 pub mod metroculus;
 pub mod metroculus_client;
+pub mod names;
 pub mod prometheus;
 pub mod promql;
 pub mod raw_metrics;

@@ -7,20 +7,18 @@
 
 use std::collections::BTreeMap;
 
-use crate::accounts::Account;
 use crate::allocation::{Day, DayCosts, PodCosts};
 use crate::failure::{Failure, Kind};
 
+use super::asking::Asking;
 use super::doubled::{self, Claim};
 use super::gauges::{put_greatest, shifted};
 use super::holes::{self, Teller};
-use super::prometheus::{Asking, PrometheusQuery};
+use super::names::NODE_TOTAL;
 use super::promql::{Selector, Window};
 use super::reply::Labels;
 use super::{Phase, SourceDay};
 
-/// A node's whole rate, USD per hour: its presence tells that an account has Phase 1 metrics.
-pub const NODE_TOTAL: &str = "node_total_hourly_cost";
 const CPU: &str = "container_cpu_allocation";
 const RAM: &str = "container_memory_allocation_bytes";
 const GPU: &str = "container_gpu_allocation";
@@ -59,13 +57,11 @@ const CHECKED: &[(&str, &[&str])] = &[
 ];
 
 pub(super) async fn day_costs(
-    query: &PrometheusQuery,
-    account: &Account,
+    mut asking: Asking<'_>,
     day: Day,
     now_seconds: i64,
 ) -> Result<SourceDay, Failure> {
-    let mut asking = Asking::new(query, account);
-    let mut selector = query.selector(account);
+    let mut selector = asking.selector();
     let window = shifted(day, 0, now_seconds);
     let mut out = SourceDay::without_samples(Phase::Raw, window.minutes());
     if window.minutes() > 0 {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use crate::allocation::AccountId;
 use crate::config::{Endpoint, Secret};
 use crate::failure::Failure;
-use crate::query::gauges::{CLUSTER_TOTAL, WINDOW_END, WINDOW_SECONDS};
 use crate::query::metroculus_client::MetroculusClient;
+use crate::query::names::{CLUSTER_TOTAL, WINDOW_END, WINDOW_SECONDS};
 use crate::query::promql::quoted;
 
 use super::http::{Prom, Told, within};

@@ -84,7 +84,13 @@ pub async fn backfill(
             accounts: vec![account.clone()],
             ..request.clone()
         };
-        out.add(run(environment, &one, stop).await);
+        let done = run(environment, &one, stop).await;
+        if done.accounts_left > 0 {
+            // The stop came after the look at it above, and before the day's work.
+            out.days_left = (due.len() - index) as u64;
+            break;
+        }
+        out.add(done);
         progress.step(account, *day);
         if index + 1 < due.len() {
             let pause = tokio::time::sleep(began.elapsed().min(PAUSE_MAX));

@@ -53,9 +53,12 @@ impl HeldLease {
     /// Sees that the lease is still ours and prolongs it. Called before each write.
     ///
     /// # Errors
-    /// [`Kind::Conflict`] when somebody else has taken it; or when the store fails.
+    /// [`Kind::Conflict`] when somebody else has taken it, or may have: an answer that is later
+    /// than the lease is long tells of a lease that is over. Or when the store fails.
     pub async fn keep(&self) -> Result<(), Failure> {
-        if self.leases.renew(&self.lease, self.clock.now_seconds(), self.seconds).await? {
+        let asked_at = self.clock.now_seconds();
+        let is_ours = self.leases.renew(&self.lease, asked_at, self.seconds).await?;
+        if is_ours && self.clock.now_seconds() - asked_at < self.seconds {
             return Ok(());
         }
         Err(Failure::new(
@@ -78,4 +81,63 @@ impl HeldLease {
 fn holder(run_id: &str) -> String {
     let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "this host".to_owned());
     format!("run {run_id} on {host}, process {}", std::process::id())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::clock::FixedClock;
+    use crate::records::memory::MemoryRecords;
+
+    /// Leases whose answers to renewals take so many seconds.
+    struct Slow {
+        records: MemoryRecords,
+        clock: Arc<FixedClock>,
+        seconds: AtomicI64,
+    }
+
+    #[async_trait]
+    impl Leases for Slow {
+        async fn acquire(
+            &self,
+            account: &AccountId,
+            holder: &str,
+            now_seconds: i64,
+            seconds: i64,
+        ) -> Result<Acquired, Failure> {
+            self.records.acquire(account, holder, now_seconds, seconds).await
+        }
+
+        async fn renew(&self, lease: &Lease, now: i64, seconds: i64) -> Result<bool, Failure> {
+            let renewed = self.records.renew(lease, now, seconds).await;
+            self.clock.set(now + self.seconds.load(Ordering::SeqCst));
+            renewed
+        }
+
+        async fn release(&self, lease: &Lease) -> Result<(), Failure> {
+            self.records.release(lease).await
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_later_than_the_lease_is_long_is_no_lease() {
+        let clock = Arc::new(FixedClock::at(1_000));
+        let slow = Arc::new(Slow {
+            records: MemoryRecords::default(),
+            clock: Arc::clone(&clock),
+            seconds: AtomicI64::new(9),
+        });
+        let leases: Arc<dyn Leases> = Arc::clone(&slow) as Arc<dyn Leases>;
+        let clock: Arc<dyn Clock> = clock;
+        let account = AccountId::new("a").unwrap();
+        let ten = Duration::from_secs(10);
+        let held = HeldLease::take(&leases, &clock, ten, &account, "r").await.unwrap();
+        held.keep().await.unwrap();
+        slow.seconds.store(10, Ordering::SeqCst);
+        assert_eq!(held.keep().await.unwrap_err().kind, Kind::Conflict);
+    }
 }

@@ -46,7 +46,10 @@ async fn each_planted_fault_is_found_and_mended() {
     small.plant(&shop, 0, 144.0, 1).await;
     small.plant(&pay, 86_400, 3.25, -1).await;
     small.plant(&pay, 86_400, 3.5, 1).await;
+    // One in each day: a day in which only merges change something is none to be mended, and
+    // whether they come before the mending is the engine's choice.
     small.plant(&shop, 3_601, 9.0, 1).await;
+    small.plant(&shop, 86_400 + 3_601, 9.0, 1).await;
     small.plant("nobody", 0, 2.0, 1).await;
     small.plant(EARLIER, 7_777, 5.0, 1).await;
     let documents =

@@ -133,3 +133,56 @@ async fn mongodb_is_cut_off_before_each_request() {
 async fn mongodb_replies_are_lost() {
     cut_at_each_piece("lost_mongo", "MONGO_URL", Trouble::LoseReply).await;
 }
+
+/// A reply that is later than the lease is long: meanwhile another worker has taken the account
+/// and has written it. The first one's clock stands still, so what it does when it wakes up is what
+/// a worker can do that does not notice how late it is: the next run finds that, and says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn mongodb_replies_are_later_than_the_lease_is_long() {
+    let mut small = Small::new("late_mongo").await;
+    small.settings.push(("LEASE_SECONDS", "10".to_owned()));
+    let url = small.settings.iter().find(|(name, _)| *name == "MONGO_URL").unwrap().1.clone();
+    let proxy = Proxy::new(&url).await;
+    let mut through = small.settings.clone();
+    through.retain(|(name, _)| *name != "MONGO_URL");
+    through.push(("MONGO_URL", proxy.url.clone()));
+    let (mut case, mut overtaken, mut mended) = (0, 0, 0);
+    loop {
+        proxy.arm(case + 1, Trouble::Hold);
+        let (settings, now) = (through.clone(), at(case, 0));
+        let late = tokio::task::spawn_blocking(move || run(&settings, &["--at", &now, "run"]));
+        tokio::pin!(late);
+        let ended = tokio::select! {
+            () = proxy.hit() => None,
+            ended = &mut late => Some(ended.unwrap()),
+        };
+        // A minute later by the workers' clocks, so any lease of the first is over.
+        check(&small.settings, case);
+        let was_hit = proxy.disarm();
+        let ended = match ended {
+            Some(ended) => ended,
+            None => late.await.unwrap(),
+        };
+        assert!([0, 1, 3].contains(&ended.code), "case {case}: {}", ended.stderr);
+        overtaken += u32::from(ended.stdout.contains("was lost: it took too long"));
+        let next = run(&small.settings, &["--at", &at(case, 1), "run"]);
+        if next.code != 0 {
+            let summary = next.summary();
+            assert_eq!((next.code, &summary["accounts_failed"]), (1, &0.into()), "{summary}");
+            assert!(summary["reconciliation_differences"].as_u64() > Some(0), "{summary}");
+            mended += 1;
+        }
+        check(&small.settings, case);
+        case += 1;
+        if !was_hit {
+            break;
+        }
+    }
+    check_end(&small, case).await;
+    println!(
+        "MONGO_URL: a late reply at each of {} pieces; {overtaken} workers saw that they had lost \
+         their lease, after {mended} the ledger was mended",
+        case - 1
+    );
+    assert!(case > 5 && overtaken > 0, "{case} {overtaken}");
+}

@@ -41,3 +41,4 @@ mod three_days;
 mod truth;
 mod two_ways;
 mod verify;
+mod versions;

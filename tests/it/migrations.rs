@@ -1,6 +1,7 @@
 //! `migrate` on empty and on used databases, and what a run says of a schema that does not fit.
 
 use std::process::Stdio;
+use std::sync::Arc;
 
 use futures_util::TryStreamExt;
 use mongodb::bson::{Document, doc};
@@ -8,7 +9,7 @@ use mongodb::{Database, IndexModel};
 use serde_json::Value;
 
 use crate::support::ask::{ask, usd};
-use crate::support::servers::{Server, Stores};
+use crate::support::servers::{Server, Stores, clickhouse};
 use crate::support::worker::{Finished, command, run};
 use crate::support::world::{DAY, MARCH, constant};
 
@@ -19,7 +20,11 @@ const UPSTREAM: &str = "CREATE TABLE expenses (cloud_account_id String, resource
     PARTITION BY toYYYYMM(date) ORDER BY (cloud_account_id, date, resource_id)";
 
 async fn stores() -> (Stores, Vec<(&'static str, String)>) {
-    let stores = Stores::new("migrations").await;
+    stores_on(clickhouse()).await
+}
+
+async fn stores_on(clickhouse: Arc<Server>) -> (Stores, Vec<(&'static str, String)>) {
+    let stores = Stores::on(clickhouse, "migrations").await;
     let mut settings = stores.settings();
     settings.push(("ACCOUNTS", ACCOUNT.to_owned()));
     (stores, settings)
@@ -94,7 +99,12 @@ fn states(finished: &Finished) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_empty_database_gets_the_whole_schema_and_a_second_migrate_changes_nothing() {
-    let (stores, settings) = stores().await;
+    an_empty_database(clickhouse()).await;
+}
+
+/// An empty database gets the whole schema, and a second `migrate` changes nothing.
+pub(crate) async fn an_empty_database(clickhouse: Arc<Server>) {
+    let (stores, settings) = stores_on(clickhouse).await;
     let first = run(&settings, &["migrate", "--output", "json"]).expect_success();
     assert!(states(&first).iter().all(|state| state == "applied"), "{}", first.stdout);
     let columns = ask(
@@ -180,7 +190,12 @@ async fn migrations_started_together_make_the_schema_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn upstreams_table_keeps_its_rows_and_its_order_and_gets_the_columns() {
-    let (stores, settings) = stores().await;
+    upstreams_table(clickhouse()).await;
+}
+
+/// Upstream's table keeps its rows and its order and gets the columns.
+pub(crate) async fn upstreams_table(clickhouse: Arc<Server>) {
+    let (stores, settings) = stores_on(clickhouse).await;
     stores.execute(UPSTREAM).await;
     let row =
         format!("INSERT INTO expenses VALUES ('{ACCOUNT}', 'vm', '2026-03-01 00:00:00', 7.5, 1)");
@@ -207,7 +222,12 @@ async fn upstreams_table_keeps_its_rows_and_its_order_and_gets_the_columns() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_of_a_cloudtuner_database_changes_where_its_own_migrations_ran() {
-    let (stores, settings) = stores().await;
+    the_forks_table(clickhouse()).await;
+}
+
+/// Nothing of a CloudTuner database changes where its own migrations ran.
+pub(crate) async fn the_forks_table(clickhouse: Arc<Server>) {
+    let (stores, settings) = stores_on(clickhouse).await;
     stores.create_expenses(FORK, "").await;
     expense(&stores, "r", "shop", 5.0, 1).await;
     let five = doc! {"cloud_resource_id": 1, "cloud_resource_hash": 1, "cloud_account_id": 1,

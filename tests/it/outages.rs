@@ -1,10 +1,12 @@
-//! Servers that are killed during a run and come back, and a disk that is full: a clear message,
-//! an exit code, and the next run after it makes all good.
+//! Servers that are killed during a run and come back, a disk that is full and a user that may only
+//! read: a clear message, an exit code, and the next run after it makes all good.
 
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::servers::{CLICKHOUSE_USERS, clickhouse_users, clickhouse_with};
 use crate::support::servers::{Server, Stores, mongodb, own_clickhouse, own_mongodb, unique};
 use crate::support::servers::{clickhouse, small_clickhouse};
 use crate::support::small::Small;
@@ -123,4 +125,56 @@ async fn a_full_disk_is_named_and_made_good_once_there_is_space() {
     let calm = small.beside("calm").await;
     run(&calm.settings, &["--at", &at(20), "run"]).expect_success();
     assert_eq!(full.stored().await, calm.stored().await);
+}
+
+/// Puts the user `worker` into a settings profile of a running ClickHouse.
+async fn put_into_profile(stores: &Stores, profile: &str) {
+    let users = clickhouse_users();
+    assert!(users.contains("<profile>default</profile>"), "{users}");
+    let users =
+        users.replace("<profile>default</profile>", &format!("<profile>{profile}</profile>"));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), users).unwrap();
+    // The server reads it as another user than this test's.
+    std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o644)).unwrap();
+    let there = format!("{}:{CLICKHOUSE_USERS}", stores.clickhouse.container_id().unwrap());
+    docker(&["cp", file.path().to_str().unwrap(), &there]);
+    stores.execute("SYSTEM RELOAD CONFIG").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_that_may_only_read_is_named_and_made_good_once_it_may_write() {
+    let small = Small::new("read_only").await;
+    let own = Arc::new(clickhouse_with(clickhouse_users()));
+    let stores = Stores { clickhouse: own, mongodb: mongodb(), database: unique("d") };
+    stores.create_database().await;
+    let mut limited = small.over(stores);
+    limited.settings.push(("CLICKHOUSE_USER", "worker".to_owned()));
+    limited.settings.push(("CLICKHOUSE_PASSWORD", "worker-test-password".to_owned()));
+    let today = ["--at", &at(0), "run", "--from", "2026-03-02", "--to", "2026-03-02"];
+    run(&limited.settings, &today).expect_success();
+    let before = limited.stored().await;
+    put_into_profile(&limited.stores, "readonly").await;
+    // At first one of the two days has nothing to be written, then none.
+    for (minute, code, days_done) in [(0, 1, 1), (10, 3, 0)] {
+        let refused = run(&limited.settings, &["--at", &at(minute), "run"]);
+        assert_eq!(refused.code, code, "{}\n{}", refused.stdout, refused.stderr);
+        let account = &refused.summary()["accounts"][0];
+        assert_eq!(account["days"].as_array().unwrap().len(), days_done, "{account}");
+        let failure = &account["failure"];
+        assert_eq!((&failure["hop"], &failure["kind"]), (&"clickhouse".into(), &"denied".into()));
+        for (part, word) in [("what", "164"), ("what", "inserting expenses"), ("fix", "readonly")] {
+            assert!(failure[part].as_str().unwrap().contains(word), "'{word}' is not in {failure}");
+        }
+        assert_eq!(limited.stored().await, before, "nothing is lost");
+    }
+    put_into_profile(&limited.stores, "default").await;
+    let well = run(&limited.settings, &["--at", &at(20), "run"]).expect_success().summary();
+    for day in well["accounts"][0]["days"].as_array().unwrap() {
+        assert_eq!(day["source_total_usd"], day["stored_total_usd"], "{day}");
+    }
+    let calm = small.beside("calm").await;
+    run(&calm.settings, &["--at", &at(20), "run"]).expect_success();
+    assert_ne!(limited.stored().await, before);
+    assert_eq!(limited.stored().await, calm.stored().await);
 }

@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use crate::support::bench::{ACCOUNT, Bench, DAY, SECOND, Settings, with};
 use crate::support::fake_prometheus::{self, Question, question};
-use crate::support::http::Asked;
-use crate::support::worker::command;
+use crate::support::http::{Asked, FakeServer};
+use crate::support::worker::{command, run};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -85,28 +85,52 @@ impl Gate {
     }
 }
 
+/// A source that holds back its answer to the `number`th question of this kind.
+struct Held {
+    server: FakeServer,
+    gate: Arc<Gate>,
+    asked: Arc<Mutex<u32>>,
+    number: u32,
+}
+
+impl Held {
+    async fn at(kind: Question, number: u32) -> Self {
+        let (gate, asked) = (Arc::new(Gate::default()), Arc::new(Mutex::new(0)));
+        let (held, count) = (gate.clone(), asked.clone());
+        let odd = move |asked: &Asked| {
+            if question(asked) == kind {
+                *count.lock().unwrap() += 1;
+                if *count.lock().unwrap() == number {
+                    held.pass();
+                }
+            }
+            None
+        };
+        Self { server: fake_prometheus::start(odd).await, gate, asked, number }
+    }
+
+    fn is_reached(&self) -> bool {
+        *self.asked.lock().unwrap() >= self.number
+    }
+
+    /// Tells the worker to end while its question is held back, then answers it.
+    fn stop(&self, worker: &Background, signal: &str) {
+        until("the question is asked", || self.is_reached());
+        worker.signal(signal);
+        until("the signal is noticed", || worker.text("err").contains("asked to stop"));
+        self.gate.open();
+    }
+}
+
 /// A worker that is told to end while it asks for its first account's costs.
 async fn ends_after_the_account(arguments: &[&str], signal: &str, code: i32) {
     let bench = Bench::new("signals").await;
-    let gate = Arc::new(Gate::default());
-    let reached = Arc::new(Mutex::new(false));
-    let (held, seen) = (gate.clone(), reached.clone());
-    let odd = move |asked: &Asked| {
-        if question(asked) == Question::NamespaceCost {
-            *seen.lock().unwrap() = true;
-            held.pass();
-        }
-        None
-    };
-    let server = fake_prometheus::start(odd).await;
+    let held = Held::at(Question::NamespaceCost, 1).await;
     let both = format!("{ACCOUNT},{SECOND}");
     let changes = [("ACCOUNTS", both.as_str()), ("CATCH_UP_DAYS", "1")];
-    let settings = with(&bench.settings(&server.url), &changes);
+    let settings = with(&bench.settings(&held.server.url), &changes);
     let mut worker = Background::start(&settings, arguments);
-    until("the first account's costs are asked for", || *reached.lock().unwrap());
-    worker.signal(signal);
-    until("the signal is noticed", || worker.text("err").contains("asked to stop"));
-    gate.open();
+    held.stop(&worker, signal);
     assert_eq!(worker.end(), code, "{}", worker.text("err"));
     let out = worker.text("out");
     let summary: Value = serde_json::from_str(out.lines().last().unwrap()).unwrap();
@@ -128,6 +152,43 @@ async fn ctrl_c_ends_a_run_after_the_account_at_hand() {
 async fn sigterm_ends_a_schedule_after_the_account_at_hand() {
     let each_second = ["schedule", "--cron", "* * * * * *", "--at", "2026-03-01T00:03:00Z"];
     ends_after_the_account(&each_second, "-TERM", 0).await;
+}
+
+/// A backfill of four days that is told to end at a question of its second day, and one that goes
+/// on after it.
+async fn ends_a_backfill(kind: Question, days_done: u64) {
+    const FOUR: [&str; 5] = ["backfill", "--from", "2026-03-01", "--to", "2026-03-04"];
+    let bench = Bench::new("signals").await;
+    let held = Held::at(kind, 2).await;
+    let settings = bench.settings(&held.server.url);
+    let counts = |summary: &Value| {
+        ["days_done", "days_skipped", "days_failed", "days_incomplete", "days_left"]
+            .map(|name| summary[name].as_u64().unwrap())
+    };
+    let mut worker = Background::start(&settings, &FOUR);
+    held.stop(&worker, "-TERM");
+    assert_eq!(worker.end(), 0, "{}", worker.text("err"));
+    let out = worker.text("out");
+    let summary: Value = serde_json::from_str(out.lines().last().unwrap()).unwrap();
+    assert_eq!(counts(&summary), [days_done, 0, 0, 0, 4 - days_done], "{summary}");
+    assert_eq!(bench.stored().await, (2 * days_done, 2));
+    let next = run(&settings, &FOUR).expect_success().summary();
+    assert_eq!(counts(&next), [4 - days_done, days_done, 0, 0, 0], "{next}");
+    assert_eq!(bench.stored().await, (8, 2));
+    let usd = bench.stores.client().query("SELECT sum(cost * sign) FROM expenses");
+    assert_eq!(usd.fetch_one::<f64>().await.unwrap(), 4.0 * 240.0);
+    let last = run(&settings, &FOUR).expect_success().summary();
+    assert_eq!(counts(&last), [0, 4, 0, 0, 0], "{last}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn sigterm_ends_a_backfill_after_the_day_at_hand_and_the_next_goes_on() {
+    ends_a_backfill(Question::NamespaceCost, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn sigterm_before_a_day_of_a_backfill_leaves_that_day_and_is_no_failure() {
+    ends_a_backfill(Question::Alive, 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -1,10 +1,12 @@
 # shellcheck shell=bash
 # Sourced by prepare: what is slow to make, each made once and kept in the cache. Where no image registry is reached,
-# package registries are: Debian's for the base, cargo's for the MongoDB server, Go's for Prometheus 3.
+# package registries are: Debian's for the base, cargo's for the MongoDB server, Go's for Prometheus 3, Python's for ClickHouse 26.9.
 
-BASE_PACKAGES=clickhouse-server,prometheus
+BASE_PACKAGES=clickhouse-server,prometheus,python3
 SECANTUS_VERSION=0.5.3-beta.196
 PROMETHEUS3_VERSION=v0.305.0 # the Go module's number for Prometheus 3.5.0
+CHDB_PACKAGES='chdb-core==26.9.0 lz4==4.4.5 clickhouse-cityhash==1.0.2.6'
+CHDB_PYTHON=3.11 # bookworm's, so the base image's
 
 # cached NAME MAKER: sets ARTIFACT to the file in the cache; MAKER writes it to the path that it is given.
 cached() {
@@ -67,4 +69,17 @@ make_prometheus3() {
   # The version is what /api/v1/status/buildinfo tells.
   (cd "$1/source" && CGO_ENABLED=0 quietly prometheus3 go build -trimpath \
     -ldflags "-s -w -X github.com/prometheus/common/version.Version=$(cat VERSION)" -o "$2" ./cmd/prometheus)
+}
+
+# ClickHouse's engine as a Python package, with what its HTTP interface here needs to read the client's compression.
+# What the package wants for data frames is left out: it is most of the download, and nothing here makes any.
+make_chdb() {
+  local wheel
+  python3 -m pip --version >/dev/null 2>&1 || install_packages python3-pip
+  # shellcheck disable=SC2086
+  (cd "$1" && quietly chdb python3 -m pip download --no-deps --only-binary=:all: --python-version "$CHDB_PYTHON" \
+    --dest wheels $CHDB_PACKAGES)
+  mkdir "$1/packages"
+  for wheel in "$1"/wheels/*.whl; do python3 -m zipfile -e "$wheel" "$1/packages"; done
+  tar -C "$1/packages" -c . | gzip -1 >"$2"
 }

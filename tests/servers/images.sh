@@ -3,14 +3,17 @@
 
 LABEL=kubecost-worker-test.recipe
 BASE_IMAGE=kubecost-worker-test/base:bookworm
+CLICKHOUSE_LOCAL=kubecost-worker-test/clickhouse:18.16
+CLICKHOUSE_NEWEST_LOCAL=kubecost-worker-test/clickhouse:26.9
 PROMETHEUS_LOCAL=kubecost-worker-test/prometheus:2.42
 PULL_ANSWER_SECONDS=20 # for the registry's first word
 PULL_SECONDS=900       # for the whole image, once it has answered
 REGISTRY_SILENT=       # set by the first failure, so that the other images of this run do not wait for it again
 
-# choose_image ROLE ADDRESS_VARIABLE OFFICIAL_IMAGE LOCAL_IMAGE: sets CHOSEN, empty where an address is given.
+# choose_image ROLE ADDRESS_VARIABLE OFFICIAL_IMAGE [LOCAL_IMAGE]: sets CHOSEN, empty where an address is given, and
+# where there is neither the official image nor a local one: then IS_MISSING is set, and it is the caller's to say so.
 choose_image() {
-  CHOSEN=
+  CHOSEN='' IS_MISSING=''
   if [ -n "${!2:-}" ]; then
     say "$1: the server of $2" # the address may hold a password, so it is not shown
     return
@@ -22,6 +25,8 @@ choose_image() {
   elif pull "$3"; then
     CHOSEN=$3
     say "$1: official image $CHOSEN (pulled)"
+  elif [ -z "${4:-}" ]; then
+    IS_MISSING=yes
   else
     ensure_local_image "$1" "$4"
     CHOSEN=$4
@@ -54,7 +59,7 @@ pull() {
 # ensure_local_image ROLE TAG: built where it is missing, or where it was made from other files than the present ones.
 ensure_local_image() {
   local recipe
-  recipe=$(recipe)
+  recipe=$(recipe "$1")
   if [ "$(label_of "$2")" = "$recipe" ]; then return; fi
   ARTIFACT=
   case $1 in
@@ -63,11 +68,12 @@ ensure_local_image() {
       ensure_local_image prometheus "$PROMETHEUS_LOCAL"
       cached "prometheus-$PROMETHEUS3_VERSION" make_prometheus3
       ;;
+    clickhouse-newest) cached "chdb-$(printf '%s' "$CHDB_PACKAGES $CHDB_PYTHON" | sha256sum | cut -c 1-12).tar.gz" make_chdb ;;
   esac
   build "$1" "$2" "$recipe" "$ARTIFACT"
 }
 
-# build ROLE TAG RECIPE PROGRAM: the role's directory is the context; PROGRAM, if any, is `server` in it.
+# build ROLE TAG RECIPE PROGRAM: the role's directory is the context; PROGRAM (or an archive), if any, is `server` in it.
 build() {
   local context=$CACHE/context program=$4
   ensure_base # sets ARTIFACT too
@@ -91,8 +97,17 @@ ensure_base() {
 # A recipe is a digest of all that an image is made from, kept in its label.
 base_recipe() { { declare -f make_base; echo "$BASE_PACKAGES"; } | sha256sum | cut -c 1-12; }
 
+# recipe ROLE: Prometheus 3 is made on top of the image of Prometheus 2.
 recipe() {
-  { base_recipe; echo "$SECANTUS_VERSION $PROMETHEUS3_VERSION"; cat "$HERE"/*/*; } | sha256sum | cut -c 1-12
+  {
+    base_recipe
+    case $1 in
+      mongodb) echo "$SECANTUS_VERSION" ;;
+      prometheus3) echo "$PROMETHEUS3_VERSION"; cat "$HERE"/prometheus/* ;;
+      clickhouse-newest) echo "$CHDB_PACKAGES $CHDB_PYTHON" ;;
+    esac
+    cat "$HERE/$1"/*
+  } | sha256sum | cut -c 1-12
 }
 
 label_of() { docker image inspect --format "{{index .Config.Labels \"$LABEL\"}}" "$1" 2>/dev/null || true; }

@@ -115,17 +115,58 @@ pub(crate) fn clickhouse() -> Arc<Server> {
     shared(&SLOT, || given("TEST_CLICKHOUSE_URL").unwrap_or_else(own_clickhouse))
 }
 
+/// The newest ClickHouse, whose `default` user has no password.
+pub(crate) fn newest_clickhouse() -> Arc<Server> {
+    static SLOT: Mutex<Weak<Server>> = Mutex::new(Weak::new());
+    shared(&SLOT, || {
+        given("TEST_CLICKHOUSE_NEWEST_URL")
+            .unwrap_or_else(|| open_clickhouse("CLICKHOUSE_NEWEST_IMAGE"))
+    })
+}
+
+/// The ClickHouse that is deployed; else why there is none here, as `tests/servers/prepare` said.
+pub(crate) fn deployed_clickhouse() -> Result<Arc<Server>, String> {
+    static SLOT: Mutex<Weak<Server>> = Mutex::new(Weak::new());
+    const ADDRESS: &str = "TEST_CLICKHOUSE_DEPLOYED_URL";
+    let missing = prepared("CLICKHOUSE_DEPLOYED_MISSING");
+    if given(ADDRESS).is_none() && !missing.is_empty() {
+        return Err(missing);
+    }
+    let make = || given(ADDRESS).unwrap_or_else(|| open_clickhouse("CLICKHOUSE_DEPLOYED_IMAGE"));
+    Ok(shared(&SLOT, make))
+}
+
+/// A ClickHouse with the users that its image has: `default` without a password.
+fn open_clickhouse(name: &'static str) -> Server {
+    start("http", 8123, move || {
+        image(name)
+            .with_exposed_port(8123.tcp())
+            .with_wait_for(ready("/ping", 8123))
+            .with_env_var("CLICKHOUSE_SKIP_USER_SETUP", "1")
+    })
+}
+
+/// Where a ClickHouse has the users of [`clickhouse_users`].
+pub(crate) const CLICKHOUSE_USERS: &str = "/etc/clickhouse-server/users.d/worker.xml";
+
+/// The settings of the user `worker`.
+pub(crate) fn clickhouse_users() -> String {
+    std::fs::read_to_string(root().join("tests/servers/clickhouse/users.xml")).unwrap()
+}
+
 /// A ClickHouse of one test alone, to stop and start.
 pub(crate) fn own_clickhouse() -> Server {
+    clickhouse_with(clickhouse_users())
+}
+
+/// A ClickHouse of one test alone with these users.
+pub(crate) fn clickhouse_with(users: String) -> Server {
     start("http", 8123, || {
         image("CLICKHOUSE_IMAGE")
             .with_exposed_port(8123.tcp())
             .with_wait_for(ready("/ping", 8123))
             .with_env_var("CLICKHOUSE_SKIP_USER_SETUP", "1")
-            .with_copy_to(
-                "/etc/clickhouse-server/users.d/worker.xml",
-                root().join("tests/servers/clickhouse/users.xml"),
-            )
+            .with_copy_to(CLICKHOUSE_USERS, users.into_bytes())
     })
 }
 
@@ -219,7 +260,7 @@ pub(crate) fn unique(prefix: &str) -> String {
 
 /// The two stores, with databases of a test's own.
 pub(crate) struct Stores {
-    /// The shared ClickHouse.
+    /// The ClickHouse, mostly the shared one.
     pub(crate) clickhouse: Arc<Server>,
     /// The shared MongoDB.
     pub(crate) mongodb: Arc<Server>,
@@ -230,8 +271,12 @@ pub(crate) struct Stores {
 impl Stores {
     /// Both servers and an empty ClickHouse database.
     pub(crate) async fn new(prefix: &str) -> Self {
-        let stores =
-            Self { clickhouse: clickhouse(), mongodb: mongodb(), database: unique(prefix) };
+        Self::on(clickhouse(), prefix).await
+    }
+
+    /// The same with another ClickHouse than the shared one.
+    pub(crate) async fn on(clickhouse: Arc<Server>, prefix: &str) -> Self {
+        let stores = Self { clickhouse, mongodb: mongodb(), database: unique(prefix) };
         stores.create_database().await;
         stores
     }

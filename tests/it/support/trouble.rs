@@ -1,11 +1,12 @@
 //! A TCP proxy that makes trouble at one chosen piece of what a client sends.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 /// What happens at the chosen piece.
 #[derive(Clone, Copy, Debug)]
@@ -16,24 +17,26 @@ pub(crate) enum Trouble {
     LoseReply,
     /// The piece arrives, and the reply is late.
     Delay(Duration),
+    /// The piece arrives, and the reply waits until the trouble ends.
+    Hold,
 }
 
 struct State {
     /// Pieces that were sent since the trouble was armed.
     sent: AtomicU32,
-    armed: Mutex<Option<(u32, Trouble)>>,
-    was_hit: AtomicBool,
+    armed: watch::Sender<Option<(u32, Trouble)>>,
+    was_hit: watch::Sender<bool>,
 }
 
 impl State {
     /// What happens to the piece that is sent now.
     fn trouble(&self) -> Option<Trouble> {
         let number = self.sent.fetch_add(1, Ordering::SeqCst) + 1;
-        let armed = (*self.armed.lock().unwrap())?;
+        let armed = (*self.armed.borrow())?;
         if number != armed.0 {
             return None;
         }
-        self.was_hit.store(true, Ordering::SeqCst);
+        self.was_hit.send_replace(true);
         Some(armed.1)
     }
 }
@@ -55,8 +58,8 @@ impl Proxy {
         let slash = if rest.ends_with('/') { "/" } else { "" };
         let state = Arc::new(State {
             sent: AtomicU32::new(0),
-            armed: Mutex::new(None),
-            was_hit: AtomicBool::new(false),
+            armed: watch::Sender::new(None),
+            was_hit: watch::Sender::new(false),
         });
         let shared = Arc::clone(&state);
         tokio::spawn(async move {
@@ -75,14 +78,19 @@ impl Proxy {
     /// Makes trouble at the `number`th piece from now on.
     pub(crate) fn arm(&self, number: u32, trouble: Trouble) {
         self.state.sent.store(0, Ordering::SeqCst);
-        self.state.was_hit.store(false, Ordering::SeqCst);
-        *self.state.armed.lock().unwrap() = Some((number, trouble));
+        self.state.was_hit.send_replace(false);
+        self.state.armed.send_replace(Some((number, trouble)));
+    }
+
+    /// Waits until the trouble comes about.
+    pub(crate) async fn hit(&self) {
+        self.state.was_hit.subscribe().wait_for(|hit| *hit).await.unwrap();
     }
 
     /// Ends the trouble; whether it came about.
     pub(crate) fn disarm(&self) -> bool {
-        *self.state.armed.lock().unwrap() = None;
-        self.state.was_hit.load(Ordering::SeqCst)
+        self.state.armed.send_replace(None);
+        *self.state.was_hit.borrow()
     }
 }
 
@@ -108,6 +116,10 @@ async fn pass_on(mut client: TcpStream, mut server: TcpStream, state: &State) {
                         return;
                     }
                     Some(Trouble::Delay(time)) => tokio::time::sleep(time).await,
+                    Some(Trouble::Hold) => {
+                        let over = state.armed.subscribe().wait_for(Option::is_none).await.is_ok();
+                        assert!(over, "the proxy ended before the trouble");
+                    }
                     _ => {}
                 }
             }

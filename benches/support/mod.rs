@@ -1,0 +1,102 @@
+//! What the benches of the worker share: histories of a large account, and the measuring of a run.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use crate::servers::promtool;
+use crate::worker;
+
+/// The account.
+pub(crate) const ACCOUNT: &str = "bc55eb8c-5db2-4c32-b976-2df0edb0619a";
+/// Its namespaces, over which the pods are spread.
+pub(crate) const NAMESPACES: usize = 300;
+/// Samples of a series are so far apart: with the look-back every minute has a value.
+const STEP: i64 = 300;
+/// One block of Prometheus: days are made of whole ones, and promtool reads its text once for each.
+const BLOCK: i64 = 6 * 3_600;
+
+/// A number that the environment may set.
+pub(crate) fn number(name: &str, otherwise: usize) -> usize {
+    std::env::var(name).map_or(otherwise, |text| text.parse().expect("a number"))
+}
+
+/// Writes blocks of `days` days from the midnight `start`, in which every pod lives all the time,
+/// and one block before: the first minute of a day is covered by the sample of the minute before.
+pub(crate) fn write_history(directory: &Path, pods: usize, start: i64, days: usize) {
+    let end = start + i64::try_from(days).unwrap() * 86_400;
+    let mut block = start - BLOCK;
+    while block < end {
+        write_block(directory, pods, block);
+        block += BLOCK;
+    }
+}
+
+fn write_block(directory: &Path, pods: usize, start: i64) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let mut out = std::io::BufWriter::new(file.as_file());
+    let mut put = |metric: &str, series: &mut dyn Iterator<Item = (String, f64)>| {
+        writeln!(out, "# TYPE {metric} gauge").unwrap();
+        for (labels, rate) in series {
+            let series = format!("{metric}{{tenant_id=\"{ACCOUNT}\",cluster=\"big\"{labels}}}");
+            let mut lines = String::new();
+            for step in 0..BLOCK / STEP {
+                let time = start + step * STEP + 7;
+                writeln!(lines, "{series} {rate} {time}").unwrap();
+            }
+            out.write_all(lines.as_bytes()).unwrap();
+        }
+    };
+    put("cloudtuner_kubecost_cluster_total_cost", &mut [(String::new(), 900.0)].into_iter());
+    let namespaces = (0..NAMESPACES).map(|n| (format!(",namespace=\"team-{n}\""), 2.5));
+    put("cloudtuner_kubecost_namespace_total_cost", &mut namespaces.into_iter());
+    let pods = (0..pods).map(|p| {
+        let (namespace, node) = (p % NAMESPACES, p % 500);
+        let pod = format!("service-{namespace}-7c5ddbdf54-{p:05}");
+        (format!(",namespace=\"team-{namespace}\",pod=\"{pod}\",node=\"node-{node}\""), 0.02)
+    });
+    put("cloudtuner_kubecost_pod_total_cost", &mut pods.into_iter());
+    out.write_all(b"# EOF\n").unwrap();
+    drop(out);
+    let made = Command::new(promtool())
+        .args(["tsdb", "create-blocks-from", "--max-block-duration=6h", "openmetrics", "--quiet"])
+        .args([file.path(), directory])
+        .status()
+        .unwrap();
+    assert!(made.success());
+}
+
+/// What a run of the worker took.
+pub(crate) struct Measured {
+    pub(crate) seconds: f64,
+    pub(crate) peak_mib: f64,
+    pub(crate) summary: serde_json::Value,
+}
+
+/// Runs the worker to its end.
+pub(crate) fn measure(settings: &[(&str, String)], arguments: &[&str]) -> Measured {
+    let started = Instant::now();
+    let mut child = worker::command(settings, arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    let mut stdout = child.stdout.take().expect("piped");
+    let reader = std::thread::spawn(move || std::io::read_to_string(&mut stdout).unwrap());
+    let mut peak_kib = 0.0_f64;
+    // The kernel keeps the high-water mark, so that a look now and then is enough.
+    while child.try_wait().unwrap().is_none() {
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        let mark = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = mark.and_then(|m| m.trim().trim_end_matches(" kB").parse::<f64>().ok());
+        peak_kib = peak_kib.max(kib.unwrap_or(0.0));
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    let stdout = reader.join().unwrap();
+    let summary = serde_json::from_str(stdout.lines().last().unwrap_or_default()).unwrap();
+    Measured { seconds, peak_mib: peak_kib / 1_024.0, summary }
+}

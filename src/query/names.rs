@@ -1,0 +1,16 @@
+//! Names of the metrics that more than one place asks for.
+
+/// The cluster's rate, USD per hour: its presence tells that an account is on Phase 2.
+pub const CLUSTER_TOTAL: &str = "cloudtuner_kubecost_cluster_total_cost";
+/// A namespace's rate, USD per hour.
+pub const NAMESPACE_TOTAL: &str = "cloudtuner_kubecost_namespace_total_cost";
+/// A pod's rate, USD per hour.
+pub const POD_TOTAL: &str = "cloudtuner_kubecost_pod_total_cost";
+/// Whether the exporter's last poll gave a window: there as long as the exporter runs.
+pub const EXPORTER_SUCCESS: &str = "cloudtuner_kubecost_exporter_scrape_success";
+/// End of the window that the gauges tell about, Unix seconds.
+pub const WINDOW_END: &str = "cloudtuner_kubecost_window_end_timestamp_seconds";
+/// Length of that window, seconds.
+pub const WINDOW_SECONDS: &str = "cloudtuner_kubecost_window_seconds";
+/// A node's whole rate, USD per hour: its presence tells that an account has Phase 1 metrics.
+pub const NODE_TOTAL: &str = "node_total_hourly_cost";
