@@ -6,15 +6,21 @@ KUBE_VERSION=1.34.2
 KUBE_BIN=${KUBE_BIN:-$TOOLS/kubernetes-$KUBE_VERSION}
 KUBE_PROGRAMS="kube-apiserver kube-controller-manager"
 
+kube_built() {
+  local program
+  for program in $KUBE_PROGRAMS; do [ -x "$KUBE_BIN/$program" ] || return 1; done
+}
+
 # The module k8s.io/kubernetes replaces its libraries by folders of its own repository; a build from outside
 # points them at the published modules of the same release instead.
 kube_build() {
-  local dir mod library program version="-X k8s.io/component-base/version.gitVersion=v$KUBE_VERSION -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=34"
-  for program in $KUBE_PROGRAMS; do [ -x "$KUBE_BIN/$program" ] || break; done
-  if [ -x "$KUBE_BIN/$program" ]; then return; fi
+  local dir mod library program
+  local version="-X k8s.io/component-base/version.gitVersion=v$KUBE_VERSION -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=34"
+  if kube_built; then return; fi
+  command -v go >/dev/null || die "there is no control plane: its programs are built from Go modules, which needs go 1.25 or newer (or put $KUBE_PROGRAMS into KUBE_BIN)"
   say "building $KUBE_PROGRAMS $KUBE_VERSION (about 8 minutes, once)"
   dir=$(mktemp -d)
-  pushd "$dir" >/dev/null
+  pushd "$dir" >/dev/null || die "no $dir"
   go mod init local/kubernetes 2>/dev/null
   go mod download -json "k8s.io/kubernetes@v$KUBE_VERSION" >download.json
   mod=$(jq -r .GoMod download.json)
@@ -30,7 +36,7 @@ kube_build() {
   { go mod tidy -e || true; for program in $KUBE_PROGRAMS; do
       go build -buildvcs=false -ldflags "-s -w $version" -o "$KUBE_BIN/$program" "k8s.io/kubernetes/cmd/$program"
     done; } >"$KUBE_BIN/build.log" 2>&1 || { tail -n 20 "$KUBE_BIN/build.log" >&2; die "the control plane does not build"; }
-  popd >/dev/null
+  popd >/dev/null || die "no directory to go back to"
   rm -rf "$dir"
 }
 

@@ -1,4 +1,4 @@
-"""Looks into rendered manifests: data FILE CONFIGMAP KEY | rules FILE NAME | names FILE."""
+"""Looks into rendered manifests: data FILE CONFIGMAP KEY | rules FILE NAME | names FILE | env FILE DEPLOYMENT (NAME=VALUE lines)."""
 
 import sys
 
@@ -22,6 +22,9 @@ if command == "data":
     sys.stdout.write(find(path, "ConfigMap", rest[0])["data"][rest[1]])
 elif command == "rules":
     sys.stdout.write(yaml.safe_dump(find(path, "PrometheusRule", rest[0])["spec"], sort_keys=False))
+elif command == "env":
+    for variable in find(path, "Deployment", rest[0])["spec"]["template"]["spec"]["containers"][0]["env"]:
+        print(f"{variable['name']}={variable['value']}")
 elif command == "names":
     for d in documents(path):
         print(d["kind"], d["metadata"]["name"])

@@ -54,14 +54,15 @@ debian_program() {
   PATH=$dir/usr/bin:$PATH
 }
 
-# Python with PyYAML: sets PYTHON.
-need_python_yaml() {
+# need_python PACKAGE==VERSION MODULE: sets PYTHON to one with that module: this machine's, else one beside the tools.
+need_python() {
   PYTHON=python3
-  if python3 -c 'import yaml' 2>/dev/null; then return; fi
+  if python3 -c "import $2" 2>/dev/null; then return; fi
   PYTHON=$TOOLS/python/bin/python3
-  if "$PYTHON" -c 'import yaml' 2>/dev/null; then return; fi
-  python3 -m venv "$TOOLS/python" && "$TOOLS/python/bin/pip" install -q PyYAML==6.0.3 || die "python3 with PyYAML is needed"
+  if "$PYTHON" -c "import $2" 2>/dev/null; then return; fi
+  { [ -x "$PYTHON" ] || python3 -m venv "$TOOLS/python"; } && "$TOOLS/python/bin/pip" install -q "$1" || die "python3 with $1 is needed"
 }
+need_python_yaml() { need_python PyYAML==6.0.3 yaml; }
 
 # chart NAME OPTION...: its manifests as of a Kubernetes that a user may have.
 chart() {

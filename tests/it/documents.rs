@@ -3,6 +3,7 @@
 //! `WRITE_DOCUMENTS=1 cargo test --test it documents` writes what is made from the code.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use kubecost_worker::config::{document, exporter, worker};
 
@@ -35,6 +36,52 @@ fn the_settings_document_is_the_codes_own() {
     }
     let written = std::fs::read_to_string(&path).unwrap_or_default();
     assert_eq!(written, configuration(), "run WRITE_DOCUMENTS=1 cargo test --test it documents");
+}
+
+/// The commands of the worker that a document tells its reader to give, with something for each placeholder.
+fn commands(document: &str) -> Vec<Vec<String>> {
+    let line = |line: &str| {
+        let words = line.split_whitespace().take_while(|word| !word.starts_with('#'));
+        let value = |word: &str| match word.trim_matches(['[', ']']) {
+            "ID" => "account-1".to_owned(),
+            "DAY" => "2026-11-20".to_owned(),
+            word => word.to_owned(),
+        };
+        words.map(value).collect()
+    };
+    let inline = document.lines().flat_map(|line| line.split('`').skip(1).step_by(2));
+    let indented = document.lines().filter(|line| line.starts_with("    ")).map(str::trim);
+    let fenced = document.split("```").skip(1).step_by(2).flat_map(str::lines);
+    inline
+        .chain(indented)
+        .chain(fenced)
+        .filter_map(|text| text.strip_prefix("kubecost-worker "))
+        .map(line)
+        .collect()
+}
+
+#[test]
+fn every_command_of_the_documents_is_understood() {
+    let names = ["README.md", "docs/OPERATIONS.md", "docs/RUNBOOK.md", "docs/VERIFY.md"];
+    let mut seen = 0;
+    for name in names {
+        for arguments in commands(&std::fs::read_to_string(root().join(name)).unwrap()) {
+            seen += 1;
+            // Without settings: a command that is understood misses those, another one its flags.
+            let output = Command::new(env!("CARGO_BIN_EXE_kubecost-worker"))
+                .args(&arguments)
+                .env_clear()
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            let is_help = output.status.success() && arguments.contains(&"--help".to_owned());
+            assert!(
+                is_help || said.contains("the settings are wrong"),
+                "{name}: {arguments:?}: {said}"
+            );
+        }
+    }
+    assert!(seen > 20, "{seen} commands found");
 }
 
 fn rust_files(directory: &Path) -> Vec<PathBuf> {
