@@ -121,21 +121,19 @@ impl DayCosts {
     pub fn namespace_mut(&mut self, cluster: &str, namespace: &str) -> &mut NamespaceCosts {
         self.cluster_mut(cluster).namespaces.entry(namespace.to_owned()).or_default()
     }
+}
 
-    /// Every cost times `factor`: how a gap is filled when the operator asks for it
+impl ClusterCosts {
+    /// Takes every cost times `factor`: how a gap is filled when the operator asks for it
     /// (`GAP_POLICY=scale`).
-    #[must_use]
-    pub fn scaled(mut self, factor: f64) -> Self {
-        for cluster in self.clusters.values_mut() {
-            cluster.total_usd = cluster.total_usd.map(|usd| usd * factor);
-            for namespace in cluster.namespaces.values_mut() {
-                namespace.total_usd = namespace.total_usd.map(|usd| usd * factor);
-                for pod in namespace.pods.values_mut() {
-                    pod.total_usd *= factor;
-                }
+    pub fn scale(&mut self, factor: f64) {
+        self.total_usd = self.total_usd.map(|usd| usd * factor);
+        for namespace in self.namespaces.values_mut() {
+            namespace.total_usd = namespace.total_usd.map(|usd| usd * factor);
+            for pod in namespace.pods.values_mut() {
+                pod.total_usd *= factor;
             }
         }
-        self
     }
 }
 

@@ -92,7 +92,7 @@ pub const SETTINGS: &[Setting] = &[
     plain(
         "GAP_POLICY",
         Some("none"),
-        "none: a gap in the source costs nothing and is reported; scale: a day with gaps is scaled up by its coverage",
+        "none: a gap in the source costs nothing and is reported; scale: a cluster with gaps is scaled up by its own coverage of the day, if that is at least half",
     ),
     plain(
         "MAX_SAMPLES",

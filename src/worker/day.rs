@@ -11,6 +11,7 @@ use crate::query::{Phase, Presence, SourceDay};
 use crate::records::{AccountDay, DayState};
 
 use super::Environment;
+use super::gaps::scale_over_gaps;
 use super::guard::{StoredDay, Verdict, judge};
 use super::lease::HeldLease;
 use super::plan::Found;
@@ -102,14 +103,11 @@ impl DayWork<'_> {
         };
         let query = &self.environment.query;
         let mut source = query.day_costs(self.account, due.day, phase, now_seconds).await?;
-        let (covered, expected) = (source.covered_minutes, source.expected_minutes);
         // A plan holds what was scaled when it was made.
         let is_raw = self.request.plan.is_none();
         let scales = is_raw && self.environment.settings.gap_policy == GapPolicy::Scale;
-        if scales && covered > 0 && covered < expected {
-            let factor = f64::from(expected) / f64::from(covered);
-            source.costs = source.costs.scaled(factor);
-            source.warnings.push(format!("costs are scaled by {factor:.3} over gaps (GAP_POLICY)"));
+        if scales {
+            scale_over_gaps(&mut source);
         }
         Ok(source)
     }

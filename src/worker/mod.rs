@@ -9,6 +9,7 @@ pub mod day;
 pub mod days;
 pub(crate) mod documents;
 pub mod environment;
+mod gaps;
 pub mod guard;
 pub mod lease;
 pub mod plan;
