@@ -1,24 +1,27 @@
-//! One account of a run: its due days, the newest first.
+//! One account of a run: its due days, one after the other.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::accounts::Account;
 use crate::allocation::Day;
-use crate::failure::{Failure, Kind};
+use crate::failure::{Failure, Hop, Kind};
 use crate::query::Presence;
 use crate::records::{AccountDay, DayState};
 
 use super::Environment;
 use super::day::{DayWork, DueDay};
 use super::days::{days_due, phase_of};
+use super::failed::{is_of_one_day, of_days};
 use super::lease::HeldLease;
+use super::order::work_order;
 use super::reconcile::{DayDifference, differences};
 use super::run::{RunRequest, Stop};
 use super::summary::{AccountSummary, DaySummary, FailureSummary, Outcome};
 
 /// An account's days and what is known of them before they are worked on.
 struct Known {
+    /// In the order in which they are worked on.
     due: Vec<Day>,
     presence: BTreeMap<Day, Presence>,
     records: BTreeMap<Day, AccountDay>,
@@ -33,16 +36,7 @@ pub async fn run_account(
     run_id: &str,
     stop: &Stop,
 ) -> AccountSummary {
-    let mut summary = AccountSummary {
-        account: account.clone(),
-        outcome: Outcome::Ok,
-        failure: None,
-        days: Vec::new(),
-        documents_retired: 0,
-        reconciliation_differences: 0,
-        reconciliation_difference_usd: 0.0,
-        days_left: 0,
-    };
+    let mut summary = untouched(account);
     let lease = match lease(environment, account, request, run_id).await {
         Ok(lease) => lease,
         // Only here: a conflict over a document or a lost lease is a failure.
@@ -55,34 +49,40 @@ pub async fn run_account(
         Err(failure) => return failed(summary, &failure),
     };
     let work = DayWork { environment, request, run_id, account, lease: lease.as_ref() };
-    let worked = work_through(&work, stop, &mut summary).await;
+    let mut failures = BTreeMap::new();
+    let worked = work_through(&work, stop, &mut summary, &mut failures).await;
     if let Some(lease) = lease {
         lease.release().await;
     }
+    summary.days.sort_by_key(|day| std::cmp::Reverse(day.day));
     if let Err(failure) = &worked {
         return failed(summary, failure);
     }
-    if let Some(failure) = refused(&summary.days) {
+    if let Some(failure) = of_days(&summary.days, &failures) {
         return failed(summary, &failure);
     }
-    if summary.days.iter().any(|day| day.state != DayState::Ok) {
+    if summary.days_left > 0 || summary.days.iter().any(|day| day.state != DayState::Ok) {
         summary.outcome = Outcome::Partial;
     }
     summary
 }
 
-/// Days that only an operator can put right.
-fn refused(days: &[DaySummary]) -> Option<Failure> {
-    let refused: Vec<_> = days.iter().filter(|day| day.state == DayState::Failed).collect();
-    let first = refused.first()?;
-    let more = match refused.len() - 1 {
-        0 => String::new(),
-        more => format!(" (and {more} more days)"),
-    };
-    let what = format!("{}{more}: {}", first.day, first.cause);
-    let fix = "give each cluster a name, and each exporter labels, of its own; for days that are \
-               past, run --from --to --force --reason takes the greater costs";
-    Some(Failure::query(Kind::BadData, what, fix))
+/// An account that failed before it was worked on.
+pub(super) fn account_failed(account: &Account, failure: &Failure) -> AccountSummary {
+    failed(untouched(account), failure)
+}
+
+fn untouched(account: &Account) -> AccountSummary {
+    AccountSummary {
+        account: account.clone(),
+        outcome: Outcome::Ok,
+        failure: None,
+        days: Vec::new(),
+        documents_retired: 0,
+        reconciliation_differences: 0,
+        reconciliation_difference_usd: 0.0,
+        days_left: 0,
+    }
 }
 
 fn failed(mut summary: AccountSummary, failure: &Failure) -> AccountSummary {
@@ -117,6 +117,7 @@ async fn work_through(
     work: &DayWork<'_>,
     stop: &Stop,
     summary: &mut AccountSummary,
+    failures: &mut BTreeMap<Day, Failure>,
 ) -> Result<(), Failure> {
     let started = Instant::now();
     let deadline = work.environment.settings.account_deadline;
@@ -124,6 +125,7 @@ async fn work_through(
     summary.reconciliation_differences = known.differences.len() as u64;
     summary.reconciliation_difference_usd =
         known.differences.iter().fold(0.0, |sum, d| sum + (d.ledger_usd - d.recorded_usd).abs());
+    let mut was_late = false;
     for (index, day) in known.due.iter().copied().enumerate() {
         if index > 0 && (started.elapsed() >= deadline || stop.is_asked()) {
             summary.days_left = known.due.len() - index;
@@ -134,19 +136,26 @@ async fn work_through(
             );
             break;
         }
-        let record = known.records.get(&day);
-        let presence = known.presence.get(&day).copied().unwrap_or_default();
-        let phase = phase_of(work.environment.settings.phase, presence, record);
-        let due = DueDay { day, phase, presence, record };
+        let due = known.day(work, day);
         let limit = deadline.saturating_sub(started.elapsed()).max(deadline / 2);
-        let done = tokio::time::timeout(limit, work.process(due)).await.unwrap_or_else(|_| {
-            Err(Failure::new(
-                crate::failure::Hop::Worker,
-                Kind::Timeout,
-                format!("{day} took over {} s", limit.as_secs()),
-                "raise ACCOUNT_DEADLINE_SECONDS, or see which hop is slow; the next run goes on",
-            ))
-        })?;
+        let done = match in_time(work, due, limit).await {
+            Ok(done) => done,
+            Err(failure) if is_of_one_day(&failure) => {
+                // Twice in a row is no matter of the day: the layer is down, or too slow for all.
+                let is_late = failure.kind == Kind::Timeout;
+                if is_late && was_late {
+                    return Err(Failure { what: format!("{day}: {}", failure.what), ..failure });
+                }
+                was_late = is_late;
+                let done = work.day_failed(due, &failure).await?;
+                tracing::error!(account.id = %work.account.id, %day, %failure, "the day failed");
+                failures.insert(day, failure);
+                summary.days.push(done);
+                continue;
+            }
+            Err(failure) => return Err(failure),
+        };
+        was_late = false;
         tell(work.account, &done);
         summary.days.push(done);
     }
@@ -157,13 +166,34 @@ async fn work_through(
     Ok(())
 }
 
+async fn in_time(
+    work: &DayWork<'_>,
+    due: DueDay<'_>,
+    limit: Duration,
+) -> Result<DaySummary, Failure> {
+    tokio::time::timeout(limit, work.process(due)).await.unwrap_or_else(|_| {
+        Err(Failure::new(
+            Hop::Worker,
+            Kind::Timeout,
+            format!("the day took over {} s", limit.as_secs()),
+            "raise ACCOUNT_DEADLINE_SECONDS, or see which hop is slow; the next run goes on",
+        ))
+    })
+}
+
+impl Known {
+    fn day(&self, work: &DayWork<'_>, day: Day) -> DueDay<'_> {
+        let record = self.records.get(&day);
+        let presence = self.presence.get(&day).copied().unwrap_or_default();
+        let phase = phase_of(work.environment.settings.phase, presence, record);
+        DueDay { day, phase, presence, record }
+    }
+}
+
 async fn known(work: &DayWork<'_>) -> Result<Known, Failure> {
     let environment = work.environment;
     let now_seconds = work.now_seconds();
     let today = Day::of_unix(now_seconds);
-    if !work.request.is_dry {
-        environment.query.observe(work.account, now_seconds).await?;
-    }
     let (first, last) = range(work, today);
     let presence = environment.query.presence(work.account, first, last, now_seconds).await?;
     let records = environment.days.days(&work.account.id, first, last).await?;
@@ -179,7 +209,13 @@ async fn known(work: &DayWork<'_>) -> Result<Known, Failure> {
     if work.request.plan.is_none() {
         due.extend(differences.iter().map(|difference| difference.day));
     }
-    Ok(Known { due: due.into_iter().rev().collect(), presence, records, differences })
+    let is_asked_for = work.request.plan.is_some() || work.request.days.is_some();
+    let due = if is_asked_for {
+        due.into_iter().rev().collect()
+    } else {
+        work_order(&due, today, &records)
+    };
+    Ok(Known { due, presence, records, differences })
 }
 
 /// The days that are looked at: those asked for, those of the plan, or all that may be due.

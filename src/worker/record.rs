@@ -18,7 +18,7 @@ fn clusters(source: &SourceDay) -> Vec<ClusterCoverage> {
 }
 
 /// A day of which nothing is stored and nothing known.
-fn blank(due: DueDay<'_>, account: &AccountId) -> AccountDay {
+pub(super) fn blank(due: DueDay<'_>, account: &AccountId) -> AccountDay {
     AccountDay {
         account: account.clone(),
         day: due.day,

@@ -1,8 +1,10 @@
 //! One run over all accounts.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures_util::StreamExt;
 use tokio::sync::watch;
 
 use crate::accounts::Account;
@@ -10,9 +12,12 @@ use crate::allocation::{AccountId, Day};
 use crate::failure::{Failure, Hop, Kind};
 
 use super::Environment;
-use super::account::run_account;
+use super::account::{account_failed, run_account};
 use super::plan::Plan;
 use super::summary::{FailureSummary, RunSummary};
+
+/// Of how many accounts the present is asked for at a time.
+const OBSERVED_AT_ONCE: usize = 8;
 
 /// What a run is to do.
 #[derive(Clone, Debug, Default)]
@@ -104,15 +109,44 @@ async fn work(
     if accounts.is_empty() {
         tracing::warn!(source = environment.accounts.describe(), "there is no account to work on");
     }
+    let mut unseen = observe(environment, request, stop, &accounts).await;
     for (index, account) in accounts.iter().enumerate() {
         if stop.is_asked() {
             summary.accounts_left = accounts.len() - index;
             break;
         }
-        let done = run_account(environment, account, request, &summary.run_id, stop).await;
+        let done = match unseen.remove(&account.id) {
+            Some(failure) => account_failed(account, &failure),
+            None => run_account(environment, account, request, &summary.run_id, stop).await,
+        };
         summary.accounts.push(done);
     }
     Ok(())
+}
+
+/// Takes note of the present for all accounts before any is worked on: what is only known now is
+/// lost while others are, or while somebody else writes the account. The first note of a time
+/// stands, so that takes no lease. Returns the accounts of which it failed, and why.
+async fn observe(
+    environment: &Environment,
+    request: &RunRequest,
+    stop: &Stop,
+    accounts: &[Account],
+) -> BTreeMap<AccountId, Failure> {
+    if request.is_dry {
+        return BTreeMap::new();
+    }
+    let failed = futures_util::stream::iter(accounts.to_vec())
+        .map(move |account| async move {
+            if stop.is_asked() {
+                return None;
+            }
+            let now_seconds = environment.clock.now_seconds();
+            let observed = environment.query.observe(&account, now_seconds).await;
+            observed.err().map(|failure| (account.id, failure))
+        })
+        .buffer_unordered(OBSERVED_AT_ONCE);
+    failed.filter_map(std::future::ready).collect().await
 }
 
 /// An account that was asked for by name must be there: a typing error is no empty success.

@@ -49,13 +49,40 @@ pub struct DaySummary {
     pub planned: Option<DayPlan>,
 }
 
+impl DaySummary {
+    /// A day of which the source has told nothing.
+    #[must_use]
+    pub fn untold(day: Day) -> Self {
+        Self {
+            day,
+            state: DayState::NoData,
+            cause: String::new(),
+            phase: None,
+            covered_minutes: 0,
+            expected_minutes: 0,
+            lag_seconds: 0,
+            source_total_usd: 0.0,
+            stored_total_usd: 0.0,
+            rows: 0,
+            rows_written: 0,
+            keys_changed: 0,
+            keys_healed: 0,
+            documents_written: 0,
+            reconciliation_difference_usd: 0.0,
+            warnings: Vec::new(),
+            planned: None,
+        }
+    }
+}
+
 /// How an account fared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// All due days are stored and complete.
     Ok,
-    /// All due days were looked at, but some are incomplete or kept as they were.
+    /// Nothing failed, but some due days are incomplete, kept as they were, or left for the next
+    /// run.
     Partial,
     /// Something failed; days that were done stay done.
     Failed,
@@ -180,8 +207,8 @@ impl RunSummary {
         self.exit_code = self.code();
     }
 
-    /// 0: all accounts done; 1: some account failed, or stores that did not agree were found; 3: nothing could be done, because a hop is
-    /// down.
+    /// 0: all accounts done; 1: some account failed, or stores that did not agree were found; 3:
+    /// nothing could be done, because a hop is down.
     fn code(&self) -> u8 {
         if self.failure.is_some() {
             return 3;
@@ -191,7 +218,7 @@ impl RunSummary {
         }
         let is_down = |account: &AccountSummary| {
             account.outcome == Outcome::Failed
-                && account.days.is_empty()
+                && account.days.iter().all(|day| day.state == DayState::Failed)
                 && account.failure.as_ref().is_some_and(|failure| failure.is_hop_down)
         };
         if self.accounts.iter().all(is_down) { 3 } else { 1 }

@@ -355,6 +355,12 @@ impl CostQuery for Faulty {
         phase: Phase,
         now_seconds: i64,
     ) -> Result<SourceDay, Failure> {
-        self.call(self.source.day_costs(account, day, phase, now_seconds)).await
+        let told = self.call(self.source.day_costs(account, day, phase, now_seconds)).await;
+        // A layer that answers, but not with this day: the account's other days go on.
+        told.map_err(|failure| {
+            let mut luck = self.luck.lock().unwrap_or_else(PoisonError::into_inner);
+            let kinds = [Kind::Unavailable, Kind::BadReply, Kind::Overloaded, Kind::Timeout];
+            Failure::query(kinds[luck.chance.below(4) as usize], failure.what, failure.fix)
+        })
     }
 }

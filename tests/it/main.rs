@@ -17,6 +17,7 @@ mod bad_input;
 mod bad_input_settings;
 mod bad_input_size;
 mod bad_input_stores;
+mod catch_up;
 mod clock;
 mod command_line;
 #[path = "../support/contract/mod.rs"]

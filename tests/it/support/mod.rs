@@ -4,6 +4,7 @@ pub(crate) mod answers;
 pub(crate) mod ask;
 pub(crate) mod bench;
 pub(crate) mod document;
+pub(crate) mod embedded;
 pub(crate) mod fake_prometheus;
 pub(crate) mod http;
 pub(crate) mod metrics;
