@@ -30,13 +30,25 @@ pub struct Excess {
     pub usd: f64,
 }
 
-/// A number of the source that is no cost, and what it was said of.
+/// What of the source is not taken, and why.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Refusal {
     /// Of what.
     pub key: ResourceKey,
     /// Why it is refused.
-    pub reason: BadCost,
+    pub reason: Refused,
+}
+
+/// Why something of the source is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+pub enum Refused {
+    /// Its number is no cost.
+    #[error(transparent)]
+    Cost(#[from] BadCost),
+    /// Its name has a character that no name has: ids are made of names joined by such a one, so
+    /// two resources might be given one id.
+    #[error("its name has a control character")]
+    Name,
 }
 
 /// The rows of a day, and what is odd about its source.
@@ -48,7 +60,7 @@ pub struct RollUp {
     pub total: Cost,
     /// Where children exceed their parent: the children stand.
     pub excess: Vec<Excess>,
-    /// Numbers that were not taken.
+    /// Numbers and names that were not taken.
     pub refused: Vec<Refusal>,
 }
 
@@ -65,13 +77,16 @@ pub fn roll_up(costs: &DayCosts, levels: Levels) -> RollUp {
 
 impl RollUp {
     fn cluster(&mut self, name: &str, costs: &ClusterCosts, levels: Levels) {
+        let key = ResourceKey::Cluster { cluster: name.to_owned() };
+        if self.refuses_name(&key, name) {
+            return;
+        }
         let mut beneath = Cost::ZERO;
         for (namespace, namespace_costs) in &costs.namespaces {
             if !is_special(namespace) {
                 beneath += self.namespace(name, namespace, namespace_costs, levels);
             }
         }
-        let key = ResourceKey::Cluster { cluster: name.to_owned() };
         let total = self.rounded(&key, costs.total_usd);
         if levels.cluster {
             self.remainder(key, total, beneath);
@@ -86,6 +101,11 @@ impl RollUp {
         costs: &NamespaceCosts,
         levels: Levels,
     ) -> Cost {
+        let key =
+            ResourceKey::Namespace { cluster: cluster.to_owned(), namespace: name.to_owned() };
+        if (levels.namespace || levels.pod) && self.refuses_name(&key, name) {
+            return Cost::ZERO;
+        }
         let mut beneath = Cost::ZERO;
         for (pod, pod_costs) in &costs.pods {
             if levels.pod && !is_special(pod) {
@@ -94,14 +114,15 @@ impl RollUp {
                     namespace: name.to_owned(),
                     pod: pod.clone(),
                 };
+                if self.refuses_name(&key, pod) {
+                    continue;
+                }
                 let Some(cost) = self.rounded(&key, Some(pod_costs.total_usd)) else { continue };
                 beneath += cost;
                 let (node, service) = (pod_costs.node.clone(), pod_costs.service.clone());
                 self.lines.push(CostLine { key, cost, node, service });
             }
         }
-        let key =
-            ResourceKey::Namespace { cluster: cluster.to_owned(), namespace: name.to_owned() };
         let total = self.rounded(&key, costs.total_usd);
         if !levels.namespace {
             return beneath;
@@ -120,11 +141,21 @@ impl RollUp {
         cost
     }
 
+    /// Whether a name cannot be one: its cost stays with its parent, or is left out with its
+    /// cluster.
+    fn refuses_name(&mut self, key: &ResourceKey, name: &str) -> bool {
+        let is_refused = name.contains(char::is_control);
+        if is_refused {
+            self.refused.push(Refusal { key: key.clone(), reason: Refused::Name });
+        }
+        is_refused
+    }
+
     fn rounded(&mut self, key: &ResourceKey, usd: Option<f64>) -> Option<Cost> {
         match Cost::from_usd(usd?) {
             Ok(cost) => Some(cost),
             Err(reason) => {
-                self.refused.push(Refusal { key: key.clone(), reason });
+                self.refused.push(Refusal { key: key.clone(), reason: reason.into() });
                 None
             }
         }
@@ -134,7 +165,7 @@ impl RollUp {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::allocation::model::PodCosts;
+    use crate::allocation::model::{Level, PodCosts};
     use proptest::prelude::*;
 
     fn pod(usd: f64) -> PodCosts {
@@ -217,6 +248,38 @@ mod tests {
         assert_eq!(roll.refused[0].key.namespace(), Some("dev"));
         assert_eq!(cost_of(&roll, None, None), Some(6.0));
         assert_eq!(roll.total.usd(), 10.0);
+    }
+
+    #[test]
+    fn a_name_with_a_control_character_is_refused_and_its_dollars_stay_with_the_parent() {
+        let mut costs = sample();
+        let shop = costs.namespace_mut("c", "shop");
+        shop.pods.insert("cart\u{1f}3".into(), pod(0.25));
+        costs.namespace_mut("c", "d\u{1f}ev").total_usd = Some(1.0);
+        costs.namespace_mut("c", "d\u{1f}ev").pods.insert("p".into(), pod(0.5));
+        costs.cluster_mut("c\u{1f}d").total_usd = Some(7.0);
+        costs.namespace_mut("c\u{1f}d", "ev").total_usd = Some(2.0);
+        let roll = roll_up(&costs, Levels::ALL);
+        assert!(roll.refused.iter().all(|refusal| refusal.reason == Refused::Name));
+        let names = |of: &Refusal| {
+            (of.key.cluster().to_owned(), of.key.namespace().map(str::to_owned), of.key.level())
+        };
+        let dev = Some("d\u{1f}ev".to_owned());
+        let mut refused: Vec<_> = roll.refused.iter().map(names).collect();
+        refused.sort();
+        let wanted = [
+            ("c".to_owned(), dev, Level::Namespace),
+            ("c".to_owned(), Some("shop".to_owned()), Level::Pod),
+            ("c\u{1f}d".to_owned(), None, Level::Cluster),
+        ];
+        assert_eq!(refused, wanted);
+        // What the sample has, and no line of the refused: one id would stand for two.
+        assert_eq!(cost_of(&roll, Some("shop"), None), Some(1.5));
+        assert_eq!(cost_of(&roll, None, None), Some(4.0));
+        assert_eq!(roll.total.usd(), 10.0);
+        // Where namespaces have no rows their names do not matter.
+        let levels = Levels { cluster: true, namespace: false, pod: false };
+        assert_eq!(roll_up(&costs, levels).refused.len(), 1);
     }
 
     prop_compose! {

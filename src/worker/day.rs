@@ -232,5 +232,6 @@ fn roll_warnings(roll: &RollUp) -> Vec<String> {
 fn shown(key: &crate::allocation::ResourceKey) -> String {
     let parts = [Some(key.cluster()), key.namespace(), key.pod()];
     let names: Vec<_> = parts.into_iter().flatten().collect();
-    format!("{} {}", key.level().as_str(), names.join("/"))
+    // A name may be refused for the very characters that would spoil a log line.
+    format!("{} {}", key.level().as_str(), names.join("/").escape_debug())
 }
