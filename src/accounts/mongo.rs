@@ -49,6 +49,12 @@ fn account(document: &Document) -> Result<Account, Failure> {
     Ok(Account { id, name: document.get_str("name").ok().map(str::to_owned) })
 }
 
+/// The accounts of documents; one that is none stands in nobody's way.
+fn usable(documents: &[Document]) -> Vec<Account> {
+    let or_warning = |failure: &Failure| tracing::warn!(%failure, "an account is left out");
+    sorted(documents.iter().filter_map(|one| account(one).inspect_err(or_warning).ok()).collect())
+}
+
 #[async_trait]
 impl AccountSource for MongoAccounts {
     fn describe(&self) -> String {
@@ -63,7 +69,7 @@ impl AccountSource for MongoAccounts {
             found.await?.try_collect().await
         })
         .await?;
-        Ok(sorted(documents.iter().map(account).collect::<Result<_, _>>()?))
+        Ok(usable(&documents))
     }
 }
 
@@ -79,6 +85,14 @@ mod tests {
         let id = ObjectId::parse_str("65f0c0ffee65f0c0ffee65f0").unwrap();
         let unnamed = account(&doc! {"_id": id, "name": Bson::Null}).unwrap();
         assert_eq!((unnamed.id.as_str(), unnamed.name), ("65f0c0ffee65f0c0ffee65f0", None));
+    }
+
+    #[test]
+    fn a_document_without_a_usable_id_is_left_out_and_the_others_are_not() {
+        let documents =
+            [doc! {"_id": "b"}, doc! {"_id": 42}, doc! {"name": "x"}, doc! {"_id": "a"}];
+        let ids: Vec<_> = usable(&documents).into_iter().map(|a| a.id.to_string()).collect();
+        assert_eq!(ids, ["a", "b"]);
     }
 
     #[test]
