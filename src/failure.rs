@@ -111,6 +111,12 @@ impl Failure {
         matches!(self.kind, Kind::Unavailable | Kind::Timeout | Kind::Overloaded)
     }
 
+    /// Whether settings or arguments ask for what there is not, and only found out when looked up.
+    #[must_use]
+    pub fn is_misuse(&self) -> bool {
+        self.hop == Hop::Worker && self.kind == Kind::Refused
+    }
+
     /// Whether the server behind the hop could not be used at all.
     #[must_use]
     pub fn is_hop_down(&self) -> bool {

@@ -11,7 +11,9 @@ use std::time::Duration;
 use futures_util::TryStreamExt;
 use mongodb::bson::{Document, doc};
 use mongodb::error::{Error, ErrorKind, WriteFailure};
-use mongodb::options::{ClientOptions, ReadPreference, SelectionCriteria, WriteConcern};
+use mongodb::options::{
+    ClientOptions, ConnectionString, ReadPreference, SelectionCriteria, WriteConcern,
+};
 use mongodb::{Client, Collection, Database, IndexModel};
 
 use crate::config::Secret;
@@ -96,6 +98,15 @@ pub async fn shut_down() {
         // A server that went away meanwhile forgets the sessions by itself.
         let _ = tokio::time::timeout(SHUTDOWN_TIMEOUT, client.shutdown().immediate(true)).await;
     }
+}
+
+/// Whether the driver can read a connection string; nothing is looked up or connected.
+///
+/// # Errors
+/// What its form should be, without a part of `url`.
+pub fn check_url(url: &Secret) -> Result<(), &'static str> {
+    let is_read = !has_bare_at_sign(url.expose()) && ConnectionString::parse(url.expose()).is_ok();
+    if is_read { Ok(()) } else { Err(FIX_URL) }
 }
 
 /// Whether an `@` stands where only a password with a bare `/` or `?` can have put it: then the

@@ -49,6 +49,28 @@ pub trait AccountSource: Send + Sync {
     async fn accounts(&self) -> Result<Vec<Account>, Failure>;
 }
 
+/// The accounts of a source that are asked for: all where none is named. One that is named must be
+/// there: a typing error is no empty success.
+///
+/// # Errors
+/// [`Kind::Refused`] when one is not there; or when the list cannot be had.
+pub async fn chosen(
+    source: &dyn AccountSource,
+    asked: &[AccountId],
+) -> Result<Vec<Account>, Failure> {
+    let mut accounts = source.accounts().await?;
+    if asked.is_empty() {
+        return Ok(accounts);
+    }
+    if let Some(id) = asked.iter().find(|id| !accounts.iter().any(|account| account.id == **id)) {
+        let what = format!("{} has no account {id}", source.describe());
+        let fix = "see kubecost-worker accounts for the ids there are";
+        return Err(Failure::new(Hop::Worker, Kind::Refused, what, fix));
+    }
+    accounts.retain(|account| asked.contains(&account.id));
+    Ok(accounts)
+}
+
 /// The accounts of another source, as long as they are not more than one: for query layers whose
 /// costs cannot be told apart by account, so that none is charged with another's.
 pub struct OnlyAccount(pub std::sync::Arc<dyn AccountSource>);
@@ -97,5 +119,21 @@ impl AccountSource for AccountList {
 
     async fn accounts(&self) -> Result<Vec<Account>, Failure> {
         Ok(self.0.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn accounts_that_are_asked_for_must_be_there() {
+        let id = |text: &str| AccountId::new(text).unwrap();
+        let list = AccountList::new(vec![id("a"), id("b")]);
+        let ids = |found: Vec<Account>| found.into_iter().map(|a| a.id).collect::<Vec<_>>();
+        assert_eq!(ids(chosen(&list, &[]).await.unwrap()), [id("a"), id("b")]);
+        assert_eq!(ids(chosen(&list, &[id("b")]).await.unwrap()), [id("b")]);
+        let failure = chosen(&list, &[id("b"), id("c")]).await.unwrap_err();
+        assert!(failure.is_misuse() && failure.what.ends_with("has no account c"), "{failure}");
     }
 }

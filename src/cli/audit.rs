@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::accounts::chosen;
 use crate::allocation::{AccountId, Day};
 use crate::audit::mend::Mending;
 use crate::audit::{Finding, FindingKind, Mended, findings, mend, survey};
@@ -34,16 +35,12 @@ pub async fn audit(context: &Context) -> Result<u8, Ended> {
     let request = commands::days_and_accounts(context)?;
     let config = context.config(Needs::StoresAndAccounts)?;
     let stores = connect::stores(&config.store).await?;
-    let accounts = if request.accounts.is_empty() {
-        let listed = connect::accounts(&config).await?.accounts().await?;
-        listed.into_iter().map(|account| account.id).collect()
-    } else {
-        request.accounts.clone()
-    };
+    let source = connect::accounts(&config).await?;
+    let accounts = chosen(source.as_ref(), &request.accounts).await?;
     let mut summary = AuditSummary::default();
     for account in accounts {
         let lease = config.run.lease;
-        one(context, &stores, &account, (&request, lease), &mut summary).await?;
+        one(context, &stores, &account.id, (&request, lease), &mut summary).await?;
     }
     summary.exit_code = u8::from(summary.findings_left > 0);
     output::audit(&mut std::io::stdout().lock(), &summary, context.is_json)?;

@@ -40,7 +40,7 @@ fn bar() -> ProgressBar {
 /// When settings or arguments are wrong, an address cannot be used, or accounts or records cannot
 /// be read.
 pub async fn backfill(context: &Context) -> Result<u8, Ended> {
-    let force_reason = context.argument("reason").map(str::to_owned);
+    let force_reason = commands::force_reason(context)?;
     let request = RunRequest { force_reason, ..commands::days_and_accounts(context)? };
     let config = context.config(Needs::Everything)?;
     let environment = connect::environment(&config, Arc::clone(&context.clock)).await?;

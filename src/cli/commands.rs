@@ -9,6 +9,7 @@ use tokio::sync::Mutex;
 use tokio_cron_scheduler::{Job, JobScheduler};
 
 use crate::allocation::{AccountId, Day};
+use crate::config::WorkerConfig;
 use crate::config::worker::{Needs, StoreConfig};
 use crate::failure::{Failure, Hop, Kind};
 use crate::migrate;
@@ -17,7 +18,7 @@ use crate::telemetry::publish::publish;
 use crate::telemetry::serve::{self, Metrics};
 use crate::worker::plan::PlannedQuery;
 use crate::worker::run::Stop;
-use crate::worker::{Environment, RunRequest, run as run_once};
+use crate::worker::{Environment, RunRequest, RunSummary, run as run_once};
 
 use super::{Context, Ended, connect, output, plan};
 
@@ -28,7 +29,11 @@ use super::{Context, Ended, connect, output, plan};
 pub async fn run(context: &Context) -> Result<u8, Ended> {
     let mut request = request(context)?;
     let config = context.config(Needs::Everything)?;
-    let mut environment = connect::environment(&config, Arc::clone(&context.clock)).await?;
+    let begun = RunSummary::begun(context.clock.now_seconds(), request.is_dry);
+    let mut environment = match connect::environment(&config, Arc::clone(&context.clock)).await {
+        Ok(environment) => environment,
+        Err(failure) => return never_began(context, &config, begun, &failure).await,
+    };
     if let Some(plan) = plan::to_carry_out(context)? {
         environment.query = Arc::new(PlannedQuery(Arc::clone(&plan)));
         request.accounts = plan.accounts.iter().map(|plan| plan.account.clone()).collect();
@@ -42,12 +47,36 @@ pub async fn run(context: &Context) -> Result<u8, Ended> {
     Ok(summary.exit_code)
 }
 
+/// A run that cannot even begin ends as every run does: with its summary.
+async fn never_began(
+    context: &Context,
+    config: &WorkerConfig,
+    mut summary: RunSummary,
+    failure: &Failure,
+) -> Result<u8, Ended> {
+    summary.ended_by(failure);
+    publish(&config.operation.metrics, config.operation.shard, &summary).await;
+    output::summary(&mut std::io::stdout().lock(), &summary, context.is_json)?;
+    Ok(summary.exit_code)
+}
+
 fn request(context: &Context) -> Result<RunRequest, Ended> {
     Ok(RunRequest {
         is_dry: context.switch("dry-run"),
-        force_reason: context.argument("reason").map(str::to_owned),
+        force_reason: force_reason(context)?,
         ..days_and_accounts(context)?
     })
+}
+
+/// Why guards are overridden, if they are: for the records, so it must say something.
+pub(super) fn force_reason(context: &Context) -> Result<Option<String>, Ended> {
+    match context.argument("reason").map(str::trim) {
+        Some("") => {
+            let what = "--reason is empty: say why the days are written, for their records";
+            Err(Ended::Argument(what.to_owned()))
+        }
+        reason => Ok(reason.map(str::to_owned)),
+    }
 }
 
 /// What `--from`, `--to` and `--account` ask for.

@@ -51,6 +51,7 @@ impl Ended {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Settings(_) | Self::Argument(_) => EXIT_CONFIG,
+            Self::Failed(failure) if failure.is_misuse() => EXIT_CONFIG,
             Self::Failed(_) => EXIT_DOWN,
             Self::Output(_) => 1,
         }

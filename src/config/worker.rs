@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::allocation::{AccountId, Levels};
+use crate::mongo;
 use crate::query::Phase;
 
 use super::auth::auth;
@@ -385,6 +386,8 @@ fn mongo_url(reader: &mut Reader<'_>, needs: Needs) -> Secret {
     let fits = text.starts_with("mongodb://") || text.starts_with("mongodb+srv://");
     if !text.is_empty() && !fits {
         reader.error("MONGO_URL", "does not begin with mongodb:// or mongodb+srv://");
+    } else if let (false, Err(form)) = (text.is_empty(), mongo::check_url(&url)) {
+        reader.error("MONGO_URL", &format!("is no usable address: {form}"));
     }
     url
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::accounts::chosen;
 use crate::allocation::day::DAY_SECONDS;
 use crate::allocation::{AccountId, Day};
 use crate::failure::Failure;
@@ -62,7 +63,7 @@ pub trait Progress {
 /// Computes the days of `request`, the oldest first, account by account.
 ///
 /// # Errors
-/// When the accounts or the records cannot be read.
+/// When the accounts or the records cannot be read, or an account that is asked for is not there.
 pub async fn backfill(
     environment: &Environment,
     request: &RunRequest,
@@ -112,10 +113,7 @@ async fn due(
 ) -> Result<Vec<(AccountId, Day)>, Failure> {
     let Some((first, last)) = request.days else { return Ok(Vec::new()) };
     let mut due = Vec::new();
-    for account in environment.accounts.accounts().await? {
-        if !request.accounts.is_empty() && !request.accounts.contains(&account.id) {
-            continue;
-        }
+    for account in chosen(environment.accounts.as_ref(), &request.accounts).await? {
         let records = environment.days.days(&account.id, first, last).await?;
         let is_forced = request.force_reason.is_some();
         for day in first.through(last) {

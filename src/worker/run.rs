@@ -7,14 +7,14 @@ use std::time::Instant;
 use futures_util::StreamExt;
 use tokio::sync::watch;
 
-use crate::accounts::Account;
+use crate::accounts::{Account, chosen};
 use crate::allocation::{AccountId, Day};
-use crate::failure::{Failure, Hop, Kind};
+use crate::failure::Failure;
 
 use super::Environment;
 use super::account::{account_failed, run_account};
 use super::plan::Plan;
-use super::summary::{FailureSummary, RunSummary};
+use super::summary::RunSummary;
 
 /// Of how many accounts the present is asked for at a time.
 const OBSERVED_AT_ONCE: usize = 8;
@@ -68,26 +68,9 @@ impl Stop {
 /// Sees that the hops answer, then works through the accounts one by one.
 pub async fn run(environment: &Environment, request: &RunRequest, stop: &Stop) -> RunSummary {
     let started = Instant::now();
-    let mut summary = RunSummary {
-        run_id: uuid::Uuid::new_v4().to_string(),
-        started_at: environment.clock.now_seconds(),
-        duration_ms: 0,
-        dry_run: request.is_dry,
-        exit_code: 0,
-        accounts_done: 0,
-        accounts_failed: 0,
-        accounts_skipped: 0,
-        accounts_left: 0,
-        rows_written: 0,
-        documents_written: 0,
-        reconciliation_differences: 0,
-        reconciliation_difference_usd: 0.0,
-        failure: None,
-        accounts: Vec::new(),
-    };
+    let mut summary = RunSummary::begun(environment.clock.now_seconds(), request.is_dry);
     if let Err(failure) = work(environment, request, stop, &mut summary).await {
-        tracing::error!(%failure, "nothing could be done");
-        summary.failure = Some(FailureSummary::from(&failure));
+        summary.ended_by(&failure);
     }
     summary.duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     summary.add_up();
@@ -101,11 +84,7 @@ async fn work(
     summary: &mut RunSummary,
 ) -> Result<(), Failure> {
     check(environment).await?;
-    let mut accounts = environment.accounts.accounts().await?;
-    if !request.accounts.is_empty() {
-        refuse_unknown(environment, request, &accounts)?;
-        accounts.retain(|account| request.accounts.contains(&account.id));
-    }
+    let accounts = chosen(environment.accounts.as_ref(), &request.accounts).await?;
     if accounts.is_empty() {
         tracing::warn!(source = environment.accounts.describe(), "there is no account to work on");
     }
@@ -147,23 +126,6 @@ async fn observe(
         })
         .buffer_unordered(OBSERVED_AT_ONCE);
     failed.filter_map(std::future::ready).collect().await
-}
-
-/// An account that was asked for by name must be there: a typing error is no empty success.
-fn refuse_unknown(
-    environment: &Environment,
-    request: &RunRequest,
-    accounts: &[Account],
-) -> Result<(), Failure> {
-    let is_known = |id: &&AccountId| accounts.iter().any(|account| account.id == **id);
-    match request.accounts.iter().find(|id| !is_known(id)) {
-        None => Ok(()),
-        Some(id) => {
-            let what = format!("{} has no account {id}", environment.accounts.describe());
-            let fix = "see kubecost-worker accounts for the ids there are";
-            Err(Failure::new(Hop::Worker, Kind::Refused, what, fix))
-        }
-    }
 }
 
 /// A run that would find a hop down at its first account ends before it, with the hop's name.

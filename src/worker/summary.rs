@@ -139,6 +139,9 @@ pub struct FailureSummary {
     /// Whether the hop could not be used at all.
     #[serde(skip)]
     pub is_hop_down: bool,
+    /// Whether settings or arguments are at fault.
+    #[serde(skip)]
+    pub is_misuse: bool,
 }
 
 impl From<&Failure> for FailureSummary {
@@ -149,6 +152,7 @@ impl From<&Failure> for FailureSummary {
             what: failure.what.clone(),
             fix: failure.fix.clone(),
             is_hop_down: failure.is_hop_down() && failure.hop != Hop::Worker,
+            is_misuse: failure.is_misuse(),
         }
     }
 }
@@ -189,6 +193,35 @@ pub struct RunSummary {
 }
 
 impl RunSummary {
+    /// A run that has done nothing yet.
+    #[must_use]
+    pub fn begun(started_at: i64, dry_run: bool) -> Self {
+        Self {
+            run_id: uuid::Uuid::new_v4().to_string(),
+            started_at,
+            duration_ms: 0,
+            dry_run,
+            exit_code: 0,
+            accounts_done: 0,
+            accounts_failed: 0,
+            accounts_skipped: 0,
+            accounts_left: 0,
+            rows_written: 0,
+            documents_written: 0,
+            reconciliation_differences: 0,
+            reconciliation_difference_usd: 0.0,
+            failure: None,
+            accounts: Vec::new(),
+        }
+    }
+
+    /// Says that a failure ended the run before it could do anything.
+    pub fn ended_by(&mut self, failure: &Failure) {
+        tracing::error!(%failure, "nothing could be done");
+        self.failure = Some(FailureSummary::from(failure));
+        self.add_up();
+    }
+
     /// Sums up the accounts' outcomes.
     pub fn add_up(&mut self) {
         let count = |outcome| self.accounts.iter().filter(|a| a.outcome == outcome).count();
@@ -207,11 +240,11 @@ impl RunSummary {
         self.exit_code = self.code();
     }
 
-    /// 0: all accounts done; 1: some account failed, or stores that did not agree were found; 3:
-    /// nothing could be done, because a hop is down.
+    /// 0: all accounts done; 1: some account failed, or stores that did not agree were found; 2:
+    /// what was asked for is not there; 3: nothing could be done, because a hop is down.
     fn code(&self) -> u8 {
-        if self.failure.is_some() {
-            return 3;
+        if let Some(failure) = &self.failure {
+            return if failure.is_misuse { 2 } else { 3 };
         }
         if self.accounts_failed == 0 {
             return u8::from(self.reconciliation_differences > 0);

@@ -1,6 +1,7 @@
 //! Settings and arguments that are wrong: all of them named at once, before anything is connected.
 
 use crate::support::bench::{Settings, ended, with};
+use crate::support::embedded::Embedded;
 use crate::support::worker::run;
 
 /// In every secret below: it may stand in no message.
@@ -37,6 +38,10 @@ fn each_wrong_setting_is_named_with_what_would_be_right() {
         ("CLICKHOUSE_URL", "tcp://u:hunter2@host:9000", "http or https"),
         ("MONGO_URL", "http://u:hunter2@host", "mongodb://"),
         ("MONGO_URL", "", "MONGO_URL_FILE may name a file"),
+        ("MONGO_URL", "mongodb://user:hunter2", "percent-encoded"),
+        ("MONGO_URL", "mongodb://u:hunter2@ss/wo%rd@127.0.0.1:1/", "percent-encoded"),
+        ("MONGO_URL", "mongodb://user:hunter2@127.0.0.1:99999/", "percent-encoded"),
+        ("MONGO_URL", "mongodb://user:hunter2@h/?authMechanism=NOPE", "percent-encoded"),
         ("ACCOUNTS", "acc 1", "'acc 1'"),
         ("LEVELS", "cluster,node", "'node' is no level"),
         ("PHASE", "3", "auto, 1, 2"),
@@ -107,6 +112,12 @@ fn unknown_commands_and_flags_are_refused() {
     refused(&[], &["run", "--clickhouse-password=hunter2"], &["--clickhouse-password", "Usage"]);
     refused(&[], &["run", "--output", "yaml"], &["yaml", "json"]);
     refused(&[], &["run", "--force"], &["--reason"]);
+    for reason in ["", "  "] {
+        refused(&[], &["run", "--force", "--reason", reason], &["--reason is empty"]);
+        let days = ["--from", "2026-03-01", "--to", "2026-03-01"];
+        let backfill = [&["backfill", "--force", "--reason", reason][..], &days].concat();
+        refused(&[], &backfill, &["--reason is empty"]);
+    }
 }
 
 #[test]
@@ -131,6 +142,27 @@ fn days_that_cannot_be_computed_are_refused() {
 fn a_server_of_one_tenant_takes_one_account_only() {
     let changes = [("TENANT_LABEL", ""), ("ACCOUNTS", "acc-1,acc-2")];
     refused(&changes, &["run"], &["ACCOUNTS", "names 2 accounts", "exactly one"]);
+}
+
+#[test]
+fn an_account_that_is_not_there_is_refused() {
+    let store = Embedded::new(&["acc-1"], &[("PROMETHEUS_URL", "http://127.0.0.1:1")]);
+    let days = ["--from", "2026-03-01", "--to", "2026-03-01", "--account", "acc-2"];
+    for command in [vec!["audit"], vec!["audit", "--fix"], vec!["backfill"]] {
+        let finished = store.run(&[&command, &days[..]].concat());
+        ended(&finished, 2, &["the setting ACCOUNTS has no account acc-2", "accounts for the ids"]);
+        assert!(finished.stdout.is_empty(), "{}", finished.stdout);
+    }
+}
+
+#[test]
+fn a_run_that_cannot_begin_ends_with_its_summary() {
+    let changes = [("STORE", "sqlite:/no/such/directory/costs.sqlite")];
+    let finished = run(&with(&settings(), &changes), &["run"]);
+    ended(&finished, 3, &["nothing done: worker", "/no/such/directory"]);
+    let summary = finished.summary();
+    assert_eq!(summary["exit_code"], 3);
+    assert!(summary["failure"]["what"].as_str().unwrap().contains("/no/such"), "{summary}");
 }
 
 #[test]

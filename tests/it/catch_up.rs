@@ -153,3 +153,15 @@ async fn the_present_is_noted_whoever_writes_the_account() {
     assert_eq!(accounts[1]["outcome"], "failed");
     assert!(accounts[1]["failure"]["what"].as_str().unwrap().contains("500"), "{accounts}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_of_an_account_that_is_not_there_is_refused_with_a_summary() {
+    let server = fake_prometheus::start(|_| None).await;
+    let refused = embedded(&server).run(&["run", "--account", OTHER]);
+    assert_eq!(refused.code, 2, "{}", refused.stderr);
+    let summary = refused.summary();
+    assert_eq!(
+        (&summary["exit_code"], &summary["failure"]["kind"]),
+        (&2.into(), &"refused".into())
+    );
+}
