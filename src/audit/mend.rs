@@ -28,7 +28,7 @@ pub struct Mended {
     pub usd_taken_back: f64,
     /// Documents whose costs were set.
     pub documents_written: u64,
-    /// Days that the next run computes again.
+    /// Days that are marked to be computed again: by the next run, or by a backfill.
     pub days_unsettled: u64,
 }
 

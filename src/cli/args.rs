@@ -209,7 +209,10 @@ fn audit() -> Command {
         .after_help(AUDIT_EXAMPLES)
         .args(days().map(|day| day.required(true)))
         .arg(account())
-        .arg(switch("fix", "Mend what is found; days that were mended are computed again"))
+        .arg(switch(
+            "fix",
+            "Mend what is found; the next run computes the days again that CATCH_UP_DAYS reaches",
+        ))
         .arg(switch("adopt", "Take back the rows of the worker that came before this one"))
         .arg(switch("dry-run", "With --fix or --adopt: only show what is found, and how much"))
 }

@@ -183,6 +183,19 @@ pub fn audit(out: &mut impl Write, summary: &AuditSummary, is_json: bool) -> std
             done.rows_written, done.usd_taken_back, done.documents_written, done.days_unsettled
         )?;
     }
+    for skipped in &summary.skipped {
+        let (id, what, fix) = (&skipped.account, &skipped.what, &skipped.fix);
+        writeln!(out, "{id} is not mended: {what} (fix: {fix})")?;
+    }
+    for old in &summary.to_backfill {
+        let days: Vec<String> = old.days.iter().map(ToString::to_string).collect();
+        writeln!(
+            out,
+            "older than CATCH_UP_DAYS, so that no run computes them again by itself: {}\n  {}",
+            days.join(", "),
+            old.command
+        )?;
+    }
     Ok(())
 }
 

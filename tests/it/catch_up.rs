@@ -165,3 +165,33 @@ async fn a_run_of_an_account_that_is_not_there_is_refused_with_a_summary() {
         (&2.into(), &"refused".into())
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_audit_mends_the_accounts_that_nobody_writes_and_names_days_too_old_for_runs() {
+    let server = fake_prometheus::start(|_| None).await;
+    let settings = [("PROMETHEUS_URL", server.url.as_str()), ("CATCH_UP_DAYS", "4")];
+    let store = Embedded::new(&[ACCOUNT, OTHER], &settings);
+    store.run(&RUN).expect_success();
+    let plant = "INSERT INTO expenses (cloud_account_id, resource_id, date, cost, sign) \
+                 VALUES (?1, 'nobody', ?2, 1.0, 1)";
+    for account in [ACCOUNT, OTHER] {
+        store.open().execute(plant, (account, MARCH - 20 * DAY)).unwrap();
+    }
+    store.hold_lease(ACCOUNT);
+    let range = ["--at", "2026-03-05T13:00:00Z", "--from", "2026-02-01", "--to", "2026-03-05"];
+    let fix = |more: &[&str]| store.run(&[&["audit", "--fix"][..], &range, more].concat());
+    let held = fix(&["--output", "json"]);
+    assert_eq!(held.code, 1, "{}\n{}", held.stdout, held.stderr);
+    let summary = held.summary();
+    assert_eq!(summary["findings"].as_array().unwrap().len(), 2, "{summary}");
+    assert_eq!((&summary["findings_left"], &summary["exit_code"]), (&1.into(), &1.into()));
+    assert_eq!(summary["skipped"][0]["account"], ACCOUNT);
+    assert!(summary["skipped"][0]["what"].as_str().unwrap().contains("run x on another host"));
+    let command =
+        format!("kubecost-worker backfill --from 2026-02-09 --to 2026-02-09 --account {OTHER}");
+    assert_eq!(summary["to_backfill"][0]["command"], command);
+    assert!(fix(&[]).stdout.contains("is not mended: run x on another host"));
+    store.open().execute("DELETE FROM kubecost_lease", []).unwrap();
+    let said = fix(&[]).expect_success().stdout;
+    assert!(said.contains("--from 2026-02-09 --to 2026-02-09 --account"), "{said}");
+}
