@@ -100,6 +100,8 @@ impl DayWork<'_> {
                 ledger.merge(day).await?;
                 states = self.day_rows(day, ids).await?.own;
                 diff = difference(day, &states, wanted, true);
+                // A merge may take longer than the lease is long.
+                lease.keep().await?;
             }
             ledger.append(&self.account.id, day, &diff.entries).await?;
             summary.rows_written += diff.entries.len() as u64;

@@ -25,6 +25,8 @@ use crate::source::Source;
 /// How many faults of each kind happened, over all cases.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
+    /// Inserts, whatever became of them.
+    pub(crate) inserts: AtomicU64,
     /// Calls that failed before anything was done.
     pub(crate) failed: AtomicU64,
     /// Calls that were done and failed all the same.
@@ -67,6 +69,7 @@ pub(crate) struct Faulty {
     counts: Arc<Counts>,
     luck: Arc<Mutex<Luck>>,
     per_mille: u32,
+    outlasts_lease: bool,
 }
 
 /// The hops themselves, which every worker shares.
@@ -96,7 +99,13 @@ impl Faulty {
             counts: Arc::clone(counts),
             luck: Arc::new(Mutex::new(Luck { chance, is_dead: false })),
             per_mille,
+            outlasts_lease: false,
         }
+    }
+
+    /// The same worker, whose merges take longer than its lease is long, while another takes it.
+    pub(crate) fn with_slow_merges(self) -> Self {
+        Self { outlasts_lease: true, ..self }
     }
 
     fn fate(&self) -> Fate {
@@ -175,6 +184,7 @@ impl ExpenseLedger for Faulty {
         day: Day,
         entries: &[Entry],
     ) -> Result<(), Failure> {
+        count(&self.counts.inserts);
         self.pause().await;
         // Inserts are few among all calls, and what is left of half of them matters most.
         let fate = self.fate_at(self.per_mille * 5);
@@ -211,6 +221,12 @@ impl ExpenseLedger for Faulty {
     }
 
     async fn merge(&self, day: Day) -> Result<(), Failure> {
+        if self.outlasts_lease {
+            let later = self.clock.now_seconds() + 150;
+            self.clock.set(later);
+            let account = AccountId::new("a").map_err(|error| failure(&error.to_string()))?;
+            self.records.acquire(&account, "another run", later, 120).await?;
+        }
         self.call(self.ledger.merge(day)).await
     }
 

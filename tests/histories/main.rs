@@ -16,8 +16,8 @@ use kubecost_worker::accounts::{AccountList, AccountSource};
 use kubecost_worker::allocation::{AccountId, Day, Levels};
 use kubecost_worker::clock::{Clock, FixedClock};
 use kubecost_worker::config::worker::{GapPolicy, RunConfig};
-use kubecost_worker::ledger::ExpenseLedger;
 use kubecost_worker::ledger::memory::MemoryLedger;
+use kubecost_worker::ledger::{Entry, ExpenseLedger};
 use kubecost_worker::records::memory::MemoryRecords;
 use kubecost_worker::resources::memory::MemoryResources;
 use kubecost_worker::worker::run::Stop;
@@ -175,6 +175,33 @@ fn setting(name: &str) -> Option<u64> {
 fn one(seed: u64, counts: &Arc<Counts>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(history(seed, counts));
+}
+
+#[tokio::test]
+async fn a_merge_that_outlasts_the_lease_is_followed_by_no_row() {
+    let (counts, mut chance) = (Arc::new(Counts::default()), Chance::new(1));
+    let today = Day::of_unix(START);
+    let hops = hops(Arc::new(Source::new(today.previous(), &mut chance)), START);
+    hops.source.complete();
+    work(&hops, &counts, &mut chance, 0).await;
+    // A row that stands twice, at another cost: only a merge shows which of them stays.
+    let row = hops.ledger.rows().into_iter().next_back().unwrap();
+    let twice = Entry {
+        resource_id: row.resource_id,
+        date_seconds: row.date_seconds,
+        cost_usd: row.cost_usd + 1.0,
+        sign: 1,
+        dimensions: row.dimensions,
+    };
+    let day = Day::of_unix(row.date_seconds);
+    hops.ledger.append(&account(), day, &[twice]).await.unwrap();
+    let before = counts.inserts.load(Ordering::Relaxed);
+    let worker = Faulty::new(&hops, &counts, chance.fork(), 0).with_slow_merges();
+    let request = RunRequest { days: Some((day, day)), ..RunRequest::default() };
+    let done = run(&environment(&hops, &Arc::new(worker)), &request, &Stop::default()).await;
+    let failure = done.accounts[0].failure.as_ref().unwrap();
+    assert!(failure.what.contains("was lost"), "{failure:?}");
+    assert_eq!(counts.inserts.load(Ordering::Relaxed), before);
 }
 
 #[test]
