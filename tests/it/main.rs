@@ -18,6 +18,7 @@ mod bad_input_settings;
 mod bad_input_size;
 mod bad_input_stores;
 mod clock;
+mod clusters;
 mod command_line;
 #[path = "../support/contract/mod.rs"]
 mod contract;
@@ -25,6 +26,7 @@ mod contract_suites;
 mod documents;
 mod doubled;
 mod kill;
+mod limits;
 mod metroculus;
 mod migrations;
 #[path = "../support/mongo_contract.rs"]
