@@ -8,7 +8,7 @@ use crate::allocation::Levels;
 use crate::failure::{Failure, Kind};
 
 use super::client::{Answer, NoAnswer, PromClient};
-use super::promql::{Selector, Window, integral, minutes_present};
+use super::promql::{Selector, Window, integral, minutes_present, quoted, regex_escaped};
 use super::reply::{Labels, Series};
 
 /// How often a query that asks for too much is halved: down to 22 minutes of a day.
@@ -48,6 +48,8 @@ pub(super) struct Asking<'a> {
     pub(super) warnings: Vec<String>,
     /// Whether something is known to be missing.
     pub(super) is_partial: bool,
+    /// How long a window the server is known to bear: what was too much once is not asked again.
+    bearable_minutes: u32,
 }
 
 impl<'a> Asking<'a> {
@@ -56,7 +58,14 @@ impl<'a> Asking<'a> {
         settings: &'a PrometheusSettings,
         account: &'a Account,
     ) -> Self {
-        Self { client, settings, account, warnings: Vec::new(), is_partial: false }
+        Self {
+            client,
+            settings,
+            account,
+            warnings: Vec::new(),
+            is_partial: false,
+            bearable_minutes: u32::MAX,
+        }
     }
 
     /// Selects the account's series.
@@ -99,15 +108,39 @@ impl<'a> Asking<'a> {
         Ok(answer.series)
     }
 
-    /// The greatest value over a metric's series count in a window, 0 when there is none.
+    /// Has the selector take a cluster that is told of with and without its label for one, where
+    /// DEFAULT_CLUSTER is also a label's value.
+    pub(super) async fn unite_default_cluster(
+        &mut self,
+        selector: &mut Selector,
+        metrics: &[&str],
+        window: Window,
+    ) -> Result<(), Failure> {
+        let name = &self.settings.default_cluster;
+        if name.is_empty() || window.minutes() == 0 {
+            return Ok(());
+        }
+        let any_of = format!("__name__=~{}", quoted(&metrics.join("|")));
+        let cluster = format!("cluster=~{}", quoted(&format!("|{}", regex_escaped(name))));
+        let series = selector.stored("", &[&any_of, &cluster]);
+        // Of these functions only this one keeps the metrics' names, and so the series apart.
+        let query = format!("count by (cluster) (last_over_time({series}[{}]))", window.range());
+        if self.at(&query, window).await?.len() > 1 {
+            selector.named_and_unnamed = Some(name.clone());
+        }
+        Ok(())
+    }
+
+    /// How many series of a metric a window has at the most, 0 when there is none.
     pub(super) async fn series_count(
         &mut self,
         selector: &Selector,
         metric: &str,
         window: Window,
     ) -> Result<u64, Failure> {
-        let query = selector.series_count(metric, &[], window);
-        let series = self.in_pieces(window, 1, |_| query.clone()).await?;
+        // Where it has to be asked in pieces, their sum bounds the count from above.
+        let query = |piece| selector.series_count(metric, &[], piece);
+        let series = self.in_pieces(window, 1, add, query).await?;
         let count = series.values().fold(0.0_f64, |most, value| most.max(*value));
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
         Ok(count as u64)
@@ -145,16 +178,28 @@ impl<'a> Asking<'a> {
         let samples = series.max(1) * u64::from(window.minutes());
         let count = samples.div_ceil(self.settings.samples_max.max(1));
         let count = u32::try_from(count).unwrap_or(u32::MAX).clamp(1, window.minutes().max(1));
-        self.in_pieces(window, count, query).await
+        self.in_pieces(window, count, add, query).await
+    }
+
+    /// The least or the greatest, by labels, of what a query says of the pieces of a window.
+    pub(super) async fn extreme(
+        &mut self,
+        window: Window,
+        choose: fn(f64, f64) -> f64,
+        query: impl Fn(Window) -> String,
+    ) -> Result<BTreeMap<Labels, f64>, Failure> {
+        self.in_pieces(window, 1, choose, query).await
     }
 
     async fn in_pieces(
         &mut self,
         window: Window,
         count: u32,
+        join: fn(f64, f64) -> f64,
         query: impl Fn(Window) -> String,
     ) -> Result<BTreeMap<Labels, f64>, Failure> {
         let mut sums = BTreeMap::new();
+        let count = count.max(window.minutes().div_ceil(self.bearable_minutes));
         let mut open: Vec<(Window, u32)> =
             window.split(count).into_iter().rev().map(|piece| (piece, 0)).collect();
         while let Some((piece, halvings)) = open.pop() {
@@ -165,10 +210,12 @@ impl<'a> Asking<'a> {
             match asked {
                 Ok(answer) => {
                     self.note_warnings(&answer);
-                    add_up(&mut sums, answer.series);
+                    join_up(&mut sums, answer.series, join);
                 }
                 Err(NoAnswer::TooMuch(failure)) if halvings < HALVINGS_MAX => {
                     tracing::debug!(%failure, minutes = piece.minutes(), "halving the query");
+                    let half = piece.minutes().div_ceil(2);
+                    self.bearable_minutes = self.bearable_minutes.min(half);
                     open.extend(piece.split(2).into_iter().rev().map(|half| (half, halvings + 1)));
                 }
                 Err(no_answer) => return Err(no_answer.into_failure()),
@@ -247,6 +294,11 @@ impl<'a> Asking<'a> {
         named
     }
 
+    /// The name of clusters without a label; empty when there is none.
+    pub(super) fn default_cluster(&self) -> &'a str {
+        &self.settings.default_cluster
+    }
+
     /// The name of a series' cluster.
     pub(super) fn cluster<'l>(&'l self, labels: &'l Labels) -> &'l str {
         match labels.get("cluster") {
@@ -260,10 +312,15 @@ fn shown(metric: &str, labels: &Labels) -> String {
     format!("{metric}{}", Series { labels: labels.clone(), points: Vec::new() }.shown())
 }
 
-fn add_up(sums: &mut BTreeMap<Labels, f64>, series: Vec<Series>) {
+fn add(one: f64, other: f64) -> f64 {
+    one + other
+}
+
+/// Joins what pieces of a window say, by labels.
+fn join_up(joined: &mut BTreeMap<Labels, f64>, series: Vec<Series>, join: fn(f64, f64) -> f64) {
     for mut one in series {
         let Some(value) = one.value() else { continue };
         one.labels.remove("__name__");
-        *sums.entry(one.labels).or_insert(0.0) += value;
+        joined.entry(one.labels).and_modify(|known| *known = join(*known, value)).or_insert(value);
     }
 }

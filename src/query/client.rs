@@ -22,6 +22,8 @@ const QUERY_TIMEOUT_SECONDS: u64 = 60;
 pub const REPLY_BYTES_MAX: u64 = 64 << 20;
 /// How many chunks of a body may wait for the parser.
 const CHUNKS_AHEAD: usize = 8;
+/// Longest query that is put into an address, bytes before they are quoted.
+const ADDRESS_BYTES_MAX: usize = 2_000;
 /// How often a query is asked again after a failure that may pass.
 const RETRIES_MAX: usize = 3;
 
@@ -39,6 +41,8 @@ pub struct Answer {
 pub enum NoAnswer {
     /// The query asks for too much at once: a part of its time may be answered.
     TooMuch(Failure),
+    /// The server, or a gateway before it, cannot now: it may be down, or this may be too much.
+    Busy(Failure),
     /// Anything else.
     Failed(Failure),
 }
@@ -48,7 +52,7 @@ impl NoAnswer {
     #[must_use]
     pub fn into_failure(self) -> Failure {
         match self {
-            Self::TooMuch(failure) | Self::Failed(failure) => failure,
+            Self::TooMuch(failure) | Self::Busy(failure) | Self::Failed(failure) => failure,
         }
     }
 }
@@ -151,14 +155,23 @@ impl PromClient {
             .with_max_delay(Duration::from_secs(3))
             .with_max_times(RETRIES_MAX)
             .with_jitter();
-        (|| self.ask_once(path, parameters, due))
+        let asked = (|| self.ask_once(path, parameters, due))
             .retry(retries)
-            .when(|error| matches!(error, NoAnswer::Failed(f) if f.is_retryable()))
+            .when(|error| match error {
+                NoAnswer::TooMuch(_) => false,
+                NoAnswer::Busy(_) => true,
+                NoAnswer::Failed(failure) => failure.is_retryable(),
+            })
             .notify(|error, delay| {
-                let NoAnswer::Failed(failure) = error else { return };
+                let failure = error.clone().into_failure();
                 tracing::debug!(%failure, delay_ms = delay.as_millis(), "asking again");
             })
-            .await
+            .await;
+        match asked {
+            // Gateways say so when what is behind them takes too long: less may be answered.
+            Err(NoAnswer::Busy(failure)) => Err(NoAnswer::TooMuch(failure)),
+            other => other,
+        }
     }
 
     async fn ask_once(
@@ -169,7 +182,15 @@ impl PromClient {
     ) -> Result<Answer, NoAnswer> {
         // Thanos: a store that is down must be an error, not a smaller bill; replicas are one.
         let thanos = [("partial_response", "false"), ("dedup", "true")];
-        let mut request = self.http.get(self.endpoint.join(path)).query(parameters).query(&thanos);
+        let address = self.endpoint.join(path);
+        // Proxies refuse long addresses; a form may be long, but not every proxy lets one through.
+        let length: usize = parameters.iter().map(|(_, value)| value.len()).sum();
+        let mut request = if length > ADDRESS_BYTES_MAX {
+            let owned = thanos.map(|(name, value)| (name, value.to_owned()));
+            self.http.post(address).form(&[parameters, &owned].concat())
+        } else {
+            self.http.get(address).query(parameters).query(&thanos)
+        };
         request = match &self.auth {
             Auth::None => request,
             Auth::Basic(user, password) => request.basic_auth(user, Some(password.expose())),
@@ -308,6 +329,13 @@ impl PromClient {
             ),
             (429, _) => {
                 (Kind::Overloaded, "the query layer limits its callers: run fewer workers at once")
+            }
+            (503 | 504, _) => {
+                return NoAnswer::Busy(Failure::query(
+                    Kind::Unavailable,
+                    what,
+                    "see that the query layer is up and ready, and what its gateway allows",
+                ));
             }
             (500..=599, _) => (Kind::Unavailable, "see that the query layer is up and ready"),
             (200..=299, "") => (

@@ -26,6 +26,12 @@ const CONFLICT_SHARE: f64 = 0.5;
 /// Over this span the samples of one exporter change once or twice, and those of two writers of
 /// one series with every sample.
 const ALTERNATION: &str = "30m";
+/// Spans that have to alternate before two writers are suspected.
+const ALTERNATING_SPANS_MIN: f64 = 3.0;
+/// Minutes after which sources that never tell of one window are held against each other.
+const INCOMPARABLE_MINUTES: f64 = 180.0;
+/// By how much the averages of one cluster's exporters may differ when they tell of other windows.
+const INCOMPARABLE_TOLERANCE: f64 = 0.1;
 /// Most conflicts that are told of.
 const NAMED_MAX: usize = 5;
 
@@ -57,23 +63,53 @@ pub(super) async fn of_gauges(
     let ends = selector.raw(WINDOW_END, &[]);
     let (last, first) = (selector.max_by(&[], &ends), min_by(selector, &[], &ends));
     let same_window = |expression: &str| format!("({expression}) unless ({last} != {first})");
-    let several = same_window(&several(selector, &[], &totals));
-    let comparable = asking.minutes(&several, window).await?;
+    let at_once = same_window(&several(selector, &[], &totals));
+    let comparable = asking.minutes(&at_once, window).await?;
+    let series = asking.series_count(selector, NAMESPACE_TOTAL, window).await?;
     for sources in [&totals, &namespaces] {
         if comparable.is_empty() {
             break;
         }
         let differing = same_window(&differing(selector, &[], sources));
-        let minutes = asking.summed(window, 1, |p| minutes_present(&differing, p)).await?;
+        let minutes = asking.summed(window, series, |p| minutes_present(&differing, p)).await?;
         let conflicts = lasting(&minutes, &comparable);
         for name in conflicts.into_iter().take(NAMED_MAX) {
-            found.push(told(asking, sources, &name, window).await?);
+            found.push(told(asking, sources, &name, window).await);
         }
         if !found.is_empty() {
             break;
         }
     }
+    if found.is_empty() {
+        let at_once = several(selector, &[], &totals);
+        let together = asking.minutes(&at_once, window).await?;
+        found = incomparable(asking, &totals, (&together, &comparable), window).await;
+    }
     Ok(found)
+}
+
+/// Sources that never tell of one window at one time, as exporters with other WINDOWs: one
+/// cluster's differ by a little over hours, two clusters' by what they cost.
+async fn incomparable(
+    asking: &mut Asking<'_>,
+    sources: &str,
+    (together, comparable): (&BTreeMap<Labels, f64>, &BTreeMap<Labels, f64>),
+    window: Window,
+) -> Vec<String> {
+    let mut found = Vec::new();
+    let of = |name: &Labels| comparable.get(name).copied().unwrap_or(0.0);
+    let never = |(name, minutes): &(&Labels, &f64)| {
+        **minutes >= INCOMPARABLE_MINUTES && of(name) <= TRANSIENT_MINUTES
+    };
+    for (name, _) in together.iter().filter(never).take(NAMED_MAX) {
+        let telling = telling(asking, sources, name, window).await;
+        let usd = |one: Option<&Series>| one.and_then(Series::value).unwrap_or(0.0);
+        let (least, most) = (usd(telling.first()), usd(telling.last()));
+        if most - least > INCOMPARABLE_TOLERANCE * most {
+            found.push(sentence(asking, &telling, name));
+        }
+    }
+    found
 }
 
 /// Conflicts over the rate of something that several sources may tell.
@@ -93,14 +129,15 @@ pub(super) async fn of_claim(
     let mut differing = differing(selector, claim.labels, &sources);
     if let Some(identity) = claim.identity {
         let finer: Vec<_> = claim.labels.iter().copied().chain([identity]).collect();
-        let identities = selector.max_by(&finer, &sources);
+        let known = format!("{identity}!=\"\"");
+        let identities = selector.max_by(&finer, &selector.raw(claim.metric, &[&known]));
         let by = selector.labels(claim.labels);
         differing = format!("({differing}) or (count by ({by}) ({identities}) > 1)");
     }
     let minutes = asking.summed(window, series, |p| minutes_present(&differing, p)).await?;
     let mut found = Vec::new();
     for name in lasting(&minutes, &comparable).into_iter().take(NAMED_MAX) {
-        found.push(told(asking, &sources, &name, window).await?);
+        found.push(told(asking, &sources, &name, window).await);
     }
     Ok(found)
 }
@@ -128,30 +165,41 @@ fn lasting(differing: &BTreeMap<Labels, f64>, comparable: &BTreeMap<Labels, f64>
 }
 
 /// A sentence that names the two sources of a name that differ most.
-async fn told(
+async fn told(asking: &mut Asking<'_>, sources: &str, name: &Labels, window: Window) -> String {
+    let telling = telling(asking, sources, name, window).await;
+    sentence(asking, &telling, name)
+}
+
+/// What the sources of a name say on average, the least first; nothing where that cannot be asked:
+/// that they differ is known without it.
+async fn telling(
     asking: &mut Asking<'_>,
     sources: &str,
     name: &Labels,
     window: Window,
-) -> Result<String, Failure> {
+) -> Vec<Series> {
     let average = format!("avg_over_time(({sources})[{}:5m])", window.range());
-    let mut telling = asking.at(&average, window).await?;
+    let mut telling = asking.at(&average, window).await.unwrap_or_default();
     telling.retain(|one| is_named(one, name));
     telling.sort_by(|a, b| a.value().unwrap_or(0.0).total_cmp(&b.value().unwrap_or(0.0)));
+    telling
+}
+
+fn sentence(asking: &Asking<'_>, telling: &[Series], name: &Labels) -> String {
     let shown = |one: &Series| {
-        let labels = Series { labels: distinct(one, &telling), points: Vec::new() };
+        let labels = Series { labels: distinct(one, telling), points: Vec::new() };
         format!("{} says ${:.4} an hour", labels.shown(), one.value().unwrap_or(0.0))
     };
-    let cluster = asking.cluster(name).to_owned();
+    let cluster = asking.cluster(name);
     let of = name.get("node").map(|node| format!(" node '{node}' of")).unwrap_or_default();
-    let [first, .., last] = telling.as_slice() else {
-        return Ok(format!("sources of{of} cluster '{cluster}' tell different costs"));
+    let [first, .., last] = telling else {
+        return format!("sources that are not one tell of{of} cluster '{cluster}'");
     };
-    Ok(format!(
-        "two sources tell different costs of{of} cluster '{cluster}': {} and {}",
+    format!(
+        "two sources that are not one tell of{of} cluster '{cluster}': {} and {}",
         shown(last),
         shown(first)
-    ))
+    )
 }
 
 fn is_named(series: &Series, name: &Labels) -> bool {
@@ -178,7 +226,7 @@ async fn alternating(
     selector: &Selector,
     window: Window,
 ) -> Result<Vec<String>, Failure> {
-    let span = format!("{}[{ALTERNATION}]", selector.raw(CLUSTER_TOTAL, &[]));
+    let span = format!("{}[{ALTERNATION}]", selector.stored(CLUSTER_TOTAL, &[]));
     let (least, most) = (format!("min_over_time({span})"), format!("max_over_time({span})"));
     let count = format!("count_over_time({span})");
     let near = 1e-9;
@@ -191,31 +239,34 @@ async fn alternating(
         1.0 + near,
         1.0 - near,
     );
-    let query = format!("count_over_time(({alternates})[{}:{ALTERNATION}])", window.range());
-    let bounds = format!("max_over_time({least}[{}:{ALTERNATION}])", window.range());
-    let found = asking.at(&query, window).await?;
+    let count =
+        |piece: Window| format!("count_over_time(({alternates})[{}:{ALTERNATION}])", piece.range());
+    let mut found = asking.summed(window, 1, count).await?;
+    // A cost that went to and fro for an hour is a cost; two writers go on.
+    found.retain(|_, spans| *spans >= ALTERNATING_SPANS_MIN);
     if found.is_empty() {
         return Ok(Vec::new());
     }
-    let lows = asking.at(&bounds, window).await?;
-    let highs = bounds.replace("min_over_time", "max_over_time");
-    let highs = asking.at(&highs, window).await?;
-    let of = |list: &[Series], labels: &Labels| {
-        list.iter().find(|one| one.labels == *labels).and_then(Series::value).unwrap_or(0.0)
+    let bound = |function: &str, of: &str| {
+        let (function, of) = (function.to_owned(), of.to_owned());
+        move |piece: Window| format!("{function}({of}[{}:{ALTERNATION}])", piece.range())
     };
-    Ok(found
-        .iter()
-        .map(|one| {
-            let cluster = asking.cluster(&one.labels);
-            format!(
-                "two sources write one series of cluster '{cluster}' by turns, {}: one says \
-                 ${:.4} an hour and one ${:.4}",
-                one.shown(),
-                of(&lows, &one.labels),
-                of(&highs, &one.labels)
-            )
-        })
-        .collect())
+    let lows = asking.extreme(window, f64::max, bound("max_over_time", &least)).await?;
+    let highs = asking.extreme(window, f64::max, bound("max_over_time", &most)).await?;
+    let usd =
+        |list: &BTreeMap<Labels, f64>, labels: &Labels| list.get(labels).copied().unwrap_or(0.0);
+    let sentence = |labels: &Labels| {
+        let series = Series { labels: labels.clone(), points: Vec::new() };
+        format!(
+            "two sources write one series of cluster '{}' by turns, {}: one says ${:.4} an hour \
+             and one ${:.4}",
+            asking.cluster(labels),
+            series.shown(),
+            usd(&lows, labels),
+            usd(&highs, labels)
+        )
+    };
+    Ok(found.keys().map(sentence).collect())
 }
 
 #[cfg(test)]

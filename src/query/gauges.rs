@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::allocation::day::DAY_SECONDS;
 use crate::allocation::model::is_special;
 use crate::allocation::{Day, DayCosts, Level, PodCosts};
 use crate::failure::Failure;
@@ -16,11 +17,15 @@ use super::distinct::{self, Metric};
 use super::doubled;
 use super::holes::{self, Teller};
 use super::names::{
-    CLUSTER_TOTAL, EXPORTER_SUCCESS, NAMESPACE_TOTAL, POD_TOTAL, WINDOW_END, WINDOW_SECONDS,
+    CLUSTER_TOTAL, EXPORTER_SUCCESS, NAMESPACE_TOTAL, NODE_TOTAL, POD_TOTAL, WINDOW_END,
+    WINDOW_SECONDS,
 };
-use super::promql::{Selector, Window, quoted, regex_escaped};
+use super::promql::{GRID_SECONDS, Selector, Window, quoted, regex_escaped};
 use super::reply::Labels;
 use super::{Phase, SourceDay};
+
+/// A lag beyond two days is no lag: the clock or the gauge is wrong (seconds).
+const LAG_SECONDS_MAX: f64 = 172_800.0;
 
 /// Rows that belong to the cluster are not asked for.
 const REAL_NAMESPACES: &[&str] = &["namespace!~\"__.*__\""];
@@ -39,7 +44,11 @@ pub(super) async fn day_costs(
     day: Day,
     now_seconds: i64,
 ) -> Result<SourceDay, Failure> {
-    let selector = asking.selector();
+    let mut selector = asking.selector();
+    let names = [CLUSTER_TOTAL, NAMESPACE_TOTAL, POD_TOTAL];
+    // The gauges that tell about a day may come on the next one.
+    let told = Window { end: day.end_seconds() + DAY_SECONDS, ..shifted(day, 0, now_seconds) };
+    asking.unite_default_cluster(&mut selector, &names, told).await?;
     let mut out = SourceDay::without_samples(Phase::Exporter, 0);
     let mut missing: BTreeMap<String, u32> = BTreeMap::new();
     for (lag_seconds, matcher) in lag_groups(&mut asking, &selector, day, now_seconds).await? {
@@ -59,9 +68,39 @@ pub(super) async fn day_costs(
     if out.clusters.is_empty() {
         out.expected_minutes = out.expected_minutes.max(day.minutes_passed(now_seconds));
     }
+    warn_of_silent_clusters(&mut asking, &selector, &out.clusters, shifted(day, 0, now_seconds))
+        .await?;
     out.warnings = asking.warnings;
     out.is_partial = asking.is_partial;
     Ok(out)
+}
+
+/// Clusters that have raw metrics but no gauges: a roll-out under way, or the same cluster under
+/// another name, which cannot be told apart from here.
+async fn warn_of_silent_clusters(
+    asking: &mut Asking<'_>,
+    selector: &Selector,
+    told: &BTreeMap<String, u32>,
+    window: Window,
+) -> Result<(), Failure> {
+    if told.is_empty() {
+        return Ok(());
+    }
+    let stored = selector.stored(NODE_TOTAL, &[]);
+    let query = |piece: Window| {
+        selector.max_by(&[], &format!("count_over_time({stored}[{}])", piece.range()))
+    };
+    let found = asking.summed(window, 1, query).await?;
+    for cluster in asking.by_cluster(&found).into_keys() {
+        if !told.contains_key(&cluster) {
+            asking.warn(format!(
+                "cluster '{cluster}' has raw metrics but no gauges, which this account's days are \
+                 computed from: none of its costs are stored; install the exporter there, or give \
+                 it the same name in both if it is one that has gauges under another name"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Clusters by lag: one group without a matcher when all clusters lag alike.
@@ -71,46 +110,80 @@ async fn lag_groups(
     day: Day,
     now_seconds: i64,
 ) -> Result<Vec<(i64, Option<String>)>, Failure> {
-    let window = shifted(day, 0, now_seconds);
-    if window.minutes() == 0 {
-        return Ok(Vec::new());
-    }
-    let present = selector.max_by(&[], &selector.raw(CLUSTER_TOTAL, &[]));
-    let clusters = asking.minutes(&present, window).await?;
-    let range = format!("{}:60s", window.range());
-    let ends = selector.max_by(&[], &selector.raw(WINDOW_END, &[]));
-    let age = format!("min_over_time((time() - {ends})[{range}])");
-    let ages = asking.at(&age, window).await?;
-    let windows = selector.max_by(
-        &[],
-        &format!("max_over_time({}[{}])", selector.raw(WINDOW_SECONDS, &[]), window.range()),
-    );
-    let lengths = asking.at(&windows, window).await?;
-    let lag_of = |labels: &Labels| {
-        let find = |list: &[super::reply::Series]| {
-            list.iter().find(|s| s.labels == *labels).and_then(super::reply::Series::value)
-        };
-        let lag = find(&ages)
-            .filter(|age| age.is_finite())
-            .map(|age| age + find(&lengths).filter(|length| length.is_finite()).unwrap_or(0.0));
-        // A window that ends in the future, or lies days back, is no lag of this exporter.
-        #[expect(clippy::cast_possible_truncation, reason = "clamped to two days")]
-        lag.map_or(0, |lag| lag.round().clamp(0.0, 172_800.0) as i64)
-    };
+    let mut lags = BTreeMap::new();
+    learn_lags(asking, selector, shifted(day, 0, now_seconds), &mut lags).await?;
+    // A cluster whose first gauge comes after midnight tells of the hour before it.
+    let greatest = lags.values().copied().max().unwrap_or(0);
+    let (start, end) = (day.end_seconds(), day.end_seconds() + greatest);
+    learn_lags(asking, selector, Window { start, end: end.min(now_seconds + 1) }, &mut lags)
+        .await?;
     let mut groups: BTreeMap<i64, Vec<String>> = BTreeMap::new();
-    for labels in clusters.keys() {
-        let cluster = labels.get("cluster").cloned().unwrap_or_default();
-        groups.entry(lag_of(labels)).or_default().push(cluster);
+    for (cluster, lag) in lags {
+        groups.entry(lag).or_default().push(cluster);
     }
     let is_one = groups.len() == 1;
     Ok(groups
         .into_iter()
-        .map(|(lag, clusters)| (lag, (!is_one).then(|| cluster_matcher(&clusters))))
+        .map(|(lag, clusters)| {
+            (lag, (!is_one).then(|| cluster_matcher(&clusters, asking.default_cluster())))
+        })
         .collect())
 }
 
-fn cluster_matcher(clusters: &[String]) -> String {
-    let words: Vec<_> = clusters.iter().map(|cluster| regex_escaped(cluster)).collect();
+/// Notes by how much clusters lag that have samples in the window, in whole minutes of seconds:
+/// between grid points nothing is counted. Clusters that are known already stay as they are.
+async fn learn_lags(
+    asking: &mut Asking<'_>,
+    selector: &Selector,
+    window: Window,
+    known: &mut BTreeMap<String, i64>,
+) -> Result<(), Failure> {
+    if window.minutes() == 0 {
+        return Ok(());
+    }
+    let present = selector.max_by(&[], &selector.raw(CLUSTER_TOTAL, &[]));
+    let minutes = asking.minutes(&present, window).await?;
+    let mut clusters = asking.by_cluster(&minutes);
+    clusters.retain(|cluster, _| !known.contains_key(cluster));
+    if clusters.is_empty() {
+        return Ok(());
+    }
+    let ends = selector.max_by(&[], &selector.raw(WINDOW_END, &[]));
+    let age = |piece: Window| {
+        format!("min_over_time((time() - {ends})[{}:{GRID_SECONDS}s])", piece.range())
+    };
+    let ages = asking.extreme(window, f64::min, age).await?;
+    let stored = selector.stored(WINDOW_SECONDS, &[]);
+    let length = |piece: Window| {
+        selector.max_by(&[], &format!("max_over_time({stored}[{}])", piece.range()))
+    };
+    let lengths = asking.extreme(window, f64::max, length).await?;
+    for cluster in clusters.into_keys() {
+        let find = |list: &BTreeMap<Labels, f64>| {
+            let of = |(labels, _): &(&Labels, &f64)| asking.cluster(labels) == cluster;
+            list.iter().find(of).map(|(_, value)| *value).filter(|value| value.is_finite())
+        };
+        let lag = find(&ages).map_or(0.0, |age| age + find(&lengths).unwrap_or(0.0));
+        let is_believable = lag <= LAG_SECONDS_MAX;
+        if !is_believable {
+            asking.warn(format!(
+                "cluster '{cluster}' says that its costs are {:.0} days old ({WINDOW_END}): that \
+                 is not believed, and they are taken for those of the time when they were told",
+                lag / 86_400.0
+            ));
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "bounded by two days")]
+        let seconds = if is_believable { lag.max(0.0).ceil() as i64 } else { 0 };
+        known.insert(cluster, seconds + (-seconds).rem_euclid(GRID_SECONDS));
+    }
+    Ok(())
+}
+
+fn cluster_matcher(clusters: &[String], default_cluster: &str) -> String {
+    let mut words: Vec<_> = clusters.iter().map(|cluster| regex_escaped(cluster)).collect();
+    if !default_cluster.is_empty() && clusters.iter().any(|cluster| cluster == default_cluster) {
+        words.push(String::new());
+    }
     format!("cluster=~{}", quoted(&words.join("|")))
 }
 
@@ -129,7 +202,7 @@ async fn group_costs(
     let named = asking.by_cluster(&covered);
     if named.values().any(|minutes| *minutes < window.minutes()) {
         let teller = Teller { costs: CLUSTER_TOTAL, alive: Some(EXPORTER_SUCCESS) };
-        out.holes.extend(holes::told(asking, selector, teller, window).await?);
+        out.holes.extend(holes::told(asking, selector, teller, window).await);
     }
     let costs = &mut out.costs;
     let levels = asking.levels();
@@ -238,8 +311,8 @@ async fn pod_places(
     let by = ["namespace", "pod", "node", "service"];
     let counts = asking
         .summed(window, series, |piece| {
-            let raw = selector.raw(POD_TOTAL, REAL_PODS);
-            selector.max_by(&by, &format!("count_over_time({raw}[{}])", piece.range()))
+            let stored = selector.stored(POD_TOTAL, REAL_PODS);
+            selector.max_by(&by, &format!("count_over_time({stored}[{}])", piece.range()))
         })
         .await?;
     let mut most: BTreeMap<Labels, f64> = BTreeMap::new();
@@ -277,8 +350,10 @@ mod tests {
 
     #[test]
     fn clusters_are_matched_literally() {
-        let matcher = cluster_matcher(&["a.b".to_owned(), String::new()]);
+        let matcher = cluster_matcher(&["a.b".to_owned(), String::new()], "");
         assert_eq!(matcher, r#"cluster=~"a\\.b|""#);
+        let matcher = cluster_matcher(&["a".to_owned(), "b".to_owned()], "b");
+        assert_eq!(matcher, r#"cluster=~"a|b|""#);
     }
 
     #[test]

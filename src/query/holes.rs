@@ -4,8 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::DateTime;
 
-use crate::failure::Failure;
-
 use super::asking::Asking;
 use super::promql::{GRID_SECONDS, Selector, Window};
 
@@ -27,10 +25,10 @@ pub(super) async fn told(
     selector: &Selector,
     teller: Teller<'_>,
     window: Window,
-) -> Result<Vec<String>, Failure> {
-    let costs = minutes(asking, selector, teller.costs, window).await?;
+) -> Vec<String> {
+    let costs = minutes(asking, selector, teller.costs, window).await;
     let alive = match teller.alive {
-        Some(metric) => minutes(asking, selector, metric, window).await?,
+        Some(metric) => minutes(asking, selector, metric, window).await,
         None => BTreeMap::new(),
     };
     let nothing = BTreeSet::new();
@@ -39,7 +37,7 @@ pub(super) async fn told(
         let alive = alive.get(cluster).unwrap_or(&nothing);
         (!holes.is_empty()).then(|| phrase(cluster, &holes, alive))
     };
-    Ok(costs.iter().filter_map(phrase).collect())
+    costs.iter().filter_map(phrase).collect()
 }
 
 /// The minutes of the window in which a metric has a value, by cluster.
@@ -48,10 +46,15 @@ async fn minutes(
     selector: &Selector,
     metric: &str,
     window: Window,
-) -> Result<BTreeMap<String, BTreeSet<i64>>, Failure> {
+) -> BTreeMap<String, BTreeSet<i64>> {
     let first = window.start + (-window.start).rem_euclid(GRID_SECONDS);
     let query = selector.max_by(&[], &selector.raw(metric, &[]));
-    let found = asking.range(&query, first, window.evaluation_time(), GRID_SECONDS).await?;
+    // Only a phrase for people depends on it.
+    let asked = asking.range(&query, first, window.evaluation_time(), GRID_SECONDS).await;
+    let found = asked.unwrap_or_else(|failure| {
+        tracing::debug!(%failure, "where samples are missing is not known");
+        Vec::new()
+    });
     let mut seen: BTreeMap<String, BTreeSet<i64>> = BTreeMap::new();
     for series in found {
         let cluster = asking.cluster(&series.labels).to_owned();
@@ -59,7 +62,7 @@ async fn minutes(
         let times = series.points.iter().map(|(time, _)| *time as i64);
         seen.entry(cluster).or_default().extend(times);
     }
-    Ok(seen)
+    seen
 }
 
 /// The stretches `start..end` (Unix seconds) of a window's grid points that were not seen.

@@ -68,6 +68,12 @@ pub struct Presence {
     pub raw_minutes: u32,
     /// Minutes with the exporter's gauges, whatever their value.
     pub exporter_minutes: u32,
+    /// Samples of raw cost-model metrics, all clusters': more of them than before came late.
+    #[serde(default)]
+    pub raw_samples: u64,
+    /// Samples of the exporter's gauges, all clusters'.
+    #[serde(default)]
+    pub exporter_samples: u64,
 }
 
 impl Presence {

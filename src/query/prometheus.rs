@@ -4,12 +4,13 @@
 //! expressions make up a day is told by `gauges` (the exporter's) and `raw_metrics` (the cost
 //! model's); `asking` puts them in pieces that the server can bear.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 
 use crate::accounts::Account;
 use crate::allocation::Day;
+use crate::allocation::day::DAY_SECONDS;
 use crate::config::Endpoint;
 use crate::config::worker::Auth;
 use crate::failure::Failure;
@@ -17,8 +18,23 @@ use crate::failure::Failure;
 use super::asking::{Asking, PrometheusSettings};
 use super::client::{NoAnswer, PromClient};
 use super::names::{CLUSTER_TOTAL, NODE_TOTAL};
-use super::promql::{Selector, Window, minutes_present};
+use super::promql::Selector;
 use super::{CostQuery, Phase, Presence, SourceDay, gauges, raw_metrics};
+
+/// A day less half a second, so that a midnight is in one day only.
+const DAY_RANGE: &str = "86399500ms";
+/// Five minutes up to a second before a grid point: with the second's offset, a sample on the grid
+/// point itself belongs to the slot that it begins.
+const SLOT_RANGE: &str = "299500ms";
+
+/// What a day has of a metric.
+#[derive(Clone, Copy, Debug, Default)]
+struct Told {
+    /// Minutes with samples, in steps of five, of the cluster that has most.
+    minutes: u32,
+    /// Samples of all series.
+    samples: u64,
+}
 
 /// Costs from a PromQL server.
 #[derive(Clone, Debug)]
@@ -70,11 +86,17 @@ impl CostQuery for PrometheusQuery {
         let selector = self.settings.selector(account);
         let mut out: BTreeMap<Day, Presence> = BTreeMap::new();
         for (phase, metric) in [(Phase::Exporter, CLUSTER_TOTAL), (Phase::Raw, NODE_TOTAL)] {
-            for (day, minutes) in self.minutes_by_day(&selector, metric, first, last).await? {
+            for (day, told) in self.told(&selector, metric, (first, last)).await? {
                 let presence = out.entry(day).or_default();
                 match phase {
-                    Phase::Exporter => presence.exporter_minutes = minutes,
-                    Phase::Raw => presence.raw_minutes = minutes,
+                    Phase::Exporter => {
+                        presence.exporter_minutes = told.minutes;
+                        presence.exporter_samples = told.samples;
+                    }
+                    Phase::Raw => {
+                        presence.raw_minutes = told.minutes;
+                        presence.raw_samples = told.samples;
+                    }
                 }
             }
         }
@@ -97,35 +119,64 @@ impl CostQuery for PrometheusQuery {
 }
 
 impl PrometheusQuery {
-    /// Minutes with a sample of a metric, by day, in one range query of daily steps.
-    async fn minutes_by_day(
+    /// What there is of a metric, by day: range queries of daily steps over as many days at once as
+    /// the server can bear. Only samples of the day count, not what an earlier one still stands for.
+    async fn told(
         &self,
         selector: &Selector,
         metric: &str,
-        first: Day,
-        last: Day,
-    ) -> Result<BTreeMap<Day, u32>, Failure> {
-        let day = Window { start: first.start_seconds(), end: first.end_seconds() };
-        let query = minutes_present(&selector.max_by(&[], &selector.raw(metric, &[])), day);
-        let (start, end) = (first.end_seconds() - 1, last.end_seconds() - 1);
-        let asked =
-            self.client.range(&query, start, end, crate::allocation::day::DAY_SECONDS).await;
-        let mut days = BTreeMap::new();
-        let mut seen: BTreeSet<(Day, usize)> = BTreeSet::new();
-        for (index, series) in asked.map_err(NoAnswer::into_failure)?.series.iter().enumerate() {
-            for (time, value) in &series.points {
+        days: (Day, Day),
+    ) -> Result<BTreeMap<Day, Told>, Failure> {
+        let stored = selector.stored(metric, &[]);
+        let samples = format!("count_over_time({stored}[{DAY_RANGE}])");
+        let samples = selector.sum_by(&[], &samples);
+        let in_slots = format!("count_over_time({stored}[{SLOT_RANGE}] offset 1s)");
+        let slots =
+            format!("count_over_time(({})[{DAY_RANGE}:5m])", selector.max_by(&[], &in_slots));
+        let mut told: BTreeMap<Day, Told> = BTreeMap::new();
+        for (day, count) in self.by_day(&samples, days, -1).await? {
+            told.entry(day).or_default().samples += count;
+        }
+        for (day, count) in self.by_day(&slots, days, 0).await? {
+            let minutes = u32::try_from(count * 5).unwrap_or(u32::MAX);
+            let of_day = told.entry(day).or_default();
+            of_day.minutes = of_day.minutes.max(minutes);
+        }
+        Ok(told)
+    }
+
+    /// The values of a query at the ends of days, `shift_seconds` later.
+    async fn by_day(
+        &self,
+        query: &str,
+        days: (Day, Day),
+        shift_seconds: i64,
+    ) -> Result<Vec<(Day, u64)>, Failure> {
+        let mut open = vec![days];
+        let mut found = Vec::new();
+        while let Some((first, last)) = open.pop() {
+            let (start, end) =
+                (first.end_seconds() + shift_seconds, last.end_seconds() + shift_seconds);
+            let series = match self.client.range(query, start, end, DAY_SECONDS).await {
+                Ok(answer) => answer.series,
+                Err(NoAnswer::TooMuch(failure)) if first < last => {
+                    tracing::debug!(%failure, %first, %last, "asking about fewer days");
+                    let length = (last.start_seconds() - first.start_seconds()) / DAY_SECONDS;
+                    let middle = Day::of_unix(first.start_seconds() + length / 2 * DAY_SECONDS);
+                    open.extend([(middle.next(), last), (first, middle)]);
+                    continue;
+                }
+                Err(no_answer) => return Err(no_answer.into_failure()),
+            };
+            for (time, value) in series.iter().flat_map(|one| &one.points) {
                 #[expect(
                     clippy::cast_possible_truncation,
                     clippy::cast_sign_loss,
-                    reason = "bounded by a day"
+                    reason = "a count at a whole second"
                 )]
-                let (day, minutes) = (Day::of_unix(*time as i64), value.max(0.0) as u32);
-                if seen.insert((day, index)) {
-                    let most: &mut u32 = days.entry(day).or_default();
-                    *most = (*most).max(minutes);
-                }
+                found.push((Day::of_unix(*time as i64 - shift_seconds - 1), value.max(0.0) as u64));
             }
         }
-        Ok(days)
+        Ok(found)
     }
 }

@@ -109,12 +109,27 @@ pub struct Selector {
     pub matchers: Vec<String>,
     /// Metrics with samples that are no cost: those samples are left out, minute by minute.
     pub filtered: std::collections::BTreeSet<String>,
+    /// The name of a cluster that is told of with and without its label: both are one.
+    pub named_and_unnamed: Option<String>,
 }
 
 impl Selector {
-    /// The metric's series, unfiltered, with `extra` matchers.
+    /// The metric's series at one time, unfiltered, with `extra` matchers.
     #[must_use]
     pub fn raw(&self, metric: &str, extra: &[&str]) -> String {
+        let Some(cluster) = &self.named_and_unnamed else { return self.stored(metric, extra) };
+        let with = |label: &'static str| self.stored(metric, &[extra, &[label]].concat());
+        format!(
+            "({} or label_replace({}, \"cluster\", {}, \"\", \"\"))",
+            with("cluster!=\"\""),
+            with("cluster=\"\""),
+            quoted(&cluster.replace('$', "$$"))
+        )
+    }
+
+    /// The metric's series as they are stored, which may be taken over a range.
+    #[must_use]
+    pub fn stored(&self, metric: &str, extra: &[&str]) -> String {
         let mut matchers = Vec::new();
         if let Some((label, value)) = &self.tenant {
             matchers.push(format!("{label}={}", quoted(value)));
@@ -154,7 +169,7 @@ impl Selector {
     /// Series of a metric with a sample in the window that is no cost: NaN, infinite or negative.
     #[must_use]
     pub fn bad_samples(&self, metric: &str, extra: &[&str], window: Window) -> String {
-        let series = self.raw(metric, extra);
+        let series = self.stored(metric, extra);
         let range = window.range();
         format!(
             "(sum_over_time({series}[{range}]) * 0 != 0) or (min_over_time({series}[{range}]) < 0)"
@@ -164,7 +179,7 @@ impl Selector {
     /// How many series of a metric have a sample in the window.
     #[must_use]
     pub fn series_count(&self, metric: &str, extra: &[&str], window: Window) -> String {
-        format!("count(count_over_time({}[{}]))", self.raw(metric, extra), window.range())
+        format!("count(count_over_time({}[{}]))", self.stored(metric, extra), window.range())
     }
 }
 
@@ -198,11 +213,22 @@ mod tests {
     }
 
     #[test]
+    fn a_cluster_with_and_without_its_label_is_one() {
+        let selector = Selector { named_and_unnamed: Some("p$1".into()), ..Selector::default() };
+        assert_eq!(
+            selector.raw("m", &["a=\"b\""]),
+            r#"(m{a="b",cluster!=""} or label_replace(m{a="b",cluster=""}, "cluster", "p$$1", "", ""))"#
+        );
+        assert_eq!(selector.stored("m", &[]), "m{}");
+    }
+
+    #[test]
     fn a_selector_keeps_to_its_tenant() {
         let selector = Selector {
             tenant: Some(("tenant_id".into(), "acc".into())),
             matchers: vec!["cluster=~\"x\"".into()],
             filtered: ["m".to_owned()].into(),
+            named_and_unnamed: None,
         };
         assert_eq!(selector.raw("m", &["a=\"b\""]), r#"m{tenant_id="acc",cluster=~"x",a="b"}"#);
         assert_eq!(selector.of("m", &[]), r#"(m{tenant_id="acc",cluster=~"x"} >= 0 < +Inf)"#);

@@ -41,7 +41,7 @@ const CLAIMED_ONCE: &[Claim<'_>] = &[
 ];
 
 /// Metrics whose bad samples would become costs.
-const CHECKED: &[(&str, &[&str])] = &[
+const CHECKED: [(&str, &[&str]); 12] = [
     (CPU, &[]),
     (RAM, &[]),
     (GPU, &[]),
@@ -63,6 +63,7 @@ pub(super) async fn day_costs(
 ) -> Result<SourceDay, Failure> {
     let mut selector = asking.selector();
     let window = shifted(day, 0, now_seconds);
+    asking.unite_default_cluster(&mut selector, &CHECKED.map(|(name, _)| name), window).await?;
     let mut out = SourceDay::without_samples(Phase::Raw, window.minutes());
     if window.minutes() > 0 {
         let present = selector.max_by(&[], &selector.raw(NODE_TOTAL, &[]));
@@ -72,7 +73,7 @@ pub(super) async fn day_costs(
     }
     if out.covered_minutes > 0 && out.covered_minutes < window.minutes() {
         let teller = Teller { costs: NODE_TOTAL, alive: None };
-        out.holes = holes::told(&mut asking, &selector, teller, window).await?;
+        out.holes = holes::told(&mut asking, &selector, teller, window).await;
     }
     if out.covered_minutes > 0 {
         let costs = &mut out.costs;
@@ -83,8 +84,8 @@ pub(super) async fn day_costs(
             out.conflicts.extend(found);
         }
         let series = asking.series_count(&selector, CPU, window).await?;
-        asking.filter_bad_samples(&mut selector, CHECKED, window, series).await?;
-        warn_of_unpriced_nodes(&mut asking, &selector, window).await?;
+        asking.filter_bad_samples(&mut selector, &CHECKED, window, series).await?;
+        warn_of_unpriced_nodes(&mut asking, &selector, window, series).await?;
         containers(&mut asking, &selector, window, series, costs).await?;
         volumes(&mut asking, &selector, window, costs).await?;
         balancers(&mut asking, &selector, window, costs).await?;
@@ -102,8 +103,8 @@ async fn refuse_renamed_labels(
     selector: &Selector,
     window: Window,
 ) -> Result<(), Failure> {
-    let renamed = selector.series_count(CPU, &["exported_namespace!=\"\""], window);
-    if asking.at(&renamed, window).await?.is_empty() {
+    let renamed = |piece: Window| selector.series_count(CPU, &["exported_namespace!=\"\""], piece);
+    if asking.summed(window, 1, renamed).await?.is_empty() {
         return Ok(());
     }
     Err(Failure::query(
@@ -118,16 +119,17 @@ async fn warn_of_unpriced_nodes(
     asking: &mut Asking<'_>,
     selector: &Selector,
     window: Window,
+    series: u64,
 ) -> Result<(), Failure> {
     let used = selector.max_by(&["node"], &selector.of(CPU, &[]));
     let priced = selector.max_by(&["node"], &selector.of(CPU_PRICE, &[]));
     let on = selector.labels(&["node"]);
-    let query =
-        format!("count_over_time(({used} unless on ({on}) {priced})[{}:5m])", window.range());
-    for series in asking.at(&query, window).await? {
+    let lacking = format!("{used} unless on ({on}) {priced}");
+    let query = |piece: Window| format!("count_over_time(({lacking})[{}:5m])", piece.range());
+    for (labels, points) in asking.summed(window, series / 5, query).await? {
         asking.is_partial = true;
-        let node = series.label("node").to_owned();
-        let minutes = series.value().unwrap_or(0.0) * 5.0;
+        let node = labels.get("node").cloned().unwrap_or_default();
+        let minutes = points * 5.0;
         asking.warn(format!(
             "node '{node}' has allocations but no price ({CPU_PRICE}) for about {minutes} minutes: \
              they cost nothing"

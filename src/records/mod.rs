@@ -86,6 +86,12 @@ pub struct AccountDay {
     pub raw_minutes: u32,
     /// Minutes of exporter's gauges that the source had, to notice when more arrive.
     pub exporter_minutes: u32,
+    /// Samples of raw metrics that the source had, of all clusters, for the same.
+    #[serde(default)]
+    pub raw_samples: u64,
+    /// Samples of exporter's gauges that the source had, of all clusters, for the same.
+    #[serde(default)]
+    pub exporter_samples: u64,
     /// Why a guard was overridden, if it was.
     #[serde(default)]
     pub forced_reason: Option<String>,

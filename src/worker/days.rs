@@ -49,7 +49,10 @@ pub fn days_due(
 /// Whether the source has minutes that it had not when the day was computed.
 #[must_use]
 pub fn has_more(presence: Presence, record: &AccountDay) -> bool {
-    presence.exporter_minutes > record.exporter_minutes || presence.raw_minutes > record.raw_minutes
+    presence.exporter_samples > record.exporter_samples
+        || presence.raw_samples > record.raw_samples
+        || presence.exporter_minutes > record.exporter_minutes
+        || presence.raw_minutes > record.raw_minutes
 }
 
 /// The metrics that a day's costs come from; `None` when there are none of the allowed ones.
@@ -98,6 +101,8 @@ pub(crate) mod tests {
             settled: true,
             raw_minutes: 0,
             exporter_minutes: 1_440,
+            raw_samples: 0,
+            exporter_samples: 1_440,
             forced_reason: None,
             run_id: "r".into(),
             updated_at: 0,
@@ -109,7 +114,11 @@ pub(crate) mod tests {
     }
 
     fn present(minutes: u32) -> Presence {
-        Presence { exporter_minutes: minutes, raw_minutes: 0 }
+        Presence {
+            exporter_minutes: minutes,
+            exporter_samples: minutes.into(),
+            ..Presence::default()
+        }
     }
 
     fn due(presence: &[(&str, u32)], records: Vec<AccountDay>) -> Vec<String> {
@@ -143,6 +152,16 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_settled_day_is_due_when_samples_of_another_cluster_come() {
+        let days: Vec<_> = (10..19).map(|d| record(day(&format!("2026-11-{d}")))).collect();
+        let records: BTreeMap<_, _> = days.into_iter().map(|r| (r.day, r)).collect();
+        let more = Presence { exporter_samples: 2_000, ..present(1_440) };
+        let presence = [(day("2026-11-15"), more)].into();
+        let due = days_due(day("2026-11-20"), day("2026-11-10"), &presence, &records);
+        assert_eq!(due, ["2026-11-20", "2026-11-19", "2026-11-15"].map(day));
+    }
+
+    #[test]
     fn an_incomplete_day_waits_for_the_late_samples_of_the_next_morning() {
         let part = AccountDay { covered_minutes: 1_380, ..record(day("2026-11-15")) };
         let next = AccountDay { exporter_minutes: 1_380, ..record(day("2026-11-16")) };
@@ -157,8 +176,8 @@ pub(crate) mod tests {
 
     #[test]
     fn presence_decides_on_the_phase_and_not_value() {
-        let both = Presence { exporter_minutes: 1, raw_minutes: 1_440 };
-        let raw = Presence { exporter_minutes: 0, raw_minutes: 9 };
+        let both = Presence { exporter_minutes: 1, raw_minutes: 1_440, ..Presence::default() };
+        let raw = Presence { raw_minutes: 9, ..Presence::default() };
         assert_eq!(phase_of(None, both, None), Some(Phase::Exporter));
         assert_eq!(phase_of(None, raw, None), Some(Phase::Raw));
         assert_eq!(phase_of(None, Presence::default(), None), None);

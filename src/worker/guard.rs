@@ -61,7 +61,14 @@ pub fn judge(
         && roll.total.usd() < stored.total_usd
     {
         // Not worth a word, but run by run it would add up.
-        return Verdict::Keep(record.state, record.cause.clone());
+        return match record.state {
+            DayState::Ok | DayState::Partial => Verdict::Keep(record.state, record.cause.clone()),
+            // What was refused before is not what is kept now.
+            _ if record.covered_minutes < record.expected_minutes => {
+                Verdict::Keep(DayState::Partial, gaps(source, roll).join("; "))
+            }
+            _ => Verdict::Keep(DayState::Ok, String::new()),
+        };
     }
     let causes = gaps(source, roll);
     let state = if causes.is_empty() { DayState::Ok } else { DayState::Partial };
@@ -215,6 +222,9 @@ mod tests {
             judge(&source(minutes), &roll(usd), stored(Some(&before), 1.0), 0.2, false)
         };
         assert_eq!(judged(1_436, 0.99), Verdict::Keep(DayState::Ok, String::new()));
+        let refused = AccountDay { state: DayState::Failed, cause: "two".into(), ..before.clone() };
+        let verdict = judge(&source(1_436), &roll(0.99), stored(Some(&refused), 1.0), 0.2, false);
+        assert_eq!(verdict, Verdict::Keep(DayState::Ok, String::new()));
         assert!(matches!(judged(1_436, 1.0), Verdict::Store(DayState::Partial, _)));
         assert!(matches!(judged(1_440, 0.99), Verdict::Store(DayState::Ok, _)));
     }

@@ -37,6 +37,8 @@ pub(super) fn blank(due: DueDay<'_>, account: &AccountId) -> AccountDay {
         settled: false,
         raw_minutes: 0,
         exporter_minutes: 0,
+        raw_samples: 0,
+        exporter_samples: 0,
         forced_reason: None,
         run_id: String::new(),
         updated_at: 0,
@@ -86,6 +88,8 @@ pub(super) fn written(
         settled: is_settled(due.day, source.lag_seconds, now_seconds),
         raw_minutes: due.presence.raw_minutes,
         exporter_minutes: due.presence.exporter_minutes,
+        raw_samples: due.presence.raw_samples,
+        exporter_samples: due.presence.exporter_samples,
         updated_at: now_seconds,
         ..blank(due, account)
     }
@@ -115,6 +119,8 @@ pub(super) fn kept(
         settled: !old.pending && is_settled(due.day, source.lag_seconds, now_seconds),
         raw_minutes: due.presence.raw_minutes,
         exporter_minutes: due.presence.exporter_minutes,
+        raw_samples: due.presence.raw_samples,
+        exporter_samples: due.presence.exporter_samples,
         updated_at: now_seconds,
         ..old
     }

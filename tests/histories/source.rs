@@ -159,7 +159,14 @@ impl CostQuery for Source {
     ) -> Result<BTreeMap<Day, Presence>, Failure> {
         let present = |(day, told): (&Day, &Told)| {
             let exporter_minutes = Self::minutes(told, *day, now_seconds);
-            (*day, Presence { exporter_minutes, raw_minutes: 0 })
+            (
+                *day,
+                Presence {
+                    exporter_minutes,
+                    exporter_samples: exporter_minutes.into(),
+                    ..Presence::default()
+                },
+            )
         };
         Ok(self.lock().range(first..=last).map(present).collect())
     }

@@ -139,6 +139,16 @@ async fn two_clusters_under_one_name_are_refused_and_the_other_accounts_are_not(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn two_clusters_whose_exporters_tell_of_other_windows_are_refused() {
+    let mut history = History::default();
+    hourly(&mut history, "hour-by-hour", 0, |_| 10.0);
+    // Its newest window is always an hour older.
+    hourly(&mut history, "an-hour-behind", 60, |_| 30.0);
+    let world = World::over(history, ACCOUNT).await;
+    world.refuses(&["'prod'", "hour-by-hour", "an-hour-behind"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_clusters_of_one_price_are_told_apart_by_their_namespaces() {
     let mut history = History::default();
     exporter(&mut history, ACCOUNT, ",pod=\"east\"", &BOTH);

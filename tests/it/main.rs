@@ -19,6 +19,7 @@ mod bad_input_size;
 mod bad_input_stores;
 mod catch_up;
 mod clock;
+mod clusters;
 mod command_line;
 #[path = "../support/contract/mod.rs"]
 mod contract;
@@ -26,6 +27,7 @@ mod contract_suites;
 mod documents;
 mod doubled;
 mod kill;
+mod limits;
 mod metroculus;
 mod migrations;
 #[path = "../support/mongo_contract.rs"]

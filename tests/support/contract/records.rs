@@ -33,6 +33,8 @@ fn record(account: &AccountId, day: Day) -> AccountDay {
         settled: true,
         raw_minutes: 0,
         exporter_minutes: 1_320,
+        raw_samples: 0,
+        exporter_samples: u64::from(u32::MAX) + 1,
         forced_reason: None,
         run_id: "run-1".into(),
         updated_at: day.end_seconds() + 60,
