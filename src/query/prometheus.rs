@@ -18,11 +18,13 @@ use crate::failure::Failure;
 use super::asking::{Asking, PrometheusSettings};
 use super::client::{NoAnswer, PromClient};
 use super::names::{CLUSTER_TOTAL, NODE_TOTAL};
-use super::promql::Selector;
+use super::promql::{GRID_SECONDS, Selector};
 use super::{CostQuery, Phase, Presence, SourceDay, gauges, raw_metrics};
 
 /// A day less half a second, so that a midnight is in one day only.
 const DAY_RANGE: &str = "86399500ms";
+/// From midnight to a day's last grid point: a later sample is seen on the next day only.
+const SAMPLED_RANGE: &str = "86340500ms";
 /// Five minutes up to a second before a grid point: with the second's offset, a sample on the grid
 /// point itself belongs to the slot that it begins.
 const SLOT_RANGE: &str = "299500ms";
@@ -128,19 +130,20 @@ impl PrometheusQuery {
         days: (Day, Day),
     ) -> Result<BTreeMap<Day, Told>, Failure> {
         let stored = selector.stored(metric, &[]);
-        let samples = format!("count_over_time({stored}[{DAY_RANGE}])");
+        let samples = format!("count_over_time({stored}[{SAMPLED_RANGE}])");
         let samples = selector.sum_by(&[], &samples);
         let in_slots = format!("count_over_time({stored}[{SLOT_RANGE}] offset 1s)");
         let slots =
             format!("count_over_time(({})[{DAY_RANGE}:5m])", selector.max_by(&[], &in_slots));
         let mut told: BTreeMap<Day, Told> = BTreeMap::new();
-        for (day, count) in self.by_day(&samples, days, -1).await? {
+        for (day, count) in self.by_day(&samples, days, -GRID_SECONDS).await? {
             told.entry(day).or_default().samples += count;
         }
         for (day, count) in self.by_day(&slots, days, 0).await? {
             let minutes = u32::try_from(count * 5).unwrap_or(u32::MAX);
-            let of_day = told.entry(day).or_default();
-            of_day.minutes = of_day.minutes.max(minutes);
+            if let Some(of_day) = told.get_mut(&day) {
+                of_day.minutes = of_day.minutes.max(minutes);
+            }
         }
         Ok(told)
     }
