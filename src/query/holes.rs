@@ -92,7 +92,8 @@ fn phrase(cluster: &str, holes: &[(i64, i64)], alive: &BTreeSet<i64>) -> String 
             let why = if told * 2 > minutes {
                 "the exporter ran, but had no fresh costs from Kubecost"
             } else {
-                "nothing arrived: the exporter, its scrape or the remote write was down"
+                "nothing arrived: the exporter, its scrape or the remote write was down, or there \
+                 was no cluster"
             };
             format!("{} to {} UTC ({why})", clock(*start), clock(*end))
         })
@@ -133,7 +134,7 @@ mod tests {
             phrase("c", &holes, &alive),
             "cluster 'c' has none 01-01 09:00 to 01-01 09:10 UTC (the exporter ran, but had no \
              fresh costs from Kubecost), 01-01 18:00 to 01-01 18:01 UTC (nothing arrived: the \
-             exporter, its scrape or the remote write was down)"
+             exporter, its scrape or the remote write was down, or there was no cluster)"
         );
         let many: Vec<_> = (0..9).map(|hole| (hole * 120, hole * 120 + 60)).collect();
         assert!(phrase("c", &many, &alive).ends_with("and 6 more holes"));

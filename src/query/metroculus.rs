@@ -242,9 +242,13 @@ const LEVELS: [(Level, &str); 3] =
 fn lag(ends: &[Series], windows: &[Series], now_seconds: i64) -> Option<i64> {
     let greatest = |list: &[Series]| list.iter().filter_map(Series::value).max_by(f64::total_cmp);
     let (end, window) = (greatest(ends)?, greatest(windows)?);
-    #[expect(clippy::cast_possible_truncation, reason = "clamped to a day")]
-    let lag = (now_seconds as f64 - end + window).clamp(0.0, 86_400.0) as i64;
-    Some(lag)
+    let lag = now_seconds as f64 - end + window;
+    if lag.is_nan() || lag > 86_400.0 {
+        tracing::warn!(window_end = end, "a window that ended days ago is not believed");
+        return None;
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "at most a day")]
+    Some(lag.max(0.0) as i64)
 }
 
 /// The integral of the greatest of some series over `start..end` on the minute grid, USD, and the
@@ -389,5 +393,7 @@ mod tests {
         let one = |value| vec![Series { labels: BTreeMap::new(), points: vec![(0.0, value)] }];
         assert_eq!(lag(&one(7_200.0), &one(3_600.0), 7_500), Some(3_900));
         assert_eq!(lag(&[], &one(3_600.0), 7_500), None);
+        assert_eq!(lag(&one(0.0), &one(3_600.0), 1_795_000_000), None);
+        assert_eq!(lag(&one(9_000.0), &one(600.0), 7_500), Some(0));
     }
 }

@@ -143,7 +143,7 @@ fn gaps(source: &SourceDay, roll: &RollUp) -> Vec<String> {
         ));
     }
     if !roll.refused.is_empty() {
-        causes.push(format!("{} numbers of the source are no costs", roll.refused.len()));
+        causes.push(format!("{} names or numbers of the source are refused", roll.refused.len()));
     }
     causes.extend(source.conflicts.iter().cloned());
     if source.is_partial {

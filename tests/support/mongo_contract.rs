@@ -92,7 +92,5 @@ pub(crate) async fn mongo_accounts_contract(database: &Database) {
     assert_eq!(shown, [("65f0c0ffee65f0c0ffee65f0", None), ("a", None), ("b", Some("B"))]);
     let bad = doc! {"_id": 42, "type": "kubernetes_cnr", "deleted_at": 0};
     collection.insert_one(bad).await.unwrap();
-    let failure = source.accounts().await.unwrap_err();
-    assert_eq!(failure.kind, Kind::BadData);
-    assert!(failure.what.contains("42"), "{failure}");
+    assert_eq!(source.accounts().await.unwrap(), accounts, "one that is none is left out");
 }
