@@ -143,7 +143,10 @@ fn gaps(source: &SourceDay, roll: &RollUp) -> Vec<String> {
         ));
     }
     if !roll.refused.is_empty() {
-        causes.push(format!("{} names or numbers of the source are refused", roll.refused.len()));
+        causes.push(format!(
+            "{} costs of the source are refused (no cost, or no name that can be), see the warnings",
+            roll.refused.len()
+        ));
     }
     causes.extend(source.conflicts.iter().cloned());
     if source.is_partial {
