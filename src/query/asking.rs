@@ -9,7 +9,7 @@ use crate::failure::{Failure, Kind};
 
 use super::client::{Answer, NoAnswer, PromClient};
 use super::promql::{Selector, Window, integral, minutes_present, quoted, regex_escaped};
-use super::reply::{Labels, Series};
+use super::reply::{Labels, Series, shown_labels};
 
 /// How often a query that asks for too much is halved: down to 22 minutes of a day.
 const HALVINGS_MAX: u32 = 6;
@@ -309,7 +309,7 @@ impl<'a> Asking<'a> {
 }
 
 fn shown(metric: &str, labels: &Labels) -> String {
-    format!("{metric}{}", Series { labels: labels.clone(), points: Vec::new() }.shown())
+    format!("{metric}{}", shown_labels(labels))
 }
 
 fn add(one: f64, other: f64) -> f64 {

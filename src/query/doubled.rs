@@ -15,7 +15,7 @@ use crate::failure::Failure;
 use super::asking::Asking;
 use super::names::{CLUSTER_TOTAL, NAMESPACE_TOTAL, WINDOW_END};
 use super::promql::{Selector, Window, minutes_present};
-use super::reply::{Labels, Series};
+use super::reply::{Labels, Series, shown_labels};
 
 /// Sources that differ by less tell the same: two polls of one window while its data come in.
 pub(super) const TOLERANCE: f64 = 0.01;
@@ -187,8 +187,8 @@ async fn telling(
 
 fn sentence(asking: &Asking<'_>, telling: &[Series], name: &Labels) -> String {
     let shown = |one: &Series| {
-        let labels = Series { labels: distinct(one, telling), points: Vec::new() };
-        format!("{} says ${:.4} an hour", labels.shown(), one.value().unwrap_or(0.0))
+        let labels = shown_labels(&distinct(one, telling));
+        format!("{labels} says ${:.4} an hour", one.value().unwrap_or(0.0))
     };
     let cluster = asking.cluster(name);
     let of = name.get("node").map(|node| format!(" node '{node}' of")).unwrap_or_default();
@@ -256,12 +256,11 @@ async fn alternating(
     let usd =
         |list: &BTreeMap<Labels, f64>, labels: &Labels| list.get(labels).copied().unwrap_or(0.0);
     let sentence = |labels: &Labels| {
-        let series = Series { labels: labels.clone(), points: Vec::new() };
         format!(
             "two sources write one series of cluster '{}' by turns, {}: one says ${:.4} an hour \
              and one ${:.4}",
             asking.cluster(labels),
-            series.shown(),
+            shown_labels(labels),
             usd(&lows, labels),
             usd(&highs, labels)
         )

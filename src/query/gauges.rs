@@ -20,7 +20,7 @@ use super::names::{
     CLUSTER_TOTAL, EXPORTER_SUCCESS, NAMESPACE_TOTAL, NODE_TOTAL, POD_TOTAL, WINDOW_END,
     WINDOW_SECONDS,
 };
-use super::promql::{GRID_SECONDS, Selector, Window, quoted, regex_escaped};
+use super::promql::{GRID_SECONDS, Selector, Window, next_grid_point, quoted, regex_escaped};
 use super::reply::Labels;
 use super::{Phase, SourceDay};
 
@@ -63,8 +63,7 @@ pub(super) async fn day_costs(
         }
     }
     let covered = |minutes: u32| out.expected_minutes.saturating_sub(minutes);
-    out.clusters = missing.into_iter().map(|(name, minutes)| (name, covered(minutes))).collect();
-    out.covered_minutes = out.clusters.values().copied().min().unwrap_or(0);
+    out.cover(missing.into_iter().map(|(name, minutes)| (name, covered(minutes))).collect());
     if out.clusters.is_empty() {
         out.expected_minutes = out.expected_minutes.max(day.minutes_passed(now_seconds));
     }
@@ -174,7 +173,7 @@ async fn learn_lags(
         }
         #[expect(clippy::cast_possible_truncation, reason = "bounded by two days")]
         let seconds = if is_believable { lag.max(0.0).ceil() as i64 } else { 0 };
-        known.insert(cluster, seconds + (-seconds).rem_euclid(GRID_SECONDS));
+        known.insert(cluster, next_grid_point(seconds));
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::DateTime;
 
 use super::asking::Asking;
-use super::promql::{GRID_SECONDS, Selector, Window};
+use super::promql::{GRID_SECONDS, Selector, Window, next_grid_point};
 
 /// Most holes of a cluster that are told of.
 const NAMED_MAX: usize = 3;
@@ -47,7 +47,7 @@ async fn minutes(
     metric: &str,
     window: Window,
 ) -> BTreeMap<String, BTreeSet<i64>> {
-    let first = window.start + (-window.start).rem_euclid(GRID_SECONDS);
+    let first = next_grid_point(window.start);
     let query = selector.max_by(&[], &selector.raw(metric, &[]));
     // Only a phrase for people depends on it.
     let asked = asking.range(&query, first, window.evaluation_time(), GRID_SECONDS).await;
@@ -67,9 +67,8 @@ async fn minutes(
 
 /// The stretches `start..end` (Unix seconds) of a window's grid points that were not seen.
 fn holes(seen: &BTreeSet<i64>, window: Window) -> Vec<(i64, i64)> {
-    let first = window.start + (-window.start).rem_euclid(GRID_SECONDS);
     let mut out: Vec<(i64, i64)> = Vec::new();
-    let mut time = first;
+    let mut time = next_grid_point(window.start);
     while time < window.end {
         if !seen.contains(&time) {
             match out.last_mut() {

@@ -21,6 +21,7 @@ use crate::records::{RateJournal, SLOT_SECONDS, SeenRate, SlotRates};
 use super::journal::{conflicts, covered, put, slot_minutes, summed};
 use super::metroculus_client::MetroculusClient;
 use super::names::{CLUSTER_TOTAL, NAMESPACE_TOTAL, POD_TOTAL, WINDOW_END, WINDOW_SECONDS};
+use super::promql::next_grid_point;
 use super::reply::Series;
 use super::{CostQuery, Phase, Presence, SourceDay};
 
@@ -255,8 +256,7 @@ fn lag(ends: &[Series], windows: &[Series], now_seconds: i64) -> Option<i64> {
 /// minutes that have a value. Samples are `(Unix seconds, USD per hour)` in the order of time.
 fn integrated(series: &[&Series], start: i64, end: i64) -> (f64, u32) {
     let (mut usd, mut minutes) = (0.0, 0);
-    let first = start + (60 - start.rem_euclid(60)) % 60;
-    for minute in (first..end).step_by(60) {
+    for minute in (next_grid_point(start)..end).step_by(60) {
         let rates = series.iter().filter_map(|one| rate_at(&one.points, minute as f64));
         if let Some(rate) = rates.max_by(f64::total_cmp) {
             usd += rate / 60.0;
@@ -283,14 +283,10 @@ fn source_day(
 ) -> SourceDay {
     let most = clusters.values().copied().max().unwrap_or(0);
     let expected = day.minutes_passed(now_seconds - lag_seconds);
-    let covered_minutes = clusters.values().copied().min().unwrap_or(0);
-    SourceDay {
-        costs,
-        covered_minutes,
-        clusters,
-        lag_seconds,
-        ..SourceDay::without_samples(phase, expected.max(most))
-    }
+    let unknown = SourceDay::without_samples(phase, expected.max(most));
+    let mut source = SourceDay { costs, lag_seconds, ..unknown };
+    source.cover(clusters);
+    source
 }
 
 #[async_trait]

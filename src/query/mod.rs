@@ -134,6 +134,18 @@ impl SourceDay {
         }
     }
 
+    /// Says for how many minutes each cluster is covered.
+    pub fn cover(&mut self, clusters: BTreeMap<String, u32>) {
+        self.covered_minutes = clusters.values().copied().min().unwrap_or(0);
+        self.clusters = clusters;
+    }
+
+    /// For how many minutes a cluster is covered.
+    #[must_use]
+    pub fn minutes_of(&self, cluster: &str) -> u32 {
+        self.clusters.get(cluster).copied().unwrap_or(0)
+    }
+
     /// Says that all clusters that have costs are covered alike.
     pub fn cover_all(&mut self, minutes: u32) {
         self.covered_minutes = minutes;

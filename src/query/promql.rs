@@ -9,6 +9,12 @@ use std::fmt::Write as _;
 /// Distance of grid points, seconds.
 pub const GRID_SECONDS: i64 = 60;
 
+/// The first grid point at or after a time, Unix seconds.
+#[must_use]
+pub fn next_grid_point(seconds: i64) -> i64 {
+    seconds + (-seconds).rem_euclid(GRID_SECONDS)
+}
+
 /// The grid points `start <= t < end`, Unix seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {

@@ -68,8 +68,7 @@ pub(super) async fn day_costs(
     if window.minutes() > 0 {
         let present = selector.max_by(&[], &selector.raw(NODE_TOTAL, &[]));
         let covered = asking.minutes(&present, window).await?;
-        out.clusters = asking.by_cluster(&covered);
-        out.covered_minutes = out.clusters.values().copied().min().unwrap_or(0);
+        out.cover(asking.by_cluster(&covered));
     }
     if out.covered_minutes > 0 && out.covered_minutes < window.minutes() {
         let teller = Teller { costs: NODE_TOTAL, alive: None };

@@ -34,9 +34,14 @@ impl Series {
     /// The series as people write it, without its points.
     #[must_use]
     pub fn shown(&self) -> String {
-        let labels: Vec<_> = self.labels.iter().map(|(k, v)| format!("{k}=\"{v}\"")).collect();
-        crate::failure::excerpt(&format!("{{{}}}", labels.join(",")))
+        shown_labels(&self.labels)
     }
+}
+
+/// Labels as people write them.
+pub(super) fn shown_labels(labels: &Labels) -> String {
+    let labels: Vec<_> = labels.iter().map(|(k, v)| format!("{k}=\"{v}\"")).collect();
+    crate::failure::excerpt(&format!("{{{}}}", labels.join(",")))
 }
 
 /// The parts of a reply that matter.

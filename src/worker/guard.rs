@@ -110,14 +110,13 @@ fn poorer(
 
 /// Whether the source has fewer minutes than are stored, of anything and however few.
 fn has_less(source: &SourceDay, record: &AccountDay) -> bool {
-    let now = |cluster: &str| source.clusters.get(cluster).copied().unwrap_or(0);
-    let has_less_of = |of: &ClusterCoverage| now(&of.cluster) < of.covered_minutes;
+    let has_less_of = |of: &ClusterCoverage| source.minutes_of(&of.cluster) < of.covered_minutes;
     source.covered_minutes < record.covered_minutes || record.clusters.iter().any(has_less_of)
 }
 
 /// A cluster of which the source has less than is stored: the others may hide that in the total.
 fn lost_cluster(source: &SourceDay, record: Option<&AccountDay>) -> Option<String> {
-    let now = |cluster: &str| source.clusters.get(cluster).copied().unwrap_or(0);
+    let now = |cluster: &str| source.minutes_of(cluster);
     let lost = record?
         .clusters
         .iter()
