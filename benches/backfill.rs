@@ -15,7 +15,7 @@
 
 use std::time::Instant;
 
-use kubecost_worker::allocation::Day;
+use kubecost_worker::cost::Day;
 
 #[path = "../tests/it/support/servers.rs"]
 #[expect(dead_code, reason = "the tests use the rest of it")]

@@ -1,32 +1,30 @@
 //! Brings Kubernetes costs from Kubecost and OpenCost into CloudTuner.
 //!
 //! ```text
-//! query ──► allocation ──► resources (MongoDB documents, first: they give the ids)
-//!                     └──► ledger    (ClickHouse rows, keyed by those ids)
+//! source ──► cost ──► documents (MongoDB, first: they give the ids)
+//!                └──► ledger    (ClickHouse rows, keyed by those ids)
 //! ```
 //!
-//! `worker` drives one run over these in steps; `records` keeps what each run did and who may
+//! `run` drives one run over these in steps; `day_status` keeps what each run did, `lease` who may
 //! write; `exporter` is the other half, in the customer's cluster. `docs/ARCHITECTURE.md` walks
 //! through a run.
 
 pub mod accounts;
-pub mod allocation;
 pub mod allocation_api;
 pub mod audit;
-pub mod cli;
-pub mod clock;
-pub mod config;
+pub mod commands;
+pub mod cost;
+pub mod day_status;
 pub mod demo;
-pub mod embedded;
+pub mod documents;
 pub mod exporter;
-pub mod failure;
-pub mod http;
+pub mod lease;
 pub mod ledger;
 pub mod migrate;
-pub mod mongo;
-pub mod query;
-pub mod records;
-pub mod resources;
-pub mod telemetry;
+pub mod rate_journal;
+pub mod run;
+pub mod service;
+pub mod settings;
+pub mod source;
+pub mod stores;
 pub mod verify;
-pub mod worker;

@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 
-use crate::allocation::AccountId;
-use crate::failure::{Failure, Hop, Kind};
+use crate::cost::AccountId;
+use crate::service::failure::{Failure, Hop, Kind};
 
 pub mod mongo;
 pub mod rest;

@@ -5,9 +5,9 @@ use futures_util::TryStreamExt;
 use mongodb::bson::{Bson, Document, doc};
 use mongodb::{Collection, Database};
 
-use crate::allocation::AccountId;
-use crate::failure::{Failure, Hop, Kind, excerpt};
-use crate::mongo::bounded;
+use crate::cost::AccountId;
+use crate::service::failure::{Failure, Hop, Kind, excerpt};
+use crate::stores::mongo::bounded;
 
 use super::{ACCOUNT_TYPE, Account, AccountSource, sorted};
 
@@ -21,7 +21,7 @@ pub struct MongoAccounts {
 }
 
 impl MongoAccounts {
-    /// The accounts of this database, which [`crate::mongo::connect`] gave.
+    /// The accounts of this database, which [`crate::stores::mongo::connect`] gave.
     #[must_use]
     pub fn new(database: &Database) -> Self {
         Self { collection: database.collection(ACCOUNTS_COLLECTION) }

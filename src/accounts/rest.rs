@@ -9,10 +9,10 @@ use reqwest::{Client, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::allocation::AccountId;
-use crate::config::{Endpoint, Secret};
-use crate::failure::{Failure, Hop, Kind, excerpt};
-use crate::http::{self, read_bounded, transport_failure};
+use crate::cost::AccountId;
+use crate::service::failure::{Failure, Hop, Kind, excerpt};
+use crate::service::http::{self, read_bounded, transport_failure};
+use crate::settings::{Endpoint, Secret};
 
 use super::{ACCOUNT_TYPE, Account, AccountSource, sorted};
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 
-use crate::allocation::AccountId;
-use crate::failure::Failure;
+use crate::cost::AccountId;
+use crate::service::failure::Failure;
 
 use super::{Account, AccountSource};
 

@@ -12,9 +12,9 @@ use reqwest::{Response, StatusCode};
 
 use super::reply::{self, Product, Reply};
 use super::window::Window;
-use crate::config::Endpoint;
-use crate::config::worker::Auth;
-use crate::failure::{Failure, Kind};
+use crate::service::failure::{Failure, Kind};
+use crate::settings::Endpoint;
+use crate::settings::worker::Auth;
 
 /// Paths under which the API is served, in the order in which they are tried.
 const PATHS: [&str; 2] = ["/model/allocation", "/allocation"];

@@ -11,7 +11,7 @@ use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use super::number::{Number, Text};
 use super::row::{AllocationSet, Fault, Faults, RawRow};
 use super::window::Window;
-use crate::failure::{Failure, Kind, excerpt};
+use crate::service::failure::{Failure, Kind, excerpt};
 
 /// Which of the two products answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

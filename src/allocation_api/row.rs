@@ -110,7 +110,7 @@ impl Faults {
             .0
             .iter()
             .map(|(fault, (count, key))| {
-                format!("{} {count} ({})", fault.as_str(), crate::failure::excerpt(key))
+                format!("{} {count} ({})", fault.as_str(), crate::service::failure::excerpt(key))
             })
             .collect();
         parts.join(", ")

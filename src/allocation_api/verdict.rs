@@ -6,8 +6,8 @@
 use super::reply::Reply;
 use super::row::{AllocationSet, Costs, Fault, Faults, Row};
 use super::window::{Window, rfc3339};
-use crate::allocation::model::is_special;
-use crate::failure::{Failure, Kind};
+use crate::cost::costs::is_special;
+use crate::service::failure::{Failure, Kind};
 
 /// How far before a window's end its rows may end and the window still be whole: two steps of the
 /// 5-minute grid to which OpenCost cuts times.

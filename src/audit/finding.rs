@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::allocation::identity::has_own_form;
-use crate::allocation::{AccountId, Day};
+use crate::cost::resource_id::has_own_form;
+use crate::cost::{AccountId, Day};
+use crate::documents::StoredResource;
 use crate::ledger::{KeyState, ResourceTotal};
-use crate::resources::StoredResource;
 
 /// What an account's stores hold over a range of days.
 #[derive(Clone, Debug, Default)]

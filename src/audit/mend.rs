@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::allocation::{AccountId, Day};
-use crate::failure::Failure;
+use crate::cost::{AccountId, Day};
+use crate::day_status::{AccountDay, DayRecords};
+use crate::documents::{CostSummary, ResourceStore};
+use crate::lease::HeldLease;
 use crate::ledger::{Entry, ExpenseLedger, KeyState};
-use crate::records::{AccountDay, DayRecords};
-use crate::resources::{CostSummary, ResourceStore};
-use crate::worker::documents::cost_summary;
-use crate::worker::lease::HeldLease;
+use crate::run::documents::cost_summary;
+use crate::service::failure::Failure;
 
 use super::finding::{Finding, FindingKind};
 

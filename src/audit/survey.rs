@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::allocation::{AccountId, Day};
-use crate::failure::Failure;
+use crate::cost::{AccountId, Day};
+use crate::documents::ResourceStore;
 use crate::ledger::ExpenseLedger;
-use crate::resources::ResourceStore;
+use crate::service::failure::Failure;
 
 use super::finding::Survey;
 

@@ -4,5 +4,5 @@ use std::process::ExitCode;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    ExitCode::from(kubecost_worker::cli::run(std::env::args_os().collect()).await)
+    ExitCode::from(kubecost_worker::commands::run(std::env::args_os().collect()).await)
 }

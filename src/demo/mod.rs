@@ -8,20 +8,21 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::accounts::{Account, AccountList};
-use crate::allocation::{AccountId, Day, Levels};
 use crate::allocation_api::client::{AllocationClient, ClientOptions};
-use crate::clock::FixedClock;
-use crate::config::Endpoint;
-use crate::config::worker::{Auth, GapPolicy, RunConfig};
-use crate::embedded::Embedded;
-use crate::failure::{Failure, Hop, Kind};
+use crate::cost::{AccountId, Day, Levels};
+use crate::day_status::sqlite::SqliteDays;
+use crate::documents::sqlite::SqliteResources;
+use crate::lease::sqlite::SqliteLeases;
 use crate::ledger::ExpenseLedger;
 use crate::ledger::sqlite::SqliteLedger;
-use crate::query::allocation_api::AllocationApiQuery;
-use crate::records::sqlite::SqliteRecords;
-use crate::resources::sqlite::SqliteResources;
-use crate::worker::run::Stop;
-use crate::worker::{Environment, RunRequest, RunSummary, run};
+use crate::run::pipeline::Stop;
+use crate::run::{Environment, RunRequest, RunSummary, run};
+use crate::service::clock::FixedClock;
+use crate::service::failure::{Failure, Hop, Kind};
+use crate::settings::Endpoint;
+use crate::settings::worker::{Auth, GapPolicy, RunConfig};
+use crate::source::allocation_api::AllocationApiQuery;
+use crate::stores::sqlite::SqliteStore;
 
 pub mod server;
 
@@ -63,7 +64,7 @@ pub struct DemoReport {
 /// # Errors
 /// When the file cannot be used, or a run fails.
 pub async fn demonstrate(path: &Path) -> Result<DemoReport, Failure> {
-    let store = Embedded::open(path).await?;
+    let store = SqliteStore::open(path).await?;
     let mut first = Vec::new();
     let mut second = Vec::new();
     for (account, factor) in [(RECORDED_ACCOUNT, 1.0), (DERIVED_ACCOUNT, 0.5)] {
@@ -97,22 +98,21 @@ fn account(id: &str) -> Result<Account, Failure> {
 }
 
 fn environment(
-    store: &Embedded,
+    store: &SqliteStore,
     id: &str,
     server: &server::RecordedServer,
 ) -> Result<Environment, Failure> {
     let endpoint = Endpoint::parse(&server.url)
         .map_err(|error| Failure::new(Hop::Worker, Kind::Internal, error, ""))?;
     let client = AllocationClient::new(endpoint, ClientOptions::for_days(Auth::None))?;
-    let records = Arc::new(SqliteRecords::new(store.clone()));
     let seconds = std::time::Duration::from_secs;
     Ok(Environment {
         query: Arc::new(AllocationApiQuery::new(client, "test-cluster".to_owned(), false)),
         accounts: Arc::new(AccountList::new(vec![account(id)?.id])),
         resources: Arc::new(SqliteResources::new(store.clone())),
         ledger: Arc::new(SqliteLedger::new(store.clone())),
-        days: records.clone(),
-        leases: records,
+        days: Arc::new(SqliteDays::new(store.clone())),
+        leases: Arc::new(SqliteLeases::new(store.clone())),
         clock: Arc::new(FixedClock::at(NOW_SECONDS)),
         settings: RunConfig {
             levels: Levels::DEFAULT,

@@ -12,8 +12,8 @@ use axum::routing::get;
 use chrono::DateTime;
 use serde_json::Value;
 
-use crate::allocation::Day;
-use crate::failure::{Failure, Hop, Kind};
+use crate::cost::Day;
+use crate::service::failure::{Failure, Hop, Kind};
 
 /// The first recorded day.
 pub const FIRST_DAY: &str = "2026-11-19";

@@ -1,8 +1,8 @@
 //! A bound on series: the smallest are summed as `__other__`, so that no cost is lost.
 
 use super::snapshot::{Efficiencies, Namespace, OTHER, Pod, Snapshot, other_pod};
-use crate::allocation::model::is_special;
 use crate::allocation_api::Costs;
+use crate::cost::costs::is_special;
 
 /// Cost and efficiency gauges of the cluster, of a namespace and of a pod.
 pub(super) const CLUSTER_SERIES: usize = 9;

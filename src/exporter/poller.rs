@@ -14,10 +14,10 @@ use crate::allocation_api::{
     AllocationClient, Asker, ClientOptions, Disbelief, Faults, Product, Request, Selected, Window,
     verdict,
 };
-use crate::clock::Clock;
-use crate::config::ExporterConfig;
-use crate::config::secret::Endpoint;
-use crate::failure::{Failure, Kind};
+use crate::service::clock::Clock;
+use crate::service::failure::{Failure, Kind};
+use crate::settings::ExporterConfig;
+use crate::settings::secret::Endpoint;
 
 /// How often one request is tried within a poll; the next poll comes soon.
 const ATTEMPTS: usize = 2;
@@ -222,7 +222,10 @@ impl Poller {
         let mut reply = self.client.allocations(&request).await?;
         self.state().product = Some(reply.product);
         if let Some(warning) = reply.warning.take() {
-            tracing::warn!("the allocation API warns: {}", crate::failure::excerpt(&warning));
+            tracing::warn!(
+                "the allocation API warns: {}",
+                crate::service::failure::excerpt(&warning)
+            );
         }
         faults.merge(std::mem::take(&mut reply.faults));
         let selected =
@@ -272,5 +275,5 @@ fn seconds(duration: Duration) -> i64 {
 /// The failure of settings that cannot be put to use.
 #[must_use]
 pub fn unusable(what: String, fix: &str) -> Failure {
-    Failure::new(crate::failure::Hop::Worker, Kind::Internal, what, fix)
+    Failure::new(crate::service::failure::Hop::Worker, Kind::Internal, what, fix)
 }

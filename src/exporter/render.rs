@@ -14,7 +14,7 @@ use prometheus_client::metrics::MetricType;
 
 use super::snapshot::{Efficiencies, Snapshot};
 use crate::allocation_api::{Costs, Window};
-use crate::config::exporter::{MetricMode, PodLabels};
+use crate::settings::exporter::{MetricMode, PodLabels};
 
 /// `Content-Type` of OpenMetrics.
 pub const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -10,10 +10,10 @@ use tracing_subscriber::EnvFilter;
 
 use super::poller::{Poller, unusable};
 use super::server;
-use crate::clock::SystemClock;
-use crate::config::exporter::SETTINGS;
-use crate::config::{ConfigErrors, ExporterConfig, RawSettings, raw};
-use crate::failure::Failure;
+use crate::service::clock::SystemClock;
+use crate::service::failure::Failure;
+use crate::settings::exporter::SETTINGS;
+use crate::settings::{ConfigErrors, ExporterConfig, RawSettings, raw};
 
 const EXAMPLES: &str = "Examples:
   KUBECOST_URL=http://kubecost-cost-analyzer.kubecost:9090 TENANT_ID=ID CLUSTER_NAME=prod \\

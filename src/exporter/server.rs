@@ -15,8 +15,8 @@ use tower_http::compression::CompressionLayer;
 use super::poller::Poller;
 use super::render::{OPENMETRICS, TEXT, prefers_openmetrics, to_text_format};
 use super::tls::TlsListener;
-use crate::config::exporter::ServingTls;
-use crate::failure::Failure;
+use crate::service::failure::Failure;
+use crate::settings::exporter::ServingTls;
 
 /// The index page: fixed text, nothing of the data in it.
 const INDEX: &str = "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\

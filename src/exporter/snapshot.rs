@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::fold;
-use crate::allocation::model::is_special;
 use crate::allocation_api::{Costs, Fault, Faults, Idle, Row, Window};
+use crate::cost::costs::is_special;
 
 /// The name under which costs are summed that have no series of their own.
 pub const OTHER: &str = "__other__";

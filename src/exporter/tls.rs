@@ -16,8 +16,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::poller::unusable;
-use crate::config::exporter::ServingTls;
-use crate::failure::Failure;
+use crate::service::failure::Failure;
+use crate::settings::exporter::ServingTls;
 
 /// A client that does not finish its handshake in this time is dropped.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);

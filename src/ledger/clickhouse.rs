@@ -10,9 +10,9 @@ use async_trait::async_trait;
 use clickhouse::{Client, Row};
 use serde::{Deserialize, Serialize};
 
-use crate::allocation::{AccountId, Day};
-use crate::config::worker::CloudTunerConfig;
-use crate::failure::{Failure, Hop, Kind};
+use crate::cost::{AccountId, Day};
+use crate::service::failure::{Failure, Hop, Kind};
+use crate::settings::worker::CloudTunerConfig;
 
 use super::blocks::blocks;
 use super::clickhouse_failure::clickhouse_failure;
@@ -115,7 +115,7 @@ impl std::fmt::Debug for ClickHouseLedger {
 /// A client for the settings; nothing is sent yet.
 #[must_use]
 pub fn client(config: &CloudTunerConfig) -> Client {
-    crate::http::install_tls();
+    crate::service::http::install_tls();
     let user = config.clickhouse.credentials().map(|(user, _)| user.as_str());
     Client::default()
         .with_url(config.clickhouse.shown())

@@ -2,7 +2,7 @@
 
 use clickhouse::error::Error;
 
-use crate::failure::{Failure, Hop, Kind, excerpt};
+use crate::service::failure::{Failure, Hop, Kind, excerpt};
 
 /// Classifies an error of the client or the server; `what` says what was being done.
 #[must_use]

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::allocation::Day;
+use crate::cost::Day;
 
 use super::entry::{Dimensions, Entry, KeyState, WantedRow};
 
@@ -161,7 +161,7 @@ fn is_same(state: &KeyState, row: &WantedRow) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::allocation::Cost;
+    use crate::cost::Cost;
     use proptest::prelude::*;
 
     fn day() -> Day {

@@ -1,6 +1,6 @@
 //! Rows of the ledger, as values.
 
-use crate::allocation::{Cost, Day};
+use crate::cost::{Cost, Day};
 
 /// The Kubernetes columns of a row. A cluster's row has none of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -5,8 +5,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
-use crate::allocation::{AccountId, Day};
-use crate::failure::Failure;
+use crate::cost::{AccountId, Day};
+use crate::service::failure::Failure;
 
 use super::collapse::kept_by_merge;
 use super::{DayTotal, Dimensions, Entry, ExpenseLedger, KeyState, ResourceTotal};

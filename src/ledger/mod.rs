@@ -8,8 +8,8 @@
 
 use async_trait::async_trait;
 
-use crate::allocation::{AccountId, Day};
-use crate::failure::Failure;
+use crate::cost::{AccountId, Day};
+use crate::service::failure::Failure;
 
 pub mod blocks;
 pub mod clickhouse;

@@ -3,9 +3,9 @@
 use async_trait::async_trait;
 use rusqlite::{Row, Transaction};
 
-use crate::allocation::{AccountId, Day};
-use crate::embedded::{Embedded, json_list};
-use crate::failure::{Failure, Hop};
+use crate::cost::{AccountId, Day};
+use crate::service::failure::{Failure, Hop};
+use crate::stores::sqlite::{SqliteStore, json_list};
 
 use super::collapse::kept_by_merge;
 use super::{DayTotal, Dimensions, Entry, ExpenseLedger, KeyState, ResourceTotal};
@@ -50,13 +50,13 @@ GROUP BY date ORDER BY date";
 /// The ledger in a SQLite file.
 #[derive(Clone, Debug)]
 pub struct SqliteLedger {
-    store: Embedded,
+    store: SqliteStore,
 }
 
 impl SqliteLedger {
     /// The ledger of this file.
     #[must_use]
-    pub fn new(store: Embedded) -> Self {
+    pub fn new(store: SqliteStore) -> Self {
         Self { store }
     }
 }

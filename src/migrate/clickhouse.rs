@@ -2,10 +2,10 @@
 
 use clickhouse::Client;
 
-use crate::config::worker::CloudTunerConfig;
-use crate::failure::{Failure, Hop, Kind};
 use crate::ledger::clickhouse::client;
 use crate::ledger::clickhouse_failure::clickhouse_failure;
+use crate::service::failure::{Failure, Hop, Kind};
+use crate::settings::worker::CloudTunerConfig;
 
 use super::plan::{CLICKHOUSE, Unless, statement};
 use super::{Step, StepState};

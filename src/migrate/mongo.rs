@@ -3,8 +3,8 @@
 use mongodb::Database;
 use mongodb::bson::{Bson, Document, doc};
 
-use crate::failure::{Failure, Hop, Kind, excerpt};
-use crate::mongo::{indexes, is_duplicate_key, mongo_failure};
+use crate::service::failure::{Failure, Hop, Kind, excerpt};
+use crate::stores::mongo::{indexes, is_duplicate_key, mongo_failure};
 
 use super::plan::{Index, MONGODB, index};
 use super::{Step, StepState};

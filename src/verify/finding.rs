@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::failure::Failure;
+use crate::service::failure::Failure;
 
 /// The state of a hop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

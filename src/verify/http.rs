@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use reqwest::{Client, RequestBuilder};
 use url::Url;
 
-use crate::config::Endpoint;
-use crate::config::auth::Auth;
-use crate::failure::{Failure, Hop, Kind, excerpt};
-use crate::http;
-use crate::query::reply::{Reply as PromReply, Series};
+use crate::service::failure::{Failure, Hop, Kind, excerpt};
+use crate::service::http;
+use crate::settings::Endpoint;
+use crate::settings::auth::Auth;
+use crate::source::prometheus::reply::{Reply as PromReply, Series};
 
 /// How long one probe may take.
 pub const PROBE_TIMEOUT: Duration = Duration::from_millis(2_500);

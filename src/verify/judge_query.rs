@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::failure::Failure;
-use crate::query::Phase;
+use crate::service::failure::Failure;
+use crate::source::Phase;
 
 use super::finding::{Finding, ago};
 use super::http::Told;

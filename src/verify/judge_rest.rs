@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::failure::Failure;
+use crate::service::failure::Failure;
 
 use super::finding::Finding;
 use super::http::Reply;

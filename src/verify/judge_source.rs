@@ -1,7 +1,7 @@
 //! What is found in the customer's cluster: exporter, Prometheus, remote_write, and at diproxy.
 
-use crate::failure::{Failure, Kind};
-use crate::telemetry::exposition::{Sample, samples};
+use crate::run::metrics::exposition::{Sample, samples};
+use crate::service::failure::{Failure, Kind};
 
 use super::finding::{Finding, ago};
 use super::http::Reply;

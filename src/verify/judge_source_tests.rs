@@ -1,7 +1,7 @@
 //! Judgements on the customer's cluster.
 
 use super::*;
-use crate::failure::Hop;
+use crate::service::failure::Hop;
 use crate::verify::State;
 
 const NOW: i64 = 1_795_176_000;

@@ -1,9 +1,9 @@
 //! What is found in MongoDB and ClickHouse.
 
 use crate::accounts::ACCOUNT_TYPE;
-use crate::allocation::Day;
-use crate::failure::Failure;
-use crate::records::{AccountDay, DayState};
+use crate::cost::Day;
+use crate::day_status::{AccountDay, DayState};
+use crate::service::failure::Failure;
 
 use super::finding::{Finding, ago};
 use super::judge_source::{CLOCK_SECONDS_MAX, likely};

@@ -63,7 +63,7 @@ fn clocks_apart_are_told() {
 #[test]
 fn rows_are_held_against_their_records() {
     let today = Day::of_unix(NOW);
-    let mut record = crate::worker::days::tests::record(today);
+    let mut record = crate::run::days::tests::record(today);
     (record.rows, record.stored_total_usd, record.updated_at) = (3, 12.5, NOW - 60);
     let good = RowFacts {
         days: vec![(today, 3, 12.5)],

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use serde::Serialize;
 
-use crate::allocation::AccountId;
-use crate::cli::connect;
-use crate::clock::Clock;
-use crate::config::WorkerConfig;
-use crate::failure::Failure;
+use crate::commands::connect;
+use crate::cost::AccountId;
+use crate::service::clock::Clock;
+use crate::service::failure::Failure;
+use crate::settings::WorkerConfig;
 
 pub mod finding;
 pub mod http;

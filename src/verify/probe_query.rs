@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::allocation::AccountId;
-use crate::config::{Endpoint, Secret};
-use crate::failure::Failure;
-use crate::query::metroculus_client::MetroculusClient;
-use crate::query::names::{CLUSTER_TOTAL, WINDOW_END, WINDOW_SECONDS};
-use crate::query::promql::quoted;
+use crate::cost::AccountId;
+use crate::service::failure::Failure;
+use crate::settings::{Endpoint, Secret};
+use crate::source::metric_names::{CLUSTER_TOTAL, WINDOW_END, WINDOW_SECONDS};
+use crate::source::metroculus::client::MetroculusClient;
+use crate::source::prometheus::promql::quoted;
 
 use super::http::{Prom, Told, within};
 use super::judge_query::{TenantFacts, WindowFacts};

@@ -2,10 +2,10 @@
 
 use reqwest::Client;
 
-use crate::allocation::{AccountId, Day};
-use crate::config::Endpoint;
-use crate::config::operation::HopsConfig;
-use crate::failure::Failure;
+use crate::cost::{AccountId, Day};
+use crate::service::failure::Failure;
+use crate::settings::Endpoint;
+use crate::settings::operation::HopsConfig;
 
 use super::http::{Reply, send, within};
 use super::judge_rest::Question;

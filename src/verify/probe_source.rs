@@ -2,9 +2,9 @@
 
 use reqwest::Client;
 
-use crate::config::Endpoint;
-use crate::config::auth::Auth;
-use crate::failure::Failure;
+use crate::service::failure::Failure;
+use crate::settings::Endpoint;
+use crate::settings::auth::Auth;
 
 use super::http::{Prom, Reply, get, send, within};
 use super::judge_source::{TargetFacts, WriteFacts};
@@ -61,7 +61,7 @@ pub(super) async fn remote_write(prom: Prom<'_>, now: i64) -> Result<WriteFacts,
             prom.instant(RETRIED, now),
         );
         let first = |told: Result<super::http::Told, Failure>| -> Result<Option<f64>, Failure> {
-            Ok(told?.series.first().and_then(crate::query::reply::Series::value))
+            Ok(told?.series.first().and_then(crate::source::prometheus::reply::Series::value))
         };
         Ok(WriteFacts {
             sees_itself: first(itself)?.is_some(),

@@ -5,16 +5,16 @@ use mongodb::Database;
 use mongodb::bson::{Bson, Document, doc, oid::ObjectId};
 
 use crate::accounts::mongo::ACCOUNTS_COLLECTION;
-use crate::allocation::{AccountId, Day};
-use crate::config::worker::CloudTunerConfig;
-use crate::failure::Failure;
+use crate::cost::{AccountId, Day};
+use crate::day_status::DayRecords;
+use crate::day_status::mongo::MongoDays;
+use crate::documents::ResourceStore;
+use crate::documents::mongo::MongoResources;
 use crate::ledger::ExpenseLedger;
 use crate::ledger::clickhouse::ClickHouseLedger;
-use crate::mongo::{bounded, connect_within};
-use crate::records::DayRecords;
-use crate::records::mongo::MongoRecords;
-use crate::resources::ResourceStore;
-use crate::resources::mongo::MongoResources;
+use crate::service::failure::Failure;
+use crate::settings::worker::CloudTunerConfig;
+use crate::stores::mongo::{bounded, connect_within};
 
 use super::http::{PROBE_TIMEOUT, within};
 use super::judge_stores::{AccountFacts, DocumentFacts, RowFacts};
@@ -122,7 +122,7 @@ pub(super) async fn rows(
     let asked = async {
         let ledger = ClickHouseLedger::new(config);
         let resources = MongoResources::new(database.clone(), &config.resources_collection);
-        let records = MongoRecords::new(database);
+        let records = MongoDays::new(database);
         let mut facts = RowFacts::default();
         let mut resource_ids = Vec::new();
         for day in [today.previous(), today] {

@@ -2,12 +2,12 @@
 
 use reqwest::Client;
 
-use crate::allocation::AccountId;
-use crate::clock::{Clock, SystemClock};
-use crate::config::WorkerConfig;
-use crate::config::worker::{AccountsConfig, CloudTunerConfig, QueryConfig, StoreConfig};
-use crate::failure::Failure;
-use crate::query::Phase;
+use crate::cost::AccountId;
+use crate::service::clock::{Clock, SystemClock};
+use crate::service::failure::Failure;
+use crate::settings::WorkerConfig;
+use crate::settings::worker::{AccountsConfig, CloudTunerConfig, QueryConfig, StoreConfig};
+use crate::source::Phase;
 
 use super::finding::{Check, Finding, State};
 use super::http::{self, Prom, timed};

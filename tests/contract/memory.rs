@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use kubecost_worker::day_status::memory::MemoryDays;
+use kubecost_worker::documents::Document;
+use kubecost_worker::documents::memory::MemoryResources;
+use kubecost_worker::lease::Leases;
+use kubecost_worker::lease::memory::MemoryLeases;
 use kubecost_worker::ledger::memory::{MemoryLedger, StoredRow};
-use kubecost_worker::records::Leases;
-use kubecost_worker::records::memory::MemoryRecords;
-use kubecost_worker::resources::Document;
-use kubecost_worker::resources::memory::MemoryResources;
+use kubecost_worker::rate_journal::memory::MemoryJournal;
 
 use crate::contract::ledger::{LedgerDoor, expense_ledger_contract};
 use crate::contract::records::{
@@ -51,14 +53,13 @@ async fn the_ledger_in_memory_keeps_the_contract() {
 
 #[tokio::test]
 async fn records_in_memory_keep_the_contract() {
-    let records = MemoryRecords::default();
-    day_records_contract(&records, "t").await;
-    leases_contract(&records, "t").await;
-    rate_journal_contract(&records, "t").await;
+    day_records_contract(&MemoryDays::default(), "t").await;
+    leases_contract(&MemoryLeases::default(), "t").await;
+    rate_journal_contract(&MemoryJournal::default(), "t").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_many_who_ask_memory_for_a_lease_one_gets_it() {
-    let records: Arc<dyn Leases> = Arc::new(MemoryRecords::default());
+    let records: Arc<dyn Leases> = Arc::new(MemoryLeases::default());
     leases_race_contract(vec![records; 8], "t").await;
 }

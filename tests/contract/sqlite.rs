@@ -7,14 +7,16 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use kubecost_worker::embedded::Embedded;
+use kubecost_worker::day_status::sqlite::SqliteDays;
+use kubecost_worker::documents::Document;
+use kubecost_worker::documents::sqlite::SqliteResources;
+use kubecost_worker::lease::sqlite::SqliteLeases;
+use kubecost_worker::lease::{Acquired, Leases};
 use kubecost_worker::ledger::memory::StoredRow;
 use kubecost_worker::ledger::sqlite::SqliteLedger;
 use kubecost_worker::ledger::{Dimensions, Entry, ExpenseLedger};
-use kubecost_worker::records::sqlite::SqliteRecords;
-use kubecost_worker::records::{Acquired, Leases};
-use kubecost_worker::resources::Document;
-use kubecost_worker::resources::sqlite::SqliteResources;
+use kubecost_worker::rate_journal::sqlite::SqliteJournal;
+use kubecost_worker::stores::sqlite::SqliteStore;
 use tempfile::TempDir;
 
 use crate::contract::ledger::{LedgerDoor, expense_ledger_contract};
@@ -39,8 +41,8 @@ impl File {
         Self { _directory: directory, path }
     }
 
-    async fn open(&self) -> Embedded {
-        Embedded::open(&self.path).await.unwrap()
+    async fn open(&self) -> SqliteStore {
+        SqliteStore::open(&self.path).await.unwrap()
     }
 }
 
@@ -89,10 +91,10 @@ async fn the_ledger_in_a_file_keeps_the_contract() {
 #[tokio::test]
 async fn records_in_a_file_keep_the_contract() {
     let file = File::new();
-    let records = SqliteRecords::new(file.open().await);
-    day_records_contract(&records, "t").await;
-    leases_contract(&records, "t").await;
-    rate_journal_contract(&records, "t").await;
+    let store = file.open().await;
+    day_records_contract(&SqliteDays::new(store.clone()), "t").await;
+    leases_contract(&SqliteLeases::new(store.clone()), "t").await;
+    rate_journal_contract(&SqliteJournal::new(store), "t").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -101,11 +103,11 @@ async fn of_many_connections_to_a_new_file_one_gets_the_lease() {
     let mut opened = tokio::task::JoinSet::new();
     for _ in 0..8 {
         let path = file.path.clone();
-        opened.spawn(async move { Embedded::open(&path).await.unwrap() });
+        opened.spawn(async move { SqliteStore::open(&path).await.unwrap() });
     }
     let stores = opened.join_all().await;
     let contenders =
-        stores.into_iter().map(|store| Arc::new(SqliteRecords::new(store)) as Arc<dyn Leases>);
+        stores.into_iter().map(|store| Arc::new(SqliteLeases::new(store)) as Arc<dyn Leases>);
     leases_race_contract(contenders.collect(), "t").await;
 }
 
@@ -113,7 +115,7 @@ async fn of_many_connections_to_a_new_file_one_gets_the_lease() {
 #[tokio::test]
 async fn child_process_takes_a_lease_when_told_to() {
     let Ok(path) = std::env::var(CHILD_FILE) else { return };
-    let records = SqliteRecords::new(Embedded::open(Path::new(&path)).await.unwrap());
+    let records = SqliteLeases::new(SqliteStore::open(Path::new(&path)).await.unwrap());
     println!("\nready");
     std::io::stdin().read_line(&mut String::new()).unwrap();
     let holder = std::process::id().to_string();

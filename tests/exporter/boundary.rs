@@ -8,7 +8,7 @@ use crate::support::{
     Answer, Seen, Server, assert_near, at, by_namespace, exporter, scraped, sets,
 };
 use kubecost_worker::allocation_api::window::rfc3339;
-use kubecost_worker::clock::{Clock, FixedClock};
+use kubecost_worker::service::clock::{Clock, FixedClock};
 
 /// The cost of the hour that starts at `start`, USD: each hour another.
 fn hourly_usd(start: i64) -> f64 {

@@ -5,9 +5,9 @@ use std::time::Duration;
 use kubecost_worker::allocation_api::{
     AllocationClient, Asker, ClientOptions, Idle, Product, Request, Window,
 };
-use kubecost_worker::config::worker::Auth;
-use kubecost_worker::config::{Endpoint, Secret};
-use kubecost_worker::failure::{Failure, Kind};
+use kubecost_worker::service::failure::{Failure, Kind};
+use kubecost_worker::settings::worker::Auth;
+use kubecost_worker::settings::{Endpoint, Secret};
 
 use crate::support::{Answer, Server, exporter, fixture, scraped};
 
@@ -195,7 +195,7 @@ async fn a_private_certificate_is_trusted_by_its_ca_file_only() {
     let (poller, _) = exporter("http://127.0.0.1:1", "2026-11-20T17:05:00Z", &[]);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let tls = kubecost_worker::config::exporter::ServingTls { certificate, key };
+    let tls = kubecost_worker::settings::exporter::ServingTls { certificate, key };
     tokio::spawn(async move {
         let never = std::future::pending();
         kubecost_worker::exporter::server::serve(listener, Some(&tls), poller, never).await

@@ -87,7 +87,7 @@ fn help_names_every_setting_and_no_secret() {
     let output = command().arg("--help").env("KUBECOST_TOKEN", "hush").output().unwrap();
     let help = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success());
-    for setting in kubecost_worker::config::exporter::SETTINGS {
+    for setting in kubecost_worker::settings::exporter::SETTINGS {
         assert!(help.contains(setting.name), "{}", setting.name);
     }
     assert!(help.contains("Examples:") && !help.contains("hush"));

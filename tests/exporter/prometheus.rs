@@ -7,9 +7,9 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, header};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use kubecost_worker::clock::SystemClock;
 use kubecost_worker::exporter::poller::Poller;
 use kubecost_worker::exporter::server::router;
+use kubecost_worker::service::clock::SystemClock;
 use serde_json::Value;
 
 use crate::program::any_hour;

@@ -1,13 +1,13 @@
 //! `AllocationApiQuery`: days out of recorded replies.
 
 use kubecost_worker::accounts::Account;
-use kubecost_worker::allocation::{AccountId, Day};
 use kubecost_worker::allocation_api::{AllocationClient, ClientOptions};
-use kubecost_worker::config::Endpoint;
-use kubecost_worker::config::worker::Auth;
-use kubecost_worker::failure::Kind;
-use kubecost_worker::query::allocation_api::AllocationApiQuery;
-use kubecost_worker::query::{CostQuery, Phase, SourceDay};
+use kubecost_worker::cost::{AccountId, Day};
+use kubecost_worker::service::failure::Kind;
+use kubecost_worker::settings::Endpoint;
+use kubecost_worker::settings::worker::Auth;
+use kubecost_worker::source::allocation_api::AllocationApiQuery;
+use kubecost_worker::source::{CostSource, Phase, SourceDay};
 
 use crate::support::{Answer, Seen, Server, assert_near, at, fixture, sets};
 

@@ -12,11 +12,11 @@ use axum::extract::{Query, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use kubecost_worker::allocation_api::window::parse_rfc3339;
-use kubecost_worker::clock::FixedClock;
-use kubecost_worker::config::exporter::SETTINGS;
-use kubecost_worker::config::{ExporterConfig, RawSettings};
 use kubecost_worker::exporter::poller::Poller;
 use kubecost_worker::exporter::render::to_text_format;
+use kubecost_worker::service::clock::FixedClock;
+use kubecost_worker::settings::exporter::SETTINGS;
+use kubecost_worker::settings::{ExporterConfig, RawSettings};
 use serde_json::{Map, Value, json};
 
 pub(crate) fn at(text: &str) -> i64 {

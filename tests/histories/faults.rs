@@ -7,17 +7,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use kubecost_worker::accounts::Account;
-use kubecost_worker::allocation::{AccountId, Day};
-use kubecost_worker::clock::{Clock, FixedClock};
-use kubecost_worker::failure::{Failure, Hop, Kind};
+use kubecost_worker::cost::{AccountId, Day};
+use kubecost_worker::day_status::memory::MemoryDays;
+use kubecost_worker::day_status::{AccountDay, DayRecords};
+use kubecost_worker::documents::memory::MemoryResources;
+use kubecost_worker::documents::{Change, CostSummary, ResourceStore, StoredResource};
+use kubecost_worker::lease::memory::MemoryLeases;
+use kubecost_worker::lease::{Acquired, Lease, Leases};
 use kubecost_worker::ledger::blocks::blocks;
 use kubecost_worker::ledger::memory::MemoryLedger;
 use kubecost_worker::ledger::{DayTotal, Entry, ExpenseLedger, KeyState, ResourceTotal};
-use kubecost_worker::query::{CostQuery, Phase, Presence, SourceDay};
-use kubecost_worker::records::memory::MemoryRecords;
-use kubecost_worker::records::{AccountDay, Acquired, DayRecords, Lease, Leases};
-use kubecost_worker::resources::memory::MemoryResources;
-use kubecost_worker::resources::{Change, CostSummary, ResourceStore, StoredResource};
+use kubecost_worker::service::clock::{Clock, FixedClock};
+use kubecost_worker::service::failure::{Failure, Hop, Kind};
+use kubecost_worker::source::{CostSource, Phase, Presence, SourceDay};
 
 use crate::chance::Chance;
 use crate::source::Source;
@@ -64,7 +66,8 @@ pub(crate) struct Faulty {
     source: Arc<Source>,
     resources: Arc<MemoryResources>,
     ledger: Arc<MemoryLedger>,
-    records: Arc<MemoryRecords>,
+    days: Arc<MemoryDays>,
+    leases: Arc<MemoryLeases>,
     clock: Arc<FixedClock>,
     counts: Arc<Counts>,
     luck: Arc<Mutex<Luck>>,
@@ -78,7 +81,8 @@ pub(crate) struct Hops {
     pub(crate) source: Arc<Source>,
     pub(crate) resources: Arc<MemoryResources>,
     pub(crate) ledger: Arc<MemoryLedger>,
-    pub(crate) records: Arc<MemoryRecords>,
+    pub(crate) days: Arc<MemoryDays>,
+    pub(crate) leases: Arc<MemoryLeases>,
     pub(crate) clock: Arc<FixedClock>,
 }
 
@@ -94,7 +98,8 @@ impl Faulty {
             source: hops.source,
             resources: hops.resources,
             ledger: hops.ledger,
-            records: hops.records,
+            days: hops.days,
+            leases: hops.leases,
             clock: hops.clock,
             counts: Arc::clone(counts),
             luck: Arc::new(Mutex::new(Luck { chance, is_dead: false })),
@@ -225,7 +230,7 @@ impl ExpenseLedger for Faulty {
             let later = self.clock.now_seconds() + 150;
             self.clock.set(later);
             let account = AccountId::new("a").map_err(|error| failure(&error.to_string()))?;
-            self.records.acquire(&account, "another run", later, 120).await?;
+            self.leases.acquire(&account, "another run", later, 120).await?;
         }
         self.call(self.ledger.merge(day)).await
     }
@@ -307,11 +312,11 @@ impl DayRecords for Faulty {
         first: Day,
         last: Day,
     ) -> Result<Vec<AccountDay>, Failure> {
-        self.call(self.records.days(account, first, last)).await
+        self.call(self.days.days(account, first, last)).await
     }
 
     async fn put(&self, record: &AccountDay) -> Result<(), Failure> {
-        self.call(self.records.put(record)).await
+        self.call(self.days.put(record)).await
     }
 }
 
@@ -324,20 +329,20 @@ impl Leases for Faulty {
         now_seconds: i64,
         seconds: i64,
     ) -> Result<Acquired, Failure> {
-        self.call(self.records.acquire(account, holder, now_seconds, seconds)).await
+        self.call(self.leases.acquire(account, holder, now_seconds, seconds)).await
     }
 
     async fn renew(&self, lease: &Lease, now_seconds: i64, seconds: i64) -> Result<bool, Failure> {
-        self.call(self.records.renew(lease, now_seconds, seconds)).await
+        self.call(self.leases.renew(lease, now_seconds, seconds)).await
     }
 
     async fn release(&self, lease: &Lease) -> Result<(), Failure> {
-        self.call(self.records.release(lease)).await
+        self.call(self.leases.release(lease)).await
     }
 }
 
 #[async_trait]
-impl CostQuery for Faulty {
+impl CostSource for Faulty {
     fn describe(&self) -> String {
         self.source.describe()
     }
@@ -347,7 +352,7 @@ impl CostQuery for Faulty {
     }
 
     async fn check(&self) -> Result<(), Failure> {
-        self.call(CostQuery::check(self.source.as_ref())).await
+        self.call(CostSource::check(self.source.as_ref())).await
     }
 
     async fn observe(&self, account: &Account, now_seconds: i64) -> Result<(), Failure> {

@@ -13,15 +13,16 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use kubecost_worker::accounts::{AccountList, AccountSource};
-use kubecost_worker::allocation::{AccountId, Day, Levels};
-use kubecost_worker::clock::{Clock, FixedClock};
-use kubecost_worker::config::worker::{GapPolicy, RunConfig};
+use kubecost_worker::cost::{AccountId, Day, Levels};
+use kubecost_worker::day_status::memory::MemoryDays;
+use kubecost_worker::documents::memory::MemoryResources;
+use kubecost_worker::lease::memory::MemoryLeases;
 use kubecost_worker::ledger::memory::MemoryLedger;
 use kubecost_worker::ledger::{Entry, ExpenseLedger};
-use kubecost_worker::records::memory::MemoryRecords;
-use kubecost_worker::resources::memory::MemoryResources;
-use kubecost_worker::worker::run::Stop;
-use kubecost_worker::worker::{Environment, RunRequest, RunSummary, run};
+use kubecost_worker::run::pipeline::Stop;
+use kubecost_worker::run::{Environment, RunRequest, RunSummary, run};
+use kubecost_worker::service::clock::{Clock, FixedClock};
+use kubecost_worker::settings::worker::{GapPolicy, RunConfig};
 
 mod chance;
 mod faults;
@@ -77,7 +78,8 @@ fn hops(source: Arc<Source>, now_seconds: i64) -> Hops {
         source,
         resources: Arc::new(MemoryResources::default()),
         ledger: Arc::new(MemoryLedger::default()),
-        records: Arc::new(MemoryRecords::default()),
+        days: Arc::new(MemoryDays::default()),
+        leases: Arc::new(MemoryLeases::default()),
         clock: Arc::new(FixedClock::at(now_seconds)),
     }
 }

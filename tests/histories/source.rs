@@ -9,10 +9,10 @@ use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 use kubecost_worker::accounts::Account;
-use kubecost_worker::allocation::model::PodCosts;
-use kubecost_worker::allocation::{Day, DayCosts};
-use kubecost_worker::failure::Failure;
-use kubecost_worker::query::{CostQuery, Phase, Presence, SourceDay};
+use kubecost_worker::cost::costs::PodCosts;
+use kubecost_worker::cost::{Day, DayCosts};
+use kubecost_worker::service::failure::Failure;
+use kubecost_worker::source::{CostSource, Phase, Presence, SourceDay};
 
 use crate::chance::Chance;
 
@@ -133,7 +133,7 @@ fn move_rates(told: &mut Told, chance: &mut Chance) {
 }
 
 #[async_trait]
-impl CostQuery for Source {
+impl CostSource for Source {
     fn describe(&self) -> String {
         "a source of histories".to_owned()
     }

@@ -1,7 +1,7 @@
 //! Settings and arguments that are wrong: all of them named at once, before anything is connected.
 
 use crate::support::bench::{Settings, ended, with};
-use crate::support::embedded::Embedded;
+use crate::support::embedded::SqliteStore;
 use crate::support::worker::run;
 
 /// In every secret below: it may stand in no message.
@@ -146,7 +146,7 @@ fn a_server_of_one_tenant_takes_one_account_only() {
 
 #[test]
 fn an_account_that_is_not_there_is_refused() {
-    let store = Embedded::new(&["acc-1"], &[("PROMETHEUS_URL", "http://127.0.0.1:1")]);
+    let store = SqliteStore::new(&["acc-1"], &[("PROMETHEUS_URL", "http://127.0.0.1:1")]);
     let days = ["--from", "2026-03-01", "--to", "2026-03-01", "--account", "acc-2"];
     for command in [vec!["audit"], vec!["audit", "--fix"], vec!["backfill"]] {
         let finished = store.run(&[&command, &days[..]].concat());

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::response::Response;
 use serde_json::Value;
 
-use crate::support::embedded::Embedded;
+use crate::support::embedded::SqliteStore;
 use crate::support::fake_prometheus::{self, Question, question};
 use crate::support::http::{Asked, FakeServer, json, reply};
 use crate::support::worker::Finished;
@@ -25,13 +25,13 @@ fn is_costs_of(asked: &Asked, index: i64) -> bool {
     question(asked) == Question::ClusterCost && (start..start + DAY as f64).contains(&time)
 }
 
-fn embedded(server: &FakeServer) -> Embedded {
+fn embedded(server: &FakeServer) -> SqliteStore {
     let settings = [
         ("PROMETHEUS_URL", server.url.as_str()),
         ("CATCH_UP_DAYS", "4"),
         ("ACCOUNT_DEADLINE_SECONDS", "10"),
     ];
-    Embedded::new(&[ACCOUNT], &settings)
+    SqliteStore::new(&[ACCOUNT], &settings)
 }
 
 fn duplicate() -> Response {
@@ -141,7 +141,7 @@ async fn the_present_is_noted_whoever_writes_the_account() {
         ("METROCULUS_URL", service.url.as_str()),
         ("CLUSTER_SECRET", "secret"),
     ];
-    let store = Embedded::new(&[ACCOUNT, OTHER], &settings);
+    let store = SqliteStore::new(&[ACCOUNT, OTHER], &settings);
     let slots = || store.text("SELECT CAST(COUNT(*) AS TEXT) FROM kubecost_rate_journal");
     let dry = store.run(&["run", "--at", "2033-01-10T12:00:00Z", "--dry-run"]);
     assert_eq!(slots(), "0", "{}", dry.stderr);
@@ -170,7 +170,7 @@ async fn a_run_of_an_account_that_is_not_there_is_refused_with_a_summary() {
 async fn an_audit_mends_the_accounts_that_nobody_writes_and_names_days_too_old_for_runs() {
     let server = fake_prometheus::start(|_| None).await;
     let settings = [("PROMETHEUS_URL", server.url.as_str()), ("CATCH_UP_DAYS", "4")];
-    let store = Embedded::new(&[ACCOUNT, OTHER], &settings);
+    let store = SqliteStore::new(&[ACCOUNT, OTHER], &settings);
     store.run(&RUN).expect_success();
     let plant = "INSERT INTO expenses (cloud_account_id, resource_id, date, cost, sign) \
                  VALUES (?1, 'nobody', ?2, 1.0, 1)";

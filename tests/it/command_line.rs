@@ -19,7 +19,7 @@ fn the_help_of_each_command_has_examples_exit_codes_and_settings() {
         for part in ["Examples:", &example, "Exit codes: 0 all accounts done", "--output"] {
             assert!(help.contains(part), "{command}: '{part}' is missing in:\n{help}");
         }
-        for setting in kubecost_worker::config::worker::SETTINGS {
+        for setting in kubecost_worker::settings::worker::SETTINGS {
             assert!(help.contains(setting.name), "{command}: {} is missing", setting.name);
             assert!(help.contains(&setting.flag()), "{command}: --{} is missing", setting.flag());
         }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use clickhouse::{Client, Row};
+use kubecost_worker::documents::Document;
+use kubecost_worker::documents::mongo::MongoResources;
 use kubecost_worker::ledger::clickhouse::ClickHouseLedger;
 use kubecost_worker::ledger::memory::StoredRow;
 use kubecost_worker::ledger::{Dimensions, Entry, ExpenseLedger};
-use kubecost_worker::resources::Document;
-use kubecost_worker::resources::mongo::MongoResources;
 use mongodb::Collection;
 use mongodb::bson::{Bson, doc};
 use serde::Serialize;

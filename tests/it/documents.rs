@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use kubecost_worker::config::{document, exporter, worker};
+use kubecost_worker::settings::{document, exporter, worker};
 
 use crate::support::servers::root;
 
@@ -107,11 +107,11 @@ const PURE: &[&str] = &[
     "src/ledger/blocks.rs",
     "src/ledger/entry.rs",
     "src/ledger/collapse.rs",
-    "src/resources/document.rs",
-    "src/resources/merge.rs",
-    "src/query/promql.rs",
-    "src/worker/days.rs",
-    "src/worker/guard.rs",
+    "src/documents/document.rs",
+    "src/documents/merge.rs",
+    "src/source/prometheus/promql.rs",
+    "src/run/days.rs",
+    "src/run/guard.rs",
     "src/migrate/plan.rs",
 ];
 
@@ -126,7 +126,7 @@ fn the_pure_core_does_no_input_or_output() {
         "std::env::",
         "async fn",
         "Instant::now",
-        "crate::clock",
+        "crate::service::clock",
     ];
     for name in PURE {
         let path = root().join(name);

@@ -61,7 +61,7 @@ async fn pass(State(gateway): State<Gateway>, request: Request) -> Response {
 }
 
 async fn gateway(upstream: &str, status: u16) -> String {
-    kubecost_worker::http::install_tls();
+    kubecost_worker::service::http::install_tls();
     let client = reqwest::Client::builder().no_gzip().build().unwrap();
     let shared = Gateway { upstream: upstream.to_owned(), client, status };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -9,12 +9,12 @@ use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
-use kubecost_worker::cli::{args, connect};
-use kubecost_worker::clock::FixedClock;
-use kubecost_worker::config::worker::{Needs, SETTINGS};
-use kubecost_worker::config::{RawSettings, WorkerConfig};
-use kubecost_worker::worker::run::{RunRequest, Stop};
-use kubecost_worker::worker::{self, Environment};
+use kubecost_worker::commands::{args, connect};
+use kubecost_worker::run::pipeline::{RunRequest, Stop};
+use kubecost_worker::run::{self, Environment};
+use kubecost_worker::service::clock::FixedClock;
+use kubecost_worker::settings::worker::{Needs, SETTINGS};
+use kubecost_worker::settings::{RawSettings, WorkerConfig};
 use mongodb::bson::{Document, doc};
 use serde_json::{Value, json};
 

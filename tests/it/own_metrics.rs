@@ -200,7 +200,7 @@ async fn schedule_serves_what_its_runs_did() {
     let mut summary = String::new();
     BufReader::new(running.0.stdout.take().unwrap()).read_line(&mut summary).unwrap();
     assert!(summary.contains("\"exit_code\":0"), "{summary}");
-    let client = kubecost_worker::http::client(std::time::Duration::from_secs(5)).unwrap();
+    let client = kubecost_worker::service::http::client(std::time::Duration::from_secs(5)).unwrap();
     let text = client.get(&url).send().await.unwrap().text().await.unwrap();
     assert_clean(&text);
     let state =

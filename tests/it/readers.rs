@@ -256,11 +256,11 @@ async fn the_clean_expenses_pipeline_finds_documents_that_its_reader_can_write_i
 
 /// As the REST API makes a document: an `_id` of its own, and only what its caller gave.
 async fn made_by_another(stores: &Stores, id: Bson, namespace: &str) {
-    let key = kubecost_worker::allocation::ResourceKey::Namespace {
+    let key = kubecost_worker::cost::ResourceKey::Namespace {
         cluster: "prod".to_owned(),
         namespace: namespace.to_owned(),
     };
-    let account = kubecost_worker::allocation::AccountId::new(ACCOUNT).unwrap();
+    let account = kubecost_worker::cost::AccountId::new(ACCOUNT).unwrap();
     let document = doc! {
         "_id": id,
         "cloud_resource_id": key.id(&account),

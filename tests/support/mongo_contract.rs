@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use kubecost_worker::accounts::AccountSource;
 use kubecost_worker::accounts::mongo::{ACCOUNTS_COLLECTION, MongoAccounts};
-use kubecost_worker::failure::{Hop, Kind};
-use kubecost_worker::records::mongo::{
-    DAYS_COLLECTION, JOURNAL_COLLECTION, JOURNAL_EXPIRY_FIELD, LEASES_COLLECTION, MongoRecords,
+use kubecost_worker::day_status::DayRecords;
+use kubecost_worker::day_status::mongo::{DAYS_COLLECTION, MongoDays};
+use kubecost_worker::lease::Leases;
+use kubecost_worker::lease::mongo::{LEASES_COLLECTION, MongoLeases};
+use kubecost_worker::rate_journal::mongo::{
+    JOURNAL_COLLECTION, JOURNAL_EXPIRY_FIELD, MongoJournal,
 };
-use kubecost_worker::records::{
-    DayRecords, Leases, RateJournal, SLOT_KEPT_SECONDS, SLOT_SECONDS, SlotRates,
-};
+use kubecost_worker::rate_journal::{RateJournal, SLOT_KEPT_SECONDS, SLOT_SECONDS, SlotRates};
+use kubecost_worker::service::failure::{Hop, Kind};
 use mongodb::Database;
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Bson, DateTime, Document, doc};
@@ -23,11 +25,10 @@ use crate::contract::{account, day};
 
 /// Runs everything on a database that may hold other things; accounts need one of their own.
 pub(crate) async fn mongo_records_contract(database: &Database, tag: &str) {
-    let records = MongoRecords::new(database);
-    day_records_contract(&records, tag).await;
-    leases_contract(&records, tag).await;
-    rate_journal_contract(&records, tag).await;
-    let contender = || Arc::new(MongoRecords::new(database)) as Arc<dyn Leases>;
+    day_records_contract(&MongoDays::new(database), tag).await;
+    leases_contract(&MongoLeases::new(database), tag).await;
+    rate_journal_contract(&MongoJournal::new(database), tag).await;
+    let contender = || Arc::new(MongoLeases::new(database)) as Arc<dyn Leases>;
     leases_race_contract((0..8).map(|_| contender()).collect(), tag).await;
     writes_documents_that_people_and_indexes_understand(database, tag).await;
     names_a_damaged_document(database, tag).await;
@@ -40,7 +41,6 @@ async fn one(database: &Database, collection: &str, id: &str) -> Document {
 
 async fn writes_documents_that_people_and_indexes_understand(database: &Database, tag: &str) {
     let ours = account(tag, "form");
-    let records = MongoRecords::new(database);
     let slot_seconds = day().start_seconds() + SLOT_SECONDS;
     let slot = SlotRates {
         account: ours.clone(),
@@ -50,11 +50,11 @@ async fn writes_documents_that_people_and_indexes_understand(database: &Database
         refused: 0,
         rates: Vec::new(),
     };
-    records.note(&slot).await.unwrap();
+    MongoJournal::new(database).note(&slot).await.unwrap();
     let noted = one(database, JOURNAL_COLLECTION, &format!("{ours}:{slot_seconds}")).await;
     let expiry = DateTime::from_millis((slot_seconds + SLOT_KEPT_SECONDS) * 1_000);
     assert_eq!(noted.get_datetime(JOURNAL_EXPIRY_FIELD), Ok(&expiry));
-    records.acquire(&ours, "me", slot_seconds, 60).await.unwrap();
+    MongoLeases::new(database).acquire(&ours, "me", slot_seconds, 60).await.unwrap();
     let held = one(database, LEASES_COLLECTION, ours.as_str()).await;
     let wanted = doc! {"_id": ours.as_str(), "expires_at": slot_seconds + 60, "holder": "me",
     "token": 1_i64};
@@ -68,7 +68,7 @@ async fn names_a_damaged_document(database: &Database, tag: &str) {
     let id = format!("{ours}:{}", day());
     let damaged = doc! {"_id": &id, "account": ours.as_str(), "state": "green"};
     database.collection(DAYS_COLLECTION).insert_one(damaged).await.unwrap();
-    let failure = MongoRecords::new(database).days(&ours, day(), day()).await.unwrap_err();
+    let failure = MongoDays::new(database).days(&ours, day(), day()).await.unwrap_err();
     assert_eq!((failure.hop, failure.kind), (Hop::MongoDb, Kind::BadData));
     assert!(failure.what.contains(&id), "{failure}");
 }

@@ -27,7 +27,7 @@ fn multipart(tables: &[External]) -> String {
 
 /// The whole reply (`data`, `totals`) to a query that comes with external tables.
 pub(crate) async fn ask_with(stores: &Stores, sql: &str, tables: &[External]) -> Value {
-    kubecost_worker::http::install_tls();
+    kubecost_worker::service::http::install_tls();
     let sql = format!("{sql} FORMAT JSON");
     let mut parameters = vec![
         ("database".to_owned(), stores.database.clone()),

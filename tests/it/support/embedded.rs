@@ -8,14 +8,14 @@ use tempfile::TempDir;
 use super::worker::{Finished, run};
 
 /// A SQLite file, and the settings that lead to it.
-pub(crate) struct Embedded {
+pub(crate) struct SqliteStore {
     /// The settings.
     pub(crate) settings: Vec<(&'static str, String)>,
     path: PathBuf,
     _directory: TempDir,
 }
 
-impl Embedded {
+impl SqliteStore {
     /// A store of these accounts, with further settings.
     pub(crate) fn new(accounts: &[&str], more: &[(&'static str, &str)]) -> Self {
         let directory = tempfile::tempdir().unwrap();

@@ -28,7 +28,7 @@ struct Shared {
 impl Proxy {
     /// In front of `upstream`; requests whose query has the word `held` wait until [`Self::open`].
     pub(crate) async fn holding(upstream: &str, held: &'static str) -> Self {
-        kubecost_worker::http::install_tls();
+        kubecost_worker::service::http::install_tls();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let (arrived_at, arrived) = watch::channel(0);
         let (gate, is_open) = watch::channel(false);

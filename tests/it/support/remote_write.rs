@@ -29,7 +29,7 @@ pub(crate) struct Scraper<'a> {
 
 impl<'a> Scraper<'a> {
     pub(crate) fn new(server: &'a Server) -> Self {
-        kubecost_worker::http::install_tls();
+        kubecost_worker::service::http::install_tls();
         let http = reqwest::Client::new();
         Self { server, http, shown: BTreeSet::new(), waiting: Samples::new(), scrapes: 0 }
     }

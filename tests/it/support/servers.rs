@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use clickhouse::Client;
-use kubecost_worker::config::worker::CloudTunerConfig;
-use kubecost_worker::config::{Endpoint, Secret};
+use kubecost_worker::settings::worker::CloudTunerConfig;
+use kubecost_worker::settings::{Endpoint, Secret};
 use testcontainers::core::wait::HttpWaitStrategy;
 use testcontainers::core::{IntoContainerPort, Mount, WaitFor};
 use testcontainers::runners::SyncRunner;
@@ -81,7 +81,7 @@ fn start(
     make: impl FnOnce() -> testcontainers::ContainerRequest<GenericImage> + Send + 'static,
 ) -> Server {
     // testcontainers asks over HTTP whether a container is ready.
-    kubecost_worker::http::install_tls();
+    kubecost_worker::service::http::install_tls();
     let started = std::thread::spawn(move || {
         let container = make().with_startup_timeout(Duration::from_secs(60)).start().unwrap();
         let mapped = container.get_host_port_ipv4(port.tcp()).unwrap();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kubecost_worker::allocation::{AccountId, ResourceKey};
+use kubecost_worker::cost::{AccountId, ResourceKey};
 use tempfile::TempDir;
 
 use super::metrics::History;

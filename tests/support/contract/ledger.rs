@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use kubecost_worker::allocation::{AccountId, Day};
+use kubecost_worker::cost::{AccountId, Day};
 use kubecost_worker::ledger::memory::StoredRow;
 use kubecost_worker::ledger::{Dimensions, Entry, ExpenseLedger, KeyState};
 

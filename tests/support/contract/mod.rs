@@ -8,7 +8,7 @@ pub(crate) mod ledger;
 pub(crate) mod records;
 pub(crate) mod resources;
 
-use kubecost_worker::allocation::{AccountId, Day};
+use kubecost_worker::cost::{AccountId, Day};
 
 /// The day that the suites are about.
 pub(crate) fn day() -> Day {

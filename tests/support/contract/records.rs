@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use kubecost_worker::allocation::{AccountId, Day};
-use kubecost_worker::records::{
-    AccountDay, Acquired, ClusterCoverage, DayRecords, DayState, Lease, Leases, RateJournal,
-    SLOT_SECONDS, SeenRate, SlotRates,
-};
+use kubecost_worker::cost::{AccountId, Day};
+use kubecost_worker::day_status::{AccountDay, ClusterCoverage, DayRecords, DayState};
+use kubecost_worker::lease::{Acquired, Lease, Leases};
+use kubecost_worker::rate_journal::{RateJournal, SLOT_SECONDS, SeenRate, SlotRates};
 
 use super::{account, day};
 

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
-use kubecost_worker::allocation::{AccountId, Day, ResourceKey};
-use kubecost_worker::resources::merge::Touch;
-use kubecost_worker::resources::{
+use kubecost_worker::cost::{AccountId, Day, ResourceKey};
+use kubecost_worker::documents::merge::Touch;
+use kubecost_worker::documents::{
     Change, CostSummary, Document, LastExpense, ResourceStore, Sighting, StoredResource,
     plan_changes,
 };
@@ -188,7 +188,7 @@ async fn refuses_an_id_that_another_document_has(
     let deleted = Document { deleted_at: 99, name: "Old".into(), ..new.clone() };
     door.put(deleted.clone()).await;
     let failure = store.apply(&ours, &[insert(&new)]).await.unwrap_err();
-    assert_eq!(failure.kind, kubecost_worker::failure::Kind::Conflict, "{failure}");
+    assert_eq!(failure.kind, kubecost_worker::service::failure::Kind::Conflict, "{failure}");
     assert_eq!(door.get(&new.id).await, Some(deleted));
     let renamed = Document { id: format!("{}.2", new.id), ..new };
     assert_eq!(store.apply(&ours, &[insert(&renamed)]).await.unwrap(), 1);

@@ -1,0 +1,246 @@
+//! Commands, their arguments and their help.
+
+use clap::{Arg, ArgAction, Command};
+
+use crate::settings::raw::flags;
+use crate::settings::worker::SETTINGS;
+
+const EXIT_CODES: &str = "Exit codes: 0 all accounts done; 1 some account failed; 2 the settings are \
+wrong; 3 nothing could be done, because a store or the query layer is down.";
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  # what the CronJob does every 5 minutes
+  PROMETHEUS_URL=http://thanos-query:10902 MONGO_URL_FILE=/run/secrets/mongo \\
+    CLICKHOUSE_URL=http://clickhouse:8123 kubecost-worker run
+  # see what a run would write
+  kubecost-worker run --dry-run
+  # two past days again, of one account
+  kubecost-worker run --from 2026-11-18 --to 2026-11-19 --account bc55eb8c-5db2-4c32-b976-2df0edb0619a
+  # take a day although its total fell
+  kubecost-worker run --from 2026-11-18 --to 2026-11-18 --force --reason 'new discount'
+
+The last line of standard output is one JSON object.";
+
+const PLAN_EXAMPLES: &str = "\
+Examples:
+  kubecost-worker plan --from 2026-11-18 --to 2026-11-19 --out plan.json
+  kubecost-worker run --plan plan.json
+
+A plan that the stores moved on from is refused.";
+
+const BACKFILL_EXAMPLES: &str = "\
+Examples:
+  kubecost-worker backfill --from 2026-08-01 --to 2026-10-31
+  # read days again that were adjusted at the source
+  kubecost-worker backfill --from 2026-10-01 --to 2026-10-31 --force --reason 'cloud bill'
+
+The last line of standard output is one JSON object.";
+
+const AUDIT_EXAMPLES: &str = "\
+Examples:
+  kubecost-worker audit --from 2026-08-01 --to 2026-10-31
+  kubecost-worker audit --from 2026-08-01 --to 2026-10-31 --fix
+  # rows of the earlier worker: what they are, then away with them
+  kubecost-worker audit --from 2026-08-01 --to 2026-10-31 --adopt --dry-run
+  kubecost-worker audit --from 2026-08-01 --to 2026-10-31 --adopt
+
+Exit codes: 0 nothing is wrong, or all of it was mended; 1 findings are left; 2 the settings are \
+wrong; 3 a store is down.";
+
+const SCHEDULE_EXAMPLES: &str = "\
+Examples:
+  kubecost-worker schedule --cron '*/5 * * * *'
+
+One run at a time; SIGTERM ends after the account that is being worked on.";
+
+const MIGRATE_EXAMPLES: &str = "\
+Examples:
+  kubecost-worker migrate --dry-run    # print what is missing
+  kubecost-worker migrate              # make it; what is there is left alone";
+
+const ACCOUNTS_EXAMPLES: &str = "\
+Examples:
+  kubecost-worker accounts
+  ACCOUNTS=rest REST_URL=http://restapi kubecost-worker accounts --output json";
+
+const VERIFY_EXAMPLES: &str = "\
+Examples:
+  kubecost-worker verify
+  # one account, with the hops in the customer's cluster
+  EXPORTER_URL=http://exporter:19090 SOURCE_PROMETHEUS_URL=http://prometheus:9090 \\
+    DIPROXY_URL=http://diproxy/storage/api/v2/write DIPROXY_USER=u DIPROXY_PASSWORD_FILE=/run/p \\
+    kubecost-worker verify --account bc55eb8c-5db2-4c32-b976-2df0edb0619a
+  kubecost-worker verify --output json
+
+Hops, in order: exporter, target, remote-write, diproxy, query-layer, tenant, lag, metroculus, mongodb,
+account, index, documents, clickhouse, rows, rest-filters, rest-expenses. Nothing is changed.
+It takes less than 10 seconds.
+Exit codes: 0 no hop is broken; 1 some hop is; 2 the settings are wrong.";
+
+const DEMO_EXAMPLES: &str = "\
+Examples:
+  kubecost-worker demo
+  kubecost-worker demo --keep demo.sqlite && sqlite3 demo.sqlite 'SELECT * FROM expenses LIMIT 5'
+
+It needs no settings, no server and no network.";
+
+fn switch(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
+}
+
+fn option(name: &'static str, value: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).value_name(value).help(help)
+}
+
+/// The whole command line.
+#[must_use]
+pub fn command() -> Command {
+    Command::new("kubecost-worker")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Brings Kubernetes costs from Kubecost and OpenCost into CloudTuner")
+        .after_help(EXIT_CODES)
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .arg(
+            option(
+                "config",
+                "FILE",
+                "Settings as TOML: the keys are the settings' names in lower case",
+            )
+            .global(true),
+        )
+        .arg(
+            option(
+                "output",
+                "FORMAT",
+                "What standard output is for: people (text) or programs (json)",
+            )
+            .value_parser(["text", "json"])
+            .default_value("text")
+            .global(true),
+        )
+        .arg(
+            option("at", "TIME", "Work as if it were this time (RFC 3339): for replays and tests")
+                .global(true),
+        )
+        .args(flags(SETTINGS))
+        .subcommand(run())
+        .subcommand(plan())
+        .subcommand(backfill())
+        .subcommand(audit())
+        .subcommand(schedule())
+        .subcommand(
+            Command::new("migrate")
+                .about("Bring MongoDB and ClickHouse to the schema that a run needs")
+                .after_help(format!("{MIGRATE_EXAMPLES}\n\n{EXIT_CODES}"))
+                .arg(switch("dry-run", "Print what would be done, and do nothing")),
+        )
+        .subcommand(
+            Command::new("verify")
+                .about("Walk every hop from the exporter to the REST API, and name the first broken one")
+                .after_help(VERIFY_EXAMPLES)
+                .arg(option("account", "ID", "This account; otherwise up to 8 of those configured")),
+        )
+        .subcommand(
+            Command::new("demo")
+                .about(
+                    "Do the whole job over recorded input, without any server, and show the result",
+                )
+                .after_help(DEMO_EXAMPLES)
+                .arg(option("keep", "FILE", "Keep the SQLite file that the costs are stored in")),
+        )
+        .subcommand(
+            Command::new("accounts")
+                .about("List the accounts that a run works on")
+                .after_help(format!("{ACCOUNTS_EXAMPLES}\n\n{EXIT_CODES}")),
+        )
+}
+
+fn schedule() -> Command {
+    Command::new("schedule")
+        .about("Run again and again, by a cron expression")
+        .after_help(format!("{SCHEDULE_EXAMPLES}\n\n{EXIT_CODES}"))
+        .arg(
+            option(
+                "cron",
+                "EXPRESSION",
+                "When to run, in UTC: five fields, or six with seconds first",
+            )
+            .default_value("*/5 * * * *"),
+        )
+}
+
+fn run() -> Command {
+    Command::new("run")
+        .about("Bring today's, yesterday's and all unsettled days' costs into the stores")
+        .after_help(format!("{RUN_EXAMPLES}\n\n{EXIT_CODES}"))
+        .arg(switch("dry-run", "Read everything, write nothing, say what would be written"))
+        .args(days())
+        .arg(account())
+        .arg(
+            option("plan", "FILE", "Carry out a plan unchanged, or refuse")
+                .conflicts_with_all(["from", "to", "account", "force", "dry-run"]),
+        )
+        .args(force())
+}
+
+fn plan() -> Command {
+    Command::new("plan")
+        .about("Show what a run would change, by day and namespace; write nothing to the stores")
+        .after_help(PLAN_EXAMPLES)
+        .args(days())
+        .arg(account())
+        .arg(option("out", "FILE", "Write the plan there, for run --plan"))
+}
+
+fn backfill() -> Command {
+    Command::new("backfill")
+        .about("Compute past days that are not settled and complete, the oldest first; resumable")
+        .after_help(format!("{BACKFILL_EXAMPLES}\n{EXIT_CODES}"))
+        .args(days().map(|day| day.required(true)))
+        .arg(account())
+        .args(force())
+}
+
+fn audit() -> Command {
+    Command::new("audit")
+        .about("Find what is wrong with what is stored, and mend it when asked to")
+        .after_help(AUDIT_EXAMPLES)
+        .args(days().map(|day| day.required(true)))
+        .arg(account())
+        .arg(switch(
+            "fix",
+            "Mend what is found; the next run computes the days again that CATCH_UP_DAYS reaches",
+        ))
+        .arg(switch("adopt", "Take back the rows of the worker that came before this one"))
+        .arg(switch("dry-run", "With --fix or --adopt: only show what is found, and how much"))
+}
+
+fn days() -> [Arg; 2] {
+    [
+        option("from", "DAY", "First UTC day (2026-11-20) to compute, whether due or not")
+            .requires("to"),
+        option("to", "DAY", "Last UTC day to compute, included").requires("from"),
+    ]
+}
+
+fn account() -> Arg {
+    option("account", "ID", "Only this account (may be given several times)")
+        .action(ArgAction::Append)
+}
+
+fn force() -> [Arg; 2] {
+    [
+        switch("force", "Write days although they become poorer").requires("reason"),
+        option("reason", "TEXT", "Why, for the days' records").requires("force"),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_command_line_contradicts_itself_nowhere() {
+        super::command().debug_assert();
+    }
+}

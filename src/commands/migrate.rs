@@ -1,0 +1,34 @@
+//! `migrate`: the schema that a run needs.
+
+use std::io::Write;
+
+use crate::migrate;
+use crate::settings::worker::{Needs, StoreConfig};
+use crate::stores::mongo;
+
+use super::{Context, Ended, connect, output};
+
+/// `migrate`: the schema that a run needs.
+///
+/// # Errors
+/// When settings are wrong, or a store cannot be used.
+pub async fn migrate(context: &Context) -> Result<u8, Ended> {
+    let config = context.config(Needs::Stores)?;
+    let is_dry = context.switch("dry-run");
+    let mut out = std::io::stdout().lock();
+    match &config.store {
+        StoreConfig::Sqlite(path) => {
+            connect::stores(&config.store).await?;
+            let shown = path.display();
+            writeln!(out, "{shown} makes its own tables: there is nothing to migrate")?;
+        }
+        StoreConfig::CloudTuner(store) => {
+            let database = mongo::connect(&store.mongo_url, &store.mongo_database).await?;
+            let collection = &store.resources_collection;
+            let mut steps = migrate::mongo::migrate(&database, collection, is_dry).await?;
+            steps.extend(migrate::clickhouse::migrate(store, is_dry).await?);
+            output::steps(&mut out, &steps, context.is_json)?;
+        }
+    }
+    Ok(0)
+}

@@ -1,0 +1,59 @@
+//! `plan`: what a run would change; `run --plan FILE` carries it out unchanged.
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::run::plan::Plan;
+use crate::run::{RunRequest, run as run_once};
+use crate::settings::worker::Needs;
+
+use super::{Context, Ended, connect, output, request};
+
+/// `plan`: reads everything, writes nothing to the stores.
+///
+/// # Errors
+/// When settings or arguments are wrong, an address or the plan's file cannot be used.
+pub async fn plan(context: &Context) -> Result<u8, Ended> {
+    let asked = request::days_and_accounts(context)?;
+    let request = RunRequest { is_dry: true, wants_plan: true, ..asked };
+    let config = context.config(Needs::Everything)?;
+    let environment = connect::environment(&config, Arc::clone(&context.clock)).await?;
+    let stop = request::stop_on_signal()?;
+    let summary = run_once(&environment, &request, &stop).await;
+    let plan = Plan::of(&summary);
+    if let Some(path) = context.argument("out") {
+        let text = serde_json::to_string(&plan).map_err(std::io::Error::other)?;
+        write_whole(Path::new(path), &text)?;
+    }
+    let mut out = std::io::stdout().lock();
+    if summary.exit_code != 0 {
+        output::summary(&mut out, &summary, context.is_json)?;
+    } else if context.is_json {
+        writeln!(out, "{}", serde_json::to_string(&plan).map_err(std::io::Error::other)?)?;
+    } else {
+        output::plan(&mut out, &plan)?;
+    }
+    Ok(summary.exit_code)
+}
+
+/// A plan is there whole or not at all.
+fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
+    let beside = path.with_extension("part");
+    std::fs::write(&beside, text)?;
+    std::fs::rename(&beside, path)
+}
+
+/// The plan that `run --plan` names.
+///
+/// # Errors
+/// When the file cannot be read as one.
+pub(super) fn to_carry_out(context: &Context) -> Result<Option<Arc<Plan>>, Ended> {
+    let Some(path) = context.argument("plan") else { return Ok(None) };
+    let wrong = |error: &dyn std::fmt::Display| {
+        Ended::Argument(format!("--plan {path}: {error}; make one with: plan --out FILE"))
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;
+    let plan: Plan = serde_json::from_str(&text).map_err(|error| wrong(&error))?;
+    Ok(Some(Arc::new(plan)))
+}

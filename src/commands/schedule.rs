@@ -1,0 +1,98 @@
+//! `schedule`: runs by a cron expression, one at a time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use tokio::sync::Mutex;
+use tokio_cron_scheduler::{Job, JobScheduler};
+
+use crate::run::metrics::serve::{self, Metrics};
+use crate::run::pipeline::Stop;
+use crate::run::{Environment, RunRequest, run as run_once};
+use crate::service::failure::{Failure, Hop, Kind};
+use crate::settings::worker::Needs;
+
+use super::request::stop_on_signal;
+use super::{Context, Ended, connect, output};
+
+/// `schedule`: runs by a cron expression until asked to stop.
+///
+/// # Errors
+/// When settings or the expression are wrong, or an address cannot be used.
+pub async fn schedule(context: &Context) -> Result<u8, Ended> {
+    let expression = context.argument("cron").unwrap_or("*/5 * * * *").to_owned();
+    let config = context.config(Needs::Everything)?;
+    let environment = connect::environment(&config, Arc::clone(&context.clock)).await?;
+    let stop = stop_on_signal()?;
+    let metrics = Metrics::default();
+    let (ended, serving) = (stop.clone(), metrics.clone());
+    if let Some(address) = config.operation.metrics.listen {
+        serve::serve(address, serving, async move { ended.asked().await }).await?;
+    }
+    let work = Arc::new(Scheduled {
+        environment,
+        metrics,
+        stop: stop.clone(),
+        is_json: context.is_json,
+        running: Mutex::new(()),
+        exit_code: AtomicU8::new(0),
+    });
+    let mut scheduler = JobScheduler::new().await.map_err(|error| internal(&error))?;
+    let job = job(&expression, &work)?;
+    scheduler.add(job).await.map_err(|error| internal(&error))?;
+    scheduler.start().await.map_err(|error| internal(&error))?;
+    tracing::info!(cron = expression, "scheduled");
+    stop.asked().await;
+    scheduler.shutdown().await.map_err(|error| internal(&error))?;
+    // A run that is under way ends after its account; only then is the lock free.
+    drop(work.running.lock().await);
+    Ok(work.exit_code.load(Ordering::SeqCst))
+}
+
+struct Scheduled {
+    environment: Environment,
+    metrics: Metrics,
+    stop: Stop,
+    is_json: bool,
+    running: Mutex<()>,
+    exit_code: AtomicU8,
+}
+
+impl Scheduled {
+    async fn tick(&self) {
+        let Ok(_running) = self.running.try_lock() else {
+            tracing::warn!("the run before is still going: this one is left out");
+            return;
+        };
+        if self.stop.is_asked() {
+            return;
+        }
+        let summary = run_once(&self.environment, &RunRequest::default(), &self.stop).await;
+        self.exit_code.store(summary.exit_code, Ordering::SeqCst);
+        self.metrics.add(&summary);
+        if let Err(error) = output::summary(&mut std::io::stdout().lock(), &summary, self.is_json) {
+            tracing::error!(%error, "the summary could not be written");
+        }
+    }
+}
+
+fn job(expression: &str, work: &Arc<Scheduled>) -> Result<Job, Ended> {
+    // The scheduler counts seconds first; people write five fields.
+    let with_seconds = match expression.split_whitespace().count() {
+        5 => format!("0 {expression}"),
+        _ => expression.to_owned(),
+    };
+    let work = Arc::clone(work);
+    Job::new_async(with_seconds.as_str(), move |_, _| {
+        let work = Arc::clone(&work);
+        Box::pin(async move { work.tick().await })
+    })
+    .map_err(|error| {
+        let example = "an example: '*/5 * * * *'";
+        Ended::Argument(format!("--cron '{expression}' is no cron expression: {error}; {example}"))
+    })
+}
+
+fn internal(error: &impl std::fmt::Display) -> Failure {
+    Failure::new(Hop::Worker, Kind::Internal, format!("the scheduler failed: {error}"), "")
+}

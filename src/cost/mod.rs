@@ -1,0 +1,18 @@
+//! The cost model: days, money, names and sums as functions of values.
+//!
+//! Nothing here does input or output, reads a clock or an environment; `tests/it/documents.rs` checks
+//! the imports. What belongs here: [`day::Day`], [`money::Cost`], [`resource_id::ResourceKey`],
+//! [`costs::DayCosts`] and [`rollup::roll_up`]. What does not: how costs are asked for (`source`)
+//! and how they are stored (`documents`, `ledger`).
+
+pub mod costs;
+pub mod day;
+pub mod money;
+pub mod resource_id;
+pub mod rollup;
+
+pub use costs::{ClusterCosts, DayCosts, Level, Levels, NamespaceCosts, PodCosts};
+pub use day::Day;
+pub use money::Cost;
+pub use resource_id::{AccountId, ResourceKey};
+pub use rollup::{CostLine, RollUp, roll_up};

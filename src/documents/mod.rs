@@ -1,0 +1,126 @@
+//! Resource documents: MongoDB's `cloud_resource`, behind one trait.
+//!
+//! What belongs here: the form of a document ([`document`]), what a sighting changes about the
+//! stored ones ([`merge`]), and the stores. What does not: costs of days, and the ledger.
+
+use std::collections::BTreeSet;
+
+use async_trait::async_trait;
+
+use crate::cost::{AccountId, Day};
+use crate::service::failure::Failure;
+
+pub mod document;
+pub mod memory;
+pub mod merge;
+pub mod mongo;
+pub mod sqlite;
+
+pub use document::{Document, LastExpense, Meta};
+pub use merge::{Change, Sighting, plan_changes};
+
+/// What a store has of a resource, as far as this program minds it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredResource {
+    /// `_id`, which is the ledger's `resource_id`.
+    pub id: String,
+    /// The stable id.
+    pub cloud_resource_id: String,
+    /// Unix seconds; `None` when the document lacks it and so is invisible to readers.
+    pub first_seen: Option<i64>,
+    /// Unix seconds.
+    pub last_seen: Option<i64>,
+    /// Midnight of `first_seen`.
+    pub first_seen_date: Option<i64>,
+    /// Midnight of `last_seen`.
+    pub last_seen_date: Option<i64>,
+    /// Whether it was seen of late.
+    pub active: Option<bool>,
+    /// USD over all days.
+    pub total_cost: Option<f64>,
+    /// The last day's cost.
+    pub last_expense: Option<LastExpense>,
+}
+
+/// A document's costs as the ledger has them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CostSummary {
+    /// `_id`.
+    pub id: String,
+    /// USD over all days.
+    pub total_cost: f64,
+    /// The last day's cost, if any.
+    pub last_expense: Option<LastExpense>,
+}
+
+/// The store of resource documents.
+#[async_trait]
+pub trait ResourceStore: Send + Sync {
+    /// Sees that the store answers and has its unique index.
+    ///
+    /// # Errors
+    /// When it is down, refuses the credentials, or lacks the index.
+    async fn check(&self) -> Result<(), Failure>;
+
+    /// The live documents of an account with these stable ids.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    async fn find(
+        &self,
+        account: &AccountId,
+        cloud_resource_ids: &[String],
+    ) -> Result<Vec<StoredResource>, Failure>;
+
+    /// Which of these `_id`s are taken by any document at all, deleted ones included.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    async fn taken_ids(&self, ids: &[String]) -> Result<BTreeSet<String>, Failure>;
+
+    /// Which of these `_id`s belong to documents of ours: of this account, with a stable id of our
+    /// form; deleted ones too, for their rows are still ours to take back.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    async fn own_ids(
+        &self,
+        account: &AccountId,
+        ids: &[String],
+    ) -> Result<BTreeSet<String>, Failure>;
+
+    /// All documents of ours of an account: with a stable id of our form, deleted ones included.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    async fn own_documents(&self, account: &AccountId) -> Result<Vec<StoredResource>, Failure>;
+
+    /// The sum of `total_cost` over those documents, USD.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    async fn total_cost(&self, account: &AccountId) -> Result<f64, Failure>;
+
+    /// Makes the changes; a document that somebody else made in the meantime is kept. Returns how
+    /// many documents were inserted or changed.
+    ///
+    /// # Errors
+    /// When a write failed; what was written stays and is found by the next run.
+    async fn apply(&self, account: &AccountId, changes: &[Change]) -> Result<u64, Failure>;
+
+    /// Sets `total_cost` and `last_expense`. Returns how many documents changed.
+    ///
+    /// # Errors
+    /// When a write failed.
+    async fn set_costs(
+        &self,
+        account: &AccountId,
+        summaries: &[CostSummary],
+    ) -> Result<u64, Failure>;
+
+    /// Marks documents of ours as inactive that were last seen before a day. Returns how many.
+    ///
+    /// # Errors
+    /// When the write failed.
+    async fn retire(&self, account: &AccountId, last_seen_before: Day) -> Result<u64, Failure>;
+}

@@ -1,0 +1,339 @@
+//! The documents in the embedded store: the table `cloud_resource`.
+
+use std::collections::BTreeSet;
+
+use async_trait::async_trait;
+use rusqlite::{Connection, OptionalExtension, Row, ToSql, Transaction, named_params, params};
+use serde_json::Value;
+
+use crate::cost::resource_id::has_own_form;
+use crate::cost::{AccountId, Day};
+use crate::service::failure::{Failure, Hop};
+use crate::stores::sqlite::{SqliteStore, json_error, json_list};
+
+use super::merge::{Touch, midnight};
+use super::{Change, CostSummary, Document, LastExpense, ResourceStore, StoredResource};
+
+/// The document's fields that are columns, by the same names; the others are in `rest`.
+const COLUMNS: &[&str] = &[
+    "_id",
+    "cloud_resource_id",
+    "cloud_account_id",
+    "name",
+    "resource_type",
+    "k8s_namespace",
+    "k8s_node",
+    "k8s_service",
+    "pool_id",
+    "employee_id",
+    "first_seen",
+    "last_seen",
+    "_first_seen_date",
+    "_last_seen_date",
+    "active",
+    "deleted_at",
+    "total_cost",
+];
+
+/// An insert that does nothing where a live document has the stable id; a document with the same
+/// `_id` but another stable id is an error, for its expenses would be under a stranger's name.
+const INSERT: &str = "
+INSERT INTO cloud_resource
+    (_id, cloud_resource_id, cloud_account_id, name, resource_type, k8s_namespace, k8s_node,
+     k8s_service, pool_id, employee_id, first_seen, last_seen, _first_seen_date, _last_seen_date,
+     active, deleted_at, total_cost, rest)
+SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18
+WHERE ?16 <> 0 OR NOT EXISTS (
+    SELECT 1 FROM cloud_resource
+    WHERE cloud_account_id = ?3 AND cloud_resource_id = ?2 AND deleted_at = 0)";
+
+const TOUCH: &str = "
+UPDATE cloud_resource SET
+    first_seen = min(first_seen, :first_seen),
+    last_seen = max(last_seen, :last_seen),
+    _first_seen_date = min(_first_seen_date, :first_seen_date),
+    _last_seen_date = max(_last_seen_date, :last_seen_date),
+    active = max(active, :active)
+WHERE _id = :id AND cloud_account_id = :account
+    AND (first_seen > :first_seen OR last_seen < :last_seen OR active < :active
+        OR _first_seen_date > :first_seen_date OR _last_seen_date < :last_seen_date)";
+
+const SET_COSTS: &str = "
+UPDATE cloud_resource SET total_cost = ?3, last_expense_date = ?4, last_expense_cost = ?5
+WHERE _id = ?1 AND cloud_account_id = ?2
+    AND (total_cost, last_expense_date, last_expense_cost) IS NOT (?3, ?4, ?5)";
+
+const FIND: &str = "
+SELECT _id, cloud_resource_id, first_seen, last_seen, _first_seen_date, _last_seen_date, active,
+    total_cost, last_expense_date, last_expense_cost
+FROM cloud_resource
+WHERE cloud_account_id = ?1 AND deleted_at = 0
+    AND cloud_resource_id IN (SELECT value FROM json_each(?2))
+ORDER BY _id";
+
+const ALL: &str = "
+SELECT _id, cloud_resource_id, first_seen, last_seen, _first_seen_date, _last_seen_date, active,
+    total_cost, last_expense_date, last_expense_cost
+FROM cloud_resource WHERE cloud_account_id = ?1 ORDER BY _id";
+
+const TAKEN: &str = "SELECT _id FROM cloud_resource WHERE _id IN (SELECT value FROM json_each(?1))";
+
+const OF_ACCOUNT: &str = "
+SELECT _id, cloud_resource_id FROM cloud_resource
+WHERE cloud_account_id = ?1 AND _id IN (SELECT value FROM json_each(?2))";
+
+const UNSEEN: &str = "
+SELECT _id, cloud_resource_id FROM cloud_resource
+WHERE cloud_account_id = ?1 AND deleted_at = 0 AND active = 1 AND _last_seen_date < ?2";
+
+/// The documents in a SQLite file.
+#[derive(Clone, Debug)]
+pub struct SqliteResources {
+    store: SqliteStore,
+}
+
+impl SqliteResources {
+    /// The documents of this file.
+    #[must_use]
+    pub fn new(store: SqliteStore) -> Self {
+        Self { store }
+    }
+
+    /// A whole document, for reports.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or the document's JSON was damaged.
+    pub async fn document(&self, id: &str) -> Result<Option<Document>, Failure> {
+        let id = id.to_owned();
+        self.store
+            .read(Hop::MongoDb, "reading a document", move |connection| {
+                let sql = "SELECT * FROM cloud_resource WHERE _id = ?1";
+                connection.query_row(sql, [id], document).optional()
+            })
+            .await
+    }
+
+    /// Writes a whole document in the place of the one with its `_id`, as another writer would.
+    ///
+    /// # Errors
+    /// When the write failed.
+    pub async fn put_document(&self, document: &Document) -> Result<(), Failure> {
+        let document = document.clone();
+        self.store
+            .write(Hop::MongoDb, "writing a document", move |transaction| {
+                let sql = "DELETE FROM cloud_resource WHERE _id = ?1";
+                transaction.execute(sql, [&document.id])?;
+                insert(transaction, &document).map(|_| ())
+            })
+            .await
+    }
+}
+
+fn stored(row: &Row<'_>) -> rusqlite::Result<StoredResource> {
+    let last_expense = match (row.get(8)?, row.get(9)?) {
+        (Some(date), Some(cost)) => Some(LastExpense { date, cost }),
+        _ => None,
+    };
+    Ok(StoredResource {
+        id: row.get(0)?,
+        cloud_resource_id: row.get(1)?,
+        first_seen: row.get(2)?,
+        last_seen: row.get(3)?,
+        first_seen_date: row.get(4)?,
+        last_seen_date: row.get(5)?,
+        active: row.get(6)?,
+        total_cost: row.get(7)?,
+        last_expense,
+    })
+}
+
+/// Puts a document together from its columns and `rest`.
+fn document(row: &Row<'_>) -> rusqlite::Result<Document> {
+    let mut value: Value =
+        serde_json::from_str(&row.get::<_, String>("rest")?).map_err(json_error)?;
+    for column in COLUMNS {
+        value[*column] = match (*column, row.get_ref(*column)?) {
+            ("active", _) => Value::from(row.get::<_, bool>(*column)?),
+            (_, rusqlite::types::ValueRef::Integer(number)) => Value::from(number),
+            (_, rusqlite::types::ValueRef::Real(number)) => Value::from(number),
+            _ => Value::from(row.get::<_, Option<String>>(*column)?),
+        };
+    }
+    serde_json::from_value(value).map_err(json_error)
+}
+
+/// What of a document is in no column.
+fn rest(document: &Document) -> rusqlite::Result<String> {
+    let mut value = serde_json::to_value(document).map_err(json_error)?;
+    if let Some(fields) = value.as_object_mut() {
+        fields.retain(|field, _| !COLUMNS.contains(&field.as_str()));
+    }
+    Ok(value.to_string())
+}
+
+fn insert(transaction: &Transaction<'_>, new: &Document) -> rusqlite::Result<usize> {
+    transaction.prepare_cached(INSERT)?.execute(params![
+        new.id,
+        new.cloud_resource_id,
+        new.cloud_account_id.as_str(),
+        new.name,
+        new.resource_type,
+        new.k8s_namespace,
+        new.k8s_node,
+        new.k8s_service,
+        new.pool_id,
+        new.employee_id,
+        new.first_seen,
+        new.last_seen,
+        new.first_seen_date,
+        new.last_seen_date,
+        new.active,
+        new.deleted_at,
+        new.total_cost,
+        rest(new)?,
+    ])
+}
+
+fn touch(
+    transaction: &Transaction<'_>,
+    account: &AccountId,
+    times: &Touch,
+) -> rusqlite::Result<usize> {
+    transaction.prepare_cached(TOUCH)?.execute(named_params! {
+        ":id": times.id,
+        ":account": account.as_str(),
+        ":first_seen": times.first_seen,
+        ":last_seen": times.last_seen,
+        ":first_seen_date": midnight(times.first_seen),
+        ":last_seen_date": midnight(times.last_seen),
+        ":active": times.activate,
+    })
+}
+
+/// The `_id`s of those found documents whose stable id has our form.
+fn own(connection: &Connection, sql: &str, values: &[&dyn ToSql]) -> rusqlite::Result<Vec<String>> {
+    let mut query = connection.prepare_cached(sql)?;
+    let mut rows = query.query(values)?;
+    let mut ids = Vec::new();
+    while let Some(row) = rows.next()? {
+        if has_own_form(&row.get::<_, String>(1)?) {
+            ids.push(row.get(0)?);
+        }
+    }
+    Ok(ids)
+}
+
+#[async_trait]
+impl ResourceStore for SqliteResources {
+    async fn check(&self) -> Result<(), Failure> {
+        self.store.check(Hop::MongoDb, &["cloud_resource", "cloud_resource_unique"]).await
+    }
+
+    async fn find(
+        &self,
+        account: &AccountId,
+        cloud_resource_ids: &[String],
+    ) -> Result<Vec<StoredResource>, Failure> {
+        let values = (account.as_str().to_owned(), json_list(cloud_resource_ids));
+        self.store
+            .read(Hop::MongoDb, "reading documents", move |connection| {
+                connection.prepare_cached(FIND)?.query_map(values, stored)?.collect()
+            })
+            .await
+    }
+
+    async fn taken_ids(&self, ids: &[String]) -> Result<BTreeSet<String>, Failure> {
+        let ids = json_list(ids);
+        self.store
+            .read(Hop::MongoDb, "reading ids", move |connection| {
+                connection.prepare_cached(TAKEN)?.query_map([ids], |row| row.get(0))?.collect()
+            })
+            .await
+    }
+
+    async fn own_ids(
+        &self,
+        account: &AccountId,
+        ids: &[String],
+    ) -> Result<BTreeSet<String>, Failure> {
+        let (account, ids) = (account.clone(), json_list(ids));
+        self.store
+            .read(Hop::MongoDb, "reading ids", move |connection| {
+                let own = own(connection, OF_ACCOUNT, &[&account.as_str(), &ids])?;
+                Ok(own.into_iter().collect())
+            })
+            .await
+    }
+
+    async fn own_documents(&self, account: &AccountId) -> Result<Vec<StoredResource>, Failure> {
+        let account = account.as_str().to_owned();
+        let found: Vec<StoredResource> = self
+            .store
+            .read(Hop::MongoDb, "reading documents", move |connection| {
+                let mut query = connection.prepare_cached(ALL)?;
+                query.query_map([account], stored)?.collect()
+            })
+            .await?;
+        Ok(found.into_iter().filter(|r| has_own_form(&r.cloud_resource_id)).collect())
+    }
+
+    async fn total_cost(&self, account: &AccountId) -> Result<f64, Failure> {
+        let own = self.own_documents(account).await?;
+        Ok(own.iter().filter_map(|resource| resource.total_cost).sum::<f64>() + 0.0)
+    }
+
+    async fn apply(&self, account: &AccountId, changes: &[Change]) -> Result<u64, Failure> {
+        let (account, changes) = (account.clone(), changes.to_vec());
+        self.store
+            .write(Hop::MongoDb, "writing documents", move |transaction| {
+                let mut changed = 0;
+                for change in &changes {
+                    changed += match change {
+                        Change::Insert(new) => insert(transaction, new)?,
+                        Change::Touch(times) => touch(transaction, &account, times)?,
+                    };
+                }
+                Ok(changed as u64)
+            })
+            .await
+    }
+
+    async fn set_costs(
+        &self,
+        account: &AccountId,
+        summaries: &[CostSummary],
+    ) -> Result<u64, Failure> {
+        let (account, summaries) = (account.clone(), summaries.to_vec());
+        self.store
+            .write(Hop::MongoDb, "writing documents' costs", move |transaction| {
+                let mut changed = 0;
+                for summary in &summaries {
+                    changed += transaction.prepare_cached(SET_COSTS)?.execute((
+                        &summary.id,
+                        account.as_str(),
+                        summary.total_cost,
+                        summary.last_expense.map(|last| last.date),
+                        summary.last_expense.map(|last| last.cost),
+                    ))?;
+                }
+                Ok(changed as u64)
+            })
+            .await
+    }
+
+    async fn retire(&self, account: &AccountId, last_seen_before: Day) -> Result<u64, Failure> {
+        let account = account.clone();
+        self.store
+            .write(Hop::MongoDb, "retiring documents", move |transaction| {
+                let before = last_seen_before.start_seconds();
+                let unseen = own(transaction, UNSEEN, &[&account.as_str(), &before])?;
+                let mut update = transaction
+                    .prepare_cached("UPDATE cloud_resource SET active = 0 WHERE _id = ?1")?;
+                for id in &unseen {
+                    update.execute([id])?;
+                }
+                Ok(unseen.len() as u64)
+            })
+            .await
+    }
+}

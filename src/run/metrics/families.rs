@@ -1,0 +1,267 @@
+//! The worker's own metrics: a run's summary in, families of samples out.
+//!
+//! Pure: nothing is asked and nothing is sent here. Where they go is `publish` and `serve`.
+
+use std::collections::BTreeMap;
+
+use crate::accounts::ACCOUNT_TYPE;
+use crate::cost::Day;
+use crate::day_status::DayState;
+use crate::run::RunSummary;
+use crate::run::summary::{AccountSummary, DaySummary, Outcome};
+
+/// Labels of a sample, in order.
+pub type Labels = Vec<(&'static str, String)>;
+
+/// What kind of metric a family is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FamilyKind {
+    /// A value that goes up and down.
+    Gauge,
+    /// A count that only grows; its samples' names end in `_total`, the family's does not.
+    Counter,
+}
+
+/// A metric and its samples.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Family {
+    /// The name, for counters without `_total`.
+    pub name: &'static str,
+    /// What it means, with its unit.
+    pub help: &'static str,
+    /// Gauge or counter.
+    pub kind: FamilyKind,
+    /// Labels and value of each series.
+    pub samples: Vec<(Labels, f64)>,
+}
+
+/// What is remembered from run to run: by `schedule` in memory, by `run` in what it left behind.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Totals {
+    /// Runs by outcome: `ok`, `failed` (some account), `down` (nothing could be done).
+    pub runs: BTreeMap<String, f64>,
+    /// Failures by hop and kind.
+    pub failures: BTreeMap<(String, String), f64>,
+    /// Rows written.
+    pub rows: f64,
+    /// Documents written.
+    pub documents: f64,
+    /// When the last run without a failed account ended, Unix seconds.
+    pub last_success: Option<f64>,
+    /// When expenses of each account were last written, Unix seconds.
+    pub last_insert: BTreeMap<String, f64>,
+}
+
+impl Totals {
+    /// Adds a run.
+    pub fn add(&mut self, summary: &RunSummary) {
+        let ended = ended_at(summary);
+        *self.runs.entry(run_outcome(summary).to_owned()).or_default() += 1.0;
+        if summary.exit_code == 0 {
+            self.last_success = Some(ended);
+        }
+        self.rows += summary.rows_written as f64;
+        self.documents += summary.documents_written as f64;
+        let of_accounts = summary
+            .accounts
+            .iter()
+            .filter(|account| account.outcome == Outcome::Failed)
+            .filter_map(|account| account.failure.as_ref());
+        for failure in summary.failure.iter().chain(of_accounts) {
+            // Hops are named with spaces for people, and as the alerts' labels with dashes.
+            let key = (failure.hop.replace(' ', "-"), failure.kind.to_owned());
+            *self.failures.entry(key).or_default() += 1.0;
+        }
+        for account in &summary.accounts {
+            if account.days.iter().any(|day| day.rows_written > 0) {
+                self.last_insert.insert(account.account.id.to_string(), ended);
+            }
+        }
+    }
+}
+
+fn run_outcome(summary: &RunSummary) -> &'static str {
+    match summary.exit_code {
+        0 => "ok",
+        1 => "failed",
+        _ => "down",
+    }
+}
+
+fn ended_at(summary: &RunSummary) -> f64 {
+    summary.started_at as f64 + (summary.duration_ms as f64 / 1_000.0).floor()
+}
+
+fn gauge(name: &'static str, help: &'static str, samples: Vec<(Labels, f64)>) -> Family {
+    Family { name, help, kind: FamilyKind::Gauge, samples }
+}
+
+fn counter(name: &'static str, help: &'static str, samples: Vec<(Labels, f64)>) -> Family {
+    Family { name, help, kind: FamilyKind::Counter, samples }
+}
+
+/// All metrics after a run, or before the first one.
+#[must_use]
+pub fn families(last: Option<&RunSummary>, totals: &Totals) -> Vec<Family> {
+    let mut all = of_process(totals);
+    if let Some(summary) = last {
+        all.extend(of_run(summary));
+        all.extend(of_accounts(summary));
+    }
+    // A family without series would be a name with nothing behind it.
+    all.retain(|family| !family.samples.is_empty());
+    all
+}
+
+fn of_process(totals: &Totals) -> Vec<Family> {
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    let runs = totals.runs.iter().map(|(outcome, n)| (vec![("outcome", outcome.clone())], *n));
+    let failures = totals
+        .failures
+        .iter()
+        .map(|((hop, kind), n)| (vec![("hop", hop.clone()), ("kind", kind.clone())], *n));
+    let inserts = totals.last_insert.iter().map(|(id, time)| {
+        let kind = ("cloud_account_type", ACCOUNT_TYPE.to_owned());
+        (vec![("cloud_account_id", id.clone()), kind], *time)
+    });
+    vec![
+        gauge(
+            "kubecost_worker_build_info",
+            "1; the label tells the version.",
+            vec![(vec![("version", version)], 1.0)],
+        ),
+        gauge(
+            "kubecost_worker_run_last_success_timestamp_seconds",
+            "When the last run without a failed account ended, Unix time.",
+            totals.last_success.map(|time| (Vec::new(), time)).into_iter().collect(),
+        ),
+        counter("kubecost_worker_runs", "Runs, by outcome.", runs.collect()),
+        counter(
+            "kubecost_worker_rows_written",
+            "Rows written to ClickHouse.",
+            vec![(Vec::new(), totals.rows)],
+        ),
+        counter(
+            "kubecost_worker_documents_written",
+            "Documents inserted or changed in MongoDB.",
+            vec![(Vec::new(), totals.documents)],
+        ),
+        counter(
+            "kubecost_worker_failures",
+            "Failures of runs and accounts, by hop and kind.",
+            failures.collect(),
+        ),
+        gauge(
+            "expenses_last_insert_time",
+            "When expenses of the account were last written, Unix time.",
+            inserts.collect(),
+        ),
+    ]
+}
+
+fn of_run(summary: &RunSummary) -> Vec<Family> {
+    let outcomes = [Outcome::Ok, Outcome::Partial, Outcome::Failed, Outcome::Skipped];
+    let accounts = outcomes.map(|outcome| {
+        let count = summary.accounts.iter().filter(|a| a.outcome == outcome).count();
+        (vec![("outcome", outcome.as_str().to_owned())], count as f64)
+    });
+    vec![
+        gauge(
+            "kubecost_worker_run_duration_seconds",
+            "How long the last run took.",
+            vec![(Vec::new(), summary.duration_ms as f64 / 1_000.0)],
+        ),
+        gauge(
+            "kubecost_worker_accounts",
+            "Accounts of the last run, by outcome.",
+            accounts.to_vec(),
+        ),
+    ]
+}
+
+/// What alerts tell apart; exactly one holds for an account.
+const ACCOUNT_STATES: [&str; 5] = ["ok", "partial", "failed", "skipped", "no-data"];
+
+fn account_state(account: &AccountSummary) -> &'static str {
+    let newest = account.days.iter().max_by_key(|day| day.day);
+    match account.outcome {
+        Outcome::Partial if newest.is_some_and(|day| day.state == DayState::NoData) => "no-data",
+        outcome => outcome.as_str(),
+    }
+}
+
+fn of_accounts(summary: &RunSummary) -> Vec<Family> {
+    let today = Day::of_unix(summary.started_at);
+    let each = |sample: &dyn Fn(&AccountSummary) -> Vec<(Labels, f64)>| {
+        summary.accounts.iter().flat_map(sample).collect::<Vec<_>>()
+    };
+    let by_day = |value: fn(&DaySummary) -> Option<f64>| {
+        each(&|account| {
+            let days = [("today", today), ("yesterday", today.previous())];
+            let sample = |(name, day): (&str, Day)| {
+                let found = account.days.iter().find(|summary| summary.day == day)?;
+                let labels = vec![id(account), ("day", name.to_owned())];
+                value(found).map(|value| (labels, value))
+            };
+            days.into_iter().filter_map(sample).collect()
+        })
+    };
+    let states = each(&|account| {
+        let holds = account_state(account);
+        let sample = |state: &&'static str| {
+            let labels = vec![id(account), ("state", (*state).to_owned())];
+            (labels, f64::from(u8::from(*state == holds)))
+        };
+        ACCOUNT_STATES.iter().map(sample).collect()
+    });
+    let differences = each(&|account| {
+        let difference = difference_usd(account);
+        difference.map(|usd| (vec![id(account)], usd)).into_iter().collect()
+    });
+    let lags = each(&|account| {
+        let told = account.days.iter().filter(|day| day.covered_minutes > 0);
+        let newest = told.max_by_key(|day| day.day);
+        newest.map(|day| (vec![id(account)], day.lag_seconds as f64)).into_iter().collect()
+    });
+    vec![
+        gauge("kubecost_worker_account_state", "1 for the state that the account is in.", states),
+        gauge(
+            "kubecost_worker_coverage_ratio",
+            "Share of the day's minutes so far for which the source has a sample.",
+            by_day(|day| {
+                let expected = f64::from(day.expected_minutes);
+                (expected > 0.0).then(|| f64::from(day.covered_minutes) / expected)
+            }),
+        ),
+        gauge(
+            "kubecost_worker_day_cost_usd",
+            "What the stores have for the day, USD.",
+            by_day(|day| Some(day.stored_total_usd)),
+        ),
+        gauge(
+            "kubecost_worker_reconciliation_difference_usd",
+            "Between source and stores over the run's days that were stored, USD.",
+            differences,
+        ),
+        gauge(
+            "kubecost_worker_source_lag_seconds",
+            "By how much the account's source lags behind the costs it tells about.",
+            lags,
+        ),
+    ]
+}
+
+fn id(account: &AccountSummary) -> (&'static str, String) {
+    ("cloud_account_id", account.account.id.to_string())
+}
+
+/// What the run's own reconciliation found; nothing for an account without a stored day.
+fn difference_usd(account: &AccountSummary) -> Option<f64> {
+    let is_stored = |day: &DaySummary| matches!(day.state, DayState::Ok | DayState::Partial);
+    // `+ 0.0` makes a sum of nothing, which is -0, a plain zero.
+    account.days.iter().any(is_stored).then_some(account.reconciliation_difference_usd + 0.0)
+}
+
+#[cfg(test)]
+#[path = "families_tests.rs"]
+mod tests;

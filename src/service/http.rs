@@ -1,0 +1,204 @@
+//! The way to HTTP servers: one kind of client, replies of bounded size, errors as [`Failure`]s.
+//!
+//! What belongs here: what every HTTP client of this program needs. What does not: what a reply
+//! means (`query`, `accounts::rest`).
+
+use std::sync::Once;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use reqwest::redirect::Policy;
+use reqwest::{Client, Response};
+use url::Url;
+
+use crate::service::failure::{Failure, Hop, Kind};
+
+/// How long a connection may take to come about.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How many redirects are followed: a proxy's, say, from one path to another.
+const REDIRECTS_MAX: usize = 3;
+/// How an HTTP server sees us.
+const USER_AGENT: &str = concat!("kubecost-worker/", env!("CARGO_PKG_VERSION"));
+
+/// Chooses the process' TLS implementation, once; a client cannot be built before.
+pub fn install_tls() {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| {
+        // It fails only where one is chosen already, and then that one is used.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    });
+}
+
+/// A client whose whole exchanges, from connecting to the last byte, take at most `timeout`.
+///
+/// On a machine without any root certificates it is built all the same, for plain HTTP; HTTPS
+/// servers are then not trusted.
+///
+/// # Errors
+/// When no client can be built on this machine.
+pub fn client(timeout: Duration) -> Result<Client, Failure> {
+    install_tls();
+    let built = builder(timeout).build();
+    built.or_else(|_| builder(timeout).tls_certs_only([]).build()).map_err(|error| {
+        let what = format!("an HTTP client cannot be made: {}", causes(&error));
+        Failure::new(Hop::Worker, Kind::Internal, what, "check the machine's root certificates")
+    })
+}
+
+fn builder(timeout: Duration) -> reqwest::ClientBuilder {
+    Client::builder()
+        .user_agent(USER_AGENT)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(timeout)
+        .redirect(Policy::custom(|attempt| {
+            let stays = attempt.previous().last().is_some_and(|from| stays(from, attempt.url()));
+            if attempt.previous().len() > REDIRECTS_MAX {
+                attempt.error("too many redirects")
+            } else if stays {
+                attempt.follow()
+            } else {
+                attempt.stop()
+            }
+        }))
+}
+
+/// Whether a redirect leads to the same host and not from HTTPS to HTTP: our headers go with it,
+/// secrets among them. Others are not followed, and so are a reply with a status of 3xx.
+fn stays(from: &Url, to: &Url) -> bool {
+    from.host() == to.host()
+        && (from.scheme() == to.scheme() || (from.scheme(), to.scheme()) == ("http", "https"))
+}
+
+/// The whole body of a reply, unless it is longer than `bytes_max` (after decompression).
+///
+/// # Errors
+/// [`Kind::BadReply`] when it is longer; what [`transport_failure`] says when it breaks off.
+pub async fn read_bounded(
+    response: Response,
+    bytes_max: u64,
+    hop: Hop,
+) -> Result<Vec<u8>, Failure> {
+    let mut body = Vec::new();
+    let mut chunks = response.bytes_stream();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|error| transport_failure(hop, "reading the reply", error))?;
+        if body.len() as u64 + chunk.len() as u64 > bytes_max {
+            return Err(too_long(hop, bytes_max));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// The failure of a reply that is longer than `bytes_max`.
+#[must_use]
+pub fn too_long(hop: Hop, bytes_max: u64) -> Failure {
+    let what = format!("the reply is longer than {bytes_max} bytes and was not read further");
+    let fix = "check that the address is the right one and what it answers";
+    Failure::new(hop, Kind::BadReply, what, fix)
+}
+
+/// What a client's error means: `what` says what was being done, as "asking for accounts".
+#[must_use]
+pub fn transport_failure(hop: Hop, what: &str, error: reqwest::Error) -> Failure {
+    // The address may hold a secret in its query, and the caller names the server anyway.
+    let error = error.without_url();
+    let (kind, fix) = if error.is_timeout() {
+        (Kind::Timeout, "check that the server is up and how loaded it is")
+    } else if error.is_redirect() {
+        (Kind::BadReply, "let the address be the address that it redirects to")
+    } else if error.is_decode() {
+        (Kind::BadReply, "check what the server, or a proxy before it, answers")
+    } else if error.is_builder() {
+        (Kind::Internal, "check the address and the credentials for characters they cannot have")
+    } else {
+        (Kind::Unavailable, "check that the server is up and reachable from here")
+    };
+    Failure::new(hop, kind, format!("{what}: {}", causes(&error)), fix)
+}
+
+/// An error and what lies under it: the top alone says "error sending request".
+fn causes(error: &reqwest::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    crate::service::failure::excerpt(&text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::Router;
+    use axum::routing::get;
+
+    const WAIT: Duration = Duration::from_secs(5);
+
+    async fn serve(router: Router) -> String {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        format!("http://{address}")
+    }
+
+    async fn body_of(bytes_max: u64, length: usize) -> Result<Vec<u8>, Failure> {
+        let url = serve(Router::new().route("/", get(move || async move { "x".repeat(length) })));
+        let response = client(WAIT).unwrap().get(url.await).send().await.unwrap();
+        read_bounded(response, bytes_max, Hop::RestApi).await
+    }
+
+    #[tokio::test]
+    async fn a_reply_is_read_up_to_its_limit_and_not_beyond() {
+        assert_eq!(body_of(1_000, 1_000).await.unwrap().len(), 1_000);
+        let failure = body_of(999, 1_000).await.unwrap_err();
+        assert_eq!((failure.hop, failure.kind), (Hop::RestApi, Kind::BadReply));
+        assert!(failure.what.contains("999 bytes"), "{failure}");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_not_there_is_unavailable_and_its_address_unsaid() {
+        let sent = client(WAIT).unwrap().get("http://127.0.0.1:1/?token=hunter2").send().await;
+        let failure = transport_failure(Hop::QueryLayer, "asking", sent.unwrap_err());
+        assert_eq!(failure.kind, Kind::Unavailable, "{failure}");
+        assert!(failure.what.contains("refused"), "{failure}");
+        assert!(!failure.to_string().contains("hunter2"), "{failure}");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_says_nothing_is_a_time_out() {
+        let silent = Router::new().route("/", get(std::future::pending::<String>));
+        let client = client(Duration::from_millis(50)).unwrap();
+        let sent = client.get(serve(silent).await).send().await;
+        let failure = transport_failure(Hop::QueryLayer, "asking", sent.unwrap_err());
+        assert_eq!(failure.kind, Kind::Timeout, "{failure}");
+    }
+
+    #[tokio::test]
+    async fn secrets_do_not_follow_a_redirect_to_another_host() {
+        let there = serve(Router::new().route("/", get(|| async { "there" }))).await;
+        let elsewhere = there.replace("127.0.0.1", "localhost");
+        for (target, status) in [(there, 200), (elsewhere, 303)] {
+            let here = Router::new()
+                .route("/", get(move || async move { axum::response::Redirect::to(&target) }));
+            let sent = client(WAIT).unwrap().get(serve(here).await).send().await.unwrap();
+            assert_eq!(sent.status().as_u16(), status);
+        }
+        let url = |text: &str| Url::parse(text).unwrap();
+        assert!(stays(&url("http://h/a"), &url("https://h/b")));
+        assert!(!stays(&url("https://h/a"), &url("http://h/a")));
+    }
+
+    #[tokio::test]
+    async fn a_circle_of_redirects_ends() {
+        let circle = Router::new().route("/", get(|| async { axum::response::Redirect::to("/") }));
+        let sent = client(WAIT).unwrap().get(serve(circle).await).send().await;
+        let failure = transport_failure(Hop::QueryLayer, "asking", sent.unwrap_err());
+        assert!(failure.what.contains("redirect"), "{failure}");
+    }
+}

@@ -1,0 +1,6 @@
+//! What every part of both programs stands on: failures, HTTP, the clock, logging.
+
+pub mod clock;
+pub mod failure;
+pub mod http;
+pub mod logging;

@@ -1,0 +1,343 @@
+//! Days read from a Kubecost or an OpenCost directly, with exact windows.
+//!
+//! A day can be had as one set or as the sum of its hourly sets. Measured over a cluster whose
+//! truth is known (OpenCost, the server's own grid of 5 minutes; `fixtures/README.md`):
+//!
+//! | day (USD less network) | truth | one set | sum of hourly sets |
+//! |---|---|---|---|
+//! | 2026-11-20, no gap | 65.245 | 65.247 | 65.322 |
+//! | 2026-11-19, a gap of two hours | 54.530 | 59.714 | 54.125 |
+//!
+//! An hourly set bills each load balancer for 65 minutes, a day's set for 1445; but a set bills
+//! pods and nodes straight through a gap in its data. So a day without a gap inside is read as one
+//! set, and a day with one as the sum of its hours. The hours are read in both cases: they tell
+//! the coverage.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use async_trait::async_trait;
+
+use crate::accounts::Account;
+use crate::allocation_api::window::HOUR_SECONDS;
+use crate::allocation_api::{
+    AllocationClient, AllocationSet, Disbelief, Faults, Idle, Request, Row, Window, verdict,
+};
+use crate::cost::costs::is_special;
+use crate::cost::{Day, DayCosts, PodCosts};
+use crate::service::failure::Failure;
+use crate::source::{CostSource, Phase, Presence, SourceDay};
+
+const NAMESPACES: &str = "cluster,namespace";
+const PODS: &str = "namespace,pod";
+const PODS_OF_CLUSTERS: &str = "cluster,namespace,pod";
+/// Days asked for at once when only their presence is of interest.
+const PRESENCE_DAYS_MAX: usize = 7;
+/// Minutes missing between a day's first and last sample that are no gap: two steps of the grid
+/// to which the server cuts times.
+const GAP_MINUTES_LEAST: i64 = 10;
+
+/// A query layer over the allocation API of one cluster (or one Kubecost over several).
+#[derive(Debug)]
+pub struct AllocationApiQuery {
+    client: AllocationClient,
+    default_cluster: String,
+    wants_pods: bool,
+}
+
+/// What the hourly sets of a day tell.
+struct Hours {
+    sets: Vec<AllocationSet>,
+    covered_minutes: u32,
+    has_gap: bool,
+}
+
+impl AllocationApiQuery {
+    /// A query layer that names clusters `default_cluster` where the server does not, and asks for
+    /// pods only when they are wanted.
+    #[must_use]
+    pub fn new(client: AllocationClient, default_cluster: String, wants_pods: bool) -> Self {
+        Self { client, default_cluster, wants_pods }
+    }
+
+    async fn ask(
+        &self,
+        window: Window,
+        step_hours: i64,
+        aggregate: &'static str,
+        faults: &mut Faults,
+    ) -> Result<crate::allocation_api::Reply, Failure> {
+        let step_hours = Some(step_hours);
+        let idle = Idle::Separate;
+        let request = Request { window, step_hours, aggregate, idle, resolution: None };
+        let mut reply = self.client.allocations(&request).await?;
+        faults.merge(std::mem::take(&mut reply.faults));
+        Ok(reply)
+    }
+
+    /// The rows of a window as one set, believed.
+    async fn whole(
+        &self,
+        window: Window,
+        aggregate: &'static str,
+        faults: &mut Faults,
+    ) -> Result<Vec<Row>, Failure> {
+        let step_hours = window.seconds() / HOUR_SECONDS;
+        let reply = self.ask(window, step_hours, aggregate, faults).await?;
+        let selected = verdict::select(reply, window, faults)
+            .and_then(|selected| {
+                if selected.window != window {
+                    return Err(Disbelief::WrongWindow(Some(selected.window)));
+                }
+                verdict::check(&selected.rows).map(|()| selected)
+            })
+            .map_err(|disbelief| disbelief.failure(window))?;
+        Ok(selected.rows)
+    }
+
+    /// The hourly sets of a window, or nothing when the server has no hours of it (any more).
+    async fn hours(&self, window: Window, faults: &mut Faults) -> Result<Option<Hours>, Failure> {
+        let reply = self.ask(window, 1, NAMESPACES, faults).await?;
+        let mut sets: Vec<_> = reply.sets.into_iter().filter(|set| !set.rows.is_empty()).collect();
+        let is_hour = |set: &AllocationSet| {
+            set.window.is_some_and(|w| w.seconds() == HOUR_SECONDS && window.contains(w))
+        };
+        if !sets.iter().all(is_hour) {
+            return Ok(None);
+        }
+        sets.sort_by_key(|set| set.window);
+        for set in &sets {
+            verdict::check(&set.rows).map_err(|d| d.failure(set.window.unwrap_or(window)))?;
+        }
+        let spans: Vec<_> = sets
+            .iter()
+            .filter_map(|set| verdict::reach(&set.rows).or(set.window))
+            .map(|span| (span.start.max(window.start), span.end.min(window.end)))
+            .collect();
+        let covered: i64 = spans.iter().map(|(start, end)| (end - start).max(0) / 60).sum();
+        let between = match (spans.first(), spans.last()) {
+            (Some((first, _)), Some((_, last))) => (last - first) / 60,
+            _ => 0,
+        };
+        let has_gap = between - covered > GAP_MINUTES_LEAST;
+        let covered_minutes = u32::try_from(covered).unwrap_or(0);
+        Ok(Some(Hours { sets, covered_minutes, has_gap }))
+    }
+
+    /// Pods of a window: the hours of a day with a gap one by one, so that no reply is larger than
+    /// a day's.
+    async fn pods(
+        &self,
+        window: Window,
+        by_hour: Option<&Hours>,
+        aggregate: &'static str,
+        faults: &mut Faults,
+    ) -> Result<Vec<Row>, Failure> {
+        let Some(hours) = by_hour else {
+            return self.whole(window, aggregate, faults).await;
+        };
+        let mut sets = Vec::with_capacity(hours.sets.len());
+        for hour in hours.sets.iter().filter_map(|set| set.window) {
+            let rows = self.whole(hour, aggregate, faults).await?;
+            sets.push(AllocationSet { window: Some(hour), rows });
+        }
+        Ok(verdict::sum(sets))
+    }
+}
+
+#[async_trait]
+impl CostSource for AllocationApiQuery {
+    fn describe(&self) -> String {
+        format!("allocation API at {}", self.client.describe())
+    }
+
+    fn has_history(&self) -> bool {
+        true
+    }
+
+    async fn check(&self) -> Result<(), Failure> {
+        // An hour long past has no rows and costs the server nothing.
+        let window = Window::new(0, HOUR_SECONDS);
+        self.ask(window, 1, NAMESPACES, &mut Faults::default()).await.map(|_| ())
+    }
+
+    async fn observe(&self, _account: &Account, _now_seconds: i64) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    /// The same minutes stand for both phases: the API is neither.
+    async fn presence(
+        &self,
+        _account: &Account,
+        first: Day,
+        last: Day,
+        now_seconds: i64,
+    ) -> Result<BTreeMap<Day, Presence>, Failure> {
+        let days: Vec<Day> = first.through(last).collect();
+        let mut presence = BTreeMap::new();
+        for days in days.chunks(PRESENCE_DAYS_MAX) {
+            let (Some(first), Some(last)) = (days.first(), days.last()) else { continue };
+            let window = Window::new(first.start_seconds(), last.end_seconds());
+            if window.closed_part(now_seconds).is_empty() {
+                continue;
+            }
+            let reply = self.ask(window, 24, NAMESPACES, &mut Faults::default()).await?;
+            for set in reply.sets.iter().filter(|set| !set.rows.is_empty()) {
+                let Some(of) = set.window else { continue };
+                let span = verdict::reach(&set.rows).unwrap_or(of);
+                let closed = span.closed_part(now_seconds);
+                let minutes = u32::try_from(closed.seconds() / 60).unwrap_or(0);
+                if minutes > 0 && window.contains(of) {
+                    let day: &mut Presence = presence.entry(Day::of_unix(of.start)).or_default();
+                    day.raw_minutes = (day.raw_minutes + minutes).min(1_440);
+                    day.exporter_minutes = day.raw_minutes;
+                }
+            }
+        }
+        Ok(presence)
+    }
+
+    async fn day_costs(
+        &self,
+        _account: &Account,
+        day: Day,
+        phase: Phase,
+        now_seconds: i64,
+    ) -> Result<SourceDay, Failure> {
+        let window = Window::new(day.start_seconds(), day.end_seconds()).closed_part(now_seconds);
+        let expected_minutes = u32::try_from(window.seconds() / 60).unwrap_or(0);
+        let mut out = SourceDay::without_samples(phase, expected_minutes);
+        if window.is_empty() {
+            return Ok(out);
+        }
+        let mut faults = Faults::default();
+        let hours = self.hours(window, &mut faults).await?;
+        if hours.as_ref().is_some_and(|hours| hours.sets.is_empty()) {
+            return Ok(out);
+        }
+        let by_hour = hours.as_ref().filter(|hours| hours.has_gap);
+        let rows = match by_hour {
+            Some(hours) => verdict::sum(hours.sets.clone()),
+            None => self.whole(window, NAMESPACES, &mut faults).await?,
+        };
+        let covered_minutes = match &hours {
+            Some(hours) => hours.covered_minutes,
+            None => {
+                out.warnings.push(format!("{day}: no hourly sets; gaps cannot be seen"));
+                let span = verdict::reach(&rows).unwrap_or(window);
+                u32::try_from(span.seconds() / 60).unwrap_or(0)
+            }
+        }
+        .min(expected_minutes);
+        let clusters = add_namespaces(&mut out.costs, &rows, &self.default_cluster);
+        out.cover_all(covered_minutes);
+        if self.wants_pods {
+            let aggregate = if clusters.len() > 1 { PODS_OF_CLUSTERS } else { PODS };
+            let pods = self.pods(window, by_hour, aggregate, &mut faults).await?;
+            let lone = clusters.first().unwrap_or(&self.default_cluster);
+            add_pods(&mut out.costs, &pods, lone);
+        }
+        if !faults.0.is_empty() {
+            out.warnings.push(format!("{day}: odd rows: {}", faults.line()));
+        }
+        out.is_partial = faults.count(crate::allocation_api::Fault::AbsurdCost) > 0;
+        Ok(out)
+    }
+}
+
+/// Adds rows keyed `cluster/namespace`; special ones only to their cluster. Returns the clusters.
+fn add_namespaces(costs: &mut DayCosts, rows: &[Row], default_cluster: &str) -> BTreeSet<String> {
+    let named: BTreeSet<String> = rows
+        .iter()
+        .filter_map(|row| row.key.split_once('/'))
+        .map(|(cluster, _)| cluster.to_owned())
+        .filter(|cluster| !is_special(cluster))
+        .collect();
+    let lone = match (named.len(), named.first()) {
+        (1, Some(cluster)) => cluster.clone(),
+        _ => default_cluster.to_owned(),
+    };
+    for row in rows {
+        let (cluster, namespace) = match row.key.split_once('/') {
+            Some((cluster, namespace)) if !is_special(cluster) => (cluster, namespace),
+            Some((_, namespace)) => (row.cluster.as_deref().unwrap_or(&lone), namespace),
+            None => (row.cluster.as_deref().unwrap_or(&lone), &*row.key),
+        };
+        let of_cluster = costs.cluster_mut(cluster);
+        *of_cluster.total_usd.get_or_insert(0.0) += row.costs.total;
+        if !is_special(namespace) {
+            let of_namespace = costs.namespace_mut(cluster, namespace);
+            *of_namespace.total_usd.get_or_insert(0.0) += row.costs.total;
+        }
+    }
+    costs.clusters.keys().cloned().collect()
+}
+
+/// Adds rows keyed `namespace/pod` or `cluster/namespace/pod`. What is no pod (`__idle__`,
+/// `__unmounted__`) stays in its parent's remainder.
+fn add_pods(costs: &mut DayCosts, rows: &[Row], lone_cluster: &str) {
+    for row in rows {
+        let parts: Vec<&str> = row.key.split('/').collect();
+        let (cluster, namespace, pod) = match parts.as_slice() {
+            [namespace, pod] => (row.cluster.as_deref().unwrap_or(lone_cluster), *namespace, *pod),
+            [cluster, namespace, pod] if !is_special(cluster) => (*cluster, *namespace, *pod),
+            _ => continue,
+        };
+        if is_special(namespace) || is_special(pod) {
+            continue;
+        }
+        let of_pod = PodCosts {
+            total_usd: row.costs.total,
+            node: row.node.as_deref().map(str::to_owned),
+            service: row.service.as_deref().map(str::to_owned),
+        };
+        costs.namespace_mut(cluster, namespace).pods.insert(pod.to_owned(), of_pod);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::allocation_api::Costs;
+
+    fn row(key: &str, total: f64) -> Row {
+        let costs = Costs { total, ..Costs::default() };
+        Row { key: key.into(), costs, ..Row::default() }
+    }
+
+    #[test]
+    fn special_rows_are_part_of_their_cluster_only() {
+        let mut costs = DayCosts::default();
+        let rows = [
+            row("__idle__", 4.0),
+            row("one/__unmounted__", 2.0),
+            row("one/shop", 1.0),
+            row("/lost", 8.0),
+        ];
+        let clusters = add_namespaces(&mut costs, &rows, "home");
+        assert_eq!(clusters.into_iter().collect::<Vec<_>>(), ["one"]);
+        assert_eq!(costs.clusters["one"].total_usd, Some(15.0));
+        let names: Vec<_> = costs.clusters["one"].namespaces.keys().collect();
+        assert_eq!(names, ["lost", "shop"]);
+    }
+
+    #[test]
+    fn idle_of_several_clusters_goes_to_each_cluster() {
+        let mut costs = DayCosts::default();
+        let rows = [row("one/__idle__", 4.0), row("two/__idle__", 2.0), row("two/shop", 1.0)];
+        let clusters = add_namespaces(&mut costs, &rows, "home");
+        assert_eq!(clusters.len(), 2);
+        assert_eq!(costs.clusters["one"].total_usd, Some(4.0));
+        assert_eq!(costs.clusters["two"].total_usd, Some(3.0));
+    }
+
+    #[test]
+    fn pods_keep_their_node_and_special_ones_are_left_to_the_remainder() {
+        let mut costs = DayCosts::default();
+        let on_node = Row { node: Some("n1".into()), ..row("shop/web-0", 3.0) };
+        let rows = [on_node, row("__idle__", 9.0), row("__unmounted__/__unmounted__", 1.0)];
+        add_pods(&mut costs, &rows, "one");
+        let pods = &costs.clusters["one"].namespaces["shop"].pods;
+        assert_eq!(pods["web-0"].node.as_deref(), Some("n1"));
+        assert_eq!(costs.clusters["one"].namespaces.len(), 1);
+    }
+}

@@ -1,0 +1,141 @@
+//! Where a day has no samples, and why: what an operator is told of a day that is not whole.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::DateTime;
+
+use crate::source::prometheus::promql::{GRID_SECONDS, Selector, Window, next_grid_point};
+use crate::source::prometheus::session::Asking;
+
+/// Most holes of a cluster that are told of.
+const NAMED_MAX: usize = 3;
+
+/// What tells of a cluster's costs, and what tells that its teller is alive.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Teller<'a> {
+    /// The metric of the costs.
+    pub(super) costs: &'a str,
+    /// A metric of the same source that is there even when it has no costs to tell.
+    pub(super) alive: Option<&'a str>,
+}
+
+/// The window's holes, a phrase a cluster that is known and has some.
+pub(super) async fn told(
+    asking: &mut Asking<'_>,
+    selector: &Selector,
+    teller: Teller<'_>,
+    window: Window,
+) -> Vec<String> {
+    let costs = minutes(asking, selector, teller.costs, window).await;
+    let alive = match teller.alive {
+        Some(metric) => minutes(asking, selector, metric, window).await,
+        None => BTreeMap::new(),
+    };
+    let nothing = BTreeSet::new();
+    let phrase = |(cluster, seen): (&String, &BTreeSet<i64>)| {
+        let holes = holes(seen, window);
+        let alive = alive.get(cluster).unwrap_or(&nothing);
+        (!holes.is_empty()).then(|| phrase(cluster, &holes, alive))
+    };
+    costs.iter().filter_map(phrase).collect()
+}
+
+/// The minutes of the window in which a metric has a value, by cluster.
+async fn minutes(
+    asking: &mut Asking<'_>,
+    selector: &Selector,
+    metric: &str,
+    window: Window,
+) -> BTreeMap<String, BTreeSet<i64>> {
+    let first = next_grid_point(window.start);
+    let query = selector.max_by(&[], &selector.raw(metric, &[]));
+    // Only a phrase for people depends on it.
+    let asked = asking.range(&query, first, window.evaluation_time(), GRID_SECONDS).await;
+    let found = asked.unwrap_or_else(|failure| {
+        tracing::debug!(%failure, "where samples are missing is not known");
+        Vec::new()
+    });
+    let mut seen: BTreeMap<String, BTreeSet<i64>> = BTreeMap::new();
+    for series in found {
+        let cluster = asking.cluster(&series.labels).to_owned();
+        #[expect(clippy::cast_possible_truncation, reason = "whole seconds")]
+        let times = series.points.iter().map(|(time, _)| *time as i64);
+        seen.entry(cluster).or_default().extend(times);
+    }
+    seen
+}
+
+/// The stretches `start..end` (Unix seconds) of a window's grid points that were not seen.
+fn holes(seen: &BTreeSet<i64>, window: Window) -> Vec<(i64, i64)> {
+    let mut out: Vec<(i64, i64)> = Vec::new();
+    let mut time = next_grid_point(window.start);
+    while time < window.end {
+        if !seen.contains(&time) {
+            match out.last_mut() {
+                Some((_, end)) if *end == time => *end = time + GRID_SECONDS,
+                _ => out.push((time, time + GRID_SECONDS)),
+            }
+        }
+        time += GRID_SECONDS;
+    }
+    out
+}
+
+fn phrase(cluster: &str, holes: &[(i64, i64)], alive: &BTreeSet<i64>) -> String {
+    let named: Vec<String> = holes
+        .iter()
+        .take(NAMED_MAX)
+        .map(|(start, end)| {
+            let minutes = (end - start) / GRID_SECONDS;
+            let told = i64::try_from(alive.range(start..end).count()).unwrap_or(0);
+            let why = if told * 2 > minutes {
+                "the exporter ran, but had no fresh costs from Kubecost"
+            } else {
+                "nothing arrived: the exporter, its scrape or the remote write was down, or there \
+                 was no cluster"
+            };
+            format!("{} to {} UTC ({why})", clock(*start), clock(*end))
+        })
+        .collect();
+    let more = match holes.len().saturating_sub(NAMED_MAX) {
+        0 => String::new(),
+        more => format!(", and {more} more holes"),
+    };
+    format!("cluster '{cluster}' has none {}{more}", named.join(", "))
+}
+
+/// `05-13 09:05`: a shifted day reaches into the next one.
+fn clock(seconds: i64) -> String {
+    let time = DateTime::from_timestamp(seconds, 0);
+    time.map_or_else(|| seconds.to_string(), |time| time.format("%m-%d %H:%M").to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn holes_are_the_minutes_between_and_at_both_ends() {
+        let window = Window { start: 30, end: 601 };
+        let seen = BTreeSet::from([120, 180, 420]);
+        assert_eq!(holes(&seen, window), [(60, 120), (240, 420), (480, 660)]);
+        let all: BTreeSet<i64> = (0..20).map(|minute| minute * 60).collect();
+        assert!(holes(&all, window).is_empty());
+        assert_eq!(holes(&BTreeSet::new(), Window { start: 0, end: 60 }), [(0, 60)]);
+    }
+
+    #[test]
+    fn a_hole_says_whether_its_teller_was_alive() {
+        let nine = 9 * 3_600;
+        let holes = [(nine, nine + 600), (2 * nine, 2 * nine + 60)];
+        let alive: BTreeSet<i64> = (0..6).map(|minute| nine + minute * 60).collect();
+        assert_eq!(
+            phrase("c", &holes, &alive),
+            "cluster 'c' has none 01-01 09:00 to 01-01 09:10 UTC (the exporter ran, but had no \
+             fresh costs from Kubecost), 01-01 18:00 to 01-01 18:01 UTC (nothing arrived: the \
+             exporter, its scrape or the remote write was down, or there was no cluster)"
+        );
+        let many: Vec<_> = (0..9).map(|hole| (hole * 120, hole * 120 + 60)).collect();
+        assert!(phrase("c", &many, &alive).ends_with("and 6 more holes"));
+    }
+}

@@ -1,0 +1,331 @@
+//! A day's questions to a PromQL server, put in pieces that it can bear, and what was learned on
+//! the way.
+
+use std::collections::BTreeMap;
+
+use crate::accounts::Account;
+use crate::cost::Levels;
+use crate::service::failure::{Failure, Kind};
+
+use crate::source::prometheus::client::{Answer, NoAnswer, PromClient};
+use crate::source::prometheus::promql::{
+    Selector, Window, integral, minutes_present, quoted, regex_escaped,
+};
+use crate::source::prometheus::reply::{Labels, Series, shown_labels};
+
+/// How often a query that asks for too much is halved: down to 22 minutes of a day.
+const HALVINGS_MAX: u32 = 6;
+
+/// What the adapter needs to know beside the address.
+#[derive(Clone, Debug)]
+pub struct PrometheusSettings {
+    /// The label that holds the account's id; `None`: the server holds one tenant only.
+    pub tenant_label: Option<String>,
+    /// Most samples one query may touch.
+    pub samples_max: u64,
+    /// Name of the cluster of series without a cluster label.
+    pub default_cluster: String,
+    /// Levels that are wanted; pods are not asked for otherwise.
+    pub levels: Levels,
+}
+
+impl PrometheusSettings {
+    /// Selects an account's series.
+    pub(super) fn selector(&self, account: &Account) -> Selector {
+        let label = self.tenant_label.clone();
+        Selector {
+            tenant: label.map(|label| (label, account.id.as_str().to_owned())),
+            ..Selector::default()
+        }
+    }
+}
+
+/// One day's questions to the server, and what was learned on the way.
+#[derive(Debug)]
+pub(super) struct Asking<'a> {
+    client: &'a PromClient,
+    settings: &'a PrometheusSettings,
+    account: &'a Account,
+    /// What an operator should know.
+    pub(super) warnings: Vec<String>,
+    /// Whether something is known to be missing.
+    pub(super) is_partial: bool,
+    /// How long a window the server is known to bear: what was too much once is not asked again.
+    bearable_minutes: u32,
+}
+
+impl<'a> Asking<'a> {
+    pub(super) fn new(
+        client: &'a PromClient,
+        settings: &'a PrometheusSettings,
+        account: &'a Account,
+    ) -> Self {
+        Self {
+            client,
+            settings,
+            account,
+            warnings: Vec::new(),
+            is_partial: false,
+            bearable_minutes: u32::MAX,
+        }
+    }
+
+    /// Selects the account's series.
+    pub(super) fn selector(&self) -> Selector {
+        self.settings.selector(self.account)
+    }
+
+    pub(super) fn warn(&mut self, warning: String) {
+        if !self.warnings.contains(&warning) {
+            self.warnings.push(warning);
+        }
+    }
+
+    fn note_warnings(&mut self, answer: &Answer) {
+        for warning in &answer.warnings {
+            self.is_partial = true;
+            self.warn(format!(
+                "the query layer warns: {}",
+                crate::service::failure::excerpt(warning)
+            ));
+        }
+    }
+
+    /// The answer to one query at a window's end.
+    pub(super) async fn at(&mut self, query: &str, window: Window) -> Result<Vec<Series>, Failure> {
+        let asked = self.client.instant(query, window.evaluation_time()).await;
+        let answer = asked.map_err(NoAnswer::into_failure)?;
+        self.note_warnings(&answer);
+        Ok(answer.series)
+    }
+
+    /// The answer to one query at each step of `start..=end`, Unix seconds.
+    pub(super) async fn range(
+        &mut self,
+        query: &str,
+        start: i64,
+        end: i64,
+        step_seconds: i64,
+    ) -> Result<Vec<Series>, Failure> {
+        let asked = self.client.range(query, start, end, step_seconds).await;
+        let answer = asked.map_err(NoAnswer::into_failure)?;
+        self.note_warnings(&answer);
+        Ok(answer.series)
+    }
+
+    /// Has the selector take a cluster that is told of with and without its label for one, where
+    /// DEFAULT_CLUSTER is also a label's value.
+    pub(super) async fn unite_default_cluster(
+        &mut self,
+        selector: &mut Selector,
+        metrics: &[&str],
+        window: Window,
+    ) -> Result<(), Failure> {
+        let name = &self.settings.default_cluster;
+        if name.is_empty() || window.minutes() == 0 {
+            return Ok(());
+        }
+        let any_of = format!("__name__=~{}", quoted(&metrics.join("|")));
+        let cluster = format!("cluster=~{}", quoted(&format!("|{}", regex_escaped(name))));
+        let series = selector.stored("", &[&any_of, &cluster]);
+        // Of these functions only this one keeps the metrics' names, and so the series apart.
+        let query = format!("count by (cluster) (last_over_time({series}[{}]))", window.range());
+        if self.at(&query, window).await?.len() > 1 {
+            selector.named_and_unnamed = Some(name.clone());
+        }
+        Ok(())
+    }
+
+    /// How many series of a metric a window has at the most, 0 when there is none.
+    pub(super) async fn series_count(
+        &mut self,
+        selector: &Selector,
+        metric: &str,
+        window: Window,
+    ) -> Result<u64, Failure> {
+        // Where it has to be asked in pieces, their sum bounds the count from above.
+        let query = |piece| selector.series_count(metric, &[], piece);
+        let series = self.in_pieces(window, 1, add, query).await?;
+        let count = series.values().fold(0.0_f64, |most, value| most.max(*value));
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
+        Ok(count as u64)
+    }
+
+    /// The cost of a rate over a window by labels, split so that no query touches more samples
+    /// than allowed when the rate reads `series` series.
+    pub(super) async fn integrate(
+        &mut self,
+        rate: &str,
+        window: Window,
+        series: u64,
+    ) -> Result<BTreeMap<Labels, f64>, Failure> {
+        let sums = self.summed(window, series, |piece| integral(rate, piece)).await?;
+        self.own_only(sums)
+    }
+
+    /// For how many minutes a window's expression has a value, by labels.
+    pub(super) async fn minutes(
+        &mut self,
+        expression: &str,
+        window: Window,
+    ) -> Result<BTreeMap<Labels, f64>, Failure> {
+        let sums = self.summed(window, 1, |piece| minutes_present(expression, piece)).await?;
+        self.own_only(sums)
+    }
+
+    /// Adds up, by labels, what a query says of the pieces of a window.
+    pub(super) async fn summed(
+        &mut self,
+        window: Window,
+        series: u64,
+        query: impl Fn(Window) -> String,
+    ) -> Result<BTreeMap<Labels, f64>, Failure> {
+        let samples = series.max(1) * u64::from(window.minutes());
+        let count = samples.div_ceil(self.settings.samples_max.max(1));
+        let count = u32::try_from(count).unwrap_or(u32::MAX).clamp(1, window.minutes().max(1));
+        self.in_pieces(window, count, add, query).await
+    }
+
+    /// The least or the greatest, by labels, of what a query says of the pieces of a window.
+    pub(super) async fn extreme(
+        &mut self,
+        window: Window,
+        choose: fn(f64, f64) -> f64,
+        query: impl Fn(Window) -> String,
+    ) -> Result<BTreeMap<Labels, f64>, Failure> {
+        self.in_pieces(window, 1, choose, query).await
+    }
+
+    async fn in_pieces(
+        &mut self,
+        window: Window,
+        count: u32,
+        join: fn(f64, f64) -> f64,
+        query: impl Fn(Window) -> String,
+    ) -> Result<BTreeMap<Labels, f64>, Failure> {
+        let mut sums = BTreeMap::new();
+        let count = count.max(window.minutes().div_ceil(self.bearable_minutes));
+        let mut open: Vec<(Window, u32)> =
+            window.split(count).into_iter().rev().map(|piece| (piece, 0)).collect();
+        while let Some((piece, halvings)) = open.pop() {
+            if piece.minutes() == 0 {
+                continue;
+            }
+            let asked = self.client.instant(&query(piece), piece.evaluation_time()).await;
+            match asked {
+                Ok(answer) => {
+                    self.note_warnings(&answer);
+                    join_up(&mut sums, answer.series, join);
+                }
+                Err(NoAnswer::TooMuch(failure)) if halvings < HALVINGS_MAX => {
+                    tracing::debug!(%failure, minutes = piece.minutes(), "halving the query");
+                    let half = piece.minutes().div_ceil(2);
+                    self.bearable_minutes = self.bearable_minutes.min(half);
+                    open.extend(piece.split(2).into_iter().rev().map(|half| (half, halvings + 1)));
+                }
+                Err(no_answer) => return Err(no_answer.into_failure()),
+            }
+        }
+        Ok(sums)
+    }
+
+    /// Keeps the account's own series: a server or proxy that ignores matchers must not make one
+    /// tenant pay for another.
+    fn own_only(&mut self, sums: BTreeMap<Labels, f64>) -> Result<BTreeMap<Labels, f64>, Failure> {
+        let Some(label) = self.settings.tenant_label.clone() else { return Ok(sums) };
+        let own = self.account.id.as_str();
+        let (kept, foreign): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            sums.into_iter().partition(|(labels, _)| labels.get(&label).is_some_and(|v| v == own));
+        let Some((labels, _)) = foreign.first_key_value() else { return Ok(kept) };
+        let named = labels.get(&label).map_or("none at all", String::as_str);
+        let what = format!(
+            "{} series of other tenants came back for account {own} ({label}: {named})",
+            foreign.len()
+        );
+        if kept.is_empty() {
+            let fix = "see that nothing between worker and query layer rewrites queries or labels";
+            return Err(Failure::query(Kind::BadData, what, fix));
+        }
+        self.is_partial = true;
+        self.warn(format!("{what}; they are not stored"));
+        Ok(kept)
+    }
+
+    /// Learns which of the metrics have samples that are no cost in the window, names their
+    /// series, and makes `selector` leave such samples out.
+    pub(super) async fn filter_bad_samples(
+        &mut self,
+        selector: &mut Selector,
+        metrics: &[(&str, &[&str])],
+        window: Window,
+        series: u64,
+    ) -> Result<(), Failure> {
+        const NAMED_MAX: usize = 5;
+        for (metric, extra) in metrics {
+            let plain = selector.clone();
+            let bad = self
+                .summed(window, series, |piece| plain.bad_samples(metric, extra, piece))
+                .await?;
+            if bad.is_empty() {
+                continue;
+            }
+            selector.filtered.insert((*metric).to_owned());
+            self.is_partial = true;
+            let named: Vec<_> = bad.keys().take(NAMED_MAX).map(|l| shown(metric, l)).collect();
+            self.warn(format!(
+                "{} series of {metric} have samples that are no cost (NaN, infinite or negative); \
+                 those samples are left out: {}",
+                bad.len(),
+                named.join(", ")
+            ));
+        }
+        Ok(())
+    }
+
+    /// Levels that are wanted.
+    pub(super) fn levels(&self) -> Levels {
+        self.settings.levels
+    }
+
+    /// Minutes by the names of clusters.
+    pub(super) fn by_cluster(&self, minutes: &BTreeMap<Labels, f64>) -> BTreeMap<String, u32> {
+        let mut named: BTreeMap<String, u32> = BTreeMap::new();
+        for (labels, minutes) in minutes {
+            let most = named.entry(self.cluster(labels).to_owned()).or_default();
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
+            let minutes = minutes.round().max(0.0) as u32;
+            *most = minutes.max(*most);
+        }
+        named
+    }
+
+    /// The name of clusters without a label; empty when there is none.
+    pub(super) fn default_cluster(&self) -> &'a str {
+        &self.settings.default_cluster
+    }
+
+    /// The name of a series' cluster.
+    pub(super) fn cluster<'l>(&'l self, labels: &'l Labels) -> &'l str {
+        match labels.get("cluster") {
+            Some(cluster) if !cluster.is_empty() => cluster,
+            _ => &self.settings.default_cluster,
+        }
+    }
+}
+
+fn shown(metric: &str, labels: &Labels) -> String {
+    format!("{metric}{}", shown_labels(labels))
+}
+
+fn add(one: f64, other: f64) -> f64 {
+    one + other
+}
+
+/// Joins what pieces of a window say, by labels.
+fn join_up(joined: &mut BTreeMap<Labels, f64>, series: Vec<Series>, join: fn(f64, f64) -> f64) {
+    for mut one in series {
+        let Some(value) = one.value() else { continue };
+        one.labels.remove("__name__");
+        joined.entry(one.labels).and_modify(|known| *known = join(*known, value)).or_insert(value);
+    }
+}

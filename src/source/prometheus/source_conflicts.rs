@@ -1,0 +1,300 @@
+//! Whether what claims to be one cluster is one.
+//!
+//! Scrape replicas and HA pairs of one cluster tell the same, and `max by` makes them one. Two
+//! clusters that were given one name look alike, but `max by` would then drop the dollars of the
+//! cheaper one. They are told apart by what they say: sources that agree are replicas, sources
+//! that go on disagreeing are not, and whose costs are the cluster's nobody can tell.
+//!
+//! A lagging replica disagrees too, but about another window: minutes in which the sources tell of
+//! different windows are not compared.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::service::failure::Failure;
+
+use crate::source::metric_names::{CLUSTER_TOTAL, NAMESPACE_TOTAL, WINDOW_END};
+use crate::source::prometheus::promql::{Selector, Window, minutes_present};
+use crate::source::prometheus::reply::{Labels, Series, shown_labels};
+use crate::source::prometheus::session::Asking;
+
+/// Sources that differ by less tell the same: two polls of one window while its data come in.
+pub(in crate::source) const TOLERANCE: f64 = 0.01;
+/// Minutes of disagreement that a replica's restart may cause.
+const TRANSIENT_MINUTES: f64 = 10.0;
+/// Of the minutes in which sources can be compared, they must differ in at least this share.
+const CONFLICT_SHARE: f64 = 0.5;
+/// Over this span the samples of one exporter change once or twice, and those of two writers of
+/// one series with every sample.
+const ALTERNATION: &str = "30m";
+/// Spans that have to alternate before two writers are suspected.
+const ALTERNATING_SPANS_MIN: f64 = 3.0;
+/// Minutes after which sources that never tell of one window are held against each other.
+const INCOMPARABLE_MINUTES: f64 = 180.0;
+/// By how much the averages of one cluster's exporters may differ when they tell of other windows.
+const INCOMPARABLE_TOLERANCE: f64 = 0.1;
+/// Most conflicts that are told of.
+const NAMED_MAX: usize = 5;
+
+/// A rate that should be the same whoever tells it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Claim<'a> {
+    /// The metric.
+    pub(super) metric: &'a str,
+    /// Labels that name what the rate is of, beside tenant and cluster.
+    pub(super) labels: &'a [&'a str],
+    /// A label that no two things of one name share at one time, if there is one.
+    pub(super) identity: Option<&'a str>,
+}
+
+/// Conflicts between exporters: two that claim one cluster, or two that write one series.
+pub(super) async fn of_gauges(
+    asking: &mut Asking<'_>,
+    selector: &Selector,
+    window: Window,
+    is_doubled: bool,
+) -> Result<Vec<String>, Failure> {
+    let mut found = alternating(asking, selector, window).await?;
+    if !is_doubled {
+        return Ok(found);
+    }
+    let totals = selector.raw(CLUSTER_TOTAL, &[]);
+    // Two clusters of the same nodes cost the same, but not for the same namespaces.
+    let namespaces = format!("sum without (namespace) ({})", selector.raw(NAMESPACE_TOTAL, &[]));
+    let ends = selector.raw(WINDOW_END, &[]);
+    let (last, first) = (selector.max_by(&[], &ends), min_by(selector, &[], &ends));
+    let same_window = |expression: &str| format!("({expression}) unless ({last} != {first})");
+    let at_once = same_window(&several(selector, &[], &totals));
+    let comparable = asking.minutes(&at_once, window).await?;
+    let series = asking.series_count(selector, NAMESPACE_TOTAL, window).await?;
+    for sources in [&totals, &namespaces] {
+        if comparable.is_empty() {
+            break;
+        }
+        let differing = same_window(&differing(selector, &[], sources));
+        let minutes = asking.summed(window, series, |p| minutes_present(&differing, p)).await?;
+        let conflicts = lasting(&minutes, &comparable);
+        for name in conflicts.into_iter().take(NAMED_MAX) {
+            found.push(told(asking, sources, &name, window).await);
+        }
+        if !found.is_empty() {
+            break;
+        }
+    }
+    if found.is_empty() {
+        let at_once = several(selector, &[], &totals);
+        let together = asking.minutes(&at_once, window).await?;
+        found = incomparable(asking, &totals, (&together, &comparable), window).await;
+    }
+    Ok(found)
+}
+
+/// Sources that never tell of one window at one time, as exporters with other WINDOWs: one
+/// cluster's differ by a little over hours, two clusters' by what they cost.
+async fn incomparable(
+    asking: &mut Asking<'_>,
+    sources: &str,
+    (together, comparable): (&BTreeMap<Labels, f64>, &BTreeMap<Labels, f64>),
+    window: Window,
+) -> Vec<String> {
+    let mut found = Vec::new();
+    let of = |name: &Labels| comparable.get(name).copied().unwrap_or(0.0);
+    let never = |(name, minutes): &(&Labels, &f64)| {
+        **minutes >= INCOMPARABLE_MINUTES && of(name) <= TRANSIENT_MINUTES
+    };
+    for (name, _) in together.iter().filter(never).take(NAMED_MAX) {
+        let telling = telling(asking, sources, name, window).await;
+        let usd = |one: Option<&Series>| one.and_then(Series::value).unwrap_or(0.0);
+        let (least, most) = (usd(telling.first()), usd(telling.last()));
+        if most - least > INCOMPARABLE_TOLERANCE * most {
+            found.push(sentence(asking, &telling, name));
+        }
+    }
+    found
+}
+
+/// Conflicts over the rate of something that several sources may tell.
+pub(super) async fn of_claim(
+    asking: &mut Asking<'_>,
+    selector: &Selector,
+    claim: Claim<'_>,
+    window: Window,
+    series: u64,
+) -> Result<Vec<String>, Failure> {
+    let sources = selector.raw(claim.metric, &[]);
+    let several = several(selector, claim.labels, &sources);
+    let comparable = asking.summed(window, series, |p| minutes_present(&several, p)).await?;
+    if comparable.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut differing = differing(selector, claim.labels, &sources);
+    if let Some(identity) = claim.identity {
+        let finer: Vec<_> = claim.labels.iter().copied().chain([identity]).collect();
+        let known = format!("{identity}!=\"\"");
+        let identities = selector.max_by(&finer, &selector.raw(claim.metric, &[&known]));
+        let by = selector.labels(claim.labels);
+        differing = format!("({differing}) or (count by ({by}) ({identities}) > 1)");
+    }
+    let minutes = asking.summed(window, series, |p| minutes_present(&differing, p)).await?;
+    let mut found = Vec::new();
+    for name in lasting(&minutes, &comparable).into_iter().take(NAMED_MAX) {
+        found.push(told(asking, &sources, &name, window).await);
+    }
+    Ok(found)
+}
+
+fn min_by(selector: &Selector, labels: &[&str], sources: &str) -> String {
+    format!("min by ({}) ({sources})", selector.labels(labels))
+}
+
+fn several(selector: &Selector, labels: &[&str], sources: &str) -> String {
+    format!("count by ({}) ({sources}) > 1", selector.labels(labels))
+}
+
+fn differing(selector: &Selector, labels: &[&str], sources: &str) -> String {
+    let (most, least) = (selector.max_by(labels, sources), min_by(selector, labels, sources));
+    format!("{most} - {least} > {TOLERANCE} * {most}")
+}
+
+/// Names whose sources differ in most of the minutes in which they can be compared.
+fn lasting(differing: &BTreeMap<Labels, f64>, comparable: &BTreeMap<Labels, f64>) -> Vec<Labels> {
+    let lasts = |(name, minutes): &(&Labels, &f64)| {
+        let of = comparable.get(*name).copied().unwrap_or(0.0);
+        **minutes > TRANSIENT_MINUTES && **minutes >= CONFLICT_SHARE * of
+    };
+    differing.iter().filter(lasts).map(|(name, _)| name.clone()).collect()
+}
+
+/// A sentence that names the two sources of a name that differ most.
+async fn told(asking: &mut Asking<'_>, sources: &str, name: &Labels, window: Window) -> String {
+    let telling = telling(asking, sources, name, window).await;
+    sentence(asking, &telling, name)
+}
+
+/// What the sources of a name say on average, the least first; nothing where that cannot be asked:
+/// that they differ is known without it.
+async fn telling(
+    asking: &mut Asking<'_>,
+    sources: &str,
+    name: &Labels,
+    window: Window,
+) -> Vec<Series> {
+    let average = format!("avg_over_time(({sources})[{}:5m])", window.range());
+    let mut telling = asking.at(&average, window).await.unwrap_or_default();
+    telling.retain(|one| is_named(one, name));
+    telling.sort_by(|a, b| a.value().unwrap_or(0.0).total_cmp(&b.value().unwrap_or(0.0)));
+    telling
+}
+
+fn sentence(asking: &Asking<'_>, telling: &[Series], name: &Labels) -> String {
+    let shown = |one: &Series| {
+        let labels = shown_labels(&distinct(one, telling));
+        format!("{labels} says ${:.4} an hour", one.value().unwrap_or(0.0))
+    };
+    let cluster = asking.cluster(name);
+    let of = name.get("node").map(|node| format!(" node '{node}' of")).unwrap_or_default();
+    let [first, .., last] = telling else {
+        return format!("sources that are not one tell of{of} cluster '{cluster}'");
+    };
+    format!(
+        "two sources that are not one tell of{of} cluster '{cluster}': {} and {}",
+        shown(last),
+        shown(first)
+    )
+}
+
+fn is_named(series: &Series, name: &Labels) -> bool {
+    let cluster = name.get("cluster").map_or("", String::as_str);
+    series.label("cluster") == cluster
+        && name.iter().all(|(label, value)| series.label(label) == value)
+}
+
+/// The labels by which a series differs from the others.
+fn distinct(of: &Series, all: &[Series]) -> Labels {
+    let names: BTreeSet<&String> = all.iter().flat_map(|one| one.labels.keys()).collect();
+    let differs = |name: &&String| all.iter().any(|one| one.label(name) != of.label(name));
+    names
+        .into_iter()
+        .filter(differs)
+        .filter(|name| name.as_str() != "__name__")
+        .map(|name| (name.clone(), of.label(name).to_owned()))
+        .collect()
+}
+
+/// Series whose samples go to and fro between two costs: two sources with the same labels.
+async fn alternating(
+    asking: &mut Asking<'_>,
+    selector: &Selector,
+    window: Window,
+) -> Result<Vec<String>, Failure> {
+    let span = format!("{}[{ALTERNATION}]", selector.stored(CLUSTER_TOTAL, &[]));
+    let (least, most) = (format!("min_over_time({span})"), format!("max_over_time({span})"));
+    let count = format!("count_over_time({span})");
+    let near = 1e-9;
+    let alternates = format!(
+        "{count} >= 12 and changes({span}) >= 0.4 * {count} \
+         and {most} > {} * {least} \
+         and quantile_over_time(0.3, {span}) <= {least} * {} \
+         and quantile_over_time(0.7, {span}) >= {most} * {}",
+        1.0 + TOLERANCE,
+        1.0 + near,
+        1.0 - near,
+    );
+    let count =
+        |piece: Window| format!("count_over_time(({alternates})[{}:{ALTERNATION}])", piece.range());
+    let mut found = asking.summed(window, 1, count).await?;
+    // A cost that went to and fro for an hour is a cost; two writers go on.
+    found.retain(|_, spans| *spans >= ALTERNATING_SPANS_MIN);
+    if found.is_empty() {
+        return Ok(Vec::new());
+    }
+    let bound = |function: &str, of: &str| {
+        let (function, of) = (function.to_owned(), of.to_owned());
+        move |piece: Window| format!("{function}({of}[{}:{ALTERNATION}])", piece.range())
+    };
+    let lows = asking.extreme(window, f64::max, bound("max_over_time", &least)).await?;
+    let highs = asking.extreme(window, f64::max, bound("max_over_time", &most)).await?;
+    let usd =
+        |list: &BTreeMap<Labels, f64>, labels: &Labels| list.get(labels).copied().unwrap_or(0.0);
+    let sentence = |labels: &Labels| {
+        format!(
+            "two sources write one series of cluster '{}' by turns, {}: one says ${:.4} an hour \
+             and one ${:.4}",
+            asking.cluster(labels),
+            shown_labels(labels),
+            usd(&lows, labels),
+            usd(&highs, labels)
+        )
+    };
+    Ok(found.keys().map(sentence).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(pairs: &[(&str, &str)]) -> Labels {
+        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    }
+
+    fn minutes(of: f64) -> BTreeMap<Labels, f64> {
+        [(labels(&[("cluster", "c")]), of)].into()
+    }
+
+    #[test]
+    fn only_a_lasting_difference_is_a_conflict() {
+        assert!(lasting(&minutes(10.0), &minutes(12.0)).is_empty());
+        assert_eq!(lasting(&minutes(11.0), &minutes(12.0)).len(), 1);
+        assert!(lasting(&minutes(60.0), &minutes(121.0)).is_empty());
+        assert_eq!(lasting(&minutes(60.0), &minutes(120.0)).len(), 1);
+    }
+
+    #[test]
+    fn sources_are_named_by_what_tells_them_apart() {
+        let series = |pairs| Series { labels: labels(pairs), points: vec![(0.0, 1.0)] };
+        let one = series(&[("cluster", "c"), ("instance", "a"), ("job", "j")]);
+        let other = series(&[("cluster", "c"), ("instance", "b"), ("job", "j"), ("zone", "z")]);
+        let all = [one.clone(), other.clone()];
+        assert_eq!(distinct(&one, &all), labels(&[("instance", "a"), ("zone", "")]));
+        assert_eq!(distinct(&other, &all), labels(&[("instance", "b"), ("zone", "z")]));
+    }
+}
