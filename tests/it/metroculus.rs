@@ -208,7 +208,7 @@ async fn a_day_of_runs_every_five_minutes_adds_up_to_the_integral_of_a_varying_r
     let world = World::new().await;
     let (environment, clock) = in_process(&world).await;
     let work = async || {
-        let done = worker::run::run(&environment, &RunRequest::default(), &Stop::default()).await;
+        let done = run::run(&environment, &RunRequest::default(), &Stop::default()).await;
         assert_eq!(done.exit_code, 0, "{done:?}");
         (done.rows_written, done.documents_written)
     };
