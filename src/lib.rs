@@ -22,6 +22,7 @@ pub mod lease;
 pub mod ledger;
 pub mod migrate;
 pub mod rate_journal;
+pub mod rest_api;
 pub mod run;
 pub mod service;
 pub mod settings;

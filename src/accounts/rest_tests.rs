@@ -2,14 +2,18 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Path;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use super::*;
+use crate::rest_api::RestLimits;
+use crate::rest_api::client::REPLY_BYTES_MAX;
+use crate::service::failure::{Hop, Kind};
 
 const SECRET: &str = "hunter2";
 const ORGANIZATIONS: &str = "/restapi/v2/organizations";
@@ -20,8 +24,9 @@ async fn asked(router: Router) -> Result<Vec<Account>, Failure> {
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
     let endpoint = Endpoint::parse(&format!("http://user:pass2@{address}")).unwrap();
-    let source = RestAccounts::new(endpoint, &Secret::new(SECRET)).unwrap();
-    RestAccounts { retry_delay: Duration::from_millis(1), ..source }.accounts().await
+    let limits = RestLimits { retry_delay: Duration::from_millis(1), ..RestLimits::default() };
+    let client = RestClient::with_limits(endpoint, &Secret::new(SECRET), limits).unwrap();
+    RestAccounts::of(client).accounts().await
 }
 
 /// The failure of a server that always gives this answer, and how often it was asked.

@@ -1,7 +1,7 @@
 //! The way to HTTP servers: one kind of client, replies of bounded size, errors as [`Failure`]s.
 //!
 //! What belongs here: what every HTTP client of this program needs. What does not: what a reply
-//! means (`query`, `accounts::rest`).
+//! means (`query`, `rest_api`).
 
 use std::sync::Once;
 use std::time::Duration;
