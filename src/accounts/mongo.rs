@@ -1,4 +1,4 @@
-//! Accounts from MongoDB: the collection `cloud_account`.
+//! Accounts from MongoDB: the collection `cloud_account`, which some forks call `cloudaccount`.
 
 use async_trait::async_trait;
 use futures_util::TryStreamExt;
@@ -11,27 +11,45 @@ use crate::stores::mongo::bounded;
 
 use super::{ACCOUNT_TYPE, Account, AccountSource, sorted};
 
-/// The collection of accounts.
-pub const ACCOUNTS_COLLECTION: &str = "cloud_account";
+/// The names that the collection of accounts has.
+pub const ACCOUNTS_COLLECTIONS: [&str; 2] = ["cloud_account", "cloudaccount"];
 
 /// The accounts of a MongoDB database.
 #[derive(Clone, Debug)]
 pub struct MongoAccounts {
-    collection: Collection<Document>,
+    collections: [Collection<Document>; 2],
+    must_exist: bool,
 }
 
 impl MongoAccounts {
     /// The accounts of this database, which [`crate::stores::mongo::connect`] gave.
     #[must_use]
     pub fn new(database: &Database) -> Self {
-        Self { collection: database.collection(ACCOUNTS_COLLECTION) }
+        let collections = ACCOUNTS_COLLECTIONS.map(|name| database.collection(name));
+        Self { collections, must_exist: false }
+    }
+
+    /// The same, where no account at all is an error: nobody said that accounts are here.
+    #[must_use]
+    pub fn that_must_exist(self) -> Self {
+        Self { must_exist: true, ..self }
+    }
+
+    async fn listed(collection: &Collection<Document>) -> Result<Vec<Document>, Failure> {
+        let collection = collection.clone();
+        bounded("reading the accounts", async move {
+            let live = doc! {"type": ACCOUNT_TYPE, "deleted_at": 0};
+            let found = collection.find(live).projection(doc! {"_id": 1, "name": 1});
+            found.await?.try_collect().await
+        })
+        .await
     }
 }
 
 /// An account of a document. Its `_id` is the account's id: a text, or an ObjectId in hex.
 fn account(document: &Document) -> Result<Account, Failure> {
     let unusable = |why: String| {
-        let what = format!("a document of {ACCOUNTS_COLLECTION} is no account: {why}");
+        let what = format!("a document of {} is no account: {why}", ACCOUNTS_COLLECTIONS[0]);
         let fix = "give its _id the form that the label tenant_id has, or set deleted_at on it";
         Failure::new(Hop::MongoDb, Kind::BadData, what, fix)
     };
@@ -58,17 +76,25 @@ fn usable(documents: &[Document]) -> Vec<Account> {
 #[async_trait]
 impl AccountSource for MongoAccounts {
     fn describe(&self) -> String {
-        format!("MongoDB's collection {ACCOUNTS_COLLECTION}")
+        format!("MongoDB's collection {}", ACCOUNTS_COLLECTIONS.join(" or "))
     }
 
     async fn accounts(&self) -> Result<Vec<Account>, Failure> {
-        let collection = self.collection.clone();
-        let documents: Vec<Document> = bounded("reading the accounts", async move {
-            let live = doc! {"type": ACCOUNT_TYPE, "deleted_at": 0};
-            let found = collection.find(live).projection(doc! {"_id": 1, "name": 1});
-            found.await?.try_collect().await
-        })
-        .await?;
+        let mut documents = Vec::new();
+        for collection in &self.collections {
+            documents = Self::listed(collection).await?;
+            if !documents.is_empty() {
+                break;
+            }
+        }
+        if documents.is_empty() && self.must_exist {
+            let what = format!(
+                "{} has no live account of type {ACCOUNT_TYPE}, and no REST API is set",
+                self.describe()
+            );
+            let fix = "set REST_URL and CLUSTER_SECRET, or ACCOUNTS to a comma list of ids";
+            return Err(Failure::new(Hop::Worker, Kind::Refused, what, fix));
+        }
         Ok(usable(&documents))
     }
 }

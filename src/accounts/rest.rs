@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use crate::rest_api::RestClient;
+use crate::rest_api::{CloudAccounts, RestClient};
 use crate::service::failure::Failure;
 use crate::settings::{Endpoint, Secret};
 

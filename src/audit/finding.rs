@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::cost::resource_id::has_own_form;
 use crate::cost::{AccountId, Day};
 use crate::documents::StoredResource;
+use crate::documents::repair::repair;
 use crate::ledger::{KeyState, ResourceTotal};
 
 /// What an account's stores hold over a range of days.
@@ -42,6 +43,11 @@ pub enum FindingKind {
     DocumentWithoutRows,
     /// A document that says another `total_cost` or `last_expense` than its rows.
     DocumentCost,
+    /// A document that readers cannot use: dates that are numbers, nulls where keys must be absent.
+    DocumentUnreadable,
+    /// A document whose `_id` is its stable id, as version 0.1.0 made it: it works, but what of the
+    /// UI validates ids refuses it. Nothing can change an `_id` that rows are stored under.
+    FirstFormId,
 }
 
 impl FindingKind {
@@ -56,7 +62,15 @@ impl FindingKind {
             Self::RowWithoutDocument => "row-without-document",
             Self::DocumentWithoutRows => "document-without-rows",
             Self::DocumentCost => "document-cost",
+            Self::DocumentUnreadable => "document-unreadable",
+            Self::FirstFormId => "first-form-id",
         }
+    }
+
+    /// Whether it is only to be known of: nothing is wrong with a cost, and nothing mends it.
+    #[must_use]
+    pub fn is_notice(self) -> bool {
+        self == Self::FirstFormId
     }
 }
 
@@ -111,7 +125,34 @@ pub fn findings(account: &AccountId, survey: &Survey) -> Vec<Finding> {
         }
     }
     out.extend(documents(account, survey));
+    out.extend(survey.documents.iter().filter_map(|document| form(account, document)));
     out
+}
+
+/// What is wrong with a document's form, the worst first.
+fn form(account: &AccountId, document: &StoredResource) -> Option<Finding> {
+    let (kind, what) = if repair(document, None, None).is_empty() {
+        if document.id != document.cloud_resource_id {
+            return None;
+        }
+        let what = "its _id is not a UUID: constraints, limit hits, assignment requests and \
+                    bookings of the UI refuse it; its costs are shown";
+        (FindingKind::FirstFormId, what)
+    } else {
+        let what = "readers do not see it or fail on it: dates that are numbers, nulls in the \
+                    place of absent keys, or a pod's meta of version 0.1.0; kubecost-worker \
+                    migrate repairs all";
+        (FindingKind::DocumentUnreadable, what)
+    };
+    Some(Finding {
+        account: account.clone(),
+        kind,
+        resource_id: document.id.clone(),
+        date_seconds: None,
+        day: None,
+        usd: document.total_cost.unwrap_or_default(),
+        what: what.to_owned(),
+    })
 }
 
 /// All rows of a resource at one exact date.
@@ -201,6 +242,7 @@ fn documents(account: &AccountId, survey: &Survey) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::documents::StoredDate;
     use crate::ledger::Dimensions;
 
     const DATE: i64 = 1_795_132_800;
@@ -213,14 +255,10 @@ mod tests {
     fn document(id: &str, total_cost: f64) -> StoredResource {
         StoredResource {
             id: id.into(),
-            cloud_resource_id: id.into(),
-            first_seen: None,
-            last_seen: None,
-            first_seen_date: None,
-            last_seen_date: None,
-            active: None,
+            cloud_resource_id: "k8s-ns-0123456789abcdef".into(),
             total_cost: Some(total_cost),
-            last_expense: None,
+            k8s_cluster: Some("c".into()),
+            ..StoredResource::default()
         }
     }
 
@@ -262,6 +300,22 @@ mod tests {
         assert_eq!(kinds(&same(state(legacy, DATE + 1, 1.0, 1))), [EarlierWorker]);
         assert_eq!(kinds(&same(state(legacy, DATE, 1.0, 1))), [RowWithoutDocument]);
         assert_eq!(kinds(&same(state("x", DATE + 1, 1.0, 1))), [RowWithoutDocument]);
+    }
+
+    #[test]
+    fn documents_that_readers_cannot_use_and_those_of_the_first_form_are_named() {
+        use FindingKind::{DocumentUnreadable, FirstFormId};
+        let stable = "k8s-ns-0123456789abcdef";
+        let of = |document| Survey { documents: vec![document], ..Survey::default() };
+        assert_eq!(kinds(&of(document("uuid", 0.0))), []);
+        assert_eq!(kinds(&of(document(stable, 0.0))), [FirstFormId]);
+        let numbers = StoredResource {
+            first_seen: Some(DATE),
+            first_seen_date: StoredDate::NoDate,
+            ..document("uuid", 0.0)
+        };
+        assert_eq!(kinds(&of(numbers)), [DocumentUnreadable]);
+        assert!(FirstFormId.is_notice() && !DocumentUnreadable.is_notice());
     }
 
     #[test]

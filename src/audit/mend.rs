@@ -11,7 +11,9 @@ use serde::Serialize;
 
 use crate::cost::{AccountId, Day};
 use crate::day_status::{AccountDay, DayRecords};
-use crate::documents::{CostSummary, ResourceStore};
+use crate::documents::merge::DocumentUpdate;
+use crate::documents::repair::repair;
+use crate::documents::{Change, CostSummary, ResourceStore, StoredResource};
 use crate::lease::HeldLease;
 use crate::ledger::{Entry, ExpenseLedger, KeyState};
 use crate::run::documents::cost_summary;
@@ -71,6 +73,7 @@ pub async fn mend(work: &Mending<'_>, findings: &[Finding]) -> Result<Mended, Fa
     for (day, faulty) in &keys {
         work.rows(*day, faulty, &mut done).await?;
     }
+    work.repair_documents(findings, &mut done).await?;
     work.documents(findings, &mut done).await?;
     Ok(done)
 }
@@ -120,6 +123,37 @@ impl Mending<'_> {
     async fn own_ids(&self) -> Result<BTreeSet<String>, Failure> {
         let own = self.resources.own_documents(self.account).await?;
         Ok(own.into_iter().map(|document| document.id).collect())
+    }
+
+    async fn repair_documents(
+        &self,
+        findings: &[Finding],
+        done: &mut Mended,
+    ) -> Result<(), Failure> {
+        let is_broken = |finding: &&Finding| finding.kind == FindingKind::DocumentUnreadable;
+        let broken: BTreeSet<&str> =
+            findings.iter().filter(is_broken).map(|finding| finding.resource_id.as_str()).collect();
+        if broken.is_empty() {
+            return Ok(());
+        }
+        let own = self.resources.own_documents(self.account).await?;
+        let one = |stored: &StoredResource| {
+            Some(Change::Update(Box::new(DocumentUpdate {
+                id: stored.id.clone(),
+                first_seen: stored.first_seen?,
+                last_seen: stored.last_seen?,
+                activate: false,
+                repair: repair(stored, None, None),
+            })))
+        };
+        let changes: Vec<Change> = own
+            .iter()
+            .filter(|stored| broken.contains(stored.id.as_str()))
+            .filter_map(one)
+            .collect();
+        self.lease.keep().await?;
+        done.documents_written += self.resources.apply(self.account, &changes).await?;
+        Ok(())
     }
 
     async fn documents(&self, findings: &[Finding], done: &mut Mended) -> Result<(), Failure> {

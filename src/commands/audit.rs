@@ -97,7 +97,7 @@ async fn one(
     let found = look(stores, account, days).await?;
     let chosen: Vec<Finding> = found.iter().filter(|f| is_chosen(context, f)).cloned().collect();
     if chosen.is_empty() || context.switch("dry-run") {
-        summary.findings_left += found.len();
+        summary.findings_left += to_mend(&found);
         summary.findings.extend(found);
         return Ok(());
     }
@@ -116,7 +116,7 @@ async fn one(
         }
         Err(failure) => return Err(failure),
     }
-    summary.findings_left += look(stores, account, days).await?.len();
+    summary.findings_left += to_mend(&look(stores, account, days).await?);
     summary.findings.extend(found);
     Ok(())
 }
@@ -151,8 +151,16 @@ async fn look(
     Ok(findings(account, &survey))
 }
 
+/// How many findings something can and should be done about.
+fn to_mend(findings: &[Finding]) -> usize {
+    findings.iter().filter(|finding| !finding.kind.is_notice()).count()
+}
+
 /// Rows of the earlier worker are taken back by `--adopt` alone, everything else by `--fix`.
 fn is_chosen(context: &Context, finding: &Finding) -> bool {
+    if finding.kind.is_notice() {
+        return false;
+    }
     let switch = if finding.kind == FindingKind::EarlierWorker { "adopt" } else { "fix" };
     context.switch(switch)
 }

@@ -10,9 +10,9 @@ use crate::allocation_api::client::{AllocationClient, ClientOptions};
 use crate::day_status::DayRecords;
 use crate::day_status::mongo::MongoDays;
 use crate::day_status::sqlite::SqliteDays;
-use crate::documents::ResourceStore;
 use crate::documents::mongo::MongoResources;
 use crate::documents::sqlite::SqliteResources;
+use crate::documents::{ResourceStore, collection};
 use crate::lease::Leases;
 use crate::lease::mongo::MongoLeases;
 use crate::lease::sqlite::SqliteLeases;
@@ -22,7 +22,9 @@ use crate::ledger::sqlite::SqliteLedger;
 use crate::rate_journal::RateJournal;
 use crate::rate_journal::mongo::MongoJournal;
 use crate::rate_journal::sqlite::SqliteJournal;
+use crate::rest_api::RestClient;
 use crate::run::Environment;
+use crate::run::rest::RestApi;
 use crate::service::clock::Clock;
 use crate::service::failure::{Failure, Hop, Kind};
 use crate::settings::WorkerConfig;
@@ -58,12 +60,14 @@ pub async fn stores(config: &StoreConfig) -> Result<Stores, Failure> {
     match config {
         StoreConfig::CloudTuner(config) => {
             let database = mongo::connect(&config.mongo_url, &config.mongo_database).await?;
+            let setting = config.resources_collection.as_deref();
+            let collection = collection::choose(&database, setting).await?;
             Ok(Stores {
                 ledger: Arc::new(ClickHouseLedger::new(config)),
                 days: Arc::new(MongoDays::new(&database)),
                 leases: Arc::new(MongoLeases::new(&database)),
                 journal: Arc::new(MongoJournal::new(&database)),
-                resources: Arc::new(MongoResources::new(database, &config.resources_collection)),
+                resources: Arc::new(MongoResources::new(database, &collection)),
             })
         }
         StoreConfig::Sqlite(path) => {
@@ -96,14 +100,15 @@ pub async fn accounts(config: &WorkerConfig) -> Result<Arc<dyn AccountSource>, F
 async fn all_accounts(config: &WorkerConfig) -> Result<Arc<dyn AccountSource>, Failure> {
     Ok(match (&config.accounts, &config.store) {
         (AccountsConfig::List(ids), _) => Arc::new(AccountList::new(ids.clone())),
-        (AccountsConfig::Rest { endpoint, secret }, _) => {
-            Arc::new(RestAccounts::new(endpoint.clone(), secret)?)
+        (AccountsConfig::Rest(rest), _) => {
+            Arc::new(RestAccounts::new(rest.endpoint.clone(), &rest.secret)?)
         }
-        (AccountsConfig::Mongo, StoreConfig::CloudTuner(store)) => {
+        (AccountsConfig::Mongo { must_exist }, StoreConfig::CloudTuner(store)) => {
             let database = mongo::connect(&store.mongo_url, &store.mongo_database).await?;
-            Arc::new(MongoAccounts::new(&database))
+            let accounts = MongoAccounts::new(&database);
+            Arc::new(if *must_exist { accounts.that_must_exist() } else { accounts })
         }
-        (AccountsConfig::Mongo, StoreConfig::Sqlite(_)) => {
+        (AccountsConfig::Mongo { .. }, StoreConfig::Sqlite(_)) => {
             let what = "accounts from MongoDB, with an embedded store";
             return Err(Failure::new(Hop::Worker, Kind::Internal, what, "set ACCOUNTS to ids"));
         }
@@ -139,6 +144,17 @@ fn query(
     })
 }
 
+/// CloudTuner's REST API, where it is configured. An embedded store has no CloudTuner behind it.
+fn rest(config: &WorkerConfig) -> Result<RestApi, Failure> {
+    match (&config.rest, &config.store) {
+        (Some(rest), StoreConfig::CloudTuner(_)) => {
+            let client = RestClient::new(rest.endpoint.clone(), &rest.secret)?;
+            Ok(RestApi::new(Arc::new(client)))
+        }
+        _ => Ok(RestApi::default()),
+    }
+}
+
 /// All hops of a run.
 ///
 /// # Errors
@@ -155,6 +171,8 @@ pub async fn environment(
         ledger: stores.ledger,
         days: stores.days,
         leases: stores.leases,
+        rest: rest(config)?,
+        resource_settings: config.resources.clone(),
         clock,
         settings: config.run.clone(),
     })

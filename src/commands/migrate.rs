@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use crate::documents::collection;
 use crate::migrate;
 use crate::settings::worker::{Needs, StoreConfig};
 use crate::stores::mongo;
@@ -24,8 +25,10 @@ pub async fn migrate(context: &Context) -> Result<u8, Ended> {
         }
         StoreConfig::CloudTuner(store) => {
             let database = mongo::connect(&store.mongo_url, &store.mongo_database).await?;
-            let collection = &store.resources_collection;
-            let mut steps = migrate::mongo::migrate(&database, collection, is_dry).await?;
+            let setting = store.resources_collection.as_deref();
+            let collection = collection::choose(&database, setting).await?;
+            let mut steps = migrate::mongo::migrate(&database, &collection, is_dry).await?;
+            steps.push(migrate::documents::migrate(&database, &collection, is_dry).await?);
             steps.extend(migrate::clickhouse::migrate(store, is_dry).await?);
             output::steps(&mut out, &steps, context.is_json)?;
         }

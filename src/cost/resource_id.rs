@@ -144,6 +144,27 @@ impl ResourceKey {
     }
 }
 
+/// The `_id` of the document of a resource that is new to the store: a UUID of version 8, made from
+/// the first 16 bytes of SHA-256 over the UTF-8 of `_id`, account id and stable id, joined by 0x1F
+/// (RFC 9562, section 5.8). Readers refuse ids of any other form.
+///
+/// `attempt` is 1; where a deleted document holds that `_id`, the next attempts (2, 3, ...) add
+/// their number as a fourth part.
+#[must_use]
+pub fn document_id(account: &AccountId, cloud_resource_id: &str, attempt: u32) -> String {
+    let mut hash = Sha256::new();
+    hash.update(b"_id");
+    let attempt = (attempt > 1).then(|| attempt.to_string());
+    for part in [Some(account.as_str()), Some(cloud_resource_id), attempt.as_deref()] {
+        let Some(part) = part else { continue };
+        hash.update([0x1F]);
+        hash.update(part.as_bytes());
+    }
+    let mut bytes = [0_u8; 16];
+    bytes.copy_from_slice(&hash.finalize()[..16]);
+    uuid::Builder::from_custom_bytes(bytes).into_uuid().to_string()
+}
+
 fn prefix(level: Level) -> &'static str {
     PREFIXES.iter().find(|(of, _)| *of == level).map_or("", |(_, prefix)| prefix)
 }
@@ -193,6 +214,22 @@ mod tests {
             let account = AccountId::new(vector.parts[0].clone()).unwrap();
             assert_eq!(key(vector).id(&account), vector.id, "{:?}", vector.parts);
             assert!(has_own_form(&vector.id));
+        }
+    }
+
+    #[test]
+    fn document_ids_are_the_golden_uuids() {
+        let golden: serde_json::Value =
+            serde_json::from_str(include_str!("../../fixtures/golden/uuids.json")).unwrap();
+        let vectors = golden["vectors"].as_array().unwrap();
+        assert!(vectors.len() >= 10);
+        for vector in vectors {
+            let account = AccountId::new(vector["account"].as_str().unwrap()).unwrap();
+            let stable = vector["cloud_resource_id"].as_str().unwrap();
+            assert_eq!(document_id(&account, stable, 1), vector["_id"].as_str().unwrap());
+            let next = document_id(&account, stable, 2);
+            assert_ne!(next, vector["_id"].as_str().unwrap());
+            assert_eq!(uuid::Uuid::parse_str(&next).unwrap().get_version_num(), 8);
         }
     }
 

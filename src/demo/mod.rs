@@ -16,10 +16,12 @@ use crate::lease::sqlite::SqliteLeases;
 use crate::ledger::ExpenseLedger;
 use crate::ledger::sqlite::SqliteLedger;
 use crate::run::pipeline::Stop;
+use crate::run::rest::RestApi;
 use crate::run::{Environment, RunRequest, RunSummary, run};
 use crate::service::clock::FixedClock;
 use crate::service::failure::{Failure, Hop, Kind};
 use crate::settings::Endpoint;
+use crate::settings::cloudtuner::ResourcesConfig;
 use crate::settings::worker::{Auth, GapPolicy, RunConfig};
 use crate::source::allocation_api::AllocationApiQuery;
 use crate::stores::sqlite::SqliteStore;
@@ -113,6 +115,13 @@ fn environment(
         ledger: Arc::new(SqliteLedger::new(store.clone())),
         days: Arc::new(SqliteDays::new(store.clone())),
         leases: Arc::new(SqliteLeases::new(store.clone())),
+        rest: RestApi::default(),
+        resource_settings: ResourcesConfig {
+            by_rest: false,
+            owner: None,
+            seen_interval: seconds(1_800),
+            status_interval: seconds(900),
+        },
         clock: Arc::new(FixedClock::at(NOW_SECONDS)),
         settings: RunConfig {
             levels: Levels::DEFAULT,

@@ -1,25 +1,44 @@
 //! The form of a resource document: every field that CloudTuner's readers expect.
 //!
-//! Readers match on `deleted_at: 0` and on the four times; a document that lacks one of them, or
-//! whose `tags` is no object, is invisible or breaks a pipeline. Fields that a user may edit
-//! (`name`, `pool_id`, `employee_id`, `tags`) are written once, on insert.
+//! Readers match on `deleted_at: 0` and on four times; a document that lacks one of them, or whose
+//! two dates are no BSON dates, is invisible. Fields that a user may edit (`name`, `pool_id`,
+//! `employee_id`, `tags`) are written once, on insert. The keys that a document and its `meta` may
+//! have stand in [`META_KEYS`] and [`ABSENT_KEYS`].
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cost::{AccountId, Level, ResourceKey};
+use crate::cost::{AccountId, Day, Level, ResourceKey};
 
-/// The `service_name` of every resource of ours.
+/// The `service_name` of every resource.
 pub const SERVICE_NAME: &str = "Kubernetes";
+
+/// The keys of `meta` by level. CloudTuner's class for pods refuses any key but its own; for
+/// clusters and namespaces it has no class, so the names are free.
+pub const META_KEYS: [(Level, &[&str]); 3] = [
+    (Level::Cluster, &["cluster"]),
+    (Level::Namespace, &["cluster", "namespace"]),
+    (Level::Pod, &["name", "k8s_cluster", "k8s_namespace", "k8s_node", "k8s_service"]),
+];
+
+/// The keys that version 0.1.0 wrote into a pod's `meta`, which readers fail on.
+pub const REFUSED_POD_META_KEYS: [&str; 3] = ["cluster", "namespace", "pod"];
+
+/// Keys that readers ask for by `{$exists: false}`: a null in their place hides the document.
+pub const ABSENT_KEYS: [&str; 2] = ["cluster_id", "cluster_type_id"];
+
+/// Keys that are absent where no value is known: a null hides the document from pages by pool and
+/// by owner just as well, and fails others.
+pub const OWNER_KEYS: [&str; 2] = ["pool_id", "employee_id"];
 
 /// A whole document, as it is inserted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Document {
-    /// The ledger's `resource_id`.
+pub struct ResourceDocument {
+    /// The ledger's `resource_id`: a UUID, see [`crate::cost::resource_id::document_id`].
     #[serde(rename = "_id")]
     pub id: String,
-    /// The stable id; equal to `_id` unless that was taken by a deleted document.
+    /// The stable id.
     pub cloud_resource_id: String,
     /// The account.
     pub cloud_account_id: AccountId,
@@ -33,36 +52,36 @@ pub struct Document {
     pub region: Option<String>,
     /// Empty; users add theirs, with base64 keys.
     pub tags: BTreeMap<String, String>,
-    /// What the names are of.
-    pub meta: Meta,
+    /// The names behind the document, by the keys of [`META_KEYS`].
+    pub meta: BTreeMap<String, String>,
+    /// Cluster.
+    pub k8s_cluster: String,
     /// Namespace, for namespaces and pods.
     pub k8s_namespace: Option<String>,
     /// Node, for pods.
     pub k8s_node: Option<String>,
     /// Service, for pods where known.
     pub k8s_service: Option<String>,
-    /// Assigned by users or rules.
+    /// The pool whose budget the costs count against; absent where it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool_id: Option<String>,
-    /// Assigned by users or rules.
+    /// The owner; absent where it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub employee_id: Option<String>,
     /// Unix seconds.
     pub first_seen: i64,
     /// Unix seconds.
     pub last_seen: i64,
-    /// Midnight of `first_seen`, Unix seconds.
+    /// The day of `first_seen`; in MongoDB a BSON date.
     #[serde(rename = "_first_seen_date")]
-    pub first_seen_date: i64,
-    /// Midnight of `last_seen`, Unix seconds.
+    pub first_seen_date: Day,
+    /// The day of `last_seen`; in MongoDB a BSON date.
     #[serde(rename = "_last_seen_date")]
-    pub last_seen_date: i64,
+    pub last_seen_date: Day,
     /// Whether it was seen today or yesterday.
     pub active: bool,
     /// 0: not deleted.
     pub deleted_at: i64,
-    /// The CloudTuner cluster (a group of resources) it belongs to: none.
-    pub cluster_id: Option<String>,
-    /// Type of such a group: none.
-    pub cluster_type_id: Option<String>,
     /// Not a shared environment.
     pub is_environment: bool,
     /// Set by CloudTuner's own checks.
@@ -73,17 +92,13 @@ pub struct Document {
     pub total_cost: f64,
 }
 
-/// The names behind a document; readers add to this object.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Meta {
-    /// Cluster.
-    pub cluster: String,
-    /// Namespace, if any.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub namespace: Option<String>,
-    /// Pod, if any.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub pod: Option<String>,
+/// Pool and owner of new documents.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolOwner {
+    /// `pool_id`.
+    pub pool_id: String,
+    /// `employee_id`.
+    pub employee_id: String,
 }
 
 /// The cost of a resource's last day with cost.
@@ -113,5 +128,69 @@ pub fn display_name(key: &ResourceKey) -> String {
         ResourceKey::Cluster { cluster } => format!("Cluster: {cluster}"),
         ResourceKey::Namespace { namespace, .. } => format!("Namespace: {namespace}"),
         ResourceKey::Pod { pod, .. } => format!("Pod: {pod}"),
+    }
+}
+
+/// `meta` of a resource, with the keys of its level that have a value.
+#[must_use]
+pub fn meta(
+    key: &ResourceKey,
+    node: Option<&str>,
+    service: Option<&str>,
+) -> BTreeMap<String, String> {
+    let value = |name: &str| match name {
+        "cluster" | "k8s_cluster" => Some(key.cluster()),
+        "namespace" | "k8s_namespace" => key.namespace(),
+        "name" => key.pod(),
+        "k8s_node" => node,
+        "k8s_service" => service,
+        _ => None,
+    };
+    let keys = META_KEYS.iter().filter(|(level, _)| *level == key.level());
+    keys.flat_map(|(_, names)| names.iter())
+        .filter_map(|name| Some(((*name).to_owned(), value(name)?.to_owned())))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Keys that CloudTuner's class for pods takes in `meta`, as its source has them.
+    const POD_CLASS_KEYS: [&str; 10] = [
+        "name",
+        "created_by_kind",
+        "created_by_name",
+        "host_ip",
+        "instance_address",
+        "k8s_node",
+        "k8s_namespace",
+        "pod_ip",
+        "k8s_service",
+        "k8s_cluster",
+    ];
+
+    #[test]
+    fn a_pods_meta_has_only_keys_that_the_readers_class_for_pods_takes() {
+        let (_, keys) = META_KEYS.iter().find(|(level, _)| *level == Level::Pod).unwrap();
+        assert!(keys.iter().all(|key| POD_CLASS_KEYS.contains(key)), "{keys:?}");
+        assert!(REFUSED_POD_META_KEYS.iter().all(|key| !POD_CLASS_KEYS.contains(key)));
+        let [cluster, namespace, pod] = ["c", "n", "p"].map(str::to_owned);
+        let pod = ResourceKey::Pod { cluster, namespace, pod };
+        let made = meta(&pod, Some("node-1"), None);
+        let pairs: Vec<_> =
+            made.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        let wanted =
+            [("k8s_cluster", "c"), ("k8s_namespace", "n"), ("k8s_node", "node-1"), ("name", "p")];
+        assert_eq!(pairs, wanted);
+    }
+
+    #[test]
+    fn clusters_and_namespaces_keep_the_names_of_their_own() {
+        let namespace = ResourceKey::Namespace { cluster: "c".into(), namespace: "n".into() };
+        let keys: Vec<_> = meta(&namespace, Some("x"), Some("y")).into_keys().collect();
+        assert_eq!(keys, ["cluster", "namespace"]);
+        let cluster = ResourceKey::Cluster { cluster: "c".into() };
+        assert_eq!(meta(&cluster, None, None).into_keys().collect::<Vec<_>>(), ["cluster"]);
     }
 }

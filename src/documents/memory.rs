@@ -1,67 +1,105 @@
-//! The documents in memory: the twin of the real store, for tests of everything around it.
+//! The documents in memory, under the same contract as the real store: it holds documents in
+//! MongoDB's types and carries the real store's updates out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use mongodb::bson::{Bson, Document as Bdoc};
 
 use crate::cost::resource_id::has_own_form;
 use crate::cost::{AccountId, Day};
 use crate::service::failure::{Failure, Hop, Kind};
 
-use super::merge::{Touch, midnight};
-use super::{Change, CostSummary, Document, LastExpense, ResourceStore, StoredResource};
+use super::bson_form::{self, UpdateStatement, id_text, stored};
+use super::memory_update::{apply_change, matches};
+use super::mongo::OWN_FORM;
+use super::{Change, CostSummary, ResourceDocument, ResourceStore, StoredResource};
 
 /// A store that forgets when it is dropped.
 #[derive(Debug, Default)]
 pub struct MemoryResources {
-    documents: Mutex<BTreeMap<String, (Document, Option<LastExpense>)>>,
+    /// By `_id`.
+    documents: Mutex<BTreeMap<String, Bdoc>>,
 }
 
 impl MemoryResources {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, (Document, Option<LastExpense>)>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Bdoc>> {
         self.documents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A copy of all documents, in the order of their ids.
     #[must_use]
-    pub fn documents(&self) -> Vec<Document> {
-        self.lock().values().map(|(document, _)| document.clone()).collect()
+    pub fn documents(&self) -> Vec<Bdoc> {
+        self.lock().values().cloned().collect()
     }
 
-    /// Adds a document as another writer would.
-    pub fn plant(&self, document: Document) {
-        self.lock().insert(document.id.clone(), (document, None));
+    /// Writes a document in the place of the one with its `_id`, as another writer would.
+    pub fn insert_raw(&self, document: Bdoc) {
+        if let Some(id) = id_text(document.get("_id")) {
+            self.lock().insert(id, document);
+        }
+    }
+
+    /// The same for a document of this program's form.
+    ///
+    /// # Errors
+    /// When it has no form in MongoDB's types.
+    pub fn insert_document(&self, document: &ResourceDocument) -> Result<(), String> {
+        self.insert_raw(bson_form::to_bson(document)?);
+        Ok(())
+    }
+
+    fn own(&self, account: &AccountId) -> Vec<StoredResource> {
+        let documents = self.lock();
+        let of_account = documents.values().filter(|document| is_of(document, account));
+        of_account.filter_map(stored).filter(|r| has_own_form(&r.cloud_resource_id)).collect()
     }
 }
 
-fn is_live(document: &Document, account: &AccountId) -> bool {
-    document.deleted_at == 0 && document.cloud_account_id == *account
+fn is_of(document: &Bdoc, account: &AccountId) -> bool {
+    document.get_str("cloud_account_id") == Ok(account.as_str())
 }
 
-fn stored((document, last_expense): &(Document, Option<LastExpense>)) -> StoredResource {
-    StoredResource {
-        id: document.id.clone(),
-        cloud_resource_id: document.cloud_resource_id.clone(),
-        first_seen: Some(document.first_seen),
-        last_seen: Some(document.last_seen),
-        first_seen_date: Some(document.first_seen_date),
-        last_seen_date: Some(document.last_seen_date),
-        active: Some(document.active),
-        total_cost: Some(document.total_cost),
-        last_expense: *last_expense,
+fn is_live(document: &Bdoc, account: &AccountId) -> bool {
+    is_of(document, account) && bson_form::whole(document.get("deleted_at")) == Some(0)
+}
+
+/// Carries one statement out; returns how many documents were inserted or changed.
+fn execute(
+    documents: &mut BTreeMap<String, Bdoc>,
+    statement: &UpdateStatement,
+) -> Result<u64, Failure> {
+    let mut changed = 0;
+    let mut is_found = false;
+    for document in documents.values_mut().filter(|one| matches(&statement.filter, one)) {
+        is_found = true;
+        changed += u64::from(apply_change(&statement.change, document, false));
+        if !statement.is_multi {
+            break;
+        }
     }
+    if is_found || !statement.is_upsert {
+        return Ok(changed);
+    }
+    let mut new = statement.filter.clone();
+    apply_change(&statement.change, &mut new, true);
+    let id = id_text(new.get("_id")).unwrap_or_default();
+    if documents.contains_key(&id) {
+        let what = format!("writing documents: another one has the _id {id}");
+        return Err(Failure::new(Hop::MongoDb, Kind::Conflict, what, "run again"));
+    }
+    documents.insert(id, new);
+    Ok(1)
 }
 
-/// Moves a document's times; whether anything changed.
-fn touch(document: &mut Document, touch: &Touch) -> bool {
-    let before = document.clone();
-    document.first_seen = document.first_seen.min(touch.first_seen);
-    document.last_seen = document.last_seen.max(touch.last_seen);
-    document.first_seen_date = document.first_seen_date.min(midnight(touch.first_seen));
-    document.last_seen_date = document.last_seen_date.max(midnight(touch.last_seen));
-    document.active |= touch.activate;
-    *document != before
+fn statement(account: &AccountId, change: &Change) -> Result<UpdateStatement, Failure> {
+    match change {
+        Change::Insert(document) => bson_form::insert(document)
+            .map_err(|error| Failure::new(Hop::MongoDb, Kind::Internal, error, "report it")),
+        Change::Update(update) => Ok(bson_form::update(account, update)),
+        Change::Seen(update) => Ok(bson_form::seen(account, &update.ids, update)),
+    }
 }
 
 #[async_trait]
@@ -75,12 +113,11 @@ impl ResourceStore for MemoryResources {
         account: &AccountId,
         cloud_resource_ids: &[String],
     ) -> Result<Vec<StoredResource>, Failure> {
-        let wanted: BTreeSet<&String> = cloud_resource_ids.iter().collect();
+        let wanted: BTreeSet<&str> = cloud_resource_ids.iter().map(String::as_str).collect();
         let documents = self.lock();
-        let found = documents.values().filter(|(document, _)| {
-            is_live(document, account) && wanted.contains(&document.cloud_resource_id)
-        });
-        Ok(found.map(stored).collect())
+        let live = documents.values().filter(|document| is_live(document, account));
+        let found = live.filter_map(stored);
+        Ok(found.filter(|one| wanted.contains(one.cloud_resource_id.as_str())).collect())
     }
 
     async fn taken_ids(&self, ids: &[String]) -> Result<BTreeSet<String>, Failure> {
@@ -93,25 +130,16 @@ impl ResourceStore for MemoryResources {
         account: &AccountId,
         ids: &[String],
     ) -> Result<BTreeSet<String>, Failure> {
-        let documents = self.lock();
-        let own = ids.iter().filter(|id| {
-            documents.get(*id).is_some_and(|(document, _)| {
-                document.cloud_account_id == *account && has_own_form(&document.cloud_resource_id)
-            })
-        });
-        Ok(own.cloned().collect())
+        let own: BTreeSet<String> = self.own(account).into_iter().map(|one| one.id).collect();
+        Ok(ids.iter().filter(|id| own.contains(*id)).cloned().collect())
     }
 
     async fn own_documents(&self, account: &AccountId) -> Result<Vec<StoredResource>, Failure> {
-        let documents = self.lock();
-        let own = documents.values().filter(|(document, _)| {
-            document.cloud_account_id == *account && has_own_form(&document.cloud_resource_id)
-        });
-        Ok(own.map(stored).collect())
+        Ok(self.own(account))
     }
 
     async fn total_cost(&self, account: &AccountId) -> Result<f64, Failure> {
-        let own = self.own_documents(account).await?;
+        let own = self.own(account);
         Ok(own.iter().filter_map(|resource| resource.total_cost).sum::<f64>() + 0.0)
     }
 
@@ -119,62 +147,46 @@ impl ResourceStore for MemoryResources {
         let mut documents = self.lock();
         let mut changed = 0;
         for change in changes {
-            match change {
-                Change::Insert(new) => {
-                    let exists = documents.values().any(|(document, _)| {
-                        is_live(document, account)
-                            && document.cloud_resource_id == new.cloud_resource_id
-                    });
-                    if exists {
-                        continue;
-                    }
-                    if documents.contains_key(&new.id) {
-                        let what = format!("writing documents: another one has the _id {}", new.id);
-                        return Err(Failure::new(Hop::MongoDb, Kind::Conflict, what, "run again"));
-                    }
-                    documents.insert(new.id.clone(), (new.as_ref().clone(), None));
-                    changed += 1;
-                }
-                Change::Touch(times) => {
-                    if let Some((document, _)) = documents.get_mut(&times.id) {
-                        changed += u64::from(touch(document, times));
-                    }
-                }
-            }
+            changed += execute(&mut documents, &statement(account, change)?)?;
         }
         Ok(changed)
     }
 
     async fn set_costs(
         &self,
-        _account: &AccountId,
+        account: &AccountId,
         summaries: &[CostSummary],
     ) -> Result<u64, Failure> {
         let mut documents = self.lock();
         let mut changed = 0;
         for summary in summaries {
-            if let Some((document, last_expense)) = documents.get_mut(&summary.id)
-                && (document.total_cost, *last_expense)
-                    != (summary.total_cost, summary.last_expense)
-            {
-                document.total_cost = summary.total_cost;
-                *last_expense = summary.last_expense;
-                changed += 1;
-            }
+            changed += execute(&mut documents, &bson_form::costs(account, summary))?;
         }
         Ok(changed)
     }
 
     async fn retire(&self, account: &AccountId, last_seen_before: Day) -> Result<u64, Failure> {
+        let mut statement = bson_form::retire(account, OWN_FORM, last_seen_before);
+        // A regular expression is no part of the operators that the store in memory knows.
+        statement.filter.remove("cloud_resource_id");
+        let mut documents = self.lock();
         let mut retired = 0;
-        for (document, _) in self.lock().values_mut() {
-            let unseen = document.last_seen_date < last_seen_before.start_seconds();
-            let ours = has_own_form(&document.cloud_resource_id);
-            if is_live(document, account) && ours && unseen && document.active {
-                document.active = false;
-                retired += 1;
+        for document in documents.values_mut() {
+            let is_own = document.get_str("cloud_resource_id").is_ok_and(has_own_form);
+            if is_own && matches(&statement.filter, document) {
+                retired += u64::from(apply_change(&statement.change, document, false));
             }
         }
         Ok(retired)
     }
+}
+
+/// The `total_cost` of each document, by `_id`.
+#[must_use]
+pub fn total_costs(documents: &[Bdoc]) -> BTreeMap<String, f64> {
+    let one = |document: &Bdoc| {
+        let cost = document.get("total_cost").cloned().unwrap_or(Bson::Double(0.0));
+        Some((id_text(document.get("_id"))?, bson_form::number(Some(&cost))?))
+    };
+    documents.iter().filter_map(one).collect()
 }

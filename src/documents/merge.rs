@@ -1,18 +1,26 @@
-//! What a day's sightings change about the stored documents.
+//! What a day's observed resources change about the stored documents.
 //!
 //! Skip-existing: a document that exists keeps its `_id` and everything a user may have edited;
-//! only its times and its `active` flag move. Nothing is written where nothing moves.
+//! only its times, its `active` flag and what readers cannot use change. Nothing is written where
+//! nothing changes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::cost::resource_id::document_id;
 use crate::cost::{AccountId, Day, ResourceKey};
 
-use super::StoredResource;
-use super::document::{Document, Meta, SERVICE_NAME, display_name, resource_type};
+use super::document::{
+    PoolOwner, ResourceDocument, SERVICE_NAME, display_name, meta, resource_type,
+};
+use super::repair::{KnownNames, Repair, repair};
+use super::stored::StoredResource;
+
+/// How many `_id`s are tried for a new document before the first one is taken again.
+const ID_ATTEMPTS: u32 = 9;
 
 /// A resource that a day's costs name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sighting {
+pub struct ObservedResource {
     /// Which.
     pub key: ResourceKey,
     /// Its stable id.
@@ -27,14 +35,17 @@ pub struct Sighting {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
     /// Insert a document unless one with its stable id appears first.
-    Insert(Box<Document>),
-    /// Move the times of the document with this `_id`.
-    Touch(Touch),
+    Insert(Box<ResourceDocument>),
+    /// Change one document.
+    Update(Box<DocumentUpdate>),
+    /// Move `last_seen` of many documents to one time, where it is earlier.
+    Seen(SeenUpdate),
 }
 
-/// New times of an existing document: earliest and latest are kept (`$min`, `$max`).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Touch {
+/// New times of an existing document, the earliest and latest are kept (`$min`, `$max`), and its
+/// repair.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DocumentUpdate {
     /// `_id`.
     pub id: String,
     /// Unix seconds.
@@ -43,16 +54,59 @@ pub struct Touch {
     pub last_seen: i64,
     /// Set to true where it was not and the day is recent.
     pub activate: bool,
+    /// What readers cannot use.
+    pub repair: Repair,
 }
 
-/// When a resource seen on a day was seen first and last, as far as days tell: from its midnight
-/// to its last second, or, for the running day, its midnight alone. Times of the day itself would
-/// make every run write every document.
+/// Documents that were all seen at one time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeenUpdate {
+    /// `_id`s.
+    pub ids: Vec<String>,
+    /// Unix seconds.
+    pub last_seen: i64,
+}
+
+/// The resources that the source has a sample of right now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SeenNow {
+    /// The earliest of their last samples, Unix seconds: no `last_seen` goes beyond it.
+    pub at_seconds: i64,
+    /// Which they are.
+    pub keys: BTreeSet<ResourceKey>,
+    /// How far `last_seen` may fall behind before it is moved, seconds.
+    pub interval_seconds: i64,
+}
+
+/// What a day's documents are decided from.
+#[derive(Clone, Copy, Debug)]
+pub struct DocumentInputs<'a> {
+    /// The account.
+    pub account: &'a AccountId,
+    /// The day.
+    pub day: Day,
+    /// Unix seconds.
+    pub now_seconds: i64,
+    /// The resources that the day's costs name.
+    pub observed: &'a [ObservedResource],
+    /// Those of their documents that are stored.
+    pub stored: &'a [StoredResource],
+    /// `_id`s that other documents (deleted ones, say) already have.
+    pub taken: &'a BTreeSet<String>,
+    /// What has a sample right now, where that was asked for.
+    pub seen_now: Option<&'a SeenNow>,
+    /// Pool and owner of new documents, and of those that have neither.
+    pub owner: Option<&'a PoolOwner>,
+}
+
+/// When a resource with costs on a day was seen first and last. A day's costs say that it was there
+/// at some time of the day, not when: both are the midnight, unless the source has a sample of it
+/// right now.
 #[must_use]
-pub fn seen_on(day: Day, now_seconds: i64) -> (i64, i64) {
+pub fn seen_on(day: Day, key: &ResourceKey, seen_now: Option<&SeenNow>) -> (i64, i64) {
     let start = day.start_seconds();
-    let last = day.end_seconds() - 1;
-    (start, if last < now_seconds { last } else { start })
+    let now = seen_now.filter(|now| Day::of_unix(now.at_seconds) == day && now.keys.contains(key));
+    (start, now.map_or(start, |now| now.at_seconds.max(start)))
 }
 
 /// Midnight of a Unix time.
@@ -61,114 +115,132 @@ pub fn midnight(seconds: i64) -> i64 {
     Day::of_unix(seconds).start_seconds()
 }
 
-/// The changes that make the store know of `sightings` on `day`, and the `_id` of each stable id.
-///
-/// `taken` holds those ids of not yet stored sightings that other documents (deleted ones, say)
-/// already have as their `_id`.
+/// The changes that make the store know of a day's resources, and the `_id` of each stable id.
 #[must_use]
-pub fn plan_changes(
-    account: &AccountId,
-    day: Day,
-    now_seconds: i64,
-    sightings: &[Sighting],
-    stored: &[StoredResource],
-    taken: &BTreeSet<String>,
-) -> (Vec<Change>, BTreeMap<String, String>) {
+pub fn plan_changes(inputs: DocumentInputs<'_>) -> (Vec<Change>, BTreeMap<String, String>) {
     let by_id: BTreeMap<&str, &StoredResource> =
-        stored.iter().map(|r| (r.cloud_resource_id.as_str(), r)).collect();
-    let (first_seen, last_seen) = seen_on(day, now_seconds);
-    let is_recent = day >= Day::of_unix(now_seconds).previous();
+        inputs.stored.iter().map(|r| (r.cloud_resource_id.as_str(), r)).collect();
+    let is_recent = inputs.day >= Day::of_unix(inputs.now_seconds).previous();
     let mut changes = Vec::new();
+    let mut seen = Vec::new();
     let mut ids = BTreeMap::new();
-    for sighting in sightings {
-        if let Some(existing) = by_id.get(sighting.cloud_resource_id.as_str()) {
-            ids.insert(sighting.cloud_resource_id.clone(), existing.id.clone());
+    for observed in inputs.observed {
+        let times = seen_on(inputs.day, &observed.key, inputs.seen_now);
+        let stable_id = observed.cloud_resource_id.clone();
+        if let Some(existing) = by_id.get(stable_id.as_str()) {
+            ids.insert(stable_id, existing.id.clone());
             let activate = is_recent && existing.active != Some(true);
-            if activate || moves(existing, first_seen, last_seen) {
-                let id = existing.id.clone();
-                changes.push(Change::Touch(Touch { id, first_seen, last_seen, activate }));
+            match existing_change(existing, observed, times, activate, inputs) {
+                ExistingChange::None => {}
+                ExistingChange::Update(update) => changes.push(Change::Update(update)),
+                ExistingChange::Seen => seen.push(existing.id.clone()),
             }
         } else {
-            let id = free_id(&sighting.cloud_resource_id, taken);
-            ids.insert(sighting.cloud_resource_id.clone(), id.clone());
-            let times = (first_seen, last_seen, now_seconds);
-            let document = document(account, sighting, id, times, is_recent);
+            let id = free_id(inputs.account, &stable_id, inputs.taken);
+            ids.insert(stable_id, id.clone());
+            let document = document(inputs, observed, id, times, is_recent);
             changes.push(Change::Insert(Box::new(document)));
         }
+    }
+    if let (Some(now), false) = (inputs.seen_now, seen.is_empty()) {
+        changes.push(Change::Seen(SeenUpdate { ids: seen, last_seen: now.at_seconds }));
     }
     (changes, ids)
 }
 
-fn moves(existing: &StoredResource, first_seen: i64, last_seen: i64) -> bool {
-    existing.first_seen.is_none_or(|stored| first_seen < stored)
-        || existing.last_seen.is_none_or(|stored| last_seen > stored)
-        || existing.first_seen_date.is_none_or(|stored| midnight(first_seen) < stored)
-        || existing.last_seen_date.is_none_or(|stored| midnight(last_seen) > stored)
+enum ExistingChange {
+    None,
+    Update(Box<DocumentUpdate>),
+    /// Nothing but `last_seen`, which many documents have in common.
+    Seen,
 }
 
-/// The stable id itself, or with a number after it when a deleted document holds that `_id`.
-fn free_id(cloud_resource_id: &str, taken: &BTreeSet<String>) -> String {
-    candidate_ids(cloud_resource_id)
+fn existing_change(
+    existing: &StoredResource,
+    observed: &ObservedResource,
+    (first_seen, last_seen): (i64, i64),
+    activate: bool,
+    inputs: DocumentInputs<'_>,
+) -> ExistingChange {
+    let first = existing.first_seen.map_or(first_seen, |stored| stored.min(first_seen));
+    let last = existing.last_seen.map_or(last_seen, |stored| stored.max(last_seen));
+    // Dates are repaired to what the times are after the update.
+    let moved =
+        StoredResource { first_seen: Some(first), last_seen: Some(last), ..existing.clone() };
+    let names = KnownNames {
+        key: &observed.key,
+        node: observed.node.as_deref(),
+        service: observed.service.as_deref(),
+    };
+    let repair = repair(&moved, Some(names), inputs.owner);
+    let is_earlier = existing.first_seen != Some(first);
+    let later_day = existing.last_seen.is_none_or(|stored| midnight(stored) < midnight(last));
+    if activate || is_earlier || later_day || !repair.is_empty() {
+        let id = existing.id.clone();
+        let update = DocumentUpdate { id, first_seen: first, last_seen: last, activate, repair };
+        return ExistingChange::Update(Box::new(update));
+    }
+    let is_stale = |now: &SeenNow| {
+        existing.last_seen.is_none_or(|stored| stored + now.interval_seconds <= last_seen)
+    };
+    match inputs.seen_now {
+        Some(now) if now.at_seconds == last_seen && is_stale(now) => ExistingChange::Seen,
+        _ => ExistingChange::None,
+    }
+}
+
+/// The first `_id` of a stable id that no other document holds.
+fn free_id(account: &AccountId, cloud_resource_id: &str, taken: &BTreeSet<String>) -> String {
+    candidate_ids(account, cloud_resource_id)
         .find(|id| !taken.contains(id))
-        .unwrap_or_else(|| cloud_resource_id.to_owned())
+        .unwrap_or_else(|| document_id(account, cloud_resource_id, 1))
 }
 
 /// The `_id`s that a new document of this stable id may get, best first.
-pub fn candidate_ids(cloud_resource_id: &str) -> impl Iterator<Item = String> {
-    const CANDIDATES: u32 = 9;
-    (1..=CANDIDATES).map(move |number| {
-        if number == 1 {
-            cloud_resource_id.to_owned()
-        } else {
-            format!("{cloud_resource_id}.{number}")
-        }
-    })
+pub fn candidate_ids(account: &AccountId, cloud_resource_id: &str) -> impl Iterator<Item = String> {
+    (1..=ID_ATTEMPTS).map(move |attempt| document_id(account, cloud_resource_id, attempt))
 }
 
 fn document(
-    account: &AccountId,
-    sighting: &Sighting,
+    inputs: DocumentInputs<'_>,
+    observed: &ObservedResource,
     id: String,
-    (first_seen, last_seen, now_seconds): (i64, i64, i64),
+    (first_seen, last_seen): (i64, i64),
     active: bool,
-) -> Document {
-    let key = &sighting.key;
-    Document {
+) -> ResourceDocument {
+    let key = &observed.key;
+    ResourceDocument {
         id,
-        cloud_resource_id: sighting.cloud_resource_id.clone(),
-        cloud_account_id: account.clone(),
+        cloud_resource_id: observed.cloud_resource_id.clone(),
+        cloud_account_id: inputs.account.clone(),
         name: display_name(key),
         resource_type: resource_type(key.level()).to_owned(),
         service_name: SERVICE_NAME.to_owned(),
         region: None,
         tags: BTreeMap::new(),
-        meta: Meta {
-            cluster: key.cluster().to_owned(),
-            namespace: key.namespace().map(str::to_owned),
-            pod: key.pod().map(str::to_owned),
-        },
+        meta: meta(key, observed.node.as_deref(), observed.service.as_deref()),
+        k8s_cluster: key.cluster().to_owned(),
         k8s_namespace: key.namespace().map(str::to_owned),
-        k8s_node: sighting.node.clone(),
-        k8s_service: sighting.service.clone(),
-        pool_id: None,
-        employee_id: None,
+        k8s_node: observed.node.clone(),
+        k8s_service: observed.service.clone(),
+        pool_id: inputs.owner.map(|owner| owner.pool_id.clone()),
+        employee_id: inputs.owner.map(|owner| owner.employee_id.clone()),
         first_seen,
         last_seen,
-        first_seen_date: midnight(first_seen),
-        last_seen_date: midnight(last_seen),
+        first_seen_date: Day::of_unix(first_seen),
+        last_seen_date: Day::of_unix(last_seen),
         active,
         deleted_at: 0,
-        cluster_id: None,
-        cluster_type_id: None,
         is_environment: false,
         constraint_violated: false,
-        created_at: now_seconds,
+        created_at: inputs.now_seconds,
         total_cost: 0.0,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::stored::StoredDate;
     use super::*;
 
     fn account() -> AccountId {
@@ -179,67 +251,126 @@ mod tests {
         "2026-11-20".parse().unwrap()
     }
 
-    fn sighting(id: &str) -> Sighting {
-        Sighting {
-            key: ResourceKey::Namespace { cluster: "c".into(), namespace: "shop".into() },
-            cloud_resource_id: id.into(),
-            node: None,
-            service: None,
-        }
+    fn shop() -> ResourceKey {
+        ResourceKey::Namespace { cluster: "c".into(), namespace: "shop".into() }
+    }
+
+    fn stable_id() -> String {
+        shop().id(&account())
     }
 
     fn stored(first: Day, last_seen: i64) -> StoredResource {
         StoredResource {
             id: "uuid".into(),
-            cloud_resource_id: "x".into(),
+            cloud_resource_id: stable_id(),
+            resource_type: Some("K8s Namespace".into()),
             first_seen: Some(first.start_seconds()),
             last_seen: Some(last_seen),
-            first_seen_date: Some(first.start_seconds()),
-            last_seen_date: Some(midnight(last_seen)),
+            first_seen_date: StoredDate::Date(first.start_seconds()),
+            last_seen_date: StoredDate::Date(midnight(last_seen)),
             active: Some(true),
-            total_cost: None,
-            last_expense: None,
+            has_owner: true,
+            k8s_cluster: Some("c".into()),
+            ..StoredResource::default()
         }
     }
 
+    fn plan_with(
+        now_seconds: i64,
+        stored: &[StoredResource],
+        taken: &BTreeSet<String>,
+        seen_now: Option<&SeenNow>,
+    ) -> (Vec<Change>, BTreeMap<String, String>) {
+        let cloud_resource_id = stable_id();
+        let observed =
+            [ObservedResource { key: shop(), cloud_resource_id, node: None, service: None }];
+        plan_changes(DocumentInputs {
+            account: &account(),
+            day: day(),
+            now_seconds,
+            observed: &observed,
+            stored,
+            taken,
+            seen_now,
+            owner: None,
+        })
+    }
+
     fn plan(now: i64, stored: &[StoredResource]) -> (Vec<Change>, BTreeMap<String, String>) {
-        plan_changes(&account(), day(), now, &[sighting("x")], stored, &BTreeSet::new())
+        plan_with(now, stored, &BTreeSet::new(), None)
     }
 
     #[test]
     fn an_existing_document_keeps_its_id_and_nothing_is_written_twice() {
         let now = day().start_seconds() + 3_600;
         let (changes, ids) = plan(now, &[stored(day(), day().start_seconds())]);
-        assert_eq!(ids["x"], "uuid");
+        assert_eq!(ids[&stable_id()], "uuid");
         assert_eq!(changes, []);
     }
 
     #[test]
     fn an_earlier_day_moves_first_seen_only() {
         let now = day().end_seconds() + 86_400;
-        let later = stored(day().next(), now);
-        let (changes, _) = plan(now, &[later]);
-        let [Change::Touch(touch)] = changes.as_slice() else { panic!("{changes:?}") };
-        assert_eq!(touch.first_seen, day().start_seconds());
-        assert_eq!(touch.last_seen, day().end_seconds() - 1);
+        let (changes, _) = plan(now, &[stored(day().next(), now)]);
+        let [Change::Update(update)] = changes.as_slice() else { panic!("{changes:?}") };
+        assert_eq!((update.first_seen, update.last_seen), (day().start_seconds(), now));
+        assert_eq!(update.repair.lower_first_seen_date, Some(day()));
+        assert_eq!(update.repair.raise_last_seen_date, None);
     }
 
     #[test]
-    fn a_new_document_has_midnights_and_is_active_only_when_recent() {
+    fn a_new_document_has_a_uuid_and_midnights_and_is_active_only_when_recent() {
         let (changes, ids) = plan(day().end_seconds() + 10 * 86_400, &[]);
         let [Change::Insert(document)] = changes.as_slice() else { panic!("{changes:?}") };
-        assert_eq!(ids["x"], "x");
+        assert_eq!(ids[&stable_id()], document.id);
+        assert_eq!(document.id, document_id(&account(), &stable_id(), 1));
         assert!(!document.active);
-        assert_eq!(document.first_seen_date, day().start_seconds());
-        assert_eq!(document.last_seen_date, day().start_seconds());
+        assert_eq!((document.first_seen_date, document.last_seen_date), (day(), day()));
         assert_eq!(document.name, "Namespace: shop");
+        assert_eq!((document.pool_id.as_ref(), document.k8s_cluster.as_str()), (None, "c"));
     }
 
     #[test]
     fn an_id_that_a_deleted_document_holds_is_not_used_again() {
-        let taken = BTreeSet::from(["x".to_owned(), "x.2".to_owned()]);
-        let now = day().start_seconds();
-        let (_, ids) = plan_changes(&account(), day(), now, &[sighting("x")], &[], &taken);
-        assert_eq!(ids["x"], "x.3");
+        let taken = (1..=2).map(|attempt| document_id(&account(), &stable_id(), attempt));
+        let (_, ids) = plan_with(day().start_seconds(), &[], &taken.collect(), None);
+        assert_eq!(ids[&stable_id()], document_id(&account(), &stable_id(), 3));
+    }
+
+    #[test]
+    fn last_seen_moves_to_the_last_sample_once_an_interval() {
+        let start = day().start_seconds();
+        let at = |at_seconds: i64| SeenNow {
+            at_seconds,
+            keys: [shop()].into(),
+            interval_seconds: 1_800,
+        };
+        let changes = |last_seen: i64, now: &SeenNow| {
+            plan_with(start + 40_000, &[stored(day(), last_seen)], &BTreeSet::new(), Some(now)).0
+        };
+        let late = at(start + 36_000);
+        assert_eq!(changes(start + 34_300, &late), []);
+        let update = SeenUpdate { ids: vec!["uuid".into()], last_seen: start + 36_000 };
+        assert_eq!(changes(start + 34_200, &late), [Change::Seen(update)]);
+        let other = SeenNow { keys: BTreeSet::new(), ..late.clone() };
+        assert_eq!(changes(start, &other), [], "it has no sample now");
+        let next_day = at(day().end_seconds() + 60);
+        assert_eq!(changes(start, &next_day), [], "the sample is another day's");
+        let (new, _) = plan_with(start + 40_000, &[], &BTreeSet::new(), Some(&late));
+        let [Change::Insert(document)] = new.as_slice() else { panic!("{new:?}") };
+        assert_eq!(document.last_seen, start + 36_000);
+    }
+
+    #[test]
+    fn numbers_in_place_of_dates_are_replaced_by_the_dates_of_the_moved_times() {
+        let broken = StoredResource {
+            first_seen_date: StoredDate::NoDate,
+            last_seen_date: StoredDate::NoDate,
+            ..stored(day().next(), day().next().start_seconds())
+        };
+        let (changes, _) = plan(day().end_seconds() + 86_400, &[broken]);
+        let [Change::Update(update)] = changes.as_slice() else { panic!("{changes:?}") };
+        assert_eq!(update.repair.first_seen_date, Some(day()));
+        assert_eq!(update.repair.last_seen_date, Some(day().next()));
     }
 }

@@ -1,7 +1,8 @@
 //! Resource documents: MongoDB's `cloud_resource`, behind one trait.
 //!
-//! What belongs here: the form of a document ([`document`]), what a sighting changes about the
-//! stored ones ([`merge`]), and the stores. What does not: costs of days, and the ledger.
+//! What belongs here: the form of a document ([`document`]), what observed resources change about
+//! the stored ones ([`merge`], [`repair`]), and the stores. What does not: costs of days, and the
+//! ledger.
 
 use std::collections::BTreeSet;
 
@@ -10,37 +11,20 @@ use async_trait::async_trait;
 use crate::cost::{AccountId, Day};
 use crate::service::failure::Failure;
 
+pub mod bson_form;
+pub mod collection;
 pub mod document;
 pub mod memory;
+mod memory_update;
 pub mod merge;
 pub mod mongo;
+pub mod repair;
 pub mod sqlite;
+pub mod stored;
 
-pub use document::{Document, LastExpense, Meta};
-pub use merge::{Change, Sighting, plan_changes};
-
-/// What a store has of a resource, as far as this program minds it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StoredResource {
-    /// `_id`, which is the ledger's `resource_id`.
-    pub id: String,
-    /// The stable id.
-    pub cloud_resource_id: String,
-    /// Unix seconds; `None` when the document lacks it and so is invisible to readers.
-    pub first_seen: Option<i64>,
-    /// Unix seconds.
-    pub last_seen: Option<i64>,
-    /// Midnight of `first_seen`.
-    pub first_seen_date: Option<i64>,
-    /// Midnight of `last_seen`.
-    pub last_seen_date: Option<i64>,
-    /// Whether it was seen of late.
-    pub active: Option<bool>,
-    /// USD over all days.
-    pub total_cost: Option<f64>,
-    /// The last day's cost.
-    pub last_expense: Option<LastExpense>,
-}
+pub use document::{LastExpense, PoolOwner, ResourceDocument};
+pub use merge::{Change, DocumentInputs, ObservedResource, SeenNow, plan_changes};
+pub use stored::{StoredDate, StoredResource};
 
 /// A document's costs as the ledger has them.
 #[derive(Clone, Debug, PartialEq)]
@@ -78,8 +62,8 @@ pub trait ResourceStore: Send + Sync {
     /// When the store cannot be read.
     async fn taken_ids(&self, ids: &[String]) -> Result<BTreeSet<String>, Failure>;
 
-    /// Which of these `_id`s belong to documents of ours: of this account, with a stable id of our
-    /// form; deleted ones too, for their rows are still ours to take back.
+    /// Which of these `_id`s belong to documents of this account whose stable id has this program's
+    /// form; deleted ones too, for their rows are still to be taken back.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -89,7 +73,7 @@ pub trait ResourceStore: Send + Sync {
         ids: &[String],
     ) -> Result<BTreeSet<String>, Failure>;
 
-    /// All documents of ours of an account: with a stable id of our form, deleted ones included.
+    /// All documents of an account whose stable id has this program's form, deleted ones included.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -118,7 +102,8 @@ pub trait ResourceStore: Send + Sync {
         summaries: &[CostSummary],
     ) -> Result<u64, Failure>;
 
-    /// Marks documents of ours as inactive that were last seen before a day. Returns how many.
+    /// Marks documents as inactive that were last seen before a day and whose stable id has this
+    /// program's form. Returns how many.
     ///
     /// # Errors
     /// When the write failed.

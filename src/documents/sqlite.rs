@@ -1,6 +1,6 @@
 //! The documents in the embedded store: the table `cloud_resource`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, Transaction, named_params, params};
@@ -11,8 +11,10 @@ use crate::cost::{AccountId, Day};
 use crate::service::failure::{Failure, Hop};
 use crate::stores::sqlite::{SqliteStore, json_error, json_list};
 
-use super::merge::{Touch, midnight};
-use super::{Change, CostSummary, Document, LastExpense, ResourceStore, StoredResource};
+use super::merge::{DocumentUpdate, SeenUpdate};
+use super::{
+    Change, CostSummary, LastExpense, ResourceDocument, ResourceStore, StoredDate, StoredResource,
+};
 
 /// The document's fields that are columns, by the same names; the others are in `rest`.
 const COLUMNS: &[&str] = &[
@@ -47,16 +49,30 @@ WHERE ?16 <> 0 OR NOT EXISTS (
     SELECT 1 FROM cloud_resource
     WHERE cloud_account_id = ?3 AND cloud_resource_id = ?2 AND deleted_at = 0)";
 
-const TOUCH: &str = "
+const UPDATE: &str = "
 UPDATE cloud_resource SET
     first_seen = min(first_seen, :first_seen),
     last_seen = max(last_seen, :last_seen),
-    _first_seen_date = min(_first_seen_date, :first_seen_date),
-    _last_seen_date = max(_last_seen_date, :last_seen_date),
-    active = max(active, :active)
+    _first_seen_date = CASE WHEN typeof(_first_seen_date) = 'text'
+        THEN min(_first_seen_date, coalesce(:lower, _first_seen_date))
+        ELSE coalesce(:first_date, _first_seen_date) END,
+    _last_seen_date = CASE WHEN typeof(_last_seen_date) = 'text'
+        THEN max(_last_seen_date, coalesce(:raise, _last_seen_date))
+        ELSE coalesce(:last_date, _last_seen_date) END,
+    active = max(active, :active),
+    pool_id = coalesce(pool_id, :pool),
+    employee_id = coalesce(employee_id, :employee),
+    rest = CASE WHEN :cluster IS NULL THEN rest ELSE json_set(rest, '$.k8s_cluster', :cluster) END
 WHERE _id = :id AND cloud_account_id = :account
     AND (first_seen > :first_seen OR last_seen < :last_seen OR active < :active
-        OR _first_seen_date > :first_seen_date OR _last_seen_date < :last_seen_date)";
+        OR typeof(_first_seen_date) <> 'text' OR typeof(_last_seen_date) <> 'text'
+        OR _first_seen_date > :lower OR _last_seen_date < :raise
+        OR (pool_id IS NULL AND :pool IS NOT NULL) OR :cluster IS NOT NULL)";
+
+const SEEN: &str = "
+UPDATE cloud_resource SET
+    last_seen = ?3, _last_seen_date = max(_last_seen_date, date(?3, 'unixepoch'))
+WHERE cloud_account_id = ?1 AND last_seen < ?3 AND _id IN (SELECT value FROM json_each(?2))";
 
 const SET_COSTS: &str = "
 UPDATE cloud_resource SET total_cost = ?3, last_expense_date = ?4, last_expense_cost = ?5
@@ -65,7 +81,8 @@ WHERE _id = ?1 AND cloud_account_id = ?2
 
 const FIND: &str = "
 SELECT _id, cloud_resource_id, first_seen, last_seen, _first_seen_date, _last_seen_date, active,
-    total_cost, last_expense_date, last_expense_cost
+    total_cost, last_expense_date, last_expense_cost, resource_type, pool_id, employee_id,
+    json_extract(rest, '$.k8s_cluster'), json_extract(rest, '$.meta')
 FROM cloud_resource
 WHERE cloud_account_id = ?1 AND deleted_at = 0
     AND cloud_resource_id IN (SELECT value FROM json_each(?2))
@@ -73,7 +90,8 @@ ORDER BY _id";
 
 const ALL: &str = "
 SELECT _id, cloud_resource_id, first_seen, last_seen, _first_seen_date, _last_seen_date, active,
-    total_cost, last_expense_date, last_expense_cost
+    total_cost, last_expense_date, last_expense_cost, resource_type, pool_id, employee_id,
+    json_extract(rest, '$.k8s_cluster'), json_extract(rest, '$.meta')
 FROM cloud_resource WHERE cloud_account_id = ?1 ORDER BY _id";
 
 const TAKEN: &str = "SELECT _id FROM cloud_resource WHERE _id IN (SELECT value FROM json_each(?1))";
@@ -103,7 +121,7 @@ impl SqliteResources {
     ///
     /// # Errors
     /// When the file cannot be read, or the document's JSON was damaged.
-    pub async fn document(&self, id: &str) -> Result<Option<Document>, Failure> {
+    pub async fn document(&self, id: &str) -> Result<Option<ResourceDocument>, Failure> {
         let id = id.to_owned();
         self.store
             .read(Hop::MongoDb, "reading a document", move |connection| {
@@ -117,7 +135,7 @@ impl SqliteResources {
     ///
     /// # Errors
     /// When the write failed.
-    pub async fn put_document(&self, document: &Document) -> Result<(), Failure> {
+    pub async fn put_document(&self, document: &ResourceDocument) -> Result<(), Failure> {
         let document = document.clone();
         self.store
             .write(Hop::MongoDb, "writing a document", move |transaction| {
@@ -134,21 +152,41 @@ fn stored(row: &Row<'_>) -> rusqlite::Result<StoredResource> {
         (Some(date), Some(cost)) => Some(LastExpense { date, cost }),
         _ => None,
     };
+    let meta: BTreeMap<String, Option<String>> = match row.get::<_, Option<String>>(14)? {
+        Some(meta) => serde_json::from_str(&meta).map_err(json_error)?,
+        None => BTreeMap::new(),
+    };
+    let (pool, employee): (Option<String>, Option<String>) = (row.get(11)?, row.get(12)?);
     Ok(StoredResource {
         id: row.get(0)?,
         cloud_resource_id: row.get(1)?,
+        resource_type: row.get(10)?,
         first_seen: row.get(2)?,
         last_seen: row.get(3)?,
-        first_seen_date: row.get(4)?,
-        last_seen_date: row.get(5)?,
+        first_seen_date: stored_date(row, 4)?,
+        last_seen_date: stored_date(row, 5)?,
         active: row.get(6)?,
         total_cost: row.get(7)?,
         last_expense,
+        null_keys: Vec::new(),
+        has_owner: pool.is_some() || employee.is_some(),
+        k8s_cluster: row.get(13)?,
+        meta,
     })
 }
 
+/// A date is a text; a number is what version 0.1.0 wrote, and before every text in SQLite's order
+/// as in MongoDB's.
+fn stored_date(row: &Row<'_>, column: usize) -> rusqlite::Result<StoredDate> {
+    let rusqlite::types::ValueRef::Text(text) = row.get_ref(column)? else {
+        return Ok(StoredDate::NoDate);
+    };
+    let day = std::str::from_utf8(text).ok().and_then(|text| text.parse::<Day>().ok());
+    Ok(day.map_or(StoredDate::NoDate, |day| StoredDate::Date(day.start_seconds())))
+}
+
 /// Puts a document together from its columns and `rest`.
-fn document(row: &Row<'_>) -> rusqlite::Result<Document> {
+fn document(row: &Row<'_>) -> rusqlite::Result<ResourceDocument> {
     let mut value: Value =
         serde_json::from_str(&row.get::<_, String>("rest")?).map_err(json_error)?;
     for column in COLUMNS {
@@ -163,7 +201,7 @@ fn document(row: &Row<'_>) -> rusqlite::Result<Document> {
 }
 
 /// What of a document is in no column.
-fn rest(document: &Document) -> rusqlite::Result<String> {
+fn rest(document: &ResourceDocument) -> rusqlite::Result<String> {
     let mut value = serde_json::to_value(document).map_err(json_error)?;
     if let Some(fields) = value.as_object_mut() {
         fields.retain(|field, _| !COLUMNS.contains(&field.as_str()));
@@ -171,7 +209,7 @@ fn rest(document: &Document) -> rusqlite::Result<String> {
     Ok(value.to_string())
 }
 
-fn insert(transaction: &Transaction<'_>, new: &Document) -> rusqlite::Result<usize> {
+fn insert(transaction: &Transaction<'_>, new: &ResourceDocument) -> rusqlite::Result<usize> {
     transaction.prepare_cached(INSERT)?.execute(params![
         new.id,
         new.cloud_resource_id,
@@ -185,8 +223,8 @@ fn insert(transaction: &Transaction<'_>, new: &Document) -> rusqlite::Result<usi
         new.employee_id,
         new.first_seen,
         new.last_seen,
-        new.first_seen_date,
-        new.last_seen_date,
+        new.first_seen_date.to_string(),
+        new.last_seen_date.to_string(),
         new.active,
         new.deleted_at,
         new.total_cost,
@@ -194,20 +232,36 @@ fn insert(transaction: &Transaction<'_>, new: &Document) -> rusqlite::Result<usi
     ])
 }
 
-fn touch(
+fn update(
     transaction: &Transaction<'_>,
     account: &AccountId,
-    times: &Touch,
+    update: &DocumentUpdate,
 ) -> rusqlite::Result<usize> {
-    transaction.prepare_cached(TOUCH)?.execute(named_params! {
-        ":id": times.id,
+    let repair = &update.repair;
+    let text = |day: Option<Day>| day.map(|day| day.to_string());
+    transaction.prepare_cached(UPDATE)?.execute(named_params! {
+        ":id": update.id,
         ":account": account.as_str(),
-        ":first_seen": times.first_seen,
-        ":last_seen": times.last_seen,
-        ":first_seen_date": midnight(times.first_seen),
-        ":last_seen_date": midnight(times.last_seen),
-        ":active": times.activate,
+        ":first_seen": update.first_seen,
+        ":last_seen": update.last_seen,
+        ":first_date": text(repair.first_seen_date),
+        ":last_date": text(repair.last_seen_date),
+        ":lower": text(repair.lower_first_seen_date),
+        ":raise": text(repair.raise_last_seen_date),
+        ":active": update.activate,
+        ":pool": repair.owner.as_ref().map(|owner| owner.pool_id.as_str()),
+        ":employee": repair.owner.as_ref().map(|owner| owner.employee_id.as_str()),
+        ":cluster": repair.k8s_cluster,
     })
+}
+
+fn seen(
+    transaction: &Transaction<'_>,
+    account: &AccountId,
+    update: &SeenUpdate,
+) -> rusqlite::Result<usize> {
+    let values = (account.as_str(), json_list(&update.ids), update.last_seen);
+    transaction.prepare_cached(SEEN)?.execute(values)
 }
 
 /// The `_id`s of those found documents whose stable id has our form.
@@ -290,7 +344,8 @@ impl ResourceStore for SqliteResources {
                 for change in &changes {
                     changed += match change {
                         Change::Insert(new) => insert(transaction, new)?,
-                        Change::Touch(times) => touch(transaction, &account, times)?,
+                        Change::Update(one) => update(transaction, &account, one)?,
+                        Change::Seen(many) => seen(transaction, &account, many)?,
                     };
                 }
                 Ok(changed as u64)
@@ -325,7 +380,7 @@ impl ResourceStore for SqliteResources {
         let account = account.clone();
         self.store
             .write(Hop::MongoDb, "retiring documents", move |transaction| {
-                let before = last_seen_before.start_seconds();
+                let before = last_seen_before.to_string();
                 let unseen = own(transaction, UNSEEN, &[&account.as_str(), &before])?;
                 let mut update = transaction
                     .prepare_cached("UPDATE cloud_resource SET active = 0 WHERE _id = ?1")?;

@@ -1,11 +1,12 @@
 //! Brings the stores to the schema that a run needs: `kubecost-worker migrate`.
 //!
 //! What is to be done is data (`migrations/`, read by [`plan`]); what is there already is left as
-//! it is. What does not belong here: changing or removing data.
+//! it is. [`documents`] alone changes data: it repairs what version 0.1.0 wrote.
 
 use serde::Serialize;
 
 pub mod clickhouse;
+pub mod documents;
 pub mod mongo;
 pub mod plan;
 

@@ -1,11 +1,13 @@
 //! Cloud accounts, as the API lists them.
 
+use async_trait::async_trait;
 use serde::Deserialize;
 
 use crate::accounts::ACCOUNT_TYPE;
 use crate::cost::AccountId;
 use crate::service::failure::{Failure, Hop, Kind, excerpt};
 
+use super::CloudAccounts;
 use super::client::RestClient;
 use super::import_status::SentStatus;
 use super::path_part;
@@ -60,7 +62,7 @@ struct Organization {
 }
 
 #[derive(Deserialize)]
-struct CloudAccounts {
+struct ListedAccounts {
     cloud_accounts: Vec<Listed>,
 }
 
@@ -114,18 +116,15 @@ fn account(listed: Listed) -> Result<CloudAccount, Failure> {
     })
 }
 
-impl RestClient {
-    /// The live `kubernetes_cnr` accounts of all organizations, in the order of their ids.
-    ///
-    /// # Errors
-    /// When a call fails, or an account's id cannot be used.
-    pub async fn cloud_accounts(&self) -> Result<Vec<CloudAccount>, Failure> {
+#[async_trait]
+impl CloudAccounts for RestClient {
+    async fn cloud_accounts(&self) -> Result<Vec<CloudAccount>, Failure> {
         let listed: Organizations = self.get("/restapi/v2/organizations".to_owned()).await?;
         let mut accounts = Vec::new();
         for organization in listed.organizations.iter().filter(|o| is_live(o.deleted_at)) {
             let id = path_part(&organization.id);
             let path = format!("/restapi/v2/organizations/{id}/cloud_accounts");
-            let listed: CloudAccounts = self.get(path).await?;
+            let listed: ListedAccounts = self.get(path).await?;
             let live = |a: &Listed| a.kind == ACCOUNT_TYPE && is_live(a.deleted_at);
             for listed in listed.cloud_accounts.into_iter().filter(live) {
                 accounts.push(account(listed)?);
@@ -135,7 +134,9 @@ impl RestClient {
         accounts.dedup_by(|a, b| a.id == b.id);
         Ok(accounts)
     }
+}
 
+impl RestClient {
     /// One account.
     ///
     /// # Errors

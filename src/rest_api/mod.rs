@@ -43,6 +43,27 @@ pub trait ResourceCreator: Send + Sync {
     ) -> Result<BulkResult, Failure>;
 }
 
+/// Lists accounts, with their status.
+#[async_trait]
+pub trait CloudAccounts: Send + Sync {
+    /// The live `kubernetes_cnr` accounts of all organizations, in the order of their ids.
+    ///
+    /// # Errors
+    /// When a call fails, or an account's id cannot be used.
+    async fn cloud_accounts(&self) -> Result<Vec<CloudAccount>, Failure>;
+}
+
+/// All roles of the REST API.
+pub trait CloudTunerApi:
+    ResourceCreator + AccountOwner + CloudAccounts + ImportStatus + DiscoveryInfo
+{
+}
+
+impl<T: ResourceCreator + AccountOwner + CloudAccounts + ImportStatus + DiscoveryInfo> CloudTunerApi
+    for T
+{
+}
+
 /// Looks up the pool and the owner of an account's resources.
 #[async_trait]
 pub trait AccountOwner: Send + Sync {

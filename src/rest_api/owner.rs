@@ -181,10 +181,13 @@ mod tests {
     fn a_pool_of_the_accounts_name_is_its_own_where_no_other_has_it() {
         let named = pool("named", "prod", 5_000);
         assert_eq!(
-            found(&account("prod", Some(1_000)), &[named.clone()]).as_deref(),
+            found(&account("prod", Some(1_000)), std::slice::from_ref(&named)).as_deref(),
             Some("named")
         );
-        assert_eq!(found(&account("prod", None), &[named.clone()]).as_deref(), Some("named"));
+        assert_eq!(
+            found(&account("prod", None), std::slice::from_ref(&named)).as_deref(),
+            Some("named")
+        );
         assert_eq!(found(&account("prod", None), &[named.clone(), named.clone()]), None);
         let below = Pool { parent_id: Some("team".to_owned()), ..named.clone() };
         let deleted = Pool { deleted_at: Some(7), ..named.clone() };

@@ -307,7 +307,8 @@ mod tests {
         longest.resource_type = text(255);
         longest.k8s_node = Some(text(255));
         assert_eq!(check(&longest), Ok(()));
-        let spoil: [(&str, fn(&mut NewResource)); 12] = [
+        type Spoil = fn(&mut NewResource);
+        let spoil: [(&str, Spoil); 12] = [
             ("cloud_resource_id", |i| i.cloud_resource_id = "x".repeat(513)),
             ("cloud_resource_id", |i| i.cloud_resource_id.clear()),
             ("name", |i| i.name = "x".repeat(513)),

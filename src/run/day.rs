@@ -57,7 +57,7 @@ impl DayWork<'_> {
         let now_seconds = self.now_seconds();
         let source = self.source_day(due, now_seconds).await?;
         let roll = roll_up(&source.costs, self.environment.settings.levels);
-        let (ids, documents) = self.plan_documents(due.day, now_seconds, &roll).await?;
+        let (ids, documents) = self.plan_documents(due, now_seconds, &roll).await?;
         let rows = self.day_rows(due.day, &ids).await?;
         let verdict = self.verdict(&source, &roll, due, &rows.own);
         let mut summary = summary(due, &source, &roll, &rows);

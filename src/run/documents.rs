@@ -4,52 +4,155 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cost::{Day, RollUp};
 use crate::documents::{
-    Change, CostSummary, LastExpense, Sighting, StoredResource, merge, plan_changes,
+    Change, CostSummary, DocumentInputs, LastExpense, ObservedResource, PoolOwner,
+    ResourceDocument, SeenNow, StoredResource, merge, plan_changes,
 };
 use crate::ledger::ResourceTotal;
+use crate::rest_api::NewResource;
 use crate::service::failure::{Failure, Hop, Kind};
 
-use super::day::DayWork;
+use super::day::{DayWork, DueDay};
 
 impl DayWork<'_> {
     /// Step 2: the `_id` of each resource, and the changes to documents that this takes.
     pub(super) async fn plan_documents(
         &self,
-        day: Day,
+        due: DueDay<'_>,
         now_seconds: i64,
         roll: &RollUp,
     ) -> Result<(BTreeMap<String, String>, Vec<Change>), Failure> {
-        let sightings: Vec<Sighting> = roll
-            .lines
-            .iter()
-            .map(|line| Sighting {
-                cloud_resource_id: line.key.id(&self.account.id),
-                key: line.key.clone(),
-                node: line.node.clone(),
-                service: line.service.clone(),
-            })
-            .collect();
+        let observed = self.observed(roll);
         let resources = &self.environment.resources;
-        let wanted: Vec<String> = sightings.iter().map(|s| s.cloud_resource_id.clone()).collect();
+        let wanted: Vec<String> = observed.iter().map(|o| o.cloud_resource_id.clone()).collect();
         let stored = resources.find(&self.account.id, &wanted).await?;
         let known: BTreeSet<&str> = stored.iter().map(|r| r.cloud_resource_id.as_str()).collect();
-        let new = wanted.iter().filter(|id| !known.contains(id.as_str())).cloned();
-        let mut taken = resources.taken_ids(&new.collect::<Vec<_>>()).await?;
-        // Hardly ever: a deleted document holds the id, so another one is looked for.
-        let others: Vec<String> = taken.iter().flat_map(|id| merge::candidate_ids(id)).collect();
-        taken.extend(resources.taken_ids(&others).await?);
-        let (changes, ids) =
-            plan_changes(&self.account.id, day, now_seconds, &sightings, &stored, &taken);
+        let new: Vec<String> =
+            wanted.iter().filter(|id| !known.contains(id.as_str())).cloned().collect();
+        let taken = self.taken_ids(&new).await?;
+        let owner = self.owner(!new.is_empty() || stored.iter().any(|r| !r.has_owner)).await;
+        let seen_now = self.seen_now(due, now_seconds, &stored, !new.is_empty()).await?;
+        let (changes, ids) = plan_changes(DocumentInputs {
+            account: &self.account.id,
+            day: due.day,
+            now_seconds,
+            observed: &observed,
+            stored: &stored,
+            taken: &taken,
+            seen_now: seen_now.as_ref(),
+            owner: owner.as_ref(),
+        });
         Ok((ids, changes))
     }
 
-    /// Step 5: documents, before their expenses.
+    fn observed(&self, roll: &RollUp) -> Vec<ObservedResource> {
+        let one = |line: &crate::cost::CostLine| ObservedResource {
+            cloud_resource_id: line.key.id(&self.account.id),
+            key: line.key.clone(),
+            node: line.node.clone(),
+            service: line.service.clone(),
+        };
+        roll.lines.iter().map(one).collect()
+    }
+
+    /// Those `_id`s that new documents would get which other documents have.
+    async fn taken_ids(&self, new: &[String]) -> Result<BTreeSet<String>, Failure> {
+        let resources = &self.environment.resources;
+        let account = &self.account.id;
+        let first: BTreeMap<String, &String> = new
+            .iter()
+            .filter_map(|stable| Some((merge::candidate_ids(account, stable).next()?, stable)))
+            .collect();
+        let mut taken = resources.taken_ids(&first.keys().cloned().collect::<Vec<_>>()).await?;
+        // Hardly ever: a deleted document holds the id, so another one is looked for.
+        let others: Vec<String> = taken
+            .iter()
+            .filter_map(|id| first.get(id))
+            .flat_map(|stable| merge::candidate_ids(account, stable))
+            .collect();
+        taken.extend(resources.taken_ids(&others).await?);
+        Ok(taken)
+    }
+
+    /// Pool and owner of documents that have neither: as set, else as the REST API has them.
+    async fn owner(&self, is_wanted: bool) -> Option<PoolOwner> {
+        let settings = &self.environment.resource_settings;
+        if let Some(owner) = &settings.owner {
+            return Some(owner.clone());
+        }
+        if !is_wanted || self.request.is_dry {
+            return None;
+        }
+        let owner = self.environment.rest.pool_owner(&self.account.id).await;
+        if owner.is_none() {
+            self.environment.rest.note_unowned();
+        }
+        owner
+    }
+
+    /// What has a sample right now, for the day that now is in; asked for only where some document
+    /// is new or no document was seen within the interval.
+    async fn seen_now(
+        &self,
+        due: DueDay<'_>,
+        now_seconds: i64,
+        stored: &[StoredResource],
+        has_new: bool,
+    ) -> Result<Option<SeenNow>, Failure> {
+        let interval = self.environment.resource_settings.seen_interval.as_secs();
+        let interval_seconds = i64::try_from(interval).unwrap_or(i64::MAX);
+        let newest = stored.iter().filter_map(|resource| resource.last_seen).max();
+        let is_stale = newest.is_none_or(|seen| seen + interval_seconds <= now_seconds);
+        let Some(phase) = due.phase.filter(|_| has_new || is_stale) else { return Ok(None) };
+        if due.day != Day::of_unix(now_seconds) || self.request.plan.is_some() {
+            return Ok(None);
+        }
+        let query = &self.environment.query;
+        let samples = query.last_samples(self.account, phase, now_seconds).await?;
+        let at_seconds = samples.values().copied().min();
+        Ok(at_seconds.map(|at_seconds| SeenNow {
+            at_seconds,
+            keys: samples.into_keys().collect(),
+            interval_seconds,
+        }))
+    }
+
+    /// Step 5: documents, before their expenses. Where the REST API makes new ones, those that it
+    /// refuses, or has as deleted, are made in MongoDB, so that no cost is without a document.
     pub(super) async fn write_documents(&self, documents: &[Change]) -> Result<u64, Failure> {
         let Some(lease) = self.lease.filter(|_| !documents.is_empty()) else {
             return Ok(documents.len() as u64);
         };
         lease.keep().await?;
-        self.environment.resources.apply(&self.account.id, documents).await
+        let by_rest = self.create_by_rest(documents).await;
+        let rest: Vec<Change> = documents
+            .iter()
+            .filter(|change| match change {
+                Change::Insert(new) => !by_rest.contains(&new.cloud_resource_id),
+                _ => true,
+            })
+            .cloned()
+            .collect();
+        let written = self.environment.resources.apply(&self.account.id, &rest).await?;
+        Ok(written + by_rest.len() as u64)
+    }
+
+    /// Has the REST API make the new documents, if it is to. Returns the stable ids of those that
+    /// are live there.
+    async fn create_by_rest(&self, documents: &[Change]) -> BTreeSet<String> {
+        if !self.environment.resource_settings.by_rest {
+            return BTreeSet::new();
+        }
+        let items: Vec<NewResource> = documents
+            .iter()
+            .filter_map(|change| match change {
+                Change::Insert(document) => Some(new_resource(document)),
+                _ => None,
+            })
+            .collect();
+        if items.is_empty() {
+            return BTreeSet::new();
+        }
+        self.environment.rest.create(&self.account.id, &items).await
     }
 
     /// The ids as they are after the write: where somebody else made a document first, theirs.
@@ -62,7 +165,7 @@ impl DayWork<'_> {
             .iter()
             .filter_map(|change| match change {
                 Change::Insert(document) => Some(document.cloud_resource_id.clone()),
-                Change::Touch(_) => None,
+                _ => None,
             })
             .collect();
         if self.lease.is_none() || inserted.is_empty() {
@@ -92,7 +195,7 @@ impl DayWork<'_> {
         self.environment.resources.set_costs(&self.account.id, &summaries).await
     }
 
-    /// The `_id`s of all documents of ours, deleted ones included.
+    /// The `_id`s of all documents with stable ids of this program's form, deleted ones included.
     pub(super) async fn all_ids(&self) -> Result<BTreeSet<String>, Failure> {
         let own = self.environment.resources.own_documents(&self.account.id).await?;
         Ok(own.into_iter().map(|resource| resource.id).collect())
@@ -126,6 +229,24 @@ impl DayWork<'_> {
         let summaries: Vec<CostSummary> = wrong.into_iter().map(|(summary, _)| summary).collect();
         self.environment.resources.set_costs(account, &summaries).await?;
         Ok(off)
+    }
+}
+
+/// A new document as the REST API takes it: its own form of the same.
+fn new_resource(document: &ResourceDocument) -> NewResource {
+    NewResource {
+        cloud_resource_id: document.cloud_resource_id.clone(),
+        name: document.name.clone(),
+        resource_type: document.resource_type.clone(),
+        region: document.region.clone(),
+        tags: BTreeMap::new(),
+        service_name: Some(document.service_name.clone()),
+        first_seen: document.first_seen,
+        last_seen: document.last_seen,
+        active: document.active,
+        k8s_namespace: document.k8s_namespace.clone(),
+        k8s_node: document.k8s_node.clone(),
+        k8s_service: document.k8s_service.clone(),
     }
 }
 

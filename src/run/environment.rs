@@ -8,7 +8,10 @@ use crate::documents::ResourceStore;
 use crate::lease::Leases;
 use crate::ledger::ExpenseLedger;
 use crate::service::clock::Clock;
+use crate::settings::cloudtuner::ResourcesConfig;
 use crate::settings::worker::RunConfig;
+
+use super::rest::RestApi;
 use crate::source::CostSource;
 
 /// The hops of a run and its settings; made by `cli::connect`, or from twins in tests.
@@ -26,6 +29,10 @@ pub struct Environment {
     pub days: Arc<dyn DayRecords>,
     /// Who may write.
     pub leases: Arc<dyn Leases>,
+    /// CloudTuner's REST API, where it is configured.
+    pub rest: RestApi,
+    /// How resource documents are made.
+    pub resource_settings: ResourcesConfig,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// How a run goes about it.

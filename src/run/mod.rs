@@ -18,6 +18,7 @@ pub mod pipeline;
 pub mod plan;
 pub mod reconcile;
 mod record;
+pub mod rest;
 mod rows;
 pub mod summary;
 

@@ -9,15 +9,21 @@ use tokio::sync::watch;
 
 use crate::accounts::{Account, chosen};
 use crate::cost::{AccountId, Day};
+use crate::rest_api::CloudAccount;
 use crate::service::failure::Failure;
 
 use super::Environment;
 use super::account::{account_failed, run_account};
 use super::plan::Plan;
-use super::summary::RunSummary;
+use super::summary::{AccountSummary, RunSummary};
 
 /// Of how many accounts the present is asked for at a time.
 const OBSERVED_AT_ONCE: usize = 8;
+
+/// Said once a run.
+const UNOWNED_WARNING: &str = "resources have neither pool nor owner: the home page's month \
+    total, the pages of pools and owners, and assignment rules lack them; set DEFAULT_POOL_ID and \
+    DEFAULT_EMPLOYEE_ID, or REST_URL and CLUSTER_SECRET";
 
 /// What a run is to do.
 #[derive(Clone, Debug, Default)]
@@ -84,11 +90,13 @@ async fn work(
     summary: &mut RunSummary,
 ) -> Result<(), Failure> {
     check(environment).await?;
+    environment.rest.begin();
     let accounts = chosen(environment.accounts.as_ref(), &request.accounts).await?;
     if accounts.is_empty() {
         tracing::warn!(source = environment.accounts.describe(), "there is no account to work on");
     }
     let mut unseen = observe(environment, request, stop, &accounts).await;
+    let reporter = Reporter::new(environment, request).await;
     for (index, account) in accounts.iter().enumerate() {
         if stop.is_asked() {
             summary.accounts_left = accounts.len() - index;
@@ -98,9 +106,43 @@ async fn work(
             Some(failure) => account_failed(account, &failure),
             None => run_account(environment, account, request, &summary.run_id, stop).await,
         };
+        reporter.report(&done).await;
         summary.accounts.push(done);
     }
+    let met = environment.rest.report();
+    summary.rest_api_failures = met.failures;
+    if met.has_unowned {
+        tracing::warn!("{UNOWNED_WARNING}");
+        summary.warnings.push(UNOWNED_WARNING.to_owned());
+    }
     Ok(())
+}
+
+/// Reports each account's status to the REST API.
+struct Reporter<'a> {
+    environment: &'a Environment,
+    known: BTreeMap<AccountId, CloudAccount>,
+    /// A dry run and days that were asked for say nothing about how the account fares.
+    is_silent: bool,
+}
+
+impl<'a> Reporter<'a> {
+    async fn new(environment: &'a Environment, request: &RunRequest) -> Self {
+        let is_silent = request.is_dry || request.days.is_some() || request.plan.is_some();
+        let known = if is_silent { BTreeMap::new() } else { environment.rest.accounts().await };
+        Self { environment, known, is_silent }
+    }
+
+    async fn report(&self, account: &AccountSummary) {
+        if self.is_silent {
+            return;
+        }
+        let known = self.known.get(&account.account.id);
+        let interval = self.environment.resource_settings.status_interval.as_secs();
+        let interval_seconds = i64::try_from(interval).unwrap_or(i64::MAX);
+        let now_seconds = self.environment.clock.now_seconds();
+        self.environment.rest.finish(account, known, now_seconds, interval_seconds).await;
+    }
 }
 
 /// Takes note of the present for all accounts before any is worked on: what is only known now is

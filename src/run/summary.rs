@@ -125,6 +125,16 @@ pub struct AccountSummary {
     pub days_left: usize,
 }
 
+impl AccountSummary {
+    /// Why nothing of the account could be stored, where none of its days has any sample.
+    #[must_use]
+    pub fn nothing_found(&self) -> Option<String> {
+        let newest = self.days.iter().max_by_key(|day| day.day)?;
+        let is_empty = self.days.iter().all(|day| day.state == DayState::NoData);
+        is_empty.then(|| format!("{}: {}", newest.day, newest.cause))
+    }
+}
+
 /// A failure as JSON.
 #[derive(Clone, Debug, Serialize)]
 pub struct FailureSummary {
@@ -186,6 +196,10 @@ pub struct RunSummary {
     pub reconciliation_differences: u64,
     /// By how much, USD.
     pub reconciliation_difference_usd: f64,
+    /// Calls to the REST API that failed; none of them kept a cost from being stored.
+    pub rest_api_failures: u64,
+    /// What an operator should know of the run as a whole.
+    pub warnings: Vec<String>,
     /// What could not be done at all, if anything.
     pub failure: Option<FailureSummary>,
     /// The accounts.
@@ -210,6 +224,8 @@ impl RunSummary {
             documents_written: 0,
             reconciliation_differences: 0,
             reconciliation_difference_usd: 0.0,
+            rest_api_failures: 0,
+            warnings: Vec::new(),
             failure: None,
             accounts: Vec::new(),
         }

@@ -4,12 +4,14 @@
 //! and `exporter` say which settings each binary has and what they mean together.
 
 pub mod auth;
+pub mod cloudtuner;
 pub mod document;
 pub mod exporter;
 pub mod operation;
 pub mod parse;
 pub mod raw;
 pub mod secret;
+pub mod table;
 pub mod worker;
 
 pub use exporter::ExporterConfig;

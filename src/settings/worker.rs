@@ -8,128 +8,14 @@ use crate::source::Phase;
 use crate::stores::mongo;
 
 use super::auth::auth;
+use super::cloudtuner::{ResourcesConfig, RestConfig, resources, rest};
 use super::operation::{OperationConfig, operation};
 use super::parse::Reader;
-use super::raw::{ConfigErrors, RawSettings, Setting, plain, secret};
+use super::raw::{ConfigErrors, RawSettings};
 use super::secret::{Endpoint, Secret};
 
 pub use super::auth::Auth;
-
-/// Every setting of the worker: the one place that names them.
-pub const SETTINGS: &[Setting] = &[
-    plain(
-        "QUERY_LAYER",
-        Some("prometheus"),
-        "Where costs are read: prometheus (also Thanos, Mimir, VictoriaMetrics), metroculus or allocation-api",
-    ),
-    plain(
-        "PROMETHEUS_URL",
-        None,
-        "Address of Prometheus or Thanos Query, for QUERY_LAYER=prometheus",
-    ),
-    plain("PROMETHEUS_USER", None, "User name for basic authentication at PROMETHEUS_URL"),
-    secret("PROMETHEUS_PASSWORD", "Password for basic authentication at PROMETHEUS_URL"),
-    secret("PROMETHEUS_TOKEN", "Bearer token for PROMETHEUS_URL"),
-    plain(
-        "TENANT_LABEL",
-        Some("tenant_id"),
-        "Label that holds the account's id; empty: the server holds one tenant only, and exactly one account is allowed",
-    ),
-    plain(
-        "METROCULUS_URL",
-        None,
-        "Address of Metroculus, for QUERY_LAYER=metroculus and for verify",
-    ),
-    secret("CLUSTER_SECRET", "The header Secret of Metroculus and of the REST API"),
-    plain(
-        "KUBECOST_URL",
-        None,
-        "Address of a Kubecost or OpenCost, for QUERY_LAYER=allocation-api",
-    ),
-    plain(
-        "ACCOUNTS",
-        Some("mongo"),
-        "Which accounts: mongo (collection cloud_account), rest, or a comma list of ids",
-    ),
-    plain("REST_URL", None, "Address of the CloudTuner REST API, for ACCOUNTS=rest and for verify"),
-    plain(
-        "STORE",
-        Some("cloudtuner"),
-        "Where costs are kept: cloudtuner (MongoDB and ClickHouse) or sqlite:PATH, for trying",
-    ),
-    secret("MONGO_URL", "Address of MongoDB, mongodb://user:password@host:port/"),
-    plain("MONGO_DATABASE", Some("restapi"), "MongoDB database"),
-    plain(
-        "RESOURCES_COLLECTION",
-        Some("cloud_resource"),
-        "MongoDB collection of resources: cloud_resource, or resources upstream",
-    ),
-    plain("CLICKHOUSE_URL", None, "HTTP address of ClickHouse"),
-    plain("CLICKHOUSE_DATABASE", Some("default"), "ClickHouse database"),
-    plain("CLICKHOUSE_USER", Some("default"), "ClickHouse user"),
-    secret("CLICKHOUSE_PASSWORD", "ClickHouse password"),
-    plain(
-        "LEVELS",
-        Some("cluster,namespace"),
-        "Levels that have rows of their own: a comma list of cluster, namespace, pod",
-    ),
-    plain(
-        "PHASE",
-        Some("auto"),
-        "auto: the exporter's gauges (2) where any sample of them exists, else raw metrics (1); 1 or 2 forces one",
-    ),
-    plain("DEFAULT_CLUSTER", Some(""), "Name of the cluster of series that have no cluster label"),
-    plain("LEASE_SECONDS", Some("120"), "How long a worker that died keeps others off its account"),
-    plain(
-        "CATCH_UP_DAYS",
-        Some("35"),
-        "How many past days are looked after: those not settled are recomputed",
-    ),
-    plain(
-        "SHRINK_LIMIT",
-        Some("0.2"),
-        "A day whose total falls by more than this share without a matching loss of coverage is refused",
-    ),
-    plain(
-        "GAP_POLICY",
-        Some("none"),
-        "none: a gap in the source costs nothing and is reported; scale: a cluster with gaps is scaled up by its own coverage of the day, if that is at least half",
-    ),
-    plain(
-        "MAX_SAMPLES",
-        Some("10000000"),
-        "Most samples one query may touch; longer ones are split by time",
-    ),
-    plain(
-        "ACCOUNT_DEADLINE_SECONDS",
-        Some("120"),
-        "Time one account may take in a run; what is left is done by the next run",
-    ),
-    plain(
-        "SHARD_COUNT",
-        Some("1"),
-        "Among how many workers the accounts are spread: this one takes those of JOB_COMPLETION_INDEX",
-    ),
-    plain("JOB_COMPLETION_INDEX", Some("0"), "Which of SHARD_COUNT workers this is, from 0"),
-    plain("METRICS_ADDR", Some("0.0.0.0:9091"), "Where schedule serves /metrics; empty: nowhere"),
-    plain(
-        "METRICS_TEXTFILE",
-        None,
-        "File that run leaves its metrics in, for a textfile collector",
-    ),
-    plain("METRICS_PUSHGATEWAY_URL", None, "Address of a Pushgateway that run puts its metrics to"),
-    plain("EXPORTER_URL", None, "verify: address of the customer's allocation exporter"),
-    plain("SOURCE_PROMETHEUS_URL", None, "verify: address of the customer's Prometheus"),
-    plain("SOURCE_PROMETHEUS_USER", None, "verify: user name at SOURCE_PROMETHEUS_URL"),
-    secret("SOURCE_PROMETHEUS_PASSWORD", "verify: password at SOURCE_PROMETHEUS_URL"),
-    secret("SOURCE_PROMETHEUS_TOKEN", "verify: bearer token for SOURCE_PROMETHEUS_URL"),
-    plain("DIPROXY_URL", None, "verify: address that remote_write sends to, path included"),
-    plain("DIPROXY_USER", None, "verify: user name at DIPROXY_URL"),
-    secret("DIPROXY_PASSWORD", "verify: password at DIPROXY_URL"),
-    secret("DIPROXY_TOKEN", "verify: bearer token for DIPROXY_URL"),
-    secret("REST_TOKEN", "verify: a user's bearer token for REST_URL, beside CLUSTER_SECRET"),
-    plain("LOG_FORMAT", Some("text"), "text or json, on standard error; RUST_LOG sets the level"),
-];
+pub use super::table::SETTINGS;
 
 /// Validated settings of the worker.
 #[derive(Clone, Debug)]
@@ -140,6 +26,10 @@ pub struct WorkerConfig {
     pub accounts: AccountsConfig,
     /// Where costs are kept.
     pub store: StoreConfig,
+    /// CloudTuner's REST API, where it is configured.
+    pub rest: Option<RestConfig>,
+    /// How resource documents are made.
+    pub resources: ResourcesConfig,
     /// How a run goes about it.
     pub run: RunConfig,
     /// What lies beside the job: shards, the worker's own metrics, further hops to verify.
@@ -189,15 +79,14 @@ impl QueryConfig {
 /// Which accounts.
 #[derive(Clone, Debug)]
 pub enum AccountsConfig {
-    /// Those of MongoDB's `cloud_account`.
-    Mongo,
-    /// Those the REST API lists.
-    Rest {
-        /// Its address.
-        endpoint: Endpoint,
-        /// The header `Secret`.
-        secret: Secret,
+    /// Those of MongoDB's `cloud_account` or `cloudaccount`.
+    Mongo {
+        /// Whether there must be one: where nobody said that accounts are in MongoDB, none there
+        /// means that they are somewhere else.
+        must_exist: bool,
     },
+    /// Those the REST API lists.
+    Rest(RestConfig),
     /// These.
     List(Vec<AccountId>),
 }
@@ -218,8 +107,8 @@ pub struct CloudTunerConfig {
     pub mongo_url: Secret,
     /// MongoDB database.
     pub mongo_database: String,
-    /// Collection of resources.
-    pub resources_collection: String,
+    /// Collection of resources; `None`: the one that has documents.
+    pub resources_collection: Option<String>,
     /// ClickHouse's HTTP address.
     pub clickhouse: Endpoint,
     /// ClickHouse database.
@@ -282,14 +171,17 @@ impl WorkerConfig {
         let mut reader = Reader::new(SETTINGS, &mut raw);
         let query = query(&mut reader, needs);
         let store = store(&mut reader, needs);
-        let accounts = accounts(&mut reader, matches!(store, Some(StoreConfig::Sqlite(_))), needs);
+        let is_sqlite = matches!(store, Some(StoreConfig::Sqlite(_)));
+        let accounts = accounts(&mut reader, is_sqlite, needs);
+        let rest = rest(&mut reader);
+        let resources = resources(&mut reader, is_sqlite);
         let run = run(&mut reader);
         check_tenants(&mut reader, query.as_ref(), accounts.as_ref(), needs);
         log_format(&mut reader);
         let operation = operation(&mut reader);
         match (query, store, accounts) {
             (Some(query), Some(store), Some(accounts)) if raw.errors.is_empty() => {
-                Ok(Self { query, accounts, store, run, operation })
+                Ok(Self { query, accounts, store, rest, resources, run, operation })
             }
             _ => Err(ConfigErrors(raw.errors)),
         }
@@ -364,7 +256,7 @@ fn store(reader: &mut Reader<'_>, needs: Needs) -> Option<StoreConfig> {
     let config = CloudTunerConfig {
         mongo_url,
         mongo_database: reader.required_text("MONGO_DATABASE", why),
-        resources_collection: reader.required_text("RESOURCES_COLLECTION", why),
+        resources_collection: collection(reader),
         clickhouse_database: reader.required_text("CLICKHOUSE_DATABASE", why),
         clickhouse_user: reader.required_text("CLICKHOUSE_USER", why),
         clickhouse_password: reader
@@ -376,9 +268,16 @@ fn store(reader: &mut Reader<'_>, needs: Needs) -> Option<StoreConfig> {
     Some(StoreConfig::CloudTuner(Box::new(config)))
 }
 
+/// The collection that was named, unless it is to be found out.
+fn collection(reader: &mut Reader<'_>) -> Option<String> {
+    let name = reader.required_text("RESOURCES_COLLECTION", "STORE=cloudtuner needs it");
+    (name != "auto").then_some(name)
+}
+
 fn mongo_url(reader: &mut Reader<'_>, needs: Needs) -> Secret {
     let accounts = reader.text("ACCOUNTS").unwrap_or_default();
-    if needs == Needs::Accounts && accounts != "mongo" {
+    let in_mongo = accounts == "mongo" || (accounts == "auto" && rest(reader).is_none());
+    if needs == Needs::Accounts && !in_mongo {
         return Secret::new("");
     }
     let url = reader.required_secret("MONGO_URL", "STORE=cloudtuner needs it");
@@ -398,17 +297,20 @@ fn accounts(reader: &mut Reader<'_>, is_sqlite: bool, needs: Needs) -> Option<Ac
     }
     let text = reader.text("ACCOUNTS").unwrap_or_default();
     match text.as_str() {
-        "mongo" if is_sqlite => {
-            let what = "is 'mongo', but STORE=sqlite has no MongoDB: give a comma list of ids";
-            reader.error("ACCOUNTS", what);
+        "auto" if rest(reader).is_some() => rest(reader).map(AccountsConfig::Rest),
+        "auto" | "mongo" if is_sqlite => {
+            let what =
+                format!("is '{text}', but STORE=sqlite has no MongoDB: give a comma list of ids");
+            reader.error("ACCOUNTS", &what);
             None
         }
-        "mongo" => Some(AccountsConfig::Mongo),
+        "auto" => Some(AccountsConfig::Mongo { must_exist: true }),
+        "mongo" => Some(AccountsConfig::Mongo { must_exist: false }),
         "rest" => {
             let why = "ACCOUNTS=rest needs it";
             let endpoint = reader.required_endpoint("REST_URL", why);
             let secret = reader.required_secret("CLUSTER_SECRET", why);
-            Some(AccountsConfig::Rest { endpoint: endpoint?, secret })
+            Some(AccountsConfig::Rest(RestConfig { endpoint: endpoint?, secret }))
         }
         list => {
             let mut ids = Vec::new();

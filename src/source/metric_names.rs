@@ -12,5 +12,7 @@ pub const EXPORTER_SUCCESS: &str = "cloudtuner_kubecost_exporter_scrape_success"
 pub const WINDOW_END: &str = "cloudtuner_kubecost_window_end_timestamp_seconds";
 /// Length of that window, seconds.
 pub const WINDOW_SECONDS: &str = "cloudtuner_kubecost_window_seconds";
+/// Cores allocated to a container: its presence shows that a pod runs.
+pub const CPU_ALLOCATION: &str = "container_cpu_allocation";
 /// A node's whole rate, USD per hour: its presence tells that an account has Phase 1 metrics.
 pub const NODE_TOTAL: &str = "node_total_hourly_cost";

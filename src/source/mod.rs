@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 
 use crate::accounts::Account;
-use crate::cost::{Day, DayCosts};
+use crate::cost::{Day, DayCosts, ResourceKey};
 use crate::service::failure::Failure;
 
 pub mod metric_names;
@@ -174,6 +174,20 @@ pub trait CostSource: Send + Sync {
         last: Day,
         now_seconds: i64,
     ) -> Result<BTreeMap<Day, Presence>, Failure>;
+
+    /// When each resource had its last sample, Unix seconds, for those that have one right now.
+    /// Empty where the layer cannot say.
+    ///
+    /// # Errors
+    /// When the layer cannot be asked.
+    async fn last_samples(
+        &self,
+        _account: &Account,
+        _phase: Phase,
+        _now_seconds: i64,
+    ) -> Result<BTreeMap<ResourceKey, i64>, Failure> {
+        Ok(BTreeMap::new())
+    }
 
     /// The costs of a day, integrated from its midnight to its end or to now.
     ///

@@ -22,7 +22,7 @@ pub const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// What marks a file as ours, in SQLite's `application_id`: "kcwk".
 const APPLICATION_ID: i32 = 0x6b63_776b;
 /// The form of the tables, in SQLite's `user_version`.
-const SCHEMA_VERSION: i32 = 1;
+const SCHEMA_VERSION: i32 = 2;
 
 const SCHEMA: &str = "
 CREATE TABLE cloud_resource (
@@ -38,8 +38,8 @@ CREATE TABLE cloud_resource (
     employee_id       TEXT,
     first_seen        INTEGER NOT NULL, -- Unix seconds, as all times
     last_seen         INTEGER NOT NULL,
-    _first_seen_date  INTEGER NOT NULL,
-    _last_seen_date   INTEGER NOT NULL,
+    _first_seen_date  TEXT NOT NULL,    -- 2026-11-20: a date, never a number
+    _last_seen_date   TEXT NOT NULL,
     active            INTEGER NOT NULL,
     deleted_at        INTEGER NOT NULL,
     total_cost        REAL NOT NULL,    -- USD
@@ -249,7 +249,20 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     }
 }
 
-/// Makes the schema in a new file. Says what is wrong with a file that is somebody else's. The
+/// Brings a file of version 0.1.0 up: dates were numbers, and a pod's `meta` had other keys.
+const FROM_VERSION_1: &str = "
+UPDATE cloud_resource SET
+    _first_seen_date = date(first_seen, 'unixepoch'),
+    _last_seen_date = date(last_seen, 'unixepoch'),
+    rest = json_remove(json_set(rest, '$.k8s_cluster', json_extract(rest, '$.meta.cluster')),
+        '$.cluster_id', '$.cluster_type_id');
+UPDATE cloud_resource SET
+    rest = json_set(rest, '$.meta', json_object('name', json_extract(rest, '$.meta.pod'),
+        'k8s_cluster', json_extract(rest, '$.meta.cluster'),
+        'k8s_namespace', json_extract(rest, '$.meta.namespace')))
+WHERE resource_type = 'K8s Pod';";
+
+/// Makes the schema in a new file, or brings an older one up. Says what is wrong with a file that is somebody else's. The
 /// immediate transaction also finds out whether the file can be written at all.
 fn prepare(connection: &mut Connection) -> rusqlite::Result<Option<String>> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -258,6 +271,12 @@ fn prepare(connection: &mut Connection) -> rusqlite::Result<Option<String>> {
     let tables: i64 =
         transaction.query_row("SELECT COUNT(*) FROM sqlite_master", [], |row| row.get(0))?;
     if application_id == APPLICATION_ID && version == SCHEMA_VERSION {
+        return Ok(None);
+    }
+    if application_id == APPLICATION_ID && version == 1 {
+        transaction.execute_batch(FROM_VERSION_1)?;
+        transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+        transaction.commit()?;
         return Ok(None);
     }
     if application_id == APPLICATION_ID {
@@ -358,7 +377,7 @@ mod tests {
         assert!(refusal(&theirs).await.what.contains("something else"));
         let later = directory.path().join("later.sqlite");
         SqliteStore::open(&later).await.unwrap();
-        touched(&later, "PRAGMA user_version = 2");
+        touched(&later, "PRAGMA user_version = 99");
         assert!(refusal(&later).await.what.contains("form 2"));
     }
 

@@ -7,7 +7,7 @@ use crate::source::Phase;
 
 use super::finding::{Finding, ago};
 use super::http::Told;
-use super::judge_source::{CLOCK_SECONDS_MAX, TargetFacts, likely};
+use super::judge_source::{CLOCK_SECONDS_MAX, TargetFacts, likely_cause};
 
 /// How old the newest sample may be: remote_write sends every few seconds, scrapes are a minute
 /// apart, and an instant query looks back for five.
@@ -23,7 +23,7 @@ const FOREIGN_SHOWN_MAX: usize = 5;
 pub fn reachable(asked: &Result<Told, Failure>, system_seconds: i64) -> Finding {
     let told = match asked {
         Ok(told) => told,
-        Err(failure) => return Finding::failed(failure, likely(failure)),
+        Err(failure) => return Finding::failed(failure, likely_cause(failure)),
     };
     match told.server_seconds.map(|server| (server - system_seconds).abs()) {
         Some(apart) if apart > CLOCK_SECONDS_MAX => Finding::broken(
@@ -87,7 +87,7 @@ pub struct Wanted<'a> {
 pub fn tenant(asked: &Result<TenantFacts, Failure>, wanted: Wanted<'_>) -> Finding {
     let facts = match asked {
         Ok(facts) => facts,
-        Err(failure) => return Finding::failed(failure, likely(failure)),
+        Err(failure) => return Finding::failed(failure, likely_cause(failure)),
     };
     let Some((phase, newest)) = facts.newest(wanted.account, wanted.now_seconds) else {
         return absent(facts, wanted);
@@ -158,7 +158,7 @@ pub fn lag(
     let windows = match (asked, phase) {
         (_, None) => return Finding::skipped("there are no samples to lag"),
         (_, Some(Phase::Raw)) => return Finding::ok("phase 1: raw metrics do not lag"),
-        (Err(failure), _) => return Finding::failed(failure, likely(failure)),
+        (Err(failure), _) => return Finding::failed(failure, likely_cause(failure)),
         (Ok(windows), _) => windows,
     };
     let Some((end, length)) = windows.iter().min() else {
@@ -192,7 +192,7 @@ pub fn metroculus(asked: &Result<usize, Failure>, phase: Option<Phase>) -> Findi
             "Metroculus failed inside: often Thanos Query is not reachable from it",
             "see Metroculus' log, and its Thanos address",
         ),
-        (Err(failure), _) => Finding::failed(failure, likely(failure)),
+        (Err(failure), _) => Finding::failed(failure, likely_cause(failure)),
         (Ok(0), Some(Phase::Exporter)) => Finding::broken(
             "it has no gauges, though the query layer has",
             "it asks another Thanos, or falls back to phase 1 in silence",

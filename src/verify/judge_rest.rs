@@ -6,7 +6,7 @@ use crate::service::failure::Failure;
 
 use super::finding::Finding;
 use super::http::Reply;
-use super::judge_source::likely;
+use super::judge_source::likely_cause;
 
 /// What is asked of the API for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ impl Question {
 pub fn body(question: Question, asked: &Result<Reply, Failure>) -> Result<Value, Finding> {
     let reply = match asked {
         Ok(reply) => reply,
-        Err(failure) => return Err(Finding::failed(failure, likely(failure))),
+        Err(failure) => return Err(Finding::failed(failure, likely_cause(failure))),
     };
     let name = question.name();
     let (cause, fix) = match (reply.status, serde_json::from_str(&reply.body)) {

@@ -173,7 +173,7 @@ fn cause_of(failure: &Failure) -> &'static str {
 
 /// The likely cause of a failure of any hop.
 #[must_use]
-pub fn likely(failure: &Failure) -> &'static str {
+pub fn likely_cause(failure: &Failure) -> &'static str {
     cause_of(failure)
 }
 

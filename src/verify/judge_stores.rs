@@ -6,9 +6,8 @@ use crate::day_status::{AccountDay, DayState};
 use crate::service::failure::Failure;
 
 use super::finding::{Finding, ago};
-use super::judge_source::{CLOCK_SECONDS_MAX, likely};
+use super::judge_source::{CLOCK_SECONDS_MAX, likely_cause};
 
-const DAY_SECONDS: i64 = 86_400;
 /// How old the newest record may be: runs are minutes apart, and a record is of today's costs.
 const RECORD_AGE_MAX_SECONDS: i64 = 7_200;
 
@@ -16,7 +15,7 @@ const RECORD_AGE_MAX_SECONDS: i64 = 7_200;
 #[must_use]
 pub fn mongodb(asked: &Result<Option<i64>, Failure>, system_seconds: i64) -> Finding {
     match asked {
-        Err(failure) => Finding::failed(failure, likely(failure)),
+        Err(failure) => Finding::failed(failure, likely_cause(failure)),
         Ok(Some(server)) if (server - system_seconds).abs() > CLOCK_SECONDS_MAX => Finding::broken(
             format!(
                 "its clock and this machine's are {} apart",
@@ -43,7 +42,7 @@ pub struct AccountFacts {
 pub fn account(asked: &Result<Option<AccountFacts>, Failure>) -> Finding {
     let create = "see ids with: kubecost-worker accounts; create the cloud account in CloudTuner";
     match asked {
-        Err(failure) => Finding::failed(failure, likely(failure)),
+        Err(failure) => Finding::failed(failure, likely_cause(failure)),
         Ok(None) => Finding::broken(
             "cloud_account has no document with this id",
             "the account was never made, or the id is another",
@@ -73,72 +72,7 @@ pub fn account(asked: &Result<Option<AccountFacts>, Failure>) -> Finding {
 pub fn works(asked: &Result<(), Failure>, what: &str) -> Finding {
     match asked {
         Ok(()) => Finding::ok(what),
-        Err(failure) => Finding::failed(failure, likely(failure)),
-    }
-}
-
-/// What readers match a document by; `None`: absent, or no number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DocumentFacts {
-    /// `deleted_at`.
-    pub deleted_at: Option<i64>,
-    /// `first_seen`, `last_seen`, Unix seconds.
-    pub seen: (Option<i64>, Option<i64>),
-    /// `_first_seen_date`, `_last_seen_date`, midnights.
-    pub dates: (Option<i64>, Option<i64>),
-    /// Whether `tags` and `meta` are objects.
-    pub has_objects: bool,
-}
-
-impl DocumentFacts {
-    /// Why readers that ask for `start..=end` do not see it.
-    fn hidden(&self, start: i64, end: i64) -> Option<&'static str> {
-        let midnight = |time: i64| time - time.rem_euclid(DAY_SECONDS);
-        if self.deleted_at != Some(0) {
-            return Some("their deleted_at is not 0");
-        }
-        let times = (self.seen.0, self.seen.1, self.dates.0, self.dates.1);
-        let (Some(first), Some(last), Some(first_date), Some(last_date)) = times else {
-            return Some(
-                "they lack first_seen, last_seen, _first_seen_date or _last_seen_date as numbers",
-            );
-        };
-        if first > end || first_date > midnight(end) {
-            return Some("they are first seen in the future: milliseconds, or a clock that is off");
-        }
-        if last < start || last_date < midnight(start) {
-            return Some("they were last seen before yesterday: no run wrote them since");
-        }
-        (!self.has_objects).then_some("their tags or meta is no object")
-    }
-}
-
-/// Whether the account's documents are there and seen by readers that ask for yesterday and today.
-#[must_use]
-pub fn documents(asked: &Result<Vec<DocumentFacts>, Failure>, now_seconds: i64) -> Finding {
-    let documents = match asked {
-        Ok(documents) => documents,
-        Err(failure) => return Finding::failed(failure, likely(failure)),
-    };
-    if documents.is_empty() {
-        return Finding::broken(
-            "the account has no documents",
-            "no run has written it yet, or it writes another RESOURCES_COLLECTION",
-            "kubecost-worker run; see its summary",
-        );
-    }
-    let today = Day::of_unix(now_seconds);
-    let (start, end) = (today.previous().start_seconds(), now_seconds);
-    let hidden: Vec<&str> = documents.iter().filter_map(|d| d.hidden(start, end)).collect();
-    let (all, gone) = (documents.len(), hidden.len());
-    match hidden.first() {
-        // Old namespaces and pods are rightly gone; all of them are not.
-        Some(why) if gone == all => Finding::broken(
-            format!("all {all} documents are invisible to readers"),
-            (*why).to_owned(),
-            "kubecost-worker run writes the times anew; what another program made, mend there",
-        ),
-        _ => Finding::ok(format!("{} of {all} documents are visible now", all - gone)),
+        Err(failure) => Finding::failed(failure, likely_cause(failure)),
     }
 }
 
@@ -160,7 +94,7 @@ pub struct RowFacts {
 pub fn rows(asked: &Result<RowFacts, Failure>, now_seconds: i64) -> Finding {
     let facts = match asked {
         Ok(facts) => facts,
-        Err(failure) => return Finding::failed(failure, likely(failure)),
+        Err(failure) => return Finding::failed(failure, likely_cause(failure)),
     };
     let again = "kubecost-worker run; it writes what differs";
     let count: u64 = facts.days.iter().map(|(_, rows, _)| rows).sum();

@@ -5,38 +5,6 @@ use crate::verify::State;
 
 /// 2026-11-20 12:00:00 UTC.
 const NOW: i64 = 1_795_176_000;
-const MIDNIGHT: i64 = NOW - 43_200;
-
-fn seen() -> DocumentFacts {
-    DocumentFacts {
-        deleted_at: Some(0),
-        seen: (Some(NOW - 500_000), Some(NOW - 100)),
-        dates: (Some(MIDNIGHT - 5 * DAY_SECONDS), Some(MIDNIGHT)),
-        has_objects: true,
-    }
-}
-
-#[test]
-fn a_document_is_hidden_by_each_thing_that_readers_match_on() {
-    for (document, part) in [
-        (DocumentFacts { deleted_at: None, ..seen() }, "deleted_at"),
-        (DocumentFacts { deleted_at: Some(NOW), ..seen() }, "deleted_at"),
-        (DocumentFacts { seen: (None, Some(NOW)), ..seen() }, "as numbers"),
-        (DocumentFacts { seen: (Some(NOW * 1_000), Some(NOW * 1_000)), ..seen() }, "milliseconds"),
-        (
-            DocumentFacts { dates: (seen().dates.0, Some(MIDNIGHT - 3 * DAY_SECONDS)), ..seen() },
-            "before yesterday",
-        ),
-        (DocumentFacts { has_objects: false, ..seen() }, "no object"),
-    ] {
-        let finding = documents(&Ok(vec![document]), NOW);
-        assert_eq!(finding.state, State::Broken, "{document:?}");
-        assert!(finding.cause.contains(part), "{finding:?}");
-        let beside = documents(&Ok(vec![document, seen()]), NOW);
-        assert_eq!(beside, Finding::ok("1 of 2 documents are visible now"));
-    }
-    assert!(documents(&Ok(Vec::new()), NOW).cause.contains("no run"));
-}
 
 #[test]
 fn an_account_must_be_live_and_of_our_type() {

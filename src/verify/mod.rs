@@ -17,6 +17,7 @@ use crate::settings::WorkerConfig;
 
 pub mod finding;
 pub mod http;
+pub mod judge_documents;
 pub mod judge_query;
 pub mod judge_rest;
 pub mod judge_source;

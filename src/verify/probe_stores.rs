@@ -2,13 +2,14 @@
 
 use futures_util::TryStreamExt;
 use mongodb::Database;
-use mongodb::bson::{Bson, Document, doc, oid::ObjectId};
+use mongodb::bson::{Document, doc};
 
-use crate::accounts::mongo::ACCOUNTS_COLLECTION;
+use crate::accounts::mongo::ACCOUNTS_COLLECTIONS;
 use crate::cost::{AccountId, Day};
 use crate::day_status::DayRecords;
 use crate::day_status::mongo::MongoDays;
 use crate::documents::ResourceStore;
+use crate::documents::bson_form::{STORED_FIELDS, in_list, whole};
 use crate::documents::mongo::MongoResources;
 use crate::ledger::ExpenseLedger;
 use crate::ledger::clickhouse::ClickHouseLedger;
@@ -17,7 +18,8 @@ use crate::settings::worker::CloudTunerConfig;
 use crate::stores::mongo::{bounded, connect_within};
 
 use super::http::{PROBE_TIMEOUT, within};
-use super::judge_stores::{AccountFacts, DocumentFacts, RowFacts};
+use super::judge_documents::{DocumentFacts, facts};
+use super::judge_stores::{AccountFacts, RowFacts};
 
 /// Most documents that are looked at.
 const DOCUMENTS_MAX: i64 = 2_000;
@@ -48,30 +50,21 @@ pub(super) async fn mongodb(database: &Database) -> Result<Option<i64>, Failure>
     within("asking MongoDB", asked).await
 }
 
-fn int(document: &Document, field: &str) -> Option<i64> {
-    match document.get(field)? {
-        Bson::Int32(value) => Some(i64::from(*value)),
-        Bson::Int64(value) => Some(*value),
-        #[expect(clippy::cast_possible_truncation, reason = "Unix seconds")]
-        Bson::Double(value) => Some(*value as i64),
-        _ => None,
-    }
-}
-
 pub(super) async fn account(
     database: &Database,
     id: &AccountId,
 ) -> Result<Option<AccountFacts>, Failure> {
-    let collection = database.collection::<Document>(ACCOUNTS_COLLECTION);
-    let mut ids = vec![Bson::String(id.to_string())];
-    ids.extend(ObjectId::parse_str(id.as_str()).ok().map(Bson::ObjectId));
-    let asked = bounded("reading the account", async move {
-        collection.find_one(doc! {"_id": {"$in": ids}}).await
-    });
-    let found = within("reading the account", asked).await?;
+    let mut found = None;
+    for name in ACCOUNTS_COLLECTIONS {
+        let collection = database.collection::<Document>(name);
+        let filter = doc! { "_id": in_list(&[id.to_string()]) };
+        let asked =
+            bounded("reading the account", async move { collection.find_one(filter).await });
+        found = found.or(within("reading the account", asked).await?);
+    }
     Ok(found.map(|document| AccountFacts {
         kind: document.get_str("type").unwrap_or_default().to_owned(),
-        deleted_at: int(&document, "deleted_at"),
+        deleted_at: whole(document.get("deleted_at")),
     }))
 }
 
@@ -80,30 +73,24 @@ pub(super) async fn index(database: &Database, collection: &str) -> Result<(), F
     within("looking at indexes", async { resources.check().await }).await
 }
 
-/// The documents that this program made for the account, as far as there are not too many.
+/// The account's documents, as far as there are not too many.
 pub(super) async fn documents(
     database: &Database,
     collection: &str,
     id: &AccountId,
-) -> Result<Vec<DocumentFacts>, Failure> {
+    today: Day,
+) -> Result<DocumentFacts, Failure> {
     let collection = database.collection::<Document>(collection);
     let filter = doc! {"cloud_account_id": id.as_str()};
-    let fields = doc! {
-        "deleted_at": 1, "first_seen": 1, "last_seen": 1, "_first_seen_date": 1,
-        "_last_seen_date": 1, "tags": 1, "meta": 1,
-    };
+    let mut fields: Document =
+        STORED_FIELDS.iter().map(|field| ((*field).to_owned(), 1.into())).collect();
+    fields.extend(doc! { "deleted_at": 1, "tags": 1 });
     let asked = bounded("reading documents", async move {
         let found = collection.find(filter).projection(fields).limit(DOCUMENTS_MAX);
         found.await?.try_collect::<Vec<Document>>().await
     });
     let found = within("reading documents", asked).await?;
-    let facts = |document: &Document| DocumentFacts {
-        deleted_at: int(document, "deleted_at"),
-        seen: (int(document, "first_seen"), int(document, "last_seen")),
-        dates: (int(document, "_first_seen_date"), int(document, "_last_seen_date")),
-        has_objects: document.get_document("tags").is_ok() && document.get_document("meta").is_ok(),
-    };
-    Ok(found.iter().map(facts).collect())
+    Ok(facts(&found, today))
 }
 
 pub(super) async fn schema(config: &CloudTunerConfig) -> Result<(), Failure> {
@@ -115,13 +102,14 @@ pub(super) async fn schema(config: &CloudTunerConfig) -> Result<(), Failure> {
 pub(super) async fn rows(
     config: &CloudTunerConfig,
     database: &Database,
+    collection: &str,
     id: &AccountId,
     now: i64,
 ) -> Result<RowFacts, Failure> {
     let today = Day::of_unix(now);
     let asked = async {
         let ledger = ClickHouseLedger::new(config);
-        let resources = MongoResources::new(database.clone(), &config.resources_collection);
+        let resources = MongoResources::new(database.clone(), collection);
         let records = MongoDays::new(database);
         let mut facts = RowFacts::default();
         let mut resource_ids = Vec::new();

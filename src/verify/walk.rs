@@ -2,20 +2,21 @@
 
 use reqwest::Client;
 
-use crate::cost::AccountId;
+use crate::cost::{AccountId, Day};
+use crate::documents::collection;
 use crate::service::clock::{Clock, SystemClock};
 use crate::service::failure::Failure;
 use crate::settings::WorkerConfig;
-use crate::settings::worker::{AccountsConfig, CloudTunerConfig, QueryConfig, StoreConfig};
+use crate::settings::worker::{AccountsConfig, QueryConfig, StoreConfig};
 use crate::source::Phase;
 
 use super::finding::{Check, Finding, State};
-use super::http::{self, Prom, timed};
+use super::http::{self, Prom, timed, within};
 use super::judge_query::{self, TenantFacts, Wanted, WindowFacts};
 use super::judge_rest::{self, Question};
-use super::judge_source::{self, TargetFacts};
-use super::judge_stores;
+use super::judge_source::{self, TargetFacts, likely_cause};
 use super::probe_rest::Rest;
+use super::{judge_documents, judge_stores};
 use super::{probe_query, probe_source, probe_stores};
 
 /// One account's way from the exporter to the REST API.
@@ -222,18 +223,37 @@ impl Way<'_> {
             checks.extend(skipped(&HOPS[5..], "mongodb is broken"));
             return checks;
         };
+        let chosen = within(
+            "looking for the collection of resources",
+            collection::choose(database, config.resources_collection.as_deref()),
+        );
+        let resources = match chosen.await {
+            Ok(name) => name,
+            Err(failure) => {
+                let finding = Finding::failed(&failure, likely_cause(&failure));
+                checks.push(
+                    Finding::skipped("the collection of resources is not known").at(HOPS[1], 0),
+                );
+                checks.push(finding.at(HOPS[2], 0));
+                checks.extend(skipped(&HOPS[3..4], "the collection of resources is not known"));
+                checks.push(clickhouse);
+                checks.extend(skipped(&HOPS[5..], "the collection of resources is not known"));
+                return checks;
+            }
+        };
         let rows = async {
             match self.account {
                 _ if clickhouse.state == State::Broken => Finding::skipped("clickhouse is broken"),
                 None => Finding::skipped(NO_ACCOUNT),
                 Some(account) => {
-                    let asked = probe_stores::rows(config, database, account, self.now_seconds);
+                    let asked =
+                        probe_stores::rows(config, database, &resources, account, self.now_seconds);
                     judge_stores::rows(&asked.await, self.now_seconds)
                 }
             }
         };
         let (documents, (rows, rows_ms)) =
-            tokio::join!(self.ask_account(config, database), timed(rows));
+            tokio::join!(self.ask_account(database, &resources), timed(rows));
         checks.extend(documents);
         checks.push(clickhouse);
         checks.push(rows.at("rows", rows_ms));
@@ -241,19 +261,16 @@ impl Way<'_> {
     }
 
     /// The account and its documents.
-    async fn ask_account(
-        &self,
-        config: &CloudTunerConfig,
-        database: &mongodb::Database,
-    ) -> Vec<Check> {
-        let collection = &config.resources_collection;
+    async fn ask_account(&self, database: &mongodb::Database, collection: &str) -> Vec<Check> {
         let account = async {
             match (&self.config.accounts, self.account, self.listing) {
-                (AccountsConfig::Mongo, Some(id), _) => {
+                (AccountsConfig::Mongo { .. }, Some(id), _) => {
                     judge_stores::account(&probe_stores::account(database, id).await)
                 }
                 (_, Some(_), _) => Finding::skipped("ACCOUNTS does not say mongo"),
-                (_, None, Some(failure)) => Finding::failed(failure, judge_source::likely(failure)),
+                (_, None, Some(failure)) => {
+                    Finding::failed(failure, judge_source::likely_cause(failure))
+                }
                 (_, None, None) => Finding::broken(
                     "there is no account",
                     "no live cloud account of type kubernetes_cnr exists",
@@ -263,8 +280,9 @@ impl Way<'_> {
         };
         let documents = async {
             let Some(id) = self.account else { return Finding::skipped(NO_ACCOUNT) };
-            let asked = probe_stores::documents(database, collection, id).await;
-            judge_stores::documents(&asked, self.now_seconds)
+            let today = Day::of_unix(self.now_seconds);
+            let asked = probe_stores::documents(database, collection, id, today).await;
+            judge_documents::documents(&asked)
         };
         let index = probe_stores::index(database, collection);
         let (account, index, documents) =

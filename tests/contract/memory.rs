@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use kubecost_worker::day_status::memory::MemoryDays;
-use kubecost_worker::documents::Document;
+use kubecost_worker::documents::ResourceDocument;
+use kubecost_worker::documents::bson_form::from_bson;
 use kubecost_worker::documents::memory::MemoryResources;
 use kubecost_worker::lease::Leases;
 use kubecost_worker::lease::memory::MemoryLeases;
@@ -21,12 +22,13 @@ struct ResourcesDoor(Arc<MemoryResources>);
 
 #[async_trait]
 impl DocumentDoor for ResourcesDoor {
-    async fn put(&self, document: Document) {
-        self.0.plant(document);
+    async fn put(&self, document: ResourceDocument) {
+        self.0.insert_document(&document).unwrap();
     }
 
-    async fn get(&self, id: &str) -> Option<Document> {
-        self.0.documents().into_iter().find(|document| document.id == id)
+    async fn get(&self, id: &str) -> Option<ResourceDocument> {
+        let found = self.0.documents().into_iter().find(|one| one.get_str("_id") == Ok(id));
+        found.map(|found| from_bson(found).unwrap())
     }
 }
 

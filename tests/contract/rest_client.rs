@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kubecost_worker::cost::AccountId;
 use kubecost_worker::rest_api::{
-    AccountOwner, PoolOwner, PoolSource, RestClient, RestLimits, SentStatus,
+    AccountOwner, CloudAccounts, PoolOwner, PoolSource, RestClient, RestLimits, SentStatus,
 };
 use kubecost_worker::service::failure::Kind;
 use kubecost_worker::settings::{Endpoint, Secret};

@@ -10,8 +10,8 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Redirect};
 use axum::routing::{any, get};
 use kubecost_worker::rest_api::{
-    AccountOwner, DiscoveryInfo, ImportOutcome, ImportStatus, ResourceCreator, RestClient,
-    RestLimits,
+    AccountOwner, CloudAccounts, DiscoveryInfo, ImportOutcome, ImportStatus, ResourceCreator,
+    RestClient, RestLimits,
 };
 use kubecost_worker::service::failure::{Failure, Hop, Kind};
 

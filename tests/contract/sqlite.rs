@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use kubecost_worker::day_status::sqlite::SqliteDays;
-use kubecost_worker::documents::Document;
+use kubecost_worker::documents::ResourceDocument;
 use kubecost_worker::documents::sqlite::SqliteResources;
 use kubecost_worker::lease::sqlite::SqliteLeases;
 use kubecost_worker::lease::{Acquired, Leases};
@@ -48,11 +48,11 @@ impl File {
 
 #[async_trait]
 impl DocumentDoor for SqliteResources {
-    async fn put(&self, document: Document) {
+    async fn put(&self, document: ResourceDocument) {
         self.put_document(&document).await.unwrap();
     }
 
-    async fn get(&self, id: &str) -> Option<Document> {
+    async fn get(&self, id: &str) -> Option<ResourceDocument> {
         self.document(id).await.unwrap()
     }
 }

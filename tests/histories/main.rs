@@ -15,13 +15,15 @@ use std::time::Duration;
 use kubecost_worker::accounts::{AccountList, AccountSource};
 use kubecost_worker::cost::{AccountId, Day, Levels};
 use kubecost_worker::day_status::memory::MemoryDays;
-use kubecost_worker::documents::memory::MemoryResources;
+use kubecost_worker::documents::memory::{MemoryResources, total_costs};
 use kubecost_worker::lease::memory::MemoryLeases;
 use kubecost_worker::ledger::memory::MemoryLedger;
 use kubecost_worker::ledger::{Entry, ExpenseLedger};
 use kubecost_worker::run::pipeline::Stop;
+use kubecost_worker::run::rest::RestApi;
 use kubecost_worker::run::{Environment, RunRequest, RunSummary, run};
 use kubecost_worker::service::clock::{Clock, FixedClock};
+use kubecost_worker::settings::cloudtuner::ResourcesConfig;
 use kubecost_worker::settings::worker::{GapPolicy, RunConfig};
 
 mod chance;
@@ -63,6 +65,13 @@ fn environment(hops: &Hops, worker: &Arc<Faulty>) -> Environment {
         ledger: worker.clone(),
         days: worker.clone(),
         leases: worker.clone(),
+        rest: RestApi::default(),
+        resource_settings: ResourcesConfig {
+            by_rest: false,
+            owner: None,
+            seen_interval: Duration::from_secs(1_800),
+            status_interval: Duration::from_secs(900),
+        },
         clock: hops.clock.clone(),
         settings: settings(),
     }
@@ -126,8 +135,7 @@ async fn stored(hops: &Hops, first: Day, last: Day) -> Rows {
 }
 
 fn check_invariants(hops: &Hops, rows: &Rows) {
-    let documents: BTreeMap<String, f64> =
-        hops.resources.documents().into_iter().map(|d| (d.id, d.total_cost)).collect();
+    let documents: BTreeMap<String, f64> = total_costs(&hops.resources.documents());
     let mut totals: BTreeMap<&str, f64> = BTreeMap::new();
     for ((id, date, ..), (cost, sign)) in rows {
         assert_eq!(*sign, 1, "{id} {date}");

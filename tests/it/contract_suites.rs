@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use clickhouse::{Client, Row};
-use kubecost_worker::documents::Document;
+use kubecost_worker::documents::ResourceDocument;
+use kubecost_worker::documents::bson_form;
 use kubecost_worker::documents::mongo::MongoResources;
 use kubecost_worker::ledger::clickhouse::ClickHouseLedger;
 use kubecost_worker::ledger::memory::StoredRow;
@@ -111,16 +112,16 @@ struct Documents(Collection<mongodb::bson::Document>);
 
 #[async_trait]
 impl DocumentDoor for Documents {
-    async fn put(&self, document: Document) {
+    async fn put(&self, document: ResourceDocument) {
         let id = document.id.clone();
-        let body = mongodb::bson::to_document(&document).unwrap();
+        let body = bson_form::to_bson(&document).unwrap();
         self.0.replace_one(doc! { "_id": id }, body).upsert(true).await.unwrap();
     }
 
-    async fn get(&self, id: &str) -> Option<Document> {
+    async fn get(&self, id: &str) -> Option<ResourceDocument> {
         let mut found = self.0.find_one(doc! { "_id": id }).await.unwrap()?;
         found.retain_known();
-        Some(mongodb::bson::from_document(found).unwrap())
+        Some(bson_form::from_bson(found).unwrap())
     }
 }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use kubecost_worker::accounts::AccountSource;
-use kubecost_worker::accounts::mongo::{ACCOUNTS_COLLECTION, MongoAccounts};
+use kubecost_worker::accounts::mongo::{ACCOUNTS_COLLECTIONS, MongoAccounts};
 use kubecost_worker::day_status::DayRecords;
 use kubecost_worker::day_status::mongo::{DAYS_COLLECTION, MongoDays};
 use kubecost_worker::lease::Leases;
@@ -78,7 +78,7 @@ pub(crate) async fn mongo_accounts_contract(database: &Database) {
     let source = MongoAccounts::new(database);
     assert_eq!(source.accounts().await, Ok(Vec::new()), "no collection is no account");
     let object_id = ObjectId::parse_str("65f0c0ffee65f0c0ffee65f0").unwrap();
-    let collection = database.collection::<Document>(ACCOUNTS_COLLECTION);
+    let collection = database.collection::<Document>(ACCOUNTS_COLLECTIONS[0]);
     let documents = [
         doc! {"_id": "b", "name": "B", "type": "kubernetes_cnr", "deleted_at": 0},
         doc! {"_id": object_id, "type": "kubernetes_cnr", "deleted_at": 0_i64},

@@ -176,6 +176,11 @@ fn of_run(summary: &RunSummary) -> Vec<Family> {
             "Accounts of the last run, by outcome.",
             accounts.to_vec(),
         ),
+        gauge(
+            "kubecost_worker_rest_api_failed_calls",
+            "Calls to the REST API that failed in the last run; they kept no cost from being stored.",
+            vec![(Vec::new(), summary.rest_api_failures as f64)],
+        ),
     ]
 }
 

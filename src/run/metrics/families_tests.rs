@@ -66,6 +66,8 @@ fn run(accounts: Vec<AccountSummary>) -> RunSummary {
         failure: None,
         reconciliation_differences: 0,
         reconciliation_difference_usd: 0.0,
+        rest_api_failures: 0,
+        warnings: Vec::new(),
         accounts,
     };
     summary.add_up();

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use crate::accounts::Account;
 use crate::cost::costs::is_special;
 use crate::cost::day::DAY_SECONDS;
-use crate::cost::{Day, DayCosts, Level, Levels};
+use crate::cost::{Day, DayCosts, Level, Levels, ResourceKey};
 use crate::rate_journal::{RateJournal, SLOT_SECONDS, SeenRate, SlotRates};
 use crate::service::failure::Failure;
 
@@ -336,6 +336,19 @@ impl CostSource for MetroculusQuery {
             self.matrix_presence(account, first, last, now_seconds, &mut out).await?;
         }
         Ok(out)
+    }
+
+    async fn last_samples(
+        &self,
+        account: &Account,
+        _phase: Phase,
+        now_seconds: i64,
+    ) -> Result<BTreeMap<ResourceKey, i64>, Failure> {
+        let from = now_seconds - 2 * SLOT_SECONDS;
+        let slots = self.journal.slots(&account.id, from, now_seconds + 1).await?;
+        let Some(last) = slots.into_iter().next_back() else { return Ok(BTreeMap::new()) };
+        let at_seconds = last.slot_seconds;
+        Ok(last.rates.into_iter().map(|rate| (slots::key(rate), at_seconds)).collect())
     }
 
     async fn day_costs(

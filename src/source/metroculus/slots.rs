@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::cost::{DayCosts, PodCosts};
+use crate::cost::{DayCosts, PodCosts, ResourceKey};
 use crate::rate_journal::{SLOT_SECONDS, SeenRate, SlotRates};
 
 use crate::source::prometheus::exporter_metrics::put_greatest;
@@ -26,6 +26,16 @@ pub(super) fn put(costs: &mut DayCosts, rate: &SeenRate) {
             known.node = rate.node.clone().or(known.node.take());
             known.service = rate.service.clone().or(known.service.take());
         }
+    }
+}
+
+/// The resource that a rate is of.
+pub(super) fn key(rate: SeenRate) -> ResourceKey {
+    let cluster = rate.cluster;
+    match (rate.namespace, rate.pod) {
+        (Some(namespace), Some(pod)) => ResourceKey::Pod { cluster, namespace, pod },
+        (Some(namespace), None) => ResourceKey::Namespace { cluster, namespace },
+        (None, _) => ResourceKey::Cluster { cluster },
     }
 }
 

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use crate::cost::{Day, DayCosts, PodCosts};
 use crate::service::failure::{Failure, Kind};
 
-use crate::source::metric_names::NODE_TOTAL;
+use crate::source::metric_names::{CPU_ALLOCATION, NODE_TOTAL};
 use crate::source::prometheus::exporter_metrics::{put_greatest, shifted};
 use crate::source::prometheus::gaps::{self, Teller};
 use crate::source::prometheus::promql::{Selector, Window};
@@ -19,7 +19,7 @@ use crate::source::prometheus::session::Asking;
 use crate::source::prometheus::source_conflicts::{self, Claim};
 use crate::source::{Phase, SourceDay};
 
-const CPU: &str = "container_cpu_allocation";
+const CPU: &str = CPU_ALLOCATION;
 const RAM: &str = "container_memory_allocation_bytes";
 const GPU: &str = "container_gpu_allocation";
 const CPU_PRICE: &str = "node_cpu_hourly_cost";

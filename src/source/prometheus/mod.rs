@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 
 use crate::accounts::Account;
-use crate::cost::Day;
 use crate::cost::day::DAY_SECONDS;
+use crate::cost::{Day, ResourceKey};
 use crate::service::failure::Failure;
 use crate::settings::Endpoint;
 use crate::settings::worker::Auth;
@@ -26,6 +26,7 @@ pub mod cost_model_metrics;
 mod dedup;
 pub mod exporter_metrics;
 mod gaps;
+mod last_samples;
 pub mod promql;
 pub mod reply;
 pub mod session;
@@ -113,6 +114,16 @@ impl CostSource for PrometheusQuery {
             }
         }
         Ok(out)
+    }
+
+    async fn last_samples(
+        &self,
+        account: &Account,
+        phase: Phase,
+        now_seconds: i64,
+    ) -> Result<BTreeMap<ResourceKey, i64>, Failure> {
+        let asking = Asking::new(&self.client, &self.settings, account);
+        last_samples::last_samples(asking, phase, now_seconds).await
     }
 
     async fn day_costs(

@@ -306,7 +306,7 @@ impl Stores {
         CloudTunerConfig {
             mongo_url: Secret::new(self.mongodb.url.clone()),
             mongo_database: self.database.clone(),
-            resources_collection: "cloud_resource".to_owned(),
+            resources_collection: Some("cloud_resource".to_owned()),
             clickhouse: Endpoint::parse(&self.clickhouse.url).unwrap(),
             clickhouse_database: self.database.clone(),
             clickhouse_user: "default".to_owned(),

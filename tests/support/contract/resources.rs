@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use kubecost_worker::cost::{AccountId, Day, ResourceKey};
-use kubecost_worker::documents::merge::Touch;
+use kubecost_worker::documents::merge::{DocumentUpdate, SeenUpdate};
+use kubecost_worker::documents::repair::Repair;
 use kubecost_worker::documents::{
-    Change, CostSummary, Document, LastExpense, ResourceStore, Sighting, StoredResource,
-    plan_changes,
+    Change, CostSummary, DocumentInputs, LastExpense, ObservedResource, PoolOwner,
+    ResourceDocument, ResourceStore, StoredDate, StoredResource, plan_changes,
 };
 
 use super::{account, day};
@@ -16,9 +17,9 @@ use super::{account, day};
 #[async_trait]
 pub(crate) trait DocumentDoor: Send + Sync {
     /// Writes a document in the place of the one with its `_id`, as a user or an importer would.
-    async fn put(&self, document: Document);
+    async fn put(&self, document: ResourceDocument);
     /// The document with this `_id`.
-    async fn get(&self, id: &str) -> Option<Document>;
+    async fn get(&self, id: &str) -> Option<ResourceDocument>;
 }
 
 /// Runs the whole suite.
@@ -31,33 +32,42 @@ pub(crate) async fn resource_store_contract(
     inserts_and_finds_by_account(store, door, tag).await;
     keeps_what_exists(store, door, tag).await;
     moves_times_outwards_only(store, tag).await;
-    tells_taken_from_own_ids(store, door, tag).await;
+    moves_the_last_seen_of_many_at_once(store, tag).await;
+    fills_pool_and_owner_in_once(store, tag).await;
+    separates_taken_from_own_ids(store, door, tag).await;
     refuses_an_id_that_another_document_has(store, door, tag).await;
     sets_costs_and_counts_changes(store, tag).await;
     retires_only_its_own_that_are_unseen(store, door, tag).await;
     takes_many_at_once(store, tag).await;
 }
 
-fn namespace(account: &AccountId, name: &str) -> Sighting {
+fn namespace(account: &AccountId, name: &str) -> ObservedResource {
     let key = ResourceKey::Namespace { cluster: "c".into(), namespace: name.into() };
     let cloud_resource_id = key.id(account);
-    Sighting { key, cloud_resource_id, node: None, service: None }
+    ObservedResource { key, cloud_resource_id, node: None, service: None }
 }
 
 /// A new document as the worker makes it, seen on `day`.
-fn new_document(account: &AccountId, name: &str, day: Day) -> Document {
-    let sightings = [namespace(account, name)];
-    let now = day.start_seconds() + 600;
-    let (changes, _) = plan_changes(account, day, now, &sightings, &[], &BTreeSet::new());
+fn new_document(account: &AccountId, name: &str, day: Day) -> ResourceDocument {
+    let (changes, _) = plan_changes(DocumentInputs {
+        account,
+        day,
+        now_seconds: day.start_seconds() + 600,
+        observed: &[namespace(account, name)],
+        stored: &[],
+        taken: &BTreeSet::new(),
+        seen_now: None,
+        owner: None,
+    });
     let Some(Change::Insert(document)) = changes.into_iter().next() else { panic!("no insert") };
     *document
 }
 
-fn insert(document: &Document) -> Change {
+fn insert(document: &ResourceDocument) -> Change {
     Change::Insert(Box::new(document.clone()))
 }
 
-async fn found(store: &dyn ResourceStore, document: &Document) -> StoredResource {
+async fn found(store: &dyn ResourceStore, document: &ResourceDocument) -> StoredResource {
     let ids = [document.cloud_resource_id.clone()];
     let mut found = store.find(&document.cloud_account_id, &ids).await.unwrap();
     assert_eq!(found.len(), 1, "{}", document.cloud_resource_id);
@@ -79,7 +89,7 @@ async fn inserts_and_finds_by_account(
     let stored = found(store, &document).await;
     assert_eq!(stored.id, document.id);
     assert_eq!(stored.first_seen, Some(day().start_seconds()));
-    assert_eq!(stored.last_seen_date, Some(day().start_seconds()));
+    assert_eq!(stored.last_seen_date, date(day()));
     assert_eq!((stored.active, stored.total_cost), (Some(true), Some(0.1)));
     assert_eq!(stored.last_expense, None);
     let ids = [document.cloud_resource_id.clone(), "unknown".into()];
@@ -102,20 +112,21 @@ async fn keeps_what_exists(store: &dyn ResourceStore, door: &dyn DocumentDoor, t
     door.put(theirs.clone()).await;
     store.apply(&ours, &[insert(&new)]).await.unwrap();
     assert_eq!(door.get(&new.id).await, None, "a second document of one stable id");
-    let touch = Touch {
+    let update = DocumentUpdate {
         id: theirs.id.clone(),
         first_seen: day().previous().start_seconds(),
         last_seen: day().end_seconds() - 1,
         activate: true,
+        repair: Repair { lower_first_seen_date: Some(day().previous()), ..Repair::default() },
     };
     for changed in [1, 0] {
-        let count = store.apply(&ours, &[Change::Touch(touch.clone())]).await.unwrap();
+        let count = store.apply(&ours, &[Change::Update(Box::new(update.clone()))]).await.unwrap();
         assert_eq!(count, changed, "a change that changes nothing is none");
     }
-    let times = Document {
-        first_seen: touch.first_seen,
-        first_seen_date: touch.first_seen,
-        last_seen: touch.last_seen,
+    let times = ResourceDocument {
+        first_seen: update.first_seen,
+        first_seen_date: day().previous(),
+        last_seen: update.last_seen,
         ..theirs.clone()
     };
     assert_eq!(door.get(&theirs.id).await, Some(times));
@@ -123,38 +134,90 @@ async fn keeps_what_exists(store: &dyn ResourceStore, door: &dyn DocumentDoor, t
 
 async fn moves_times_outwards_only(store: &dyn ResourceStore, tag: &str) {
     let ours = account(tag, "times");
-    let document = Document { active: false, ..new_document(&ours, "shop", day()) };
+    let document = ResourceDocument { active: false, ..new_document(&ours, "shop", day()) };
     store.apply(&ours, &[insert(&document)]).await.unwrap();
-    let touch = |first_seen, last_seen, activate| {
-        Change::Touch(Touch { id: document.id.clone(), first_seen, last_seen, activate })
+    let update = |first_seen, last_seen, activate, repair| {
+        let id = document.id.clone();
+        Change::Update(Box::new(DocumentUpdate { id, first_seen, last_seen, activate, repair }))
     };
     let start = day().start_seconds();
-    store.apply(&ours, &[touch(start + 500, start - 500, false)]).await.unwrap();
+    let outer = Repair {
+        lower_first_seen_date: Some(day().next()),
+        raise_last_seen_date: Some(day().previous()),
+        ..Repair::default()
+    };
+    store.apply(&ours, &[update(start + 500, start - 500, false, outer)]).await.unwrap();
     let stored = found(store, &document).await;
     assert_eq!((stored.first_seen, stored.last_seen), (Some(start), Some(start)));
+    assert_eq!((stored.first_seen_date, stored.last_seen_date), (date(day()), date(day())));
     assert_eq!(stored.active, Some(false));
     let (earlier, later) = (day().minus(2), day().next());
-    let change = touch(earlier.start_seconds() + 60, later.end_seconds() - 1, true);
+    let moved = Repair {
+        lower_first_seen_date: Some(earlier),
+        raise_last_seen_date: Some(later),
+        ..Repair::default()
+    };
+    let change = update(earlier.start_seconds() + 60, later.end_seconds() - 1, true, moved);
     store.apply(&ours, &[change]).await.unwrap();
     let stored = found(store, &document).await;
     assert_eq!(stored.first_seen, Some(earlier.start_seconds() + 60));
-    assert_eq!(stored.first_seen_date, Some(earlier.start_seconds()));
+    assert_eq!(stored.first_seen_date, date(earlier));
     assert_eq!(stored.last_seen, Some(later.end_seconds() - 1));
-    assert_eq!(stored.last_seen_date, Some(later.start_seconds()));
+    assert_eq!(stored.last_seen_date, date(later));
     assert_eq!(stored.active, Some(true));
-    // One end moves, so a document is written; all else of it stays.
-    let earliest = day().minus(5).start_seconds();
-    store.apply(&ours, &[touch(earliest, start, false)]).await.unwrap();
-    let wanted =
-        StoredResource { first_seen: Some(earliest), first_seen_date: Some(earliest), ..stored };
-    assert_eq!(found(store, &document).await, wanted);
 }
 
-async fn tells_taken_from_own_ids(store: &dyn ResourceStore, door: &dyn DocumentDoor, tag: &str) {
+fn date(day: Day) -> StoredDate {
+    StoredDate::Date(day.start_seconds())
+}
+
+async fn moves_the_last_seen_of_many_at_once(store: &dyn ResourceStore, tag: &str) {
+    let ours = account(tag, "seen");
+    let documents = ["a", "b", "c"].map(|name| new_document(&ours, name, day()));
+    store.apply(&ours, &documents.each_ref().map(insert)).await.unwrap();
+    let at = |last_seen| {
+        let ids = documents[..2].iter().map(|document| document.id.clone()).collect();
+        Change::Seen(SeenUpdate { ids, last_seen })
+    };
+    let later = day().start_seconds() + 7_200;
+    assert_eq!(store.apply(&ours, &[at(later)]).await.unwrap(), 2);
+    assert_eq!(store.apply(&ours, &[at(later - 60)]).await.unwrap(), 0, "never back");
+    assert_eq!(found(store, &documents[1]).await.last_seen, Some(later));
+    assert_eq!(found(store, &documents[2]).await.last_seen, Some(day().start_seconds()));
+    let next = day().next();
+    store.apply(&ours, &[at(next.start_seconds() + 60)]).await.unwrap();
+    assert_eq!(found(store, &documents[0]).await.last_seen_date, date(next));
+}
+
+async fn fills_pool_and_owner_in_once(store: &dyn ResourceStore, tag: &str) {
+    let ours = account(tag, "owner");
+    let document = new_document(&ours, "shop", day());
+    store.apply(&ours, &[insert(&document)]).await.unwrap();
+    assert!(!found(store, &document).await.has_owner);
+    let owned = |pool: &str| {
+        let owner = PoolOwner { pool_id: pool.to_owned(), employee_id: "e".to_owned() };
+        Change::Update(Box::new(DocumentUpdate {
+            id: document.id.clone(),
+            first_seen: document.first_seen,
+            last_seen: document.last_seen,
+            activate: false,
+            repair: Repair { owner: Some(owner), ..Repair::default() },
+        }))
+    };
+    assert_eq!(store.apply(&ours, &[owned("p")]).await.unwrap(), 1);
+    assert!(found(store, &document).await.has_owner);
+    assert_eq!(store.apply(&ours, &[owned("q")]).await.unwrap(), 0, "it is somebody's by now");
+}
+
+async fn separates_taken_from_own_ids(
+    store: &dyn ResourceStore,
+    door: &dyn DocumentDoor,
+    tag: &str,
+) {
     let ours = account(tag, "ids");
     let live = new_document(&ours, "live", day());
-    let deleted = Document { deleted_at: 99, ..new_document(&ours, "deleted", day()) };
-    let strange = Document {
+    let deleted = ResourceDocument { deleted_at: 99, ..new_document(&ours, "deleted", day()) };
+    let strange = ResourceDocument {
         id: format!("{tag}-strange"),
         cloud_resource_id: "i-0abc".into(),
         ..new_document(&ours, "x", day())
@@ -185,12 +248,12 @@ async fn refuses_an_id_that_another_document_has(
 ) {
     let ours = account(tag, "clash");
     let new = new_document(&ours, "shop", day());
-    let deleted = Document { deleted_at: 99, name: "Old".into(), ..new.clone() };
+    let deleted = ResourceDocument { deleted_at: 99, name: "Old".into(), ..new.clone() };
     door.put(deleted.clone()).await;
     let failure = store.apply(&ours, &[insert(&new)]).await.unwrap_err();
     assert_eq!(failure.kind, kubecost_worker::service::failure::Kind::Conflict, "{failure}");
     assert_eq!(door.get(&new.id).await, Some(deleted));
-    let renamed = Document { id: format!("{}.2", new.id), ..new };
+    let renamed = ResourceDocument { id: format!("{}.2", new.id), ..new };
     assert_eq!(store.apply(&ours, &[insert(&renamed)]).await.unwrap(), 1);
     assert_eq!(found(store, &renamed).await.id, renamed.id);
 }
@@ -224,7 +287,7 @@ async fn retires_only_its_own_that_are_unseen(
     let (ours, other) = (account(tag, "retire"), account(tag, "retire-other"));
     let fresh = new_document(&ours, "fresh", day());
     let gone = new_document(&ours, "gone", day().previous());
-    let strange = Document {
+    let strange = ResourceDocument {
         id: format!("{tag}-vm"),
         cloud_resource_id: "k8s-node-1".into(),
         ..new_document(&ours, "x", day().previous())
@@ -246,12 +309,13 @@ async fn retires_only_its_own_that_are_unseen(
 async fn takes_many_at_once(store: &dyn ResourceStore, tag: &str) {
     const MANY: u64 = 2_500;
     let ours = account(tag, "many");
-    let documents: Vec<Document> =
+    let documents: Vec<ResourceDocument> =
         (0..MANY).map(|number| new_document(&ours, &format!("ns-{number}"), day())).collect();
     let changes: Vec<Change> = documents.iter().map(insert).collect();
     assert_eq!(store.apply(&ours, &changes).await.unwrap(), MANY);
     let ids: Vec<String> = documents.iter().map(|d| d.cloud_resource_id.clone()).collect();
     assert_eq!(store.find(&ours, &ids).await.unwrap().len() as u64, MANY);
+    let ids: Vec<String> = documents.iter().map(|document| document.id.clone()).collect();
     assert_eq!(store.own_ids(&ours, &ids).await.unwrap().len() as u64, MANY);
     let summaries: Vec<CostSummary> = (ids.iter())
         .map(|id| CostSummary { id: id.clone(), total_cost: 1.0, last_expense: None })

@@ -1,0 +1,317 @@
+//! Documents and their changes in MongoDB's types, as values: what an update command holds, and
+//! what a found document means. The store in memory carries the same updates out.
+
+use std::collections::BTreeMap;
+
+use mongodb::bson::{
+    Bson, DateTime, Document as Bdoc, doc, from_document, oid::ObjectId, to_document,
+};
+
+use crate::cost::{AccountId, Day};
+
+use super::document::{ABSENT_KEYS, LastExpense, OWNER_KEYS, PoolOwner, ResourceDocument};
+use super::merge::{DocumentUpdate, midnight};
+use super::repair::Repair;
+use super::stored::{StoredDate, StoredResource};
+use super::{CostSummary, merge::SeenUpdate};
+
+/// The field with the day of `first_seen`.
+pub const FIRST_SEEN_DATE: &str = "_first_seen_date";
+/// The field with the day of `last_seen`.
+pub const LAST_SEEN_DATE: &str = "_last_seen_date";
+
+/// What [`stored`] reads of a document.
+pub const STORED_FIELDS: [&str; 15] = [
+    "cloud_resource_id",
+    "resource_type",
+    "first_seen",
+    "last_seen",
+    FIRST_SEEN_DATE,
+    LAST_SEEN_DATE,
+    "active",
+    "total_cost",
+    "last_expense",
+    "cluster_id",
+    "cluster_type_id",
+    "pool_id",
+    "employee_id",
+    "k8s_cluster",
+    "meta",
+];
+
+/// One update of an update command.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UpdateStatement {
+    /// Which documents.
+    pub filter: Bdoc,
+    /// What changes.
+    pub change: Bdoc,
+    /// Whether a missing document is inserted.
+    pub is_upsert: bool,
+    /// Whether all documents that match change, not only the first.
+    pub is_multi: bool,
+}
+
+impl UpdateStatement {
+    fn one(filter: Bdoc, change: Bdoc) -> Self {
+        Self { filter, change, is_upsert: false, is_multi: false }
+    }
+
+    /// The statement as an element of the command `update`.
+    #[must_use]
+    pub fn into_element(self) -> Bdoc {
+        doc! {
+            "q": self.filter, "u": self.change, "upsert": self.is_upsert, "multi": self.is_multi,
+        }
+    }
+}
+
+/// A day as readers compare it: a BSON date at midnight UTC.
+#[must_use]
+pub fn date(day: Day) -> Bson {
+    Bson::DateTime(DateTime::from_millis(day.start_seconds().saturating_mul(1_000)))
+}
+
+/// A whole document in MongoDB's types.
+///
+/// # Errors
+/// When it has no such form, with the reason.
+pub fn to_bson(document: &ResourceDocument) -> Result<Bdoc, String> {
+    let mut fields = to_document(document).map_err(|error| error.to_string())?;
+    fields.insert(FIRST_SEEN_DATE, date(document.first_seen_date));
+    fields.insert(LAST_SEEN_DATE, date(document.last_seen_date));
+    Ok(fields)
+}
+
+/// A whole document out of MongoDB's types.
+///
+/// # Errors
+/// When it lacks a field or has one of another type, with the reason.
+pub fn from_bson(mut found: Bdoc) -> Result<ResourceDocument, String> {
+    for field in [FIRST_SEEN_DATE, LAST_SEEN_DATE] {
+        if let StoredDate::Date(seconds) = stored_date(found.get(field)) {
+            found.insert(field, Day::of_unix(seconds).to_string());
+        }
+    }
+    from_document(found).map_err(|error| error.to_string())
+}
+
+/// Inserts a document unless a live one with its stable id is there; then only times move.
+///
+/// # Errors
+/// When the document has no form in MongoDB's types, with the reason.
+pub fn insert(document: &ResourceDocument) -> Result<UpdateStatement, String> {
+    let mut fields = to_bson(document)?;
+    let mut take = |names: &[&str]| -> Bdoc {
+        names.iter().filter_map(|name| Some(((*name).to_owned(), fields.remove(name)?))).collect()
+    };
+    let filter = take(&["cloud_resource_id", "cloud_account_id", "deleted_at"]);
+    let min = take(&["first_seen", FIRST_SEEN_DATE]);
+    let max = take(&["last_seen", LAST_SEEN_DATE]);
+    let change = doc! { "$setOnInsert": fields, "$min": min, "$max": max };
+    Ok(UpdateStatement { filter, change, is_upsert: true, is_multi: false })
+}
+
+/// Moves a document's times and repairs it.
+#[must_use]
+pub fn update(account: &AccountId, update: &DocumentUpdate) -> UpdateStatement {
+    let mut statement = repair(account, &update.id, &update.repair);
+    let operator = |statement: &mut UpdateStatement, name: &str, field: &str, value: Bson| {
+        let fields = statement.change.entry(name.to_owned()).or_insert_with(|| Bdoc::new().into());
+        if let Bson::Document(fields) = fields {
+            fields.insert(field, value);
+        }
+    };
+    operator(&mut statement, "$min", "first_seen", update.first_seen.into());
+    operator(&mut statement, "$max", "last_seen", update.last_seen.into());
+    if update.activate {
+        operator(&mut statement, "$set", "active", true.into());
+    }
+    statement
+}
+
+/// Repairs a document, where what is wrong with it is still wrong.
+#[must_use]
+pub fn repair(account: &AccountId, id: &str, repair: &Repair) -> UpdateStatement {
+    let mut filter = doc! { "_id": any_of(id), "cloud_account_id": account.as_str() };
+    let (mut set, mut unset) = (Bdoc::new(), Bdoc::new());
+    let dates =
+        [(FIRST_SEEN_DATE, repair.first_seen_date), (LAST_SEEN_DATE, repair.last_seen_date)];
+    for (field, day) in dates {
+        let Some(day) = day else { continue };
+        filter.insert(field, doc! { "$not": { "$type": "date" } });
+        set.insert(field, date(day));
+    }
+    for key in &repair.unset_nulls {
+        filter.insert(*key, Bson::Null);
+        unset.insert(*key, "");
+    }
+    if let Some(PoolOwner { pool_id, employee_id }) = &repair.owner {
+        for (key, value) in OWNER_KEYS.into_iter().zip([pool_id, employee_id]) {
+            filter.insert(key, Bson::Null);
+            set.insert(key, value.as_str());
+        }
+    }
+    for key in &repair.unset_meta {
+        unset.insert(format!("meta.{key}"), "");
+    }
+    for (key, value) in &repair.set_meta {
+        set.insert(format!("meta.{key}"), value.as_str());
+    }
+    if let Some(cluster) = &repair.k8s_cluster {
+        set.insert("k8s_cluster", cluster.as_str());
+    }
+    let min = repair.lower_first_seen_date.map(|day| doc! { FIRST_SEEN_DATE: date(day) });
+    let max = repair.raise_last_seen_date.map(|day| doc! { LAST_SEEN_DATE: date(day) });
+    let parts = [("$set", Some(set)), ("$unset", Some(unset)), ("$min", min), ("$max", max)];
+    let parts = parts.into_iter().filter_map(|(name, part)| {
+        let part = part.filter(|part| !part.is_empty())?;
+        Some((name.to_owned(), Bson::Document(part)))
+    });
+    UpdateStatement::one(filter, parts.collect())
+}
+
+/// Moves `last_seen` of many documents of one account to one time.
+#[must_use]
+pub fn seen(account: &AccountId, ids: &[String], update: &SeenUpdate) -> UpdateStatement {
+    let filter = doc! {
+        "_id": in_list(ids),
+        "cloud_account_id": account.as_str(),
+        "last_seen": { "$lt": update.last_seen },
+    };
+    let change = doc! {
+        "$max": { "last_seen": update.last_seen, LAST_SEEN_DATE: date(Day::of_unix(update.last_seen)) },
+    };
+    UpdateStatement { is_multi: true, ..UpdateStatement::one(filter, change) }
+}
+
+/// Sets a document's costs.
+#[must_use]
+pub fn costs(account: &AccountId, summary: &CostSummary) -> UpdateStatement {
+    let change = match summary.last_expense {
+        Some(last) => {
+            let last = doc! { "date": last.date, "cost": last.cost };
+            doc! { "$set": { "total_cost": summary.total_cost, "last_expense": last } }
+        }
+        None => doc! {
+            "$set": { "total_cost": summary.total_cost },
+            "$unset": { "last_expense": "" },
+        },
+    };
+    let filter = doc! { "_id": any_of(&summary.id), "cloud_account_id": account.as_str() };
+    UpdateStatement::one(filter, change)
+}
+
+/// Marks documents as inactive whose last day lies before `day`.
+#[must_use]
+pub fn retire(account: &AccountId, own_form: &str, day: Day) -> UpdateStatement {
+    let filter = doc! {
+        "cloud_account_id": account.as_str(),
+        "deleted_at": 0,
+        "active": true,
+        "cloud_resource_id": { "$regex": own_form },
+        LAST_SEEN_DATE: { "$lt": date(day) },
+    };
+    let change = doc! { "$set": { "active": false } };
+    UpdateStatement { is_multi: true, ..UpdateStatement::one(filter, change) }
+}
+
+/// The forms that an `_id` of this text may have: other importers' may be ObjectIds, which this
+/// program knows by their 24 hex digits; texts of 24 hex digits exist too.
+#[must_use]
+pub fn id_forms(id: &str) -> Vec<Bson> {
+    let text = Bson::String(id.to_owned());
+    match ObjectId::parse_str(id) {
+        Ok(object_id) => vec![text, Bson::ObjectId(object_id)],
+        Err(_) => vec![text],
+    }
+}
+
+fn any_of(id: &str) -> Bson {
+    let mut forms = id_forms(id);
+    match (forms.len(), forms.pop()) {
+        (1, Some(only)) => only,
+        _ => in_list(std::slice::from_ref(&id.to_owned())).into(),
+    }
+}
+
+/// A filter on `_id`s.
+#[must_use]
+pub fn in_list(ids: &[String]) -> Bdoc {
+    doc! { "$in": ids.iter().flat_map(|id| id_forms(id)).collect::<Vec<_>>() }
+}
+
+/// An `_id` as text.
+#[must_use]
+pub fn id_text(id: Option<&Bson>) -> Option<String> {
+    match id? {
+        Bson::String(text) => Some(text.clone()),
+        Bson::ObjectId(object_id) => Some(object_id.to_hex()),
+        _ => None,
+    }
+}
+
+/// A whole number, of whichever of BSON's types a writer chose.
+#[must_use]
+pub fn whole(value: Option<&Bson>) -> Option<i64> {
+    match value? {
+        Bson::Int32(number) => Some(i64::from(*number)),
+        Bson::Int64(number) => Some(*number),
+        #[expect(clippy::cast_possible_truncation, reason = "times and counts")]
+        Bson::Double(number) => Some(*number as i64),
+        _ => None,
+    }
+}
+
+/// A number, of whichever of BSON's types a writer chose.
+#[must_use]
+pub fn number(value: Option<&Bson>) -> Option<f64> {
+    match value? {
+        Bson::Double(number) => Some(*number),
+        other => whole(Some(other)).map(|number| number as f64),
+    }
+}
+
+fn stored_date(value: Option<&Bson>) -> StoredDate {
+    match value {
+        None | Some(Bson::Null) => StoredDate::Missing,
+        Some(Bson::DateTime(date)) => StoredDate::Date(date.timestamp_millis().div_euclid(1_000)),
+        Some(_) => StoredDate::NoDate,
+    }
+}
+
+/// What a found document says; `None` where it has no `_id` or stable id that is a text.
+#[must_use]
+pub fn stored(found: &Bdoc) -> Option<StoredResource> {
+    let last_expense = found.get_document("last_expense").ok().and_then(|last| {
+        Some(LastExpense { date: whole(last.get("date"))?, cost: number(last.get("cost"))? })
+    });
+    let text = |key: &str| found.get_str(key).ok().map(str::to_owned);
+    let is_null = |key: &&str| found.get(key) == Some(&Bson::Null);
+    let has = |key: &&str| found.get(key).is_some_and(|value| *value != Bson::Null);
+    let meta = found.get_document("meta").map(|meta| {
+        meta.iter().map(|(key, value)| (key.clone(), value.as_str().map(str::to_owned)))
+    });
+    Some(StoredResource {
+        id: id_text(found.get("_id"))?,
+        cloud_resource_id: text("cloud_resource_id")?,
+        resource_type: text("resource_type"),
+        first_seen: whole(found.get("first_seen")),
+        last_seen: whole(found.get("last_seen")),
+        first_seen_date: stored_date(found.get(FIRST_SEEN_DATE)),
+        last_seen_date: stored_date(found.get(LAST_SEEN_DATE)),
+        active: found.get_bool("active").ok(),
+        total_cost: number(found.get("total_cost")),
+        last_expense,
+        null_keys: ABSENT_KEYS.into_iter().chain(OWNER_KEYS).filter(is_null).collect(),
+        has_owner: OWNER_KEYS.iter().any(has),
+        k8s_cluster: text("k8s_cluster"),
+        meta: meta.map_or_else(|_| BTreeMap::new(), Iterator::collect),
+    })
+}
+
+/// Whether a stored date lies at a midnight: what readers and this program write.
+#[must_use]
+pub fn is_midnight(seconds: i64) -> bool {
+    midnight(seconds) == seconds
+}

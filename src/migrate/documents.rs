@@ -1,0 +1,127 @@
+//! Repairs the documents that version 0.1.0 wrote: dates as numbers, nulls in the place of absent
+//! keys, a pod's `meta` that readers fail on. Run again, it finds nothing to do.
+
+use futures_util::TryStreamExt;
+use mongodb::Database;
+use mongodb::bson::{Bson, Document, doc};
+
+use crate::cost::AccountId;
+use crate::documents::bson_form::{self, FIRST_SEEN_DATE, LAST_SEEN_DATE, STORED_FIELDS};
+use crate::documents::document::{ABSENT_KEYS, OWNER_KEYS, REFUSED_POD_META_KEYS};
+use crate::documents::mongo::OWN_FORM;
+use crate::documents::repair::repair;
+use crate::service::failure::{Failure, Hop, Kind, excerpt};
+use crate::stores::mongo::{bounded, mongo_failure};
+
+use super::{Step, StepState};
+
+/// Documents repaired by one command.
+const BATCH: usize = 1_000;
+/// The step's name in the output.
+const NAME: &str = "documents/0001_repair_documents_of_0_1_0";
+
+/// What a repair of all documents found and did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Repaired {
+    /// Documents that need a repair.
+    pub found: u64,
+    /// Documents that were changed.
+    pub changed: u64,
+}
+
+/// Repairs the collection's documents in batches, or only counts those that need it.
+///
+/// # Errors
+/// When MongoDB cannot be used, or refuses a write.
+pub async fn migrate(database: &Database, collection: &str, is_dry: bool) -> Result<Step, Failure> {
+    let repaired = repair_all(database, collection, is_dry).await?;
+    let state = match repaired {
+        Repaired { found: 0, .. } => StepState::Present,
+        _ if is_dry => StepState::Pending,
+        _ => StepState::Applied,
+    };
+    tracing::info!(migration = NAME, ?state, documents = repaired.found, "mongodb");
+    let statement = format!(
+        "{collection}: {} documents with dates as numbers, nulls in the place of absent keys, or a \
+         pod's meta that readers fail on; {} changed",
+        repaired.found, repaired.changed
+    );
+    Ok(Step { name: NAME.to_owned(), state, statement })
+}
+
+async fn repair_all(
+    database: &Database,
+    collection: &str,
+    is_dry: bool,
+) -> Result<Repaired, Failure> {
+    let what = "reading documents to repair";
+    let mut fields: Document =
+        STORED_FIELDS.iter().map(|field| ((*field).to_owned(), Bson::Int32(1))).collect();
+    fields.insert("cloud_account_id", 1);
+    let documents = database.collection::<Document>(collection);
+    let mut cursor = documents
+        .find(broken())
+        .projection(fields)
+        .await
+        .map_err(|error| mongo_failure(what, &error))?;
+    let mut out = Repaired::default();
+    let mut batch = Vec::new();
+    while let Some(document) =
+        cursor.try_next().await.map_err(|error| mongo_failure(what, &error))?
+    {
+        let Some(element) = element(&document) else { continue };
+        out.found += 1;
+        batch.push(element);
+        if batch.len() == BATCH && !is_dry {
+            out.changed += write(database, collection, std::mem::take(&mut batch)).await?;
+        }
+    }
+    if !batch.is_empty() && !is_dry {
+        out.changed += write(database, collection, batch).await?;
+    }
+    Ok(out)
+}
+
+/// Documents that may need a repair; [`repair`] decides.
+fn broken() -> Document {
+    let mut any = vec![
+        doc! { FIRST_SEEN_DATE: { "$type": "number" } },
+        doc! { LAST_SEEN_DATE: { "$type": "number" } },
+    ];
+    let own = doc! { "$regex": OWN_FORM };
+    for key in ABSENT_KEYS.into_iter().chain(OWNER_KEYS) {
+        any.push(doc! { "cloud_resource_id": &own, key: { "$type": "null" } });
+    }
+    for key in REFUSED_POD_META_KEYS {
+        let key = format!("meta.{key}");
+        any.push(doc! { "resource_type": "K8s Pod", "cloud_resource_id": &own, key: { "$exists": true } });
+    }
+    any.push(doc! { "cloud_resource_id": &own, "k8s_cluster": { "$exists": false } });
+    doc! { "$or": any }
+}
+
+fn element(document: &Document) -> Option<Document> {
+    let stored = bson_form::stored(document)?;
+    let account = AccountId::new(document.get_str("cloud_account_id").ok()?).ok()?;
+    let repair = repair(&stored, None, None);
+    (!repair.is_empty()).then(|| bson_form::repair(&account, &stored.id, &repair).into_element())
+}
+
+async fn write(
+    database: &Database,
+    collection: &str,
+    updates: Vec<Document>,
+) -> Result<u64, Failure> {
+    let command = doc! { "update": collection, "updates": updates, "ordered": false };
+    let database = database.clone();
+    let reply =
+        bounded("repairing documents", async move { database.run_command(command).await }).await?;
+    let errors = reply.get_array("writeErrors").map(Vec::as_slice).unwrap_or_default();
+    if let Some(error) = errors.first().and_then(Bson::as_document) {
+        let said = excerpt(error.get_str("errmsg").unwrap_or("no reason given"));
+        let what = format!("repairing documents: a write was refused: {said}");
+        return Err(Failure::new(Hop::MongoDb, Kind::BadReply, what, "see MongoDB's log"));
+    }
+    let changed = bson_form::whole(reply.get("nModified")).unwrap_or(0);
+    Ok(u64::try_from(changed).unwrap_or(0))
+}

@@ -1,0 +1,177 @@
+//! What a run asks of CloudTuner's REST API and reports to it. The API is never needed for a
+//! dollar to be stored: where it fails, that is a warning and a count, once a run.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crate::cost::{AccountId, Day};
+use crate::documents::PoolOwner;
+use crate::rest_api::{
+    CloudAccount, CloudTunerApi, ImportOutcome, NewResource, discovery, import_status,
+};
+use crate::service::failure::Failure;
+
+use super::summary::{AccountSummary, Outcome};
+
+/// The REST API of one environment, or none.
+#[derive(Clone, Default)]
+pub struct RestApi {
+    api: Option<Arc<dyn CloudTunerApi>>,
+    failures: Arc<AtomicU64>,
+    is_down: Arc<AtomicBool>,
+    has_unowned: Arc<AtomicBool>,
+}
+
+/// What a run has met: failed calls, and documents without pool and owner.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RestReport {
+    /// Calls that failed.
+    pub failures: u64,
+    /// Whether documents were made without pool and owner.
+    pub has_unowned: bool,
+}
+
+impl RestApi {
+    /// This API.
+    #[must_use]
+    pub fn new(api: Arc<dyn CloudTunerApi>) -> Self {
+        Self { api: Some(api), ..Self::default() }
+    }
+
+    /// Begins a run: what an earlier one met is forgotten.
+    pub fn begin(&self) {
+        self.failures.store(0, Ordering::SeqCst);
+        self.is_down.store(false, Ordering::SeqCst);
+        self.has_unowned.store(false, Ordering::SeqCst);
+    }
+
+    /// What the run has met so far.
+    #[must_use]
+    pub fn report(&self) -> RestReport {
+        RestReport {
+            failures: self.failures.load(Ordering::SeqCst),
+            has_unowned: self.has_unowned.load(Ordering::SeqCst),
+        }
+    }
+
+    /// Takes note that a document has neither pool nor owner.
+    pub fn note_unowned(&self) {
+        self.has_unowned.store(true, Ordering::SeqCst);
+    }
+
+    /// The API, unless it was found to be down in this run: then each further call would only
+    /// cost its time-out again.
+    fn usable(&self) -> Option<&Arc<dyn CloudTunerApi>> {
+        self.api.as_ref().filter(|_| !self.is_down.load(Ordering::SeqCst))
+    }
+
+    fn note(&self, what: &str, failure: &Failure) {
+        self.failures.fetch_add(1, Ordering::SeqCst);
+        let is_first_down = failure.is_hop_down() && !self.is_down.swap(true, Ordering::SeqCst);
+        let rest = if is_first_down { "; it is not asked again in this run" } else { "" };
+        tracing::warn!(%failure, "{what}{rest}");
+    }
+
+    /// The status of all accounts, by id; empty without an API, or where it fails.
+    pub async fn accounts(&self) -> BTreeMap<AccountId, CloudAccount> {
+        let Some(api) = self.usable() else { return BTreeMap::new() };
+        match api.cloud_accounts().await {
+            Ok(accounts) => accounts.into_iter().map(|a| (a.id.clone(), a)).collect(),
+            Err(failure) => {
+                self.note("the accounts' import status cannot be read", &failure);
+                BTreeMap::new()
+            }
+        }
+    }
+
+    /// Pool and owner of an account's documents, where the API has them.
+    pub async fn pool_owner(&self, account: &AccountId) -> Option<PoolOwner> {
+        match self.usable()?.pool_owner(account).await {
+            Ok(found) => found
+                .map(|found| PoolOwner { pool_id: found.pool_id, employee_id: found.employee_id }),
+            Err(failure) => {
+                self.note("the account's pool and owner cannot be read", &failure);
+                None
+            }
+        }
+    }
+
+    /// Has the API make documents; returns the stable ids of those that are live there.
+    pub async fn create(&self, account: &AccountId, items: &[NewResource]) -> BTreeSet<String> {
+        let Some(api) = self.usable() else { return BTreeSet::new() };
+        match api.create(account, items).await {
+            Ok(made) => {
+                for refused in made.refused.iter().take(5) {
+                    tracing::warn!(
+                        account.id = %account,
+                        resource.id = refused.cloud_resource_id,
+                        "the rest api refuses a resource, which is made in mongodb: {}",
+                        refused.reason
+                    );
+                }
+                let live = made.resources.into_iter().filter(|made| made.is_live());
+                live.map(|made| made.cloud_resource_id).collect()
+            }
+            Err(failure) => {
+                self.note("new resources are made in mongodb, not by the rest api", &failure);
+                BTreeSet::new()
+            }
+        }
+    }
+
+    /// Reports how the account fared, where that is due, and keeps the time of the last discovery
+    /// of pods from hiding those that are stored.
+    pub async fn finish(
+        &self,
+        summary: &AccountSummary,
+        known: Option<&CloudAccount>,
+        now_seconds: i64,
+        interval_seconds: i64,
+    ) {
+        let Some(outcome) = outcome(summary, now_seconds) else { return };
+        let previous = known.and_then(CloudAccount::status);
+        if !import_status::due(previous.as_ref(), &outcome, now_seconds, interval_seconds) {
+            return;
+        }
+        let account = &summary.account.id;
+        let Some(api) = self.usable() else { return };
+        if let Err(failure) = api.report(account, &outcome).await {
+            self.note("the import status is not reported", &failure);
+            return;
+        }
+        if let Err(failure) = keep_pods_active(api.as_ref(), account, now_seconds).await {
+            self.note("the time of the last discovery of pods is not kept", &failure);
+        }
+    }
+}
+
+/// Documents that are active were seen yesterday at the earliest, so no later time may be recorded
+/// as the last discovery.
+async fn keep_pods_active(
+    api: &dyn CloudTunerApi,
+    account: &AccountId,
+    now_seconds: i64,
+) -> Result<(), Failure> {
+    let oldest_seconds = Day::of_unix(now_seconds).previous().start_seconds();
+    let recorded = api.pod_discovery(account).await?;
+    match discovery::correction(recorded.as_ref(), Some(oldest_seconds)) {
+        Some(at_seconds) => api.set_pod_discovery(account, at_seconds).await,
+        None => Ok(()),
+    }
+}
+
+/// How an account fared, as its page shows it; nothing where somebody else is writing it.
+#[must_use]
+pub fn outcome(summary: &AccountSummary, at_seconds: i64) -> Option<ImportOutcome> {
+    let failed = |error: String| Some(ImportOutcome::Failed { at_seconds, error });
+    match (summary.outcome, &summary.failure) {
+        (Outcome::Skipped, _) => None,
+        (Outcome::Failed, Some(failure)) => failed(format!("{}: {}", failure.hop, failure.what)),
+        (Outcome::Failed, None) => failed("the import failed".to_owned()),
+        (Outcome::Ok | Outcome::Partial, _) => match summary.nothing_found() {
+            Some(cause) => failed(cause),
+            None => Some(ImportOutcome::Succeeded { at_seconds }),
+        },
+    }
+}
