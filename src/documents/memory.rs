@@ -70,6 +70,11 @@ fn execute(
     documents: &mut BTreeMap<String, Bdoc>,
     statement: &UpdateStatement,
 ) -> Result<u64, Failure> {
+    if let Some(Bson::String(id)) = statement.filter.get("_id") {
+        let found = documents.get_mut(id).filter(|one| matches(&statement.filter, one));
+        let changed = found.is_some_and(|one| apply_change(&statement.change, one, false));
+        return Ok(u64::from(changed));
+    }
     let mut changed = 0;
     let mut is_found = false;
     for document in documents.values_mut().filter(|one| matches(&statement.filter, one)) {
@@ -115,9 +120,11 @@ impl ResourceStore for MemoryResources {
     ) -> Result<Vec<StoredResource>, Failure> {
         let wanted: BTreeSet<&str> = cloud_resource_ids.iter().map(String::as_str).collect();
         let documents = self.lock();
-        let live = documents.values().filter(|document| is_live(document, account));
-        let found = live.filter_map(stored);
-        Ok(found.filter(|one| wanted.contains(one.cloud_resource_id.as_str())).collect())
+        let is_wanted = |document: &&Bdoc| {
+            document.get_str("cloud_resource_id").is_ok_and(|id| wanted.contains(id))
+        };
+        let live = documents.values().filter(is_wanted).filter(|one| is_live(one, account));
+        Ok(live.filter_map(stored).collect())
     }
 
     async fn taken_ids(&self, ids: &[String]) -> Result<BTreeSet<String>, Failure> {
@@ -130,8 +137,13 @@ impl ResourceStore for MemoryResources {
         account: &AccountId,
         ids: &[String],
     ) -> Result<BTreeSet<String>, Failure> {
-        let own: BTreeSet<String> = self.own(account).into_iter().map(|one| one.id).collect();
-        Ok(ids.iter().filter(|id| own.contains(*id)).cloned().collect())
+        let documents = self.lock();
+        let is_own = |document: &Bdoc| {
+            is_of(document, account)
+                && document.get_str("cloud_resource_id").is_ok_and(has_own_form)
+        };
+        let own = ids.iter().filter(|id| documents.get(*id).is_some_and(is_own));
+        Ok(own.cloned().collect())
     }
 
     async fn own_documents(&self, account: &AccountId) -> Result<Vec<StoredResource>, Failure> {
@@ -139,8 +151,13 @@ impl ResourceStore for MemoryResources {
     }
 
     async fn total_cost(&self, account: &AccountId) -> Result<f64, Failure> {
-        let own = self.own(account);
-        Ok(own.iter().filter_map(|resource| resource.total_cost).sum::<f64>() + 0.0)
+        let documents = self.lock();
+        let own = documents
+            .values()
+            .filter(|one| is_of(one, account))
+            .filter(|one| one.get_str("cloud_resource_id").is_ok_and(has_own_form));
+        let costs = own.filter_map(|one| bson_form::number(one.get("total_cost")));
+        Ok(costs.sum::<f64>() + 0.0)
     }
 
     async fn apply(&self, account: &AccountId, changes: &[Change]) -> Result<u64, Failure> {

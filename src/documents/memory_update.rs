@@ -86,7 +86,7 @@ fn compare(a: &Bson, b: &Bson) -> Ordering {
 
 /// Carries `$setOnInsert`, `$set`, `$unset`, `$min` and `$max` out; whether anything changed.
 pub(super) fn apply_change(change: &Bdoc, document: &mut Bdoc, is_insert: bool) -> bool {
-    let before = document.clone();
+    let mut is_changed = false;
     for (operator, fields) in change {
         let Bson::Document(fields) = fields else { continue };
         if operator == "$setOnInsert" && !is_insert {
@@ -95,18 +95,18 @@ pub(super) fn apply_change(change: &Bdoc, document: &mut Bdoc, is_insert: bool) 
         for (path, value) in fields {
             let (parent, key) = parent_of(document, path);
             match operator.as_str() {
-                "$unset" => {
-                    parent.remove(key);
-                }
+                "$unset" => is_changed |= parent.remove(key).is_some(),
                 "$min" if parent.get(key).is_some_and(|old| compare(value, old).is_ge()) => {}
                 "$max" if parent.get(key).is_some_and(|old| compare(value, old).is_le()) => {}
+                _ if parent.get(key) == Some(value) => {}
                 _ => {
                     parent.insert(key, value.clone());
+                    is_changed = true;
                 }
             }
         }
     }
-    *document != before
+    is_changed
 }
 
 /// The document that holds the last part of a path of at most two parts, and that part.

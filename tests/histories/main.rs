@@ -27,6 +27,7 @@ use kubecost_worker::settings::cloudtuner::ResourcesConfig;
 use kubecost_worker::settings::worker::{GapPolicy, RunConfig};
 
 mod chance;
+mod documents;
 mod faults;
 mod source;
 
