@@ -133,6 +133,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn only_the_live_record_of_pods_counts() {
+        let reply = r#"{"discovery_info": [
+            {"id": "v", "resource_type": "volume", "last_discovery_at": 1},
+            {"id": "gone", "resource_type": "k8s_pod", "deleted_at": 5},
+            {"id": "p", "resource_type": "k8s_pod", "deleted_at": 0, "last_discovery_at": 7,
+                "enabled": false}]}"#;
+        let found = first_pod_record(serde_json::from_str(reply).unwrap());
+        let wanted = PodDiscovery { id: "p".to_owned(), last_discovery_at: 7, enabled: false };
+        assert_eq!(found, Some(wanted));
+    }
+
+    #[test]
     fn the_time_is_corrected_where_it_would_hide_pods_and_only_there() {
         let recorded = |last_discovery_at| PodDiscovery {
             id: "d".to_owned(),

@@ -11,8 +11,9 @@ use kubecost_worker::service::failure::Kind;
 use kubecost_worker::settings::{Endpoint, Secret};
 use serde_json::json;
 
+use crate::rest_api::documents::MemoryDocuments;
 use crate::rest_api::world::{Made, set};
-use crate::rest_api::{FakeRestApi, MemoryDocuments, SECRET, World};
+use crate::rest_api::{FakeRestApi, SECRET, World};
 
 /// A time when the fake's account was made, Unix seconds.
 pub(crate) const NOW: i64 = 1_795_000_000;

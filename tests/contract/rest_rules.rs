@@ -6,8 +6,9 @@ use mongodb::bson::{Bson, DateTime, Document, doc};
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::rest_api::documents::MemoryDocuments;
 use crate::rest_api::world::{Condition, Rule, set};
-use crate::rest_api::{FakeRestApi, MemoryDocuments, SECRET, World};
+use crate::rest_api::{FakeRestApi, SECRET, World};
 
 const NOW: i64 = 1_795_000_000;
 const BULK: &str = "cloud_accounts/a/cloud_resources/bulk?behavior=skip_existing&\

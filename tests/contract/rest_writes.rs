@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
-use kubecost_worker::rest_api::resources::BATCH_ITEMS_MAX;
 use kubecost_worker::rest_api::{
     DiscoveryInfo, ImportOutcome, ImportStatus, NewResource, PodDiscovery, ResourceCreator,
 };
@@ -134,11 +133,11 @@ async fn a_batch_that_a_proxy_finds_too_large_is_halved() {
 #[tokio::test]
 async fn many_are_sent_in_batches() {
     let Setup { fake, documents, .. } = setup().await;
-    let items: Vec<_> = (0..=BATCH_ITEMS_MAX).map(|i| resource(&format!("n{i}"))).collect();
+    let items: Vec<_> = (0..=1_000).map(|i| resource(&format!("n{i}"))).collect();
     let made = client(&fake.url).create(&account("a"), &items).await.unwrap();
     assert_eq!(made.resources.len(), items.len());
     assert_eq!(documents.all().len(), items.len());
-    assert_eq!(bulk_calls(&fake.asked()), [BATCH_ITEMS_MAX, 1]);
+    assert_eq!(bulk_calls(&fake.asked()), [1_000, 1]);
     assert_eq!(client(&fake.url).create(&account("a"), &[]).await, Ok(Default::default()));
     assert_eq!(bulk_calls(&fake.asked()).len(), 2, "nothing to make is no call");
 }

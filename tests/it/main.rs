@@ -36,6 +36,10 @@ mod outages;
 mod own_metrics;
 mod readers;
 mod reruns;
+#[path = "../support/rest_api/mod.rs"]
+#[expect(dead_code, reason = "its faults and its documents in memory are for other tests")]
+mod rest_api;
+mod rest_documents;
 mod secrets;
 mod signals;
 mod support;

@@ -11,6 +11,7 @@ pub(crate) mod metrics;
 pub(crate) mod opencost;
 pub(crate) mod proxy;
 pub(crate) mod remote_write;
+pub(crate) mod rest_documents;
 pub(crate) mod servers;
 pub(crate) mod small;
 pub(crate) mod stored;

@@ -197,10 +197,11 @@ fn check_resource(resource: &Map<String, Value>) -> Result<(), ApiError> {
     }
     // Clusters, namespaces and nodes have no model there.
     let meta = resource.get("meta").and_then(Value::as_object);
-    if let Some(meta) = meta.filter(|_| resource["resource_type"] == "K8s Pod") {
-        if let Some(name) = meta.keys().find(|name| !POD_META.contains(&name.as_str())) {
-            return Err(ApiError::wrong("OE0212", &[name]));
-        }
+    let mut keys = meta.into_iter().flat_map(Map::keys);
+    if resource["resource_type"] == "K8s Pod"
+        && let Some(name) = keys.find(|name| !POD_META.contains(&name.as_str()))
+    {
+        return Err(ApiError::wrong("OE0212", &[name]));
     }
     Ok(())
 }

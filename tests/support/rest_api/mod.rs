@@ -25,7 +25,7 @@ mod merge;
 mod reply;
 pub(crate) mod world;
 
-pub(crate) use documents::{Documents, MemoryDocuments};
+pub(crate) use documents::Documents;
 pub(crate) use world::World;
 
 use reply::{Answer, ApiError};
@@ -317,7 +317,7 @@ fn answered(answer: Answer, is_cut: bool) -> Response {
     };
     let length = body.len();
     let body = if is_cut {
-        let half = Bytes::from(body[..length / 2].as_bytes().to_vec());
+        let half = Bytes::copy_from_slice(&body.as_bytes()[..length / 2]);
         let broken = std::io::Error::other("cut");
         Body::from_stream(stream::iter([Ok(half), Err(broken)]))
     } else {
