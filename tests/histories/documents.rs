@@ -154,7 +154,7 @@ fn check(hops: &Hops, before: &BTreeMap<String, Document>) {
     }
     let mut seen = BTreeSet::new();
     for row in hops.ledger.rows().iter().filter(|row| row.sign > 0) {
-        let document = documents.get(&row.resource_id).expect("a document of each row");
+        let document = documents.get(&row.resource_id).unwrap();
         let day = Day::of_unix(row.date_seconds);
         assert!(is_seen(document, day), "{day}: {document}");
         seen.insert(document.get_str("cloud_resource_id").unwrap().to_owned());
