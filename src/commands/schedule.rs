@@ -21,6 +21,7 @@ use super::{Context, Ended, connect, output};
 /// When settings or the expression are wrong, or an address cannot be used.
 pub async fn schedule(context: &Context) -> Result<u8, Ended> {
     let expression = context.argument("cron").unwrap_or("*/5 * * * *").to_owned();
+    job(&expression, || async {})?;
     let config = context.config(Needs::Everything)?;
     let environment = connect::environment(&config, Arc::clone(&context.clock)).await?;
     let stop = stop_on_signal()?;
@@ -38,7 +39,11 @@ pub async fn schedule(context: &Context) -> Result<u8, Ended> {
         exit_code: AtomicU8::new(0),
     });
     let mut scheduler = JobScheduler::new().await.map_err(|error| internal(&error))?;
-    let job = job(&expression, &work)?;
+    let ticking = Arc::clone(&work);
+    let job = job(&expression, move || {
+        let work = Arc::clone(&ticking);
+        async move { work.tick().await }
+    })?;
     scheduler.add(job).await.map_err(|error| internal(&error))?;
     scheduler.start().await.map_err(|error| internal(&error))?;
     tracing::info!(cron = expression, "scheduled");
@@ -76,18 +81,19 @@ impl Scheduled {
     }
 }
 
-fn job(expression: &str, work: &Arc<Scheduled>) -> Result<Job, Ended> {
+/// A job that does `work` whenever the expression says so; also made to see whether it is one,
+/// before anything is connected to.
+fn job<W, F>(expression: &str, work: W) -> Result<Job, Ended>
+where
+    W: Fn() -> F + Send + Sync + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
     // The scheduler counts seconds first; people write five fields.
     let with_seconds = match expression.split_whitespace().count() {
         5 => format!("0 {expression}"),
         _ => expression.to_owned(),
     };
-    let work = Arc::clone(work);
-    Job::new_async(with_seconds.as_str(), move |_, _| {
-        let work = Arc::clone(&work);
-        Box::pin(async move { work.tick().await })
-    })
-    .map_err(|error| {
+    Job::new_async(with_seconds.as_str(), move |_, _| Box::pin(work())).map_err(|error| {
         let example = "an example: '*/5 * * * *'";
         Ended::Argument(format!("--cron '{expression}' is no cron expression: {error}; {example}"))
     })

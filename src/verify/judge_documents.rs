@@ -93,6 +93,8 @@ pub struct DocumentFacts {
     pub count: u64,
     /// How many readers find.
     pub visible: u64,
+    /// Why the first of the others are not found.
+    pub hidden: Option<&'static str>,
     /// How many have each fault.
     pub faults: BTreeMap<FieldFault, u64>,
     /// Live documents without pool and owner.
@@ -110,10 +112,10 @@ pub fn facts(documents: &[Document], today: Day) -> DocumentFacts {
         let is_own = document.get_str("cloud_resource_id").is_ok_and(has_own_form);
         let of_document = faults(document);
         let is_live = whole(document.get("deleted_at")) == Some(0);
-        let seen = stored(document).is_some_and(|stored| {
-            stored.is_visible_on(today) || stored.is_visible_on(today.previous())
-        });
-        out.visible += u64::from(is_live && seen);
+        match hidden(document, today) {
+            None => out.visible += 1,
+            why => out.hidden = out.hidden.or(why),
+        }
         if !is_own {
             continue;
         }
@@ -126,6 +128,23 @@ pub fn facts(documents: &[Document], today: Day) -> DocumentFacts {
         out.odd_ids += u64::from(uuid::Uuid::try_parse(&id).is_err() || id.len() != 36);
     }
     out
+}
+
+/// Why readers that ask for yesterday and today do not find a document.
+fn hidden(document: &Document, today: Day) -> Option<&'static str> {
+    if whole(document.get("deleted_at")) != Some(0) {
+        return Some("their deleted_at is not 0");
+    }
+    let found = stored(document)?;
+    if found.is_visible_on(today) || found.is_visible_on(today.previous()) {
+        return None;
+    }
+    let is_later = found.first_seen.is_some_and(|seconds| seconds >= today.end_seconds());
+    Some(if is_later {
+        "they are first seen in the future: milliseconds, or a clock that is off"
+    } else {
+        "they were last seen before yesterday: no run wrote them since"
+    })
 }
 
 /// Whether the documents are there, and readers can use them.
@@ -153,7 +172,7 @@ pub fn documents(asked: &Result<DocumentFacts, Failure>) -> Finding {
     if facts.visible == 0 {
         return Finding::broken(
             format!("all {} documents are invisible to readers", facts.count),
-            "they were last seen before yesterday, or are deleted: no run wrote them since",
+            facts.hidden.unwrap_or("their times are not those of yesterday and today"),
             RUN,
         );
     }

@@ -101,6 +101,7 @@ impl World {
             ("SOURCE_PROMETHEUS_URL", format!("{fakes}/source")),
             ("DIPROXY_URL", format!("{fakes}/write")),
             ("METROCULUS_URL", fakes.clone()),
+            ("ACCOUNTS", "mongo".to_owned()),
             ("REST_URL", fakes.clone()),
             ("CLUSTER_SECRET", "hunter2-secret".to_owned()),
             ("DIPROXY_USER", "customer".to_owned()),

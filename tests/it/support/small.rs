@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use kubecost_worker::cost::resource_id::document_id;
 use kubecost_worker::cost::{AccountId, ResourceKey};
 use tempfile::TempDir;
 
@@ -74,7 +75,8 @@ impl Small {
     pub(crate) fn id(namespace: &str) -> String {
         let account = AccountId::new(ACCOUNT).unwrap();
         let (cluster, namespace) = ("c".to_owned(), namespace.to_owned());
-        ResourceKey::Namespace { cluster, namespace }.id(&account)
+        let stable = ResourceKey::Namespace { cluster, namespace }.id(&account);
+        document_id(&account, &stable, 1)
     }
 
     /// Adds a row as another program would, dated `seconds` after the first day's midnight.

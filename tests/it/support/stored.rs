@@ -54,7 +54,7 @@ pub(crate) async fn stored(stores: &Stores, account: &str, day_start: i64) -> St
     let pod_of: BTreeMap<&str, &str> = pods
         .iter()
         .map(|pod| {
-            let name = pod.get_document("meta").unwrap().get_str("pod").unwrap();
+            let name = pod.get_document("meta").unwrap().get_str("name").unwrap();
             (pod.get_str("_id").unwrap(), name)
         })
         .collect();
