@@ -28,8 +28,8 @@ pub async fn migrate(context: &Context) -> Result<u8, Ended> {
             let setting = store.resources_collection.as_deref();
             let collection = collection::choose(&database, setting).await?;
             let mut steps = migrate::mongo::migrate(&database, &collection, is_dry).await?;
-            steps.push(migrate::documents::migrate(&database, &collection, is_dry).await?);
             steps.extend(migrate::clickhouse::migrate(store, is_dry).await?);
+            steps.push(migrate::documents::migrate(&database, &collection, is_dry).await?);
             output::steps(&mut out, &steps, context.is_json)?;
         }
     }

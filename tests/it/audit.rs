@@ -58,7 +58,7 @@ async fn each_planted_fault_is_found_and_mended() {
     let cluster = doc! { "resource_type": "K8s Cluster" };
     documents.update_one(cluster, wrong).await.unwrap();
     let mut ghost = documents.find_one(doc! { "_id": &shop }).await.unwrap().unwrap();
-    ghost.insert("_id", "k8s-ns-00000000000000aa");
+    ghost.insert("_id", "00000000-0000-4000-8000-0000000000aa");
     ghost.insert("cloud_resource_id", "k8s-ns-00000000000000aa");
     documents.insert_one(ghost).await.unwrap();
 
