@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cost::{Day, RollUp};
+use crate::documents::merge::DocumentUpdate;
+use crate::documents::repair::Repair;
 use crate::documents::{
     Change, CostSummary, DocumentInputs, LastExpense, ObservedResource, PoolOwner,
     ResourceDocument, SeenNow, StoredResource, merge, plan_changes,
@@ -183,8 +185,42 @@ impl DayWork<'_> {
                 "see whether another program deletes resources; the next run goes on",
             ));
         }
+        self.complete_made_by_rest(documents, &found).await?;
         ids.extend(found.into_iter().map(|resource| (resource.cloud_resource_id, resource.id)));
         Ok(ids)
+    }
+
+    /// The REST API's bulk call refuses `k8s_cluster`, which readers look for, so it is added.
+    async fn complete_made_by_rest(
+        &self,
+        documents: &[Change],
+        found: &[StoredResource],
+    ) -> Result<(), Failure> {
+        let new: BTreeMap<&str, &ResourceDocument> = documents
+            .iter()
+            .filter_map(|change| match change {
+                Change::Insert(new) => Some((new.cloud_resource_id.as_str(), new.as_ref())),
+                _ => None,
+            })
+            .collect();
+        let lacking = found.iter().filter(|resource| resource.k8s_cluster.is_none());
+        let changes: Vec<Change> = lacking
+            .filter_map(|resource| {
+                let new = new.get(resource.cloud_resource_id.as_str())?;
+                let k8s_cluster = Some(new.k8s_cluster.clone());
+                Some(Change::Update(Box::new(DocumentUpdate {
+                    id: resource.id.clone(),
+                    first_seen: new.first_seen,
+                    last_seen: new.last_seen,
+                    activate: false,
+                    repair: Repair { k8s_cluster, ..Repair::default() },
+                })))
+            })
+            .collect();
+        if !changes.is_empty() {
+            self.environment.resources.apply(&self.account.id, &changes).await?;
+        }
+        Ok(())
     }
 
     /// Brings `total_cost` and `last_expense` of these documents to what the ledger says.

@@ -19,6 +19,7 @@ mod bad_input_size;
 mod bad_input_stores;
 mod catch_up;
 mod clock;
+mod cloudtuner;
 mod clusters;
 mod command_line;
 #[path = "../support/contract/mod.rs"]
