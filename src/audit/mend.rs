@@ -11,12 +11,10 @@ use serde::Serialize;
 
 use crate::cost::{AccountId, Day};
 use crate::day_status::{AccountDay, DayRecords};
-use crate::documents::merge::DocumentUpdate;
-use crate::documents::repair::repair;
-use crate::documents::{Change, CostSummary, ResourceStore, StoredResource};
+use crate::documents::{Change, CostSummary, ResourceStore};
 use crate::lease::HeldLease;
 use crate::ledger::{Entry, ExpenseLedger, KeyState};
-use crate::run::documents::cost_summary;
+use crate::run::documents::{cost_summary, repair_alone};
 use crate::service::failure::Failure;
 
 use super::finding::{Finding, FindingKind};
@@ -137,19 +135,10 @@ impl Mending<'_> {
             return Ok(());
         }
         let own = self.resources.own_documents(self.account).await?;
-        let one = |stored: &StoredResource| {
-            Some(Change::Update(Box::new(DocumentUpdate {
-                id: stored.id.clone(),
-                first_seen: stored.first_seen?,
-                last_seen: stored.last_seen?,
-                activate: false,
-                repair: repair(stored, None, None),
-            })))
-        };
         let changes: Vec<Change> = own
             .iter()
             .filter(|stored| broken.contains(stored.id.as_str()))
-            .filter_map(one)
+            .filter_map(repair_alone)
             .collect();
         self.lease.keep().await?;
         done.documents_written += self.resources.apply(self.account, &changes).await?;

@@ -9,7 +9,9 @@ use mongodb::bson::{
 
 use crate::cost::{AccountId, Day};
 
-use super::document::{ABSENT_KEYS, LastExpense, OWNER_KEYS, PoolOwner, ResourceDocument};
+use super::document::{
+    ABSENT_KEYS, ENVIRONMENT_KEY, LastExpense, OWNER_KEYS, PoolOwner, ResourceDocument,
+};
 use super::merge::{DocumentUpdate, midnight};
 use super::repair::Repair;
 use super::stored::{StoredDate, StoredResource};
@@ -21,7 +23,7 @@ pub const FIRST_SEEN_DATE: &str = "_first_seen_date";
 pub const LAST_SEEN_DATE: &str = "_last_seen_date";
 
 /// What [`stored`] reads of a document.
-pub const STORED_FIELDS: [&str; 15] = [
+pub const STORED_FIELDS: [&str; 16] = [
     "cloud_resource_id",
     "resource_type",
     "first_seen",
@@ -36,6 +38,7 @@ pub const STORED_FIELDS: [&str; 15] = [
     "pool_id",
     "employee_id",
     "k8s_cluster",
+    ENVIRONMENT_KEY,
     "meta",
 ];
 
@@ -145,6 +148,10 @@ pub fn repair(account: &AccountId, id: &str, repair: &Repair) -> UpdateStatement
     for key in &repair.unset_nulls {
         filter.insert(*key, Bson::Null);
         unset.insert(*key, "");
+    }
+    if repair.unset_environment {
+        filter.insert(ENVIRONMENT_KEY, false);
+        unset.insert(ENVIRONMENT_KEY, "");
     }
     if let Some(PoolOwner { pool_id, employee_id }) = &repair.owner {
         for (key, value) in OWNER_KEYS.into_iter().zip([pool_id, employee_id]) {
@@ -304,6 +311,7 @@ pub fn stored(found: &Bdoc) -> Option<StoredResource> {
         total_cost: number(found.get("total_cost")),
         last_expense,
         null_keys: ABSENT_KEYS.into_iter().chain(OWNER_KEYS).filter(is_null).collect(),
+        has_false_environment: found.get(ENVIRONMENT_KEY) == Some(&Bson::Boolean(false)),
         has_owner: OWNER_KEYS.iter().any(has),
         k8s_cluster: text("k8s_cluster"),
         meta: meta.map_or_else(|_| BTreeMap::new(), Iterator::collect),

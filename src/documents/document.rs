@@ -32,6 +32,10 @@ pub const ABSENT_KEYS: [&str; 2] = ["cluster_id", "cluster_type_id"];
 /// by owner just as well, and fails others.
 pub const OWNER_KEYS: [&str; 2] = ["pool_id", "employee_id"];
 
+/// A key that is absent unless a user makes the resource a shared environment. Readers count
+/// documents by type and this key, and show one of the counts where some have false and some none.
+pub const ENVIRONMENT_KEY: &str = "is_environment";
+
 /// A whole document, as it is inserted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ResourceDocument {
@@ -82,8 +86,6 @@ pub struct ResourceDocument {
     pub active: bool,
     /// 0: not deleted.
     pub deleted_at: i64,
-    /// Not a shared environment.
-    pub is_environment: bool,
     /// Set by CloudTuner's own checks.
     pub constraint_violated: bool,
     /// Unix seconds.

@@ -231,7 +231,6 @@ fn document(
         last_seen_date: Day::of_unix(last_seen),
         active,
         deleted_at: 0,
-        is_environment: false,
         constraint_violated: false,
         created_at: inputs.now_seconds,
         total_cost: 0.0,

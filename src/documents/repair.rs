@@ -23,6 +23,8 @@ pub struct Repair {
     pub raise_last_seen_date: Option<Day>,
     /// Keys that are null and shall be absent.
     pub unset_nulls: Vec<&'static str>,
+    /// Whether `is_environment` is false and shall be absent.
+    pub unset_environment: bool,
     /// Keys of `meta` that shall be absent.
     pub unset_meta: Vec<&'static str>,
     /// Keys of `meta` to write.
@@ -34,6 +36,15 @@ pub struct Repair {
 }
 
 impl Repair {
+    /// Whether version 0.1.0 wrote the document.
+    #[must_use]
+    pub fn is_of_version_0_1_0(&self) -> bool {
+        self.first_seen_date.is_some()
+            || self.last_seen_date.is_some()
+            || !self.unset_nulls.is_empty()
+            || !self.unset_meta.is_empty()
+    }
+
     /// Whether it changes nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -65,6 +76,7 @@ pub fn repair(
     repair_dates(stored, &mut out);
     if has_own_form(&stored.cloud_resource_id) {
         out.unset_nulls.clone_from(&stored.null_keys);
+        out.unset_environment = stored.has_false_environment;
         if !stored.has_owner
             && let Some(owner) = owner
         {
@@ -142,6 +154,7 @@ mod tests {
             last_seen_date: StoredDate::NoDate,
             active: Some(true),
             null_keys: vec!["cluster_id", "cluster_type_id", "pool_id", "employee_id"],
+            has_false_environment: true,
             meta: meta.map(|key| (key.to_owned(), Some(format!("the {key}")))).into(),
             ..StoredResource::default()
         }
@@ -159,6 +172,7 @@ mod tests {
         assert_eq!(made.first_seen_date, Some(Day::of_unix(MIDNIGHT)));
         assert_eq!(made.last_seen_date, Some(Day::of_unix(MIDNIGHT + 90_000)));
         assert_eq!(made.unset_nulls, old().null_keys);
+        assert!(made.unset_environment);
         assert_eq!(made.unset_meta, ["cluster", "namespace", "pod"]);
         let keys: Vec<_> = made.set_meta.iter().map(|(key, _)| key.as_str()).collect();
         assert_eq!(keys, ["k8s_cluster", "k8s_namespace", "k8s_node", "name"]);
@@ -195,6 +209,7 @@ mod tests {
             first_seen_date: StoredDate::Date(MIDNIGHT),
             last_seen_date: StoredDate::Date(MIDNIGHT + 86_400),
             null_keys: vec![],
+            has_false_environment: false,
             has_owner: true,
             k8s_cluster: Some("c".into()),
             meta: [("name".to_owned(), Some("p".to_owned()))].into(),

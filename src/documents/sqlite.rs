@@ -169,6 +169,7 @@ fn stored(row: &Row<'_>) -> rusqlite::Result<StoredResource> {
         total_cost: row.get(7)?,
         last_expense,
         null_keys: Vec::new(),
+        has_false_environment: false,
         has_owner: pool.is_some() || employee.is_some(),
         k8s_cluster: row.get(13)?,
         meta,

@@ -52,6 +52,8 @@ pub struct StoredResource {
     pub last_expense: Option<LastExpense>,
     /// Keys of [`super::document::ABSENT_KEYS`] and [`super::document::OWNER_KEYS`] that are null.
     pub null_keys: Vec<&'static str>,
+    /// Whether [`super::document::ENVIRONMENT_KEY`] is there and false.
+    pub has_false_environment: bool,
     /// Whether the document has a pool and an owner.
     pub has_owner: bool,
     /// `k8s_cluster` at the top level, where it is a text.

@@ -7,7 +7,7 @@ use mongodb::bson::{Bson, Document, doc};
 
 use crate::cost::AccountId;
 use crate::documents::bson_form::{self, FIRST_SEEN_DATE, LAST_SEEN_DATE, STORED_FIELDS};
-use crate::documents::document::{ABSENT_KEYS, OWNER_KEYS, REFUSED_POD_META_KEYS};
+use crate::documents::document::{ABSENT_KEYS, ENVIRONMENT_KEY, OWNER_KEYS, REFUSED_POD_META_KEYS};
 use crate::documents::mongo::OWN_FORM;
 use crate::documents::repair::repair;
 use crate::service::failure::{Failure, Hop, Kind, excerpt};
@@ -92,6 +92,7 @@ fn broken() -> Document {
     for key in ABSENT_KEYS.into_iter().chain(OWNER_KEYS) {
         any.push(doc! { "cloud_resource_id": &own, key: { "$type": "null" } });
     }
+    any.push(doc! { "cloud_resource_id": &own, ENVIRONMENT_KEY: false });
     for key in REFUSED_POD_META_KEYS {
         let key = format!("meta.{key}");
         any.push(doc! { "resource_type": "K8s Pod", "cloud_resource_id": &own, key: { "$exists": true } });

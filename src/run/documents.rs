@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cost::{Day, RollUp};
 use crate::documents::merge::DocumentUpdate;
-use crate::documents::repair::Repair;
+use crate::documents::repair::{Repair, repair};
 use crate::documents::{
     Change, CostSummary, DocumentInputs, LastExpense, ObservedResource, PoolOwner,
     ResourceDocument, SeenNow, StoredResource, merge, plan_changes,
@@ -33,7 +33,7 @@ impl DayWork<'_> {
         let taken = self.taken_ids(&new).await?;
         let owner = self.owner(!new.is_empty() || stored.iter().any(|r| !r.has_owner)).await;
         let seen_now = self.seen_now(due, now_seconds, &stored, !new.is_empty()).await?;
-        let (changes, ids) = plan_changes(DocumentInputs {
+        let (mut changes, ids) = plan_changes(DocumentInputs {
             account: &self.account.id,
             day: due.day,
             now_seconds,
@@ -43,7 +43,20 @@ impl DayWork<'_> {
             seen_now: seen_now.as_ref(),
             owner: owner.as_ref(),
         });
+        changes.extend(self.other_repairs(&stored).await?);
         Ok((ids, changes))
+    }
+
+    /// Where a document of version 0.1.0 is met, the account's others of it are repaired too:
+    /// those of resources that are gone, and deleted ones, which some readers read all the same.
+    async fn other_repairs(&self, met: &[StoredResource]) -> Result<Vec<Change>, Failure> {
+        if !met.iter().any(|stored| repair(stored, None, None).is_of_version_0_1_0()) {
+            return Ok(Vec::new());
+        }
+        let met: BTreeSet<&str> = met.iter().map(|stored| stored.id.as_str()).collect();
+        let own = self.environment.resources.own_documents(&self.account.id).await?;
+        let others = own.iter().filter(|stored| !met.contains(stored.id.as_str()));
+        Ok(others.filter_map(repair_alone).collect())
     }
 
     fn observed(&self, roll: &RollUp) -> Vec<ObservedResource> {
@@ -266,6 +279,21 @@ impl DayWork<'_> {
         self.environment.resources.set_costs(account, &summaries).await?;
         Ok(off)
     }
+}
+
+/// A change that repairs a document and moves nothing of it, where it needs one.
+pub(crate) fn repair_alone(stored: &StoredResource) -> Option<Change> {
+    let repair = repair(stored, None, None);
+    if repair.is_empty() {
+        return None;
+    }
+    Some(Change::Update(Box::new(DocumentUpdate {
+        id: stored.id.clone(),
+        first_seen: stored.first_seen?,
+        last_seen: stored.last_seen?,
+        activate: false,
+        repair,
+    })))
 }
 
 /// A new document as the REST API takes it: its own form of the same.

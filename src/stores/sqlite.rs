@@ -255,7 +255,7 @@ UPDATE cloud_resource SET
     _first_seen_date = date(first_seen, 'unixepoch'),
     _last_seen_date = date(last_seen, 'unixepoch'),
     rest = json_remove(json_set(rest, '$.k8s_cluster', json_extract(rest, '$.meta.cluster')),
-        '$.cluster_id', '$.cluster_type_id');
+        '$.cluster_id', '$.cluster_type_id', '$.is_environment');
 UPDATE cloud_resource SET
     rest = json_set(rest, '$.meta', json_object('name', json_extract(rest, '$.meta.pod'),
         'k8s_cluster', json_extract(rest, '$.meta.cluster'),

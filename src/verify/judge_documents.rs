@@ -7,7 +7,7 @@ use mongodb::bson::{Bson, Document};
 use crate::cost::Day;
 use crate::cost::resource_id::has_own_form;
 use crate::documents::bson_form::{FIRST_SEEN_DATE, LAST_SEEN_DATE, id_text, stored, whole};
-use crate::documents::document::{ABSENT_KEYS, OWNER_KEYS, REFUSED_POD_META_KEYS};
+use crate::documents::document::{ABSENT_KEYS, ENVIRONMENT_KEY, OWNER_KEYS, REFUSED_POD_META_KEYS};
 use crate::service::failure::Failure;
 
 use super::finding::Finding;
@@ -57,6 +57,9 @@ pub fn faults(document: &Document) -> Vec<FieldFault> {
         if document.get(field) == Some(&Bson::Null) {
             out.push(fault(field, "is null, but must be absent", MIGRATE));
         }
+    }
+    if document.get(ENVIRONMENT_KEY) == Some(&Bson::Boolean(false)) {
+        out.push(fault(ENVIRONMENT_KEY, "is false, but must be absent", MIGRATE));
     }
     for field in ["tags", "meta"] {
         if !matches!(document.get(field), None | Some(Bson::Null | Bson::Document(_))) {
@@ -240,6 +243,7 @@ mod tests {
             ("first_seen", Bson::String("x".into()), "is no number", "run"),
             ("deleted_at", Bson::Null, "is not there", "deleted_at"),
             ("cluster_id", Bson::Null, "must be absent", "migrate"),
+            (ENVIRONMENT_KEY, Bson::Boolean(false), "must be absent", "migrate"),
             ("tags", Bson::Array(vec![]), "is no object", "object"),
             ("tags", Bson::Document(doc! {"team!": "x"}), "not base64", "rename"),
             ("meta", Bson::Document(doc! {"namespace": "n"}), "class for pods", "migrate"),

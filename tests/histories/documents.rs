@@ -98,6 +98,9 @@ fn random_document(key: &ResourceKey, chance: &mut Chance) -> Option<Document> {
         document.insert("employee_id", "an owner");
         document.insert("tags", doc! { "dGVhbQ==": "blue" });
     }
+    if chance.happens(300) {
+        document.insert("is_environment", chance.happens(200));
+    }
     if chance.happens(400) {
         document.insert("meta", doc! { "cluster": "c", "namespace": "cart", "pod": "cart-0" });
     }
@@ -106,8 +109,11 @@ fn random_document(key: &ResourceKey, chance: &mut Chance) -> Option<Document> {
 
 /// What of a document a user may have edited.
 fn edits(document: &Document) -> Vec<Option<Bson>> {
-    let fields = ["name", "pool_id", "employee_id", "tags", "deleted_at"];
-    let value = |field: &str| document.get(field).filter(|v| **v != Bson::Null).cloned();
+    let fields = ["name", "pool_id", "employee_id", "tags", "deleted_at", "is_environment"];
+    // A false there is what this program wrote; users set it to true.
+    let value = |field: &str| {
+        document.get(field).filter(|v| !matches!(v, Bson::Null | Bson::Boolean(false))).cloned()
+    };
     fields.map(value).into()
 }
 
@@ -131,6 +137,7 @@ fn is_seen(document: &Document, day: Day) -> bool {
         && !document.contains_key("cluster_type_id")
         && document.get("pool_id") != Some(&Bson::Null)
         && document.get("employee_id") != Some(&Bson::Null)
+        && document.get("is_environment") != Some(&Bson::Boolean(false))
         && pod_meta_fits(document)
 }
 
