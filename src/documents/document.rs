@@ -129,7 +129,8 @@ pub fn display_name(key: &ResourceKey) -> String {
         ResourceKey::Cluster { cluster } if cluster.is_empty() => "Cluster: (unnamed)".to_owned(),
         ResourceKey::Cluster { cluster } => format!("Cluster: {cluster}"),
         ResourceKey::Namespace { namespace, .. } => format!("Namespace: {namespace}"),
-        ResourceKey::Pod { pod, .. } => format!("Pod: {pod}"),
+        // CloudTuner joins a pod's metrics to its document by this name.
+        ResourceKey::Pod { pod, .. } => pod.clone(),
     }
 }
 
