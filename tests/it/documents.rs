@@ -102,7 +102,7 @@ fn rust_files(directory: &Path) -> Vec<PathBuf> {
 
 /// The pure core: functions of values, without async, client, clock or environment.
 const PURE: &[&str] = &[
-    "src/allocation",
+    "src/cost",
     "src/ledger/diff.rs",
     "src/ledger/blocks.rs",
     "src/ledger/entry.rs",
