@@ -9,6 +9,7 @@
 //! write; `exporter` is the other half, in the customer's cluster. `docs/ARCHITECTURE.md` walks
 //! through a run.
 
+pub mod account_writer;
 pub mod accounts;
 pub mod allocation_api;
 pub mod audit;

@@ -5,12 +5,13 @@ use async_trait::async_trait;
 use crate::cost::AccountId;
 use crate::service::failure::{Failure, Hop, Kind};
 
+pub mod connect;
 pub mod mongo;
 pub mod rest;
 pub mod shard;
 
 /// The cloud account type this worker serves.
-pub const ACCOUNT_TYPE: &str = "kubernetes_cnr";
+pub use crate::rest_api::ACCOUNT_TYPE;
 
 /// A cloud account of type `kubernetes_cnr`.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -54,7 +55,7 @@ pub trait AccountSource: Send + Sync {
 ///
 /// # Errors
 /// [`Kind::Refused`] when one is not there; or when the list cannot be had.
-pub async fn chosen(
+pub async fn select_accounts(
     source: &dyn AccountSource,
     asked: &[AccountId],
 ) -> Result<Vec<Account>, Failure> {
@@ -72,7 +73,7 @@ pub async fn chosen(
 }
 
 /// The accounts of another source, as long as they are not more than one: for query layers whose
-/// costs cannot be told apart by account, so that none is charged with another's.
+/// costs carry no account's id, so that none is charged with another's.
 pub struct OnlyAccount(pub std::sync::Arc<dyn AccountSource>);
 
 #[async_trait]
@@ -131,9 +132,9 @@ mod tests {
         let id = |text: &str| AccountId::new(text).unwrap();
         let list = AccountList::new(vec![id("a"), id("b")]);
         let ids = |found: Vec<Account>| found.into_iter().map(|a| a.id).collect::<Vec<_>>();
-        assert_eq!(ids(chosen(&list, &[]).await.unwrap()), [id("a"), id("b")]);
-        assert_eq!(ids(chosen(&list, &[id("b")]).await.unwrap()), [id("b")]);
-        let failure = chosen(&list, &[id("b"), id("c")]).await.unwrap_err();
+        assert_eq!(ids(select_accounts(&list, &[]).await.unwrap()), [id("a"), id("b")]);
+        assert_eq!(ids(select_accounts(&list, &[id("b")]).await.unwrap()), [id("b")]);
+        let failure = select_accounts(&list, &[id("b"), id("c")]).await.unwrap_err();
         assert!(failure.is_misuse() && failure.what.ends_with("has no account c"), "{failure}");
     }
 }

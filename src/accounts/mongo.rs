@@ -29,7 +29,7 @@ impl MongoAccounts {
         Self { collections, must_exist: false }
     }
 
-    /// The same, where no account at all is an error: nobody said that accounts are here.
+    /// The same, where no account at all is an error: no setting says that accounts are here.
     #[must_use]
     pub fn that_must_exist(self) -> Self {
         Self { must_exist: true, ..self }

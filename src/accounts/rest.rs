@@ -31,7 +31,7 @@ impl RestAccounts {
 #[async_trait]
 impl AccountSource for RestAccounts {
     fn describe(&self) -> String {
-        format!("the REST API at {}", self.0.shown())
+        format!("the REST API at {}", self.0.address())
     }
 
     async fn accounts(&self) -> Result<Vec<Account>, Failure> {
@@ -41,5 +41,4 @@ impl AccountSource for RestAccounts {
 }
 
 #[cfg(test)]
-#[path = "rest_tests.rs"]
 mod tests;

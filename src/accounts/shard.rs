@@ -3,33 +3,12 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use sha2::{Digest, Sha256};
 
-use crate::cost::AccountId;
 use crate::service::failure::Failure;
 
 use super::{Account, AccountSource};
 
-/// Which share of the accounts is a worker's. The same on every run, so that an account stays with
-/// its worker and one that fails is retried alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shard {
-    /// Among how many workers accounts are spread, at least 1.
-    pub count: u64,
-    /// Which of them this is, from 0.
-    pub index: u64,
-}
-
-impl Shard {
-    /// Whether the account is this worker's: the first 8 bytes of its id's SHA-256, as a
-    /// big-endian number, modulo the count.
-    #[must_use]
-    pub fn has(self, account: &AccountId) -> bool {
-        let digest = Sha256::digest(account.as_str().as_bytes());
-        let number = digest.iter().take(8).fold(0_u64, |all, byte| (all << 8) | u64::from(*byte));
-        number % self.count.max(1) == self.index
-    }
-}
+pub use crate::settings::worker::Shard;
 
 /// The accounts of a source that are one worker's.
 pub struct ShardedAccounts {
@@ -63,6 +42,7 @@ impl AccountSource for ShardedAccounts {
 mod tests {
     use super::super::AccountList;
     use super::*;
+    use crate::cost::AccountId;
 
     fn ids(count: usize) -> Vec<AccountId> {
         (0..count).map(|n| AccountId::new(format!("account-{n}")).unwrap()).collect()
@@ -83,16 +63,6 @@ mod tests {
         let mut all = all;
         all.sort();
         assert_eq!(seen, all);
-    }
-
-    /// Worked out with another program: `printf ID | sha256sum`, first 16 digits, modulo 5.
-    #[test]
-    fn the_hash_is_the_one_written_down() {
-        for (id, index) in [("bc55eb8c-5db2-4c32-b976-2df0edb0619a", 3), ("account-1", 1)] {
-            let id = AccountId::new(id).unwrap();
-            assert!(Shard { count: 5, index }.has(&id), "{id}");
-            assert!(!Shard { count: 5, index: (index + 1) % 5 }.has(&id), "{id}");
-        }
     }
 
     #[test]

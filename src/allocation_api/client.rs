@@ -13,8 +13,11 @@ use reqwest::{Response, StatusCode};
 use super::reply::{self, Product, Reply};
 use super::window::Window;
 use crate::service::failure::{Failure, Kind};
+use crate::service::http::kind_of_status;
 use crate::settings::Endpoint;
-use crate::settings::worker::Auth;
+use crate::settings::auth::Auth;
+
+pub use crate::settings::exporter::Idle;
 
 /// Paths under which the API is served, in the order in which they are tried.
 const PATHS: [&str; 2] = ["/model/allocation", "/allocation"];
@@ -107,19 +110,6 @@ impl ClientOptions {
     }
 }
 
-/// What to do with the cost of what nobody uses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Idle {
-    /// Left out.
-    None,
-    /// Rows of its own.
-    Separate,
-    /// Shared among all rows, weighted by their cost.
-    SharedWeighted,
-    /// Shared among all rows in equal parts; only Kubecost can.
-    SharedEven,
-}
-
 /// One question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
@@ -205,7 +195,7 @@ impl AllocationClient {
         if let Some(pem) = &options.ca_pem {
             let certificates = reqwest::Certificate::from_pem_bundle(pem).map_err(unusable)?;
             builder = builder.tls_certs_only(certificates);
-        } else if !endpoint.shown().starts_with("https:") {
+        } else if !endpoint.redacted().starts_with("https:") {
             // Plain HTTP must not fail where an image holds no certificates.
             builder = builder.tls_certs_only([]);
         }
@@ -216,7 +206,7 @@ impl AllocationClient {
     /// The server's address without credentials.
     #[must_use]
     pub fn describe(&self) -> &str {
-        self.endpoint.shown()
+        self.endpoint.redacted()
     }
 
     /// Asks, and asks again for what may pass.
@@ -266,16 +256,9 @@ impl AllocationClient {
     }
 
     async fn ask(&self, path: &str, request: &Request) -> Result<Asked, Failure> {
-        let mut asking = self.http.get(self.endpoint.join(path)).query(&request.parameters());
-        asking = match &self.options.auth {
-            Auth::None => match self.endpoint.credentials() {
-                Some((user, password)) => asking.basic_auth(user, Some(password.expose())),
-                None => asking,
-            },
-            Auth::Basic(user, password) => asking.basic_auth(user, Some(password.expose())),
-            Auth::Bearer(token) => asking.bearer_auth(token.expose()),
-        };
-        let response = asking.send().await.map_err(|error| self.broken(&error))?;
+        let request = self.http.get(self.endpoint.join(path)).query(&request.parameters());
+        let response =
+            self.options.auth.apply(request).send().await.map_err(|error| self.broken(&error))?;
         let status = response.status();
         if status.is_success() {
             let body = self.read(response, self.options.reply_bytes_max).await?;
@@ -340,21 +323,16 @@ impl AllocationClient {
     }
 
     fn refused(&self, status: StatusCode, text: &str) -> Failure {
-        let (kind, fix) = match status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                (Kind::Denied, self.options.asker.of_credentials())
-            }
-            StatusCode::NOT_FOUND => {
-                (Kind::BadReply, "see that KUBECOST_URL names a Kubecost or an OpenCost")
-            }
-            StatusCode::TOO_MANY_REQUESTS => (Kind::Overloaded, self.options.asker.of_throttling()),
-            StatusCode::GATEWAY_TIMEOUT | StatusCode::REQUEST_TIMEOUT => {
-                (Kind::Timeout, "see whether the server, or its Prometheus, is overloaded")
-            }
-            status if status.is_server_error() => {
-                (Kind::Unavailable, "see the log of Kubecost or OpenCost, and its Prometheus")
-            }
-            _ => (Kind::BadReply, "see that KUBECOST_URL names a Kubecost or an OpenCost"),
+        let kind = match status {
+            StatusCode::GATEWAY_TIMEOUT | StatusCode::REQUEST_TIMEOUT => Kind::Timeout,
+            status => kind_of_status(status),
+        };
+        let fix = match kind {
+            Kind::Denied => self.options.asker.of_credentials(),
+            Kind::Overloaded => self.options.asker.of_throttling(),
+            Kind::Timeout => "see whether the server, or its Prometheus, is overloaded",
+            Kind::Unavailable => "see the log of Kubecost or OpenCost, and its Prometheus",
+            _ => "see that KUBECOST_URL names a Kubecost or an OpenCost",
         };
         let mut what = format!("{} answers HTTP {}", self.describe(), status.as_u16());
         if !text.is_empty() {

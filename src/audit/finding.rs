@@ -12,12 +12,12 @@ use crate::ledger::{KeyState, ResourceTotal};
 
 /// What an account's stores hold over a range of days.
 #[derive(Clone, Debug, Default)]
-pub struct Survey {
+pub struct StoredState {
     /// The rows as plain sums, by resource, exact date and dimensions.
     pub states: Vec<KeyState>,
     /// The rows as they will be once merged, by resource and exact date.
     pub collapsed: Vec<KeyState>,
-    /// The documents of ours.
+    /// The documents that this program made.
     pub documents: Vec<StoredResource>,
     /// What the ledger has of those documents over all days.
     pub totals: Vec<ResourceTotal>,
@@ -33,9 +33,11 @@ pub enum FindingKind {
     Sign,
     /// A row takes back another cost than was stored: sums change when parts merge.
     CancelDiffers,
-    /// A row of a resource of ours whose date is no midnight: it never collapses.
+    /// A row of this program's resource whose date is not a midnight: no later row of the day
+    /// collapses with it.
     OffMidnight,
-    /// A row of the worker that came before this one: no midnight, an id of another making.
+    /// A row of the worker that this one replaces: its date is the time of a run, and no document
+    /// has its id.
     EarlierWorker,
     /// A row that no document has the `_id` of: readers do not show it.
     RowWithoutDocument,
@@ -67,7 +69,7 @@ impl FindingKind {
         }
     }
 
-    /// Whether it is only to be known of: nothing is wrong with a cost, and nothing mends it.
+    /// Whether it is for information only: no cost is wrong, and no repair changes it.
     #[must_use]
     pub fn is_notice(self) -> bool {
         self == Self::FirstFormId
@@ -95,12 +97,12 @@ pub struct Finding {
 
 /// All faults, rows' before documents', in the order of dates and resources.
 #[must_use]
-pub fn findings(account: &AccountId, survey: &Survey) -> Vec<Finding> {
-    let own: BTreeSet<&str> = survey.documents.iter().map(|d| d.id.as_str()).collect();
+pub fn findings(account: &AccountId, stored: &StoredState) -> Vec<Finding> {
+    let own: BTreeSet<&str> = stored.documents.iter().map(|d| d.id.as_str()).collect();
     let merged: BTreeMap<(&str, i64), &KeyState> =
-        survey.collapsed.iter().map(|s| ((s.resource_id.as_str(), s.date_seconds), s)).collect();
+        stored.collapsed.iter().map(|s| ((s.resource_id.as_str(), s.date_seconds), s)).collect();
     let mut keys: BTreeMap<(i64, &str), (i64, f64)> = BTreeMap::new();
-    for state in &survey.states {
+    for state in &stored.states {
         let key = keys.entry((state.date_seconds, state.resource_id.as_str())).or_default();
         key.0 += state.sign;
         key.1 += state.cost_usd;
@@ -111,7 +113,7 @@ pub fn findings(account: &AccountId, survey: &Survey) -> Vec<Finding> {
             merged.get(&(resource_id, date_seconds)).map_or((0, 0.0), |s| (s.sign, s.cost_usd));
         let key = Key { resource_id, date_seconds, sign, cost_usd, kept };
         let is_own = own.contains(resource_id);
-        let is_known = is_own || survey.known_ids.contains(resource_id);
+        let is_known = is_own || stored.known_ids.contains(resource_id);
         if let Some((kind, what)) = key.fault(is_own, is_known) {
             out.push(Finding {
                 account: account.clone(),
@@ -124,8 +126,8 @@ pub fn findings(account: &AccountId, survey: &Survey) -> Vec<Finding> {
             });
         }
     }
-    out.extend(documents(account, survey));
-    out.extend(survey.documents.iter().filter_map(|document| form(account, document)));
+    out.extend(documents(account, stored));
+    out.extend(stored.documents.iter().filter_map(|document| form(account, document)));
     out
 }
 
@@ -181,7 +183,7 @@ impl Key<'_> {
                 (FindingKind::RowWithoutDocument, what)
             });
         }
-        // What other programs write about their own resources is theirs to answer for.
+        // Rows of other programs' resources are not judged.
         if !is_own {
             return None;
         }
@@ -208,11 +210,11 @@ impl Key<'_> {
     }
 }
 
-fn documents(account: &AccountId, survey: &Survey) -> Vec<Finding> {
+fn documents(account: &AccountId, stored: &StoredState) -> Vec<Finding> {
     let by_id: BTreeMap<&str, &StoredResource> =
-        survey.documents.iter().map(|document| (document.id.as_str(), document)).collect();
+        stored.documents.iter().map(|document| (document.id.as_str(), document)).collect();
     let mut out = Vec::new();
-    for total in &survey.totals {
+    for total in &stored.totals {
         let Some(document) = by_id.get(total.resource_id.as_str()) else { continue };
         let told = document.total_cost.unwrap_or_default();
         let last = document.last_expense.map(|last| (last.date, last.cost));
@@ -249,7 +251,8 @@ mod tests {
 
     fn state(id: &str, date_seconds: i64, cost_usd: f64, sign: i64) -> KeyState {
         let dimensions = Dimensions::default();
-        KeyState { resource_id: id.into(), date_seconds, dimensions, cost_usd, sign }
+        let unpaired = Vec::new();
+        KeyState { resource_id: id.into(), date_seconds, dimensions, cost_usd, sign, unpaired }
     }
 
     fn document(id: &str, total_cost: f64) -> StoredResource {
@@ -262,13 +265,13 @@ mod tests {
         }
     }
 
-    fn kinds(survey: &Survey) -> Vec<FindingKind> {
+    fn kinds(stored: &StoredState) -> Vec<FindingKind> {
         let account = AccountId::new("a").unwrap();
-        findings(&account, survey).into_iter().map(|finding| finding.kind).collect()
+        findings(&account, stored).into_iter().map(|finding| finding.kind).collect()
     }
 
-    fn rows(plain: KeyState, merged: KeyState) -> Survey {
-        Survey {
+    fn rows(plain: KeyState, merged: KeyState) -> StoredState {
+        StoredState {
             documents: vec![document("mine", 0.0)],
             states: vec![plain],
             collapsed: vec![merged],
@@ -277,7 +280,7 @@ mod tests {
         }
     }
 
-    fn same(state: KeyState) -> Survey {
+    fn same(state: KeyState) -> StoredState {
         rows(state.clone(), state)
     }
 
@@ -306,7 +309,7 @@ mod tests {
     fn documents_that_readers_cannot_use_and_those_of_the_first_form_are_named() {
         use FindingKind::{DocumentUnreadable, FirstFormId};
         let stable = "k8s-ns-0123456789abcdef";
-        let of = |document| Survey { documents: vec![document], ..Survey::default() };
+        let of = |document| StoredState { documents: vec![document], ..StoredState::default() };
         assert_eq!(kinds(&of(document("uuid", 0.0))), []);
         assert_eq!(kinds(&of(document(stable, 0.0))), [FirstFormId]);
         let numbers = StoredResource {
@@ -321,14 +324,14 @@ mod tests {
     #[test]
     fn documents_are_held_against_their_rows() {
         let total = |total_usd, last| ResourceTotal { resource_id: "mine".into(), total_usd, last };
-        let survey = |told, total| Survey {
+        let stored = |told, total| StoredState {
             documents: vec![document("mine", told)],
             totals: vec![total],
-            ..Survey::default()
+            ..StoredState::default()
         };
-        assert_eq!(kinds(&survey(0.0, total(0.0, None))), []);
-        assert_eq!(kinds(&survey(2.0, total(0.0, None))), [FindingKind::DocumentWithoutRows]);
+        assert_eq!(kinds(&stored(0.0, total(0.0, None))), []);
+        assert_eq!(kinds(&stored(2.0, total(0.0, None))), [FindingKind::DocumentWithoutRows]);
         let one = total(1.0, Some((DATE, 1.0)));
-        assert_eq!(kinds(&survey(2.0, one)), [FindingKind::DocumentCost]);
+        assert_eq!(kinds(&stored(2.0, one)), [FindingKind::DocumentCost]);
     }
 }

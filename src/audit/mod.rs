@@ -1,13 +1,14 @@
 //! Finds, over any range of days, what is wrong with what is stored: `kubecost-worker audit`.
 //!
-//! [`finding`] decides as a function of what the stores hold; [`survey()`] reads that; [`mend()`] puts
-//! right what can be put right from the stores alone. What does not belong here: the source of
-//! costs. A day that was mended is marked as not settled, so that the next run computes it again.
+//! [`finding`] decides as a function of what the stores hold; [`load_stored_state`] reads that;
+//! [`repair()`] puts right what can be put right from the stores alone. What does not belong here:
+//! the source of costs. A repaired day is marked as not settled, so that the next run computes it
+//! again.
 
 pub mod finding;
-pub mod mend;
-pub mod survey;
+pub mod repair;
+pub mod stored_state;
 
-pub use finding::{Finding, FindingKind, Survey, findings};
-pub use mend::{Mended, mend};
-pub use survey::survey;
+pub use finding::{Finding, FindingKind, StoredState, findings};
+pub use repair::{RepairReport, repair};
+pub use stored_state::load_stored_state;

@@ -4,6 +4,7 @@
 use std::process::ExitCode;
 
 use kubecost_worker::exporter::run;
+use kubecost_worker::service::logging;
 
 fn main() -> ExitCode {
     let matches = run::command().get_matches();
@@ -14,7 +15,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    run::start_log(config.logs_json);
+    logging::start(config.logs_json, std::env::var("RUST_LOG").ok().as_deref());
     // One thread is enough, and each more would cost memory.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = match runtime {

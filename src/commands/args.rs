@@ -17,7 +17,7 @@ Examples:
   kubecost-worker run --dry-run
   # two past days again, of one account
   kubecost-worker run --from 2026-11-18 --to 2026-11-19 --account bc55eb8c-5db2-4c32-b976-2df0edb0619a
-  # take a day although its total fell
+  # write a day although its total fell
   kubecost-worker run --from 2026-11-18 --to 2026-11-18 --force --reason 'new discount'
 
 The last line of standard output is one JSON object.";
@@ -27,7 +27,7 @@ Examples:
   kubecost-worker plan --from 2026-11-18 --to 2026-11-19 --out plan.json
   kubecost-worker run --plan plan.json
 
-A plan that the stores moved on from is refused.";
+A plan is refused when the stores have changed since.";
 
 const BACKFILL_EXAMPLES: &str = "\
 Examples:
@@ -41,11 +41,11 @@ const AUDIT_EXAMPLES: &str = "\
 Examples:
   kubecost-worker audit --from 2026-08-01 --to 2026-10-31
   kubecost-worker audit --from 2026-08-01 --to 2026-10-31 --fix
-  # rows of the earlier worker: what they are, then away with them
+  # rows of the earlier worker: list them, then remove them
   kubecost-worker audit --from 2026-08-01 --to 2026-10-31 --adopt --dry-run
   kubecost-worker audit --from 2026-08-01 --to 2026-10-31 --adopt
 
-Exit codes: 0 nothing is wrong, or all of it was mended; 1 findings are left; 2 the settings are \
+Exit codes: 0 nothing is wrong, or all of it was repaired; 1 findings are left; 2 the settings are \
 wrong; 3 a store is down.";
 
 const SCHEDULE_EXAMPLES: &str = "\
@@ -138,7 +138,7 @@ pub fn command() -> Command {
         )
         .subcommand(
             Command::new("verify")
-                .about("Walk every hop from the exporter to the REST API, and name the first broken one")
+                .about("Check every hop from the exporter to the REST API, and name the first broken one")
                 .after_help(VERIFY_EXAMPLES)
                 .arg(option("account", "ID", "This account; otherwise up to 8 of those configured")),
         )
@@ -175,11 +175,11 @@ fn run() -> Command {
     Command::new("run")
         .about("Bring today's, yesterday's and all unsettled days' costs into the stores")
         .after_help(format!("{RUN_EXAMPLES}\n\n{EXIT_CODES}"))
-        .arg(switch("dry-run", "Read everything, write nothing, say what would be written"))
+        .arg(switch("dry-run", "Read everything, write nothing, show what would be written"))
         .args(days())
         .arg(account())
         .arg(
-            option("plan", "FILE", "Carry out a plan unchanged, or refuse")
+            option("plan", "FILE", "Apply a plan unchanged, or refuse")
                 .conflicts_with_all(["from", "to", "account", "force", "dry-run"]),
         )
         .args(force())
@@ -205,13 +205,13 @@ fn backfill() -> Command {
 
 fn audit() -> Command {
     Command::new("audit")
-        .about("Find what is wrong with what is stored, and mend it when asked to")
+        .about("Find what is wrong with what is stored, and repair it when asked to")
         .after_help(AUDIT_EXAMPLES)
         .args(days().map(|day| day.required(true)))
         .arg(account())
         .arg(switch(
             "fix",
-            "Mend what is found; the next run computes the days again that CATCH_UP_DAYS reaches",
+            "Repair what is found; the next run computes the days again that CATCH_UP_DAYS reaches",
         ))
         .arg(switch("adopt", "Take back the rows of the worker that came before this one"))
         .arg(switch("dry-run", "With --fix or --adopt: only show what is found, and how much"))

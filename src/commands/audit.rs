@@ -1,84 +1,31 @@
-//! `audit`: finds what is wrong with what is stored, and mends it when asked to.
+//! `audit`: finds what is wrong with what is stored, and repairs it when asked to.
 
-use std::collections::BTreeSet;
-
-use serde::Serialize;
-
-use crate::accounts::chosen;
-use crate::audit::mend::Mending;
-use crate::audit::{Finding, FindingKind, Mended, findings, mend, survey};
+use crate::account_writer::Writers;
+use crate::accounts::select_accounts;
+use crate::audit::repair::Repairing;
+use crate::audit::{Finding, FindingKind, RepairReport, findings, load_stored_state, repair};
 use crate::cost::{AccountId, Day};
-use crate::lease::HeldLease;
 use crate::run::RunRequest;
 use crate::service::failure::{Failure, Kind};
-use crate::settings::worker::{Needs, RunConfig};
+use crate::settings::worker::AuditSettings;
 
+use super::audit_summary::{AuditSummary, Skipped, ToBackfill};
 use super::connect::Stores;
-use super::{Context, Ended, connect, output, request};
-
-/// What an audit found and did: with `--output json`, its only line of output.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct AuditSummary {
-    /// 0: nothing is wrong, or all of it was mended; 1: findings are left.
-    pub exit_code: u8,
-    /// What was found.
-    pub findings: Vec<Finding>,
-    /// What was done about it, if that was asked for.
-    pub mended: Mended,
-    /// What is left.
-    pub findings_left: usize,
-    /// Accounts that were not mended, because somebody else is writing them.
-    pub skipped: Vec<Skipped>,
-    /// Mended days that no run computes again by itself, for they are older than `CATCH_UP_DAYS`.
-    pub to_backfill: Vec<ToBackfill>,
-}
-
-/// An account that was not mended.
-#[derive(Clone, Debug, Serialize)]
-pub struct Skipped {
-    /// The account.
-    pub account: AccountId,
-    /// Who is writing it.
-    pub what: String,
-    /// What to do.
-    pub fix: String,
-}
-
-/// Days of an account that have to be computed again by a backfill.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct ToBackfill {
-    /// The account.
-    pub account: AccountId,
-    /// The days.
-    pub days: Vec<Day>,
-    /// What to run.
-    pub command: String,
-}
-
-impl ToBackfill {
-    /// Of days that were mended those before `first`, the first day that runs look after.
-    fn of(account: &AccountId, mended: &BTreeSet<Day>, first: Day) -> Option<Self> {
-        let days: Vec<Day> = mended.range(..first).copied().collect();
-        let (from, to) = (days.first()?, days.last()?);
-        let command =
-            format!("kubecost-worker backfill --from {from} --to {to} --account {account}");
-        Some(Self { account: account.clone(), days, command })
-    }
-}
+use super::{CliError, Context, connect, output, request};
 
 /// `audit`: reads a range of days; writes only with `--fix` or `--adopt`.
 ///
 /// # Errors
 /// When settings or arguments are wrong, or a store cannot be used.
-pub async fn audit(context: &Context) -> Result<u8, Ended> {
+pub async fn audit(context: &Context) -> Result<u8, CliError> {
     let request = request::days_and_accounts(context)?;
-    let config = context.config(Needs::StoresAndAccounts)?;
-    let stores = connect::stores(&config.store).await?;
-    let source = connect::accounts(&config).await?;
-    let accounts = chosen(source.as_ref(), &request.accounts).await?;
+    let settings: AuditSettings = context.settings()?;
+    let stores = connect::stores(&settings.store).await?;
+    let source = connect::accounts(&settings.selection).await?;
+    let accounts = select_accounts(source.as_ref(), &request.accounts).await?;
     let mut summary = AuditSummary::default();
     for account in accounts {
-        one(context, &stores, &account.id, (&request, &config.run), &mut summary).await?;
+        one(context, &stores, &account.id, (&request, &settings), &mut summary).await?;
     }
     summary.exit_code = u8::from(summary.findings_left > 0 || !summary.skipped.is_empty());
     output::audit(&mut std::io::stdout().lock(), &summary, context.is_json)?;
@@ -89,7 +36,7 @@ async fn one(
     context: &Context,
     stores: &Stores,
     account: &AccountId,
-    (request, settings): (&RunRequest, &RunConfig),
+    (request, settings): (&RunRequest, &AuditSettings),
     summary: &mut AuditSummary,
 ) -> Result<(), Failure> {
     let today = Day::of_unix(context.clock.now_seconds());
@@ -97,49 +44,47 @@ async fn one(
     let found = look(stores, account, days).await?;
     let chosen: Vec<Finding> = found.iter().filter(|f| is_chosen(context, f)).cloned().collect();
     if chosen.is_empty() || context.switch("dry-run") {
-        summary.findings_left += to_mend(&found);
+        summary.findings_left += to_repair(&found);
         summary.findings.extend(found);
         return Ok(());
     }
-    match mend_under_lease(context, stores, account, settings, &chosen).await {
-        Ok(mended) => {
-            summary.mended.add(mended);
+    match repair_under_lease(&stores.writers(settings.lease), stores, account, &chosen).await {
+        Ok(repaired) => {
+            summary.repaired.add(repaired);
             let touched = chosen.iter().filter_map(|finding| finding.day).collect();
             let first = today.minus(settings.catch_up_days);
             summary.to_backfill.extend(ToBackfill::of(account, &touched, first));
         }
         // The others have leases of their own.
         Err(failure) if failure.kind == Kind::Conflict => {
-            tracing::warn!(account.id = %account, %failure, "the account is not mended");
+            tracing::warn!(account.id = %account, %failure, "the account is not repaired");
             let (what, fix) = (failure.what, failure.fix);
             summary.skipped.push(Skipped { account: account.clone(), what, fix });
         }
         Err(failure) => return Err(failure),
     }
-    summary.findings_left += to_mend(&look(stores, account, days).await?);
+    summary.findings_left += to_repair(&look(stores, account, days).await?);
     summary.findings.extend(found);
     Ok(())
 }
 
-async fn mend_under_lease(
-    context: &Context,
+async fn repair_under_lease(
+    writers: &Writers,
     stores: &Stores,
     account: &AccountId,
-    settings: &RunConfig,
     chosen: &[Finding],
-) -> Result<Mended, Failure> {
-    let (clock, run_id) = (&context.clock, uuid::Uuid::new_v4().to_string());
-    let lease = HeldLease::take(&stores.leases, clock, settings.lease, account, &run_id).await?;
-    let work = Mending {
-        ledger: &stores.ledger,
-        resources: &stores.resources,
-        days: &stores.days,
-        lease: &lease,
-        account,
+) -> Result<RepairReport, Failure> {
+    let run_id = uuid::Uuid::new_v4().to_string();
+    let writer = writers.open(account, &run_id).await?;
+    let work = Repairing {
+        ledger: stores.ledger.as_ref(),
+        documents: stores.documents.as_ref(),
+        status: stores.status.as_ref(),
+        writer: &writer,
     };
-    let mended = mend(&work, chosen).await;
-    lease.release().await;
-    mended
+    let repaired = repair(&work, chosen).await;
+    writer.release().await;
+    repaired
 }
 
 async fn look(
@@ -147,12 +92,13 @@ async fn look(
     account: &AccountId,
     days: (Day, Day),
 ) -> Result<Vec<Finding>, Failure> {
-    let survey = survey(stores.ledger.as_ref(), stores.resources.as_ref(), account, days).await?;
-    Ok(findings(account, &survey))
+    let (ledger, documents) = (stores.ledger.as_ref(), stores.documents.as_ref());
+    let stored = load_stored_state(ledger, documents, account, days).await?;
+    Ok(findings(account, &stored))
 }
 
 /// How many findings something can and should be done about.
-fn to_mend(findings: &[Finding]) -> usize {
+fn to_repair(findings: &[Finding]) -> usize {
     findings.iter().filter(|finding| !finding.kind.is_notice()).count()
 }
 
@@ -163,21 +109,4 @@ fn is_chosen(context: &Context, finding: &Finding) -> bool {
     }
     let switch = if finding.kind == FindingKind::EarlierWorker { "adopt" } else { "fix" };
     context.switch(switch)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn days_that_no_run_looks_after_are_named_with_what_to_run() {
-        let day = |text: &str| text.parse::<Day>().unwrap();
-        let account = AccountId::new("a").unwrap();
-        let mended = ["2026-08-02", "2026-08-05", "2026-11-01"].map(day).into();
-        let old = ToBackfill::of(&account, &mended, day("2026-10-16")).unwrap();
-        assert_eq!(old.days, [day("2026-08-02"), day("2026-08-05")]);
-        let command = "kubecost-worker backfill --from 2026-08-02 --to 2026-08-05 --account a";
-        assert_eq!(old.command, command);
-        assert_eq!(ToBackfill::of(&account, &mended, day("2026-08-02")), None);
-    }
 }

@@ -1,16 +1,15 @@
 //! `backfill`: past days, resumable, with a progress bar on a terminal.
 
 use std::io::{IsTerminal, Write};
-use std::sync::Arc;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cost::{AccountId, Day};
 use crate::run::RunRequest;
 use crate::run::backfill::{Progress, backfill as work};
-use crate::settings::worker::Needs;
+use crate::settings::worker::PipelineSettings;
 
-use super::{Context, Ended, connect, request};
+use super::{CliError, Context, request};
 
 struct Bar(ProgressBar);
 
@@ -39,11 +38,11 @@ fn bar() -> ProgressBar {
 /// # Errors
 /// When settings or arguments are wrong, an address cannot be used, or accounts or records cannot
 /// be read.
-pub async fn backfill(context: &Context) -> Result<u8, Ended> {
+pub async fn backfill(context: &Context) -> Result<u8, CliError> {
     let force_reason = request::force_reason(context)?;
     let request = RunRequest { force_reason, ..request::days_and_accounts(context)? };
-    let config = context.config(Needs::Everything)?;
-    let environment = connect::environment(&config, Arc::clone(&context.clock)).await?;
+    let config: PipelineSettings = context.settings()?;
+    let environment = context.environment(&config).await?;
     let stop = request::stop_on_signal()?;
     let mut bar = Bar(bar());
     let summary = work(&environment, &request, &stop, &mut bar).await?;

@@ -1,34 +1,32 @@
 //! From settings to hops: the one place that knows which product plays which role.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::accounts::mongo::MongoAccounts;
-use crate::accounts::rest::RestAccounts;
-use crate::accounts::shard::ShardedAccounts;
-use crate::accounts::{AccountList, AccountSource, OnlyAccount};
+use crate::account_writer::Writers;
 use crate::allocation_api::client::{AllocationClient, ClientOptions};
-use crate::day_status::DayRecords;
-use crate::day_status::mongo::MongoDays;
-use crate::day_status::sqlite::SqliteDays;
+use crate::day_status::DayStatusStore;
+use crate::day_status::mongo::MongoDayStatus;
+use crate::day_status::sqlite::SqliteDayStatus;
 use crate::documents::mongo::MongoResources;
 use crate::documents::sqlite::SqliteResources;
 use crate::documents::{ResourceStore, collection};
 use crate::lease::Leases;
 use crate::lease::mongo::MongoLeases;
 use crate::lease::sqlite::SqliteLeases;
-use crate::ledger::ExpenseLedger;
 use crate::ledger::clickhouse::ClickHouseLedger;
 use crate::ledger::sqlite::SqliteLedger;
+use crate::ledger::{ExpenseLedger, ReadBack};
 use crate::rate_journal::RateJournal;
 use crate::rate_journal::mongo::MongoJournal;
+use crate::rate_journal::read_only::ReadOnlyJournal;
 use crate::rate_journal::sqlite::SqliteJournal;
 use crate::rest_api::RestClient;
-use crate::run::Environment;
 use crate::run::rest::RestApi;
+use crate::run::{Environment, Readers};
 use crate::service::clock::Clock;
-use crate::service::failure::{Failure, Hop, Kind};
-use crate::settings::WorkerConfig;
-use crate::settings::worker::{AccountsConfig, Auth, QueryConfig, RunConfig, StoreConfig};
+use crate::service::failure::Failure;
+use crate::settings::worker::{PipelineSettings, QueryConfig, RunConfig, StoreConfig};
 use crate::source::CostSource;
 use crate::source::allocation_api::AllocationApiQuery;
 use crate::source::metroculus::MetroculusQuery;
@@ -38,18 +36,35 @@ use crate::source::prometheus::session::PrometheusSettings;
 use crate::stores::mongo;
 use crate::stores::sqlite::SqliteStore;
 
+pub use crate::accounts::connect::accounts;
+
 /// The stores of one setting.
 pub struct Stores {
     /// Resource documents.
-    pub resources: Arc<dyn ResourceStore>,
+    pub documents: Arc<dyn ResourceStore>,
     /// Expense rows.
     pub ledger: Arc<dyn ExpenseLedger>,
-    /// What became of days.
-    pub days: Arc<dyn DayRecords>,
+    /// Day status.
+    pub status: Arc<dyn DayStatusStore>,
     /// Who may write.
     pub leases: Arc<dyn Leases>,
     /// Rates seen.
     pub journal: Arc<dyn RateJournal>,
+}
+
+impl Stores {
+    /// The write halves, from which an account's writer is made.
+    #[must_use]
+    pub fn writers(&self, lease_length: Duration) -> Writers {
+        Writers {
+            documents: self.documents.clone(),
+            ledger: self.ledger.clone(),
+            status: self.status.clone(),
+            leases: self.leases.clone(),
+            lease_length,
+            read_back: ReadBack::DEFAULT,
+        }
+    }
 }
 
 /// Opens the stores.
@@ -64,55 +79,23 @@ pub async fn stores(config: &StoreConfig) -> Result<Stores, Failure> {
             let collection = collection::choose(&database, setting).await?;
             Ok(Stores {
                 ledger: Arc::new(ClickHouseLedger::new(config)),
-                days: Arc::new(MongoDays::new(&database)),
+                status: Arc::new(MongoDayStatus::new(&database)),
                 leases: Arc::new(MongoLeases::new(&database)),
                 journal: Arc::new(MongoJournal::new(&database)),
-                resources: Arc::new(MongoResources::new(database, &collection)),
+                documents: Arc::new(MongoResources::new(database, &collection)),
             })
         }
         StoreConfig::Sqlite(path) => {
             let store = SqliteStore::open(path).await?;
             Ok(Stores {
-                resources: Arc::new(SqliteResources::new(store.clone())),
+                documents: Arc::new(SqliteResources::new(store.clone())),
                 ledger: Arc::new(SqliteLedger::new(store.clone())),
-                days: Arc::new(SqliteDays::new(store.clone())),
+                status: Arc::new(SqliteDayStatus::new(store.clone())),
                 leases: Arc::new(SqliteLeases::new(store.clone())),
                 journal: Arc::new(SqliteJournal::new(store)),
             })
         }
     }
-}
-
-/// The source of accounts, of this worker's shard.
-///
-/// # Errors
-/// When an address cannot be used.
-pub async fn accounts(config: &WorkerConfig) -> Result<Arc<dyn AccountSource>, Failure> {
-    let mut source = all_accounts(config).await?;
-    // Before sharding: each shard alone may well have one account.
-    if config.query.is_one_tenant() {
-        source = Arc::new(OnlyAccount(source));
-    }
-    let shard = config.operation.shard;
-    if shard.count == 1 { Ok(source) } else { Ok(Arc::new(ShardedAccounts::new(source, shard))) }
-}
-
-async fn all_accounts(config: &WorkerConfig) -> Result<Arc<dyn AccountSource>, Failure> {
-    Ok(match (&config.accounts, &config.store) {
-        (AccountsConfig::List(ids), _) => Arc::new(AccountList::new(ids.clone())),
-        (AccountsConfig::Rest(rest), _) => {
-            Arc::new(RestAccounts::new(rest.endpoint.clone(), &rest.secret)?)
-        }
-        (AccountsConfig::Mongo { must_exist }, StoreConfig::CloudTuner(store)) => {
-            let database = mongo::connect(&store.mongo_url, &store.mongo_database).await?;
-            let accounts = MongoAccounts::new(&database);
-            Arc::new(if *must_exist { accounts.that_must_exist() } else { accounts })
-        }
-        (AccountsConfig::Mongo { .. }, StoreConfig::Sqlite(_)) => {
-            let what = "accounts from MongoDB, with an embedded store";
-            return Err(Failure::new(Hop::Worker, Kind::Internal, what, "set ACCOUNTS to ids"));
-        }
-    })
 }
 
 fn query(
@@ -121,12 +104,21 @@ fn query(
     journal: Arc<dyn RateJournal>,
 ) -> Result<Arc<dyn CostSource>, Failure> {
     Ok(match config {
-        QueryConfig::Prometheus { endpoint, auth, tenant_label, samples_max } => {
+        QueryConfig::Prometheus {
+            endpoint,
+            auth,
+            tenant_label,
+            cluster_label,
+            samples_max,
+            currency,
+        } => {
             let settings = PrometheusSettings {
                 tenant_label: tenant_label.clone(),
+                cluster_label: cluster_label.clone(),
                 samples_max: *samples_max,
                 default_cluster: run.default_cluster.clone(),
                 levels: run.levels,
+                currency: currency.clone(),
             };
             Arc::new(PrometheusQuery::new(endpoint.clone(), auth.clone(), settings)?)
         }
@@ -135,8 +127,8 @@ fn query(
             let cluster = run.default_cluster.clone();
             Arc::new(MetroculusQuery::new(client, journal, cluster, run.levels, run.phase))
         }
-        QueryConfig::AllocationApi { endpoint } => {
-            let options = ClientOptions::for_days(Auth::None);
+        QueryConfig::AllocationApi { endpoint, auth } => {
+            let options = ClientOptions::for_days(auth.clone());
             let client = AllocationClient::new(endpoint.clone(), options)?;
             let cluster = run.default_cluster.clone();
             Arc::new(AllocationApiQuery::new(client, cluster, run.levels.pod))
@@ -145,7 +137,7 @@ fn query(
 }
 
 /// CloudTuner's REST API, where it is configured. An embedded store has no CloudTuner behind it.
-fn rest(config: &WorkerConfig) -> Result<RestApi, Failure> {
+fn rest(config: &PipelineSettings) -> Result<RestApi, Failure> {
     match (&config.rest, &config.store) {
         (Some(rest), StoreConfig::CloudTuner(_)) => {
             let client = RestClient::new(rest.endpoint.clone(), &rest.secret)?;
@@ -155,25 +147,39 @@ fn rest(config: &WorkerConfig) -> Result<RestApi, Failure> {
     }
 }
 
+/// Whether the rates that are seen may be noted in the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Journal {
+    /// They are those of the run's time.
+    Written,
+    /// The run's time is made up (`--at`): they would land in a slot that is not theirs.
+    ReadOnly,
+}
+
 /// All hops of a run.
 ///
 /// # Errors
 /// When a hop's address cannot be used; whether it answers is seen by the run itself.
 pub async fn environment(
-    config: &WorkerConfig,
+    config: &PipelineSettings,
     clock: Arc<dyn Clock>,
+    journal: Journal,
 ) -> Result<Environment, Failure> {
     let stores = stores(&config.store).await?;
-    Ok(Environment {
-        query: query(&config.query, &config.run, stores.journal)?,
-        accounts: accounts(config).await?,
-        resources: stores.resources,
-        ledger: stores.ledger,
-        days: stores.days,
-        leases: stores.leases,
+    let rates: Arc<dyn RateJournal> = match journal {
+        Journal::Written => stores.journal.clone(),
+        Journal::ReadOnly => Arc::new(ReadOnlyJournal::new(stores.journal.clone())),
+    };
+    let readers = Readers {
+        accounts: accounts(&config.selection).await?,
+        source: query(&config.query, &config.run, rates)?,
+        documents: stores.documents.clone(),
+        ledger: stores.ledger.clone(),
+        status: stores.status.clone(),
         rest: rest(config)?,
-        resource_settings: config.resources.clone(),
         clock,
         settings: config.run.clone(),
-    })
+        resource_settings: config.resources.clone(),
+    };
+    Ok(Environment { readers, writers: stores.writers(config.run.lease) })
 }

@@ -1,12 +1,12 @@
 //! `demo`: the whole job over recorded input.
 
-use super::{Context, Ended, output};
+use super::{CliError, Context, output};
 
 /// `demo`: the whole job over recorded input.
 ///
 /// # Errors
 /// When the SQLite file cannot be used, or the job fails.
-pub async fn demo(context: &Context) -> Result<u8, Ended> {
+pub async fn demo(context: &Context) -> Result<u8, CliError> {
     let kept = context.argument("keep").map(std::path::PathBuf::from);
     let name = format!("kubecost-worker-demo-{}.sqlite", uuid::Uuid::new_v4().simple());
     let path = kept.clone().unwrap_or_else(|| std::env::temp_dir().join(name));

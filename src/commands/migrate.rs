@@ -4,17 +4,17 @@ use std::io::Write;
 
 use crate::documents::collection;
 use crate::migrate;
-use crate::settings::worker::{Needs, StoreConfig};
+use crate::settings::worker::{MigrateSettings, StoreConfig};
 use crate::stores::mongo;
 
-use super::{Context, Ended, connect, output};
+use super::{CliError, Context, connect, output};
 
 /// `migrate`: the schema that a run needs.
 ///
 /// # Errors
 /// When settings are wrong, or a store cannot be used.
-pub async fn migrate(context: &Context) -> Result<u8, Ended> {
-    let config = context.config(Needs::Stores)?;
+pub async fn migrate(context: &Context) -> Result<u8, CliError> {
+    let config: MigrateSettings = context.settings()?;
     let is_dry = context.switch("dry-run");
     let mut out = std::io::stdout().lock();
     match &config.store {

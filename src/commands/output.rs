@@ -5,7 +5,7 @@ use std::io::Write;
 use comfy_table::{CellAlignment, Table, presets};
 
 use crate::accounts::Account;
-use crate::audit::Mended;
+use crate::audit::RepairReport;
 use crate::demo::{DemoLine, DemoReport};
 use crate::migrate::{Step, StepState};
 use crate::run::RunSummary;
@@ -13,7 +13,7 @@ use crate::run::plan::Plan;
 use crate::run::summary::Outcome;
 use crate::verify::Report;
 
-use super::audit::AuditSummary;
+use super::audit_summary::AuditSummary;
 
 fn table(header: &[&str], numbers_from: usize) -> Table {
     let mut table = Table::new();
@@ -175,8 +175,8 @@ pub fn audit(out: &mut impl Write, summary: &AuditSummary, is_json: bool) -> std
         summary.findings.len(),
         summary.findings_left
     )?;
-    let done = &summary.mended;
-    if *done != Mended::default() {
+    let done = &summary.repaired;
+    if *done != RepairReport::default() {
         writeln!(
             out,
             "{} rows written (${:.4} taken back), {} documents set, {} days to be computed again",
@@ -185,7 +185,7 @@ pub fn audit(out: &mut impl Write, summary: &AuditSummary, is_json: bool) -> std
     }
     for skipped in &summary.skipped {
         let (id, what, fix) = (&skipped.account, &skipped.what, &skipped.fix);
-        writeln!(out, "{id} is not mended: {what} (fix: {fix})")?;
+        writeln!(out, "{id} is not repaired: {what} (fix: {fix})")?;
     }
     for old in &summary.to_backfill {
         let days: Vec<String> = old.days.iter().map(ToString::to_string).collect();

@@ -2,26 +2,23 @@
 
 use std::io::Write;
 use std::path::Path;
-use std::sync::Arc;
 
 use crate::run::plan::Plan;
-use crate::run::{RunRequest, run as run_once};
-use crate::settings::worker::Needs;
+use crate::run::preview;
+use crate::settings::worker::PipelineSettings;
 
-use super::{Context, Ended, connect, output, request};
+use super::{CliError, Context, output, request};
 
 /// `plan`: reads everything, writes nothing to the stores.
 ///
 /// # Errors
 /// When settings or arguments are wrong, an address or the plan's file cannot be used.
-pub async fn plan(context: &Context) -> Result<u8, Ended> {
-    let asked = request::days_and_accounts(context)?;
-    let request = RunRequest { is_dry: true, wants_plan: true, ..asked };
-    let config = context.config(Needs::Everything)?;
-    let environment = connect::environment(&config, Arc::clone(&context.clock)).await?;
+pub async fn plan(context: &Context) -> Result<u8, CliError> {
+    let request = request::days_and_accounts(context)?;
+    let config: PipelineSettings = context.settings()?;
+    let environment = context.environment(&config).await?;
     let stop = request::stop_on_signal()?;
-    let summary = run_once(&environment, &request, &stop).await;
-    let plan = Plan::of(&summary);
+    let (summary, plan) = preview(&environment.readers, &request, &stop).await;
     if let Some(path) = context.argument("out") {
         let text = serde_json::to_string(&plan).map_err(std::io::Error::other)?;
         write_whole(Path::new(path), &text)?;
@@ -48,12 +45,12 @@ fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
 ///
 /// # Errors
 /// When the file cannot be read as one.
-pub(super) fn to_carry_out(context: &Context) -> Result<Option<Arc<Plan>>, Ended> {
+pub(super) fn load_plan(context: &Context) -> Result<Option<Plan>, CliError> {
     let Some(path) = context.argument("plan") else { return Ok(None) };
     let wrong = |error: &dyn std::fmt::Display| {
-        Ended::Argument(format!("--plan {path}: {error}; make one with: plan --out FILE"))
+        CliError::Argument(format!("--plan {path}: {error}; make one with: plan --out FILE"))
     };
     let text = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;
     let plan: Plan = serde_json::from_str(&text).map_err(|error| wrong(&error))?;
-    Ok(Some(Arc::new(plan)))
+    Ok(Some(plan))
 }

@@ -7,27 +7,26 @@ use tokio::sync::Mutex;
 use tokio_cron_scheduler::{Job, JobScheduler};
 
 use crate::run::metrics::serve::{self, Metrics};
-use crate::run::pipeline::Stop;
-use crate::run::{Environment, RunRequest, run as run_once};
+use crate::run::{Environment, RunRequest, Stop, run as run_once};
 use crate::service::failure::{Failure, Hop, Kind};
-use crate::settings::worker::Needs;
+use crate::settings::worker::ScheduleSettings;
 
 use super::request::stop_on_signal;
-use super::{Context, Ended, connect, output};
+use super::{CliError, Context, output};
 
 /// `schedule`: runs by a cron expression until asked to stop.
 ///
 /// # Errors
 /// When settings or the expression are wrong, or an address cannot be used.
-pub async fn schedule(context: &Context) -> Result<u8, Ended> {
+pub async fn schedule(context: &Context) -> Result<u8, CliError> {
     let expression = context.argument("cron").unwrap_or("*/5 * * * *").to_owned();
     job(&expression, || async {})?;
-    let config = context.config(Needs::Everything)?;
-    let environment = connect::environment(&config, Arc::clone(&context.clock)).await?;
+    let config: ScheduleSettings = context.settings()?;
+    let environment = context.environment(&config.pipeline).await?;
     let stop = stop_on_signal()?;
     let metrics = Metrics::default();
     let (ended, serving) = (stop.clone(), metrics.clone());
-    if let Some(address) = config.operation.metrics.listen {
+    if let Some(address) = config.metrics_listen {
         serve::serve(address, serving, async move { ended.asked().await }).await?;
     }
     let work = Arc::new(Scheduled {
@@ -83,7 +82,7 @@ impl Scheduled {
 
 /// A job that does `work` whenever the expression says so; also made to see whether it is one,
 /// before anything is connected to.
-fn job<W, F>(expression: &str, work: W) -> Result<Job, Ended>
+fn job<W, F>(expression: &str, work: W) -> Result<Job, CliError>
 where
     W: Fn() -> F + Send + Sync + 'static,
     F: Future<Output = ()> + Send + 'static,
@@ -95,10 +94,18 @@ where
     };
     Job::new_async(with_seconds.as_str(), move |_, _| Box::pin(work())).map_err(|error| {
         let example = "an example: '*/5 * * * *'";
-        Ended::Argument(format!("--cron '{expression}' is no cron expression: {error}; {example}"))
+        CliError::Argument(format!(
+            "--cron '{expression}' is no cron expression: {error}; {example}"
+        ))
     })
 }
 
 fn internal(error: &impl std::fmt::Display) -> Failure {
-    Failure::new(Hop::Worker, Kind::Internal, format!("the scheduler failed: {error}"), "")
+    let what = format!("the scheduler failed: {error}");
+    Failure::new(
+        Hop::Worker,
+        Kind::Internal,
+        what,
+        "start it again; if it fails again, run by a CronJob",
+    )
 }

@@ -143,3 +143,61 @@ impl ClusterCosts {
 pub fn is_special(name: &str) -> bool {
     name.is_empty() || (name.starts_with("__") && name.ends_with("__"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_are_those_that_are_switched_on() {
+        let has = |levels: Levels| Level::ALL.map(|level| levels.has(level));
+        assert_eq!(has(Levels::ALL), [true; 3]);
+        assert_eq!(has(Levels::DEFAULT), [true, true, false]);
+        let pods = Levels { cluster: false, namespace: false, pod: true };
+        assert_eq!(has(pods), [false, false, true]);
+        assert_eq!(
+            [Levels::ALL, Levels::DEFAULT, pods].map(|levels| levels.to_string()),
+            ["cluster,namespace,pod", "cluster,namespace", "pod"]
+        );
+    }
+
+    #[test]
+    fn names_between_two_underscores_are_the_clusters_own() {
+        for name in ["", "__idle__", "__unallocated__", "____"] {
+            assert!(is_special(name), "{name}");
+        }
+        for name in ["shop", "__idle", "idle__", "_idle_"] {
+            assert!(!is_special(name), "{name}");
+        }
+    }
+
+    fn sample() -> DayCosts {
+        let mut costs = DayCosts::default();
+        costs.namespace_mut("c", "shop").total_usd = Some(3.5);
+        let pod = PodCosts { total_usd: 2.0, ..PodCosts::default() };
+        costs.namespace_mut("c", "shop").pods.insert("p".into(), pod);
+        costs.cluster_mut("c").total_usd = Some(4.0);
+        costs
+    }
+
+    #[test]
+    fn clusters_and_namespaces_are_made_once_and_found_again() {
+        assert!(DayCosts::default().is_empty());
+        let costs = sample();
+        assert!(!costs.is_empty());
+        assert_eq!(costs.clusters["c"].total_usd, Some(4.0));
+        assert_eq!(costs.clusters["c"].namespaces["shop"].total_usd, Some(3.5));
+    }
+
+    #[test]
+    fn scaling_takes_every_cost_times_the_factor_and_invents_none() {
+        let mut costs = sample();
+        costs.namespace_mut("c", "no-total").pods.clear();
+        costs.cluster_mut("c").scale(1.5);
+        let cluster = &costs.clusters["c"];
+        assert_eq!(cluster.total_usd, Some(6.0));
+        assert_eq!(cluster.namespaces["shop"].total_usd, Some(5.25));
+        assert_eq!(cluster.namespaces["shop"].pods["p"].total_usd, 3.0);
+        assert_eq!(cluster.namespaces["no-total"].total_usd, None);
+    }
+}

@@ -145,6 +145,27 @@ mod tests {
     }
 
     #[test]
+    fn days_before_follow_the_calendar_too() {
+        assert_eq!(day("2028-03-01").previous(), day("2028-02-29"));
+        assert_eq!(day("2027-01-01").previous(), day("2026-12-31"));
+        assert_eq!(day("2026-11-20").minus(0), day("2026-11-20"));
+        assert_eq!(day("2026-11-20").minus(35), day("2026-10-16"));
+        let all: Vec<Day> = day("2026-12-31").through(day("2027-01-01")).collect();
+        assert_eq!(all, [day("2026-12-31"), day("2027-01-01")]);
+    }
+
+    #[test]
+    fn a_day_is_written_as_it_is_read() {
+        let text = "2026-01-05";
+        assert_eq!(format!("{} {:?}", day(text), day(text)), "2026-01-05 2026-01-05");
+        let json = serde_json::to_string(&day(text)).unwrap();
+        assert_eq!(json, "\"2026-01-05\"");
+        assert_eq!(serde_json::from_str::<Day>(&json).unwrap(), day(text));
+        let failure = serde_json::from_str::<Day>("\"2026-13-05\"").unwrap_err();
+        assert!(failure.to_string().contains("2026-13-05"), "{failure}");
+    }
+
+    #[test]
     fn texts_that_are_no_day_are_refused() {
         for text in ["", "2026-11-31", "2026-1-1", "20261120", "1969-12-31", "2106-01-01", "today"]
         {
@@ -157,6 +178,7 @@ mod tests {
         let friday = day("2026-11-20");
         assert_eq!(friday.minutes_passed(friday.start_seconds() - 5), 0);
         assert_eq!(friday.minutes_passed(friday.start_seconds() + 3 * 60 + 59), 3);
+        assert_eq!(friday.minutes_passed(friday.end_seconds() - 1), DAY_MINUTES - 1);
         assert_eq!(friday.minutes_passed(friday.end_seconds() + 99), DAY_MINUTES);
     }
 }

@@ -8,11 +8,13 @@
 pub mod costs;
 pub mod day;
 pub mod money;
+pub mod phase;
 pub mod resource_id;
 pub mod rollup;
 
 pub use costs::{ClusterCosts, DayCosts, Level, Levels, NamespaceCosts, PodCosts};
 pub use day::Day;
 pub use money::Cost;
+pub use phase::Phase;
 pub use resource_id::{AccountId, ResourceKey};
-pub use rollup::{CostLine, RollUp, roll_up};
+pub use rollup::{Contradiction, CostLine, RollUp, roll_up};

@@ -33,18 +33,6 @@ pub enum BadCost {
     TooLarge(f64),
 }
 
-impl BadCost {
-    /// A short name of the reason, for counters.
-    #[must_use]
-    pub fn reason(self) -> &'static str {
-        match self {
-            Self::NotFinite(_) => "not-finite",
-            Self::Negative(_) => "negative",
-            Self::TooLarge(_) => "too-large",
-        }
-    }
-}
-
 impl Cost {
     /// No money.
     pub const ZERO: Self = Self(0);
@@ -72,6 +60,14 @@ impl Cost {
     #[must_use]
     pub fn usd(self) -> f64 {
         self.0 as f64 / UNITS_PER_USD as f64
+    }
+
+    /// This amount times `part` over `whole`, rounded down; nothing where there is no whole.
+    #[must_use]
+    pub(super) fn times(self, part: Self, whole: Self) -> Self {
+        let product = i128::from(self.0) * i128::from(part.0);
+        let quotient = product.checked_div_euclid(i128::from(whole.0)).unwrap_or(0);
+        Self(i64::try_from(quotient).unwrap_or(i64::MAX))
     }
 
     /// Whether there is no money in it.
@@ -137,6 +133,51 @@ mod tests {
         assert!(matches!(Cost::from_usd(f64::INFINITY), Err(BadCost::NotFinite(_))));
         assert_eq!(Cost::from_usd(1e25), Err(BadCost::TooLarge(1e25)));
         assert_eq!(Cost::from_usd(-0.0), Ok(Cost::ZERO));
+        let above = COST_USD_MAX + 1.0;
+        assert_eq!(Cost::from_usd(above), Err(BadCost::TooLarge(above)));
+        assert_eq!(Cost::from_usd(COST_USD_MAX).map(Cost::usd), Ok(COST_USD_MAX));
+    }
+
+    #[test]
+    fn a_unit_is_two_to_the_minus_24_usd_and_halves_go_to_the_even_one() {
+        let unit = 2.0_f64.powi(-24);
+        let usd = |units: f64| Cost::from_usd(units * unit).unwrap().usd() / unit;
+        assert_eq!([0.4, 0.5, 0.6, 1.0, 1.5, 2.5].map(usd), [0.0, 0.0, 1.0, 1.0, 2.0, 2.0]);
+        assert_eq!(Cost::from_usd(1.0).unwrap(), Cost(16_777_216));
+    }
+
+    #[test]
+    fn only_what_is_below_zero_is_negative_and_only_zero_is_zero() {
+        let cent = Cost::from_usd(0.01).unwrap();
+        let of = |cost: Cost| (cost.is_zero(), cost.is_negative());
+        assert_eq!(of(cent), (false, false));
+        assert_eq!(of(Cost::ZERO), (true, false));
+        assert_eq!(of(cent - cent), (true, false));
+        assert_eq!(of(Cost::ZERO - cent), (false, true));
+    }
+
+    #[test]
+    fn sums_and_differences_are_those_of_the_amounts() {
+        let [one, two] = [1.5, 2.25].map(|usd| Cost::from_usd(usd).unwrap());
+        let mut sum = one;
+        sum += two;
+        assert_eq!([one + two, sum, [one, two].into_iter().sum()].map(Cost::usd), [3.75; 3]);
+        assert_eq!([one - two, two - one].map(Cost::usd), [-0.75, 0.75]);
+    }
+
+    #[test]
+    fn a_share_is_rounded_down() {
+        assert_eq!(Cost(10).times(Cost(2), Cost(3)), Cost(6));
+        assert_eq!(Cost(10).times(Cost(2), Cost::ZERO), Cost::ZERO);
+        let most = Cost::from_usd(COST_USD_MAX).unwrap();
+        assert_eq!(most.times(most, most), most);
+    }
+
+    #[test]
+    fn amounts_are_shown_in_usd() {
+        let cost = Cost::from_usd(2.5).unwrap();
+        assert_eq!(format!("{cost:?}"), "$2.5");
+        assert_eq!(serde_json::to_string(&cost).unwrap(), "2.5");
     }
 
     proptest! {

@@ -235,9 +235,41 @@ mod tests {
 
     #[test]
     fn only_our_own_form_is_ours() {
-        for id in ["k8s-ns-5AED2A58E9B3F1FD", "k8s-ns-5aed", "k8s-node-5aed2a58e9b3f1fd", ""] {
+        for id in [
+            "k8s-ns-5AED2A58E9B3F1FD",
+            "k8s-ns-5aed",
+            "k8s-ns-5aed2a58e9b3f1fd0",
+            "k8s-ns-5aed2a58e9b3f1fg",
+            "k8s-node-5aed2a58e9b3f1fd",
+            "",
+        ] {
             assert!(!has_own_form(id), "{id}");
         }
+    }
+
+    #[test]
+    fn a_key_knows_its_names_and_its_level() {
+        let (cluster, namespace, pod) = ("c".to_owned(), "n".to_owned(), "p".to_owned());
+        let names = |key: &ResourceKey| {
+            (
+                key.level(),
+                key.cluster().to_owned(),
+                key.namespace().map(str::to_owned),
+                key.pod().map(str::to_owned),
+            )
+        };
+        let key = ResourceKey::Cluster { cluster: cluster.clone() };
+        assert_eq!(names(&key), (Level::Cluster, "c".into(), None, None));
+        let key = ResourceKey::Namespace { cluster: cluster.clone(), namespace: namespace.clone() };
+        assert_eq!(names(&key), (Level::Namespace, "c".into(), Some("n".into()), None));
+        let key = ResourceKey::Pod { cluster, namespace, pod };
+        assert_eq!(names(&key), (Level::Pod, "c".into(), Some("n".into()), Some("p".into())));
+    }
+
+    #[test]
+    fn an_account_is_shown_by_its_id() {
+        let account = AccountId::new("a-1").unwrap();
+        assert_eq!(format!("{account} {account:?} {}", account.as_str()), "a-1 a-1 a-1");
     }
 
     #[test]
@@ -246,5 +278,7 @@ mod tests {
             assert_eq!(AccountId::new(text), Err(BadAccountId(text.to_owned())));
         }
         assert!(AccountId::new("bc55eb8c-5db2-4c32-b976-2df0edb0619a").is_ok());
+        assert!(AccountId::new("x".repeat(128)).is_ok());
+        assert!(AccountId::new("x".repeat(129)).is_err());
     }
 }

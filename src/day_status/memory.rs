@@ -8,12 +8,12 @@ use async_trait::async_trait;
 use crate::cost::{AccountId, Day};
 use crate::service::failure::Failure;
 
-use super::{AccountDay, DayRecords};
+use super::{DayStatus, DayStatusReader, DayStatusWriter};
 
 /// Day status that is forgotten when dropped.
 #[derive(Debug, Default)]
-pub struct MemoryDays {
-    days: Mutex<BTreeMap<(AccountId, Day), AccountDay>>,
+pub struct MemoryDayStatus {
+    days: Mutex<BTreeMap<(AccountId, Day), DayStatus>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -21,21 +21,24 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[async_trait]
-impl DayRecords for MemoryDays {
-    async fn days(
+impl DayStatusReader for MemoryDayStatus {
+    async fn statuses(
         &self,
         account: &AccountId,
         first: Day,
         last: Day,
-    ) -> Result<Vec<AccountDay>, Failure> {
+    ) -> Result<Vec<DayStatus>, Failure> {
         let days = lock(&self.days);
         let of_account = days.range((account.clone(), first)..);
         let wanted = of_account.take_while(|(key, _)| key.0 == *account && key.1 <= last);
-        Ok(wanted.map(|(_, record)| record.clone()).collect())
+        Ok(wanted.map(|(_, status)| status.clone()).collect())
     }
+}
 
-    async fn put(&self, record: &AccountDay) -> Result<(), Failure> {
-        lock(&self.days).insert((record.account.clone(), record.day), record.clone());
+#[async_trait]
+impl DayStatusWriter for MemoryDayStatus {
+    async fn put(&self, status: &DayStatus) -> Result<(), Failure> {
+        lock(&self.days).insert((status.account.clone(), status.day), status.clone());
         Ok(())
     }
 }

@@ -1,31 +1,39 @@
 //! The status of each account's day: what is stored of it and why.
 //!
 //! One document per account and day in MongoDB's collection `kubecost_account_day`, or a row of the
-//! embedded store.
+//! embedded store, in the form of [`stored_form`].
+
+use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::cost::{AccountId, Day};
 use crate::service::failure::Failure;
+use crate::source::{Phase, Presence};
 
 pub mod memory;
 pub mod mongo;
 pub mod sqlite;
+pub mod stored_form;
 
-/// What became of an account's day.
+/// The state of an account's day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DayState {
-    /// Stored, and the source had a sample for every minute.
+    /// Stored, and complete: the source had samples of every minute that was due.
     Ok,
-    /// Stored, but the source has gaps, or refused numbers.
+    /// Stored, but something is missing: gaps, numbers that were refused, an incomplete answer.
     Partial,
+    /// Stored, from numbers that are averages over other times than the day.
+    Approximate,
+    /// Nothing of the day can have samples yet; nothing was written.
+    Waiting,
     /// The source has nothing; nothing was written.
     NoData,
     /// The source would make the day poorer than it is stored; nothing was written.
     Late,
-    /// Something failed on the way.
+    /// A step failed, or the source contradicts itself; nothing was written.
     Failed,
 }
 
@@ -36,68 +44,74 @@ impl DayState {
         match self {
             Self::Ok => "ok",
             Self::Partial => "partial",
+            Self::Approximate => "approximate",
+            Self::Waiting => "waiting",
             Self::NoData => "no-data",
             Self::Late => "late",
             Self::Failed => "failed",
         }
     }
+
+    /// Whether the day's costs as the source has them now are stored.
+    #[must_use]
+    pub fn is_stored(self) -> bool {
+        matches!(self, Self::Ok | Self::Partial | Self::Approximate)
+    }
 }
 
-/// The record of an account's day: one per account and day.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct AccountDay {
-    /// The account.
-    pub account: AccountId,
-    /// The day.
-    pub day: Day,
-    /// What became of it.
-    pub state: DayState,
-    /// Why it is not `ok`; empty when it is.
-    pub cause: String,
-    /// 1 (raw metrics) or 2 (exporter's gauges), of what is stored; `None` when nothing is.
-    pub phase: Option<u8>,
-    /// Minutes of the day with samples, of what is stored.
+/// A rule that keeps a day as it is stored. An operator can override it for a reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Guard {
+    /// Two sources claim to be one cluster.
+    SourceConflict,
+    /// The source covers fewer minutes than are stored.
+    LessCoverage,
+    /// The source covers fewer minutes of one cluster than are stored.
+    LostCluster,
+    /// The source's total is far below what is stored.
+    ShrunkTotal,
+}
+
+impl Guard {
+    /// The guard's name in messages and stores.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SourceConflict => "source-conflict",
+            Self::LessCoverage => "less-coverage",
+            Self::LostCluster => "lost-cluster",
+            Self::ShrunkTotal => "shrunk-total",
+        }
+    }
+}
+
+/// A guard that an operator has overridden on a day.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Override {
+    /// Which guard. The day's other guards stay in force.
+    pub guard: Guard,
+    /// The operator's reason.
+    pub reason: String,
+}
+
+/// For how many minutes of a day there are samples.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Coverage {
+    /// Minutes with samples, of the cluster that has the fewest.
     pub covered_minutes: u32,
-    /// Those minutes by cluster, in the order of names.
-    #[serde(default)]
-    pub clusters: Vec<ClusterCoverage>,
-    /// Minutes of the day that could have had samples then.
+    /// Minutes that could have had samples by then.
     pub expected_minutes: u32,
-    /// What the source said the day costs, USD, rounded as stored; of what is stored.
-    pub source_total_usd: f64,
-    /// What the ledger has for the day, USD.
-    pub stored_total_usd: f64,
-    /// Live rows of the day.
-    pub rows: u64,
-    /// What rows of the day that no resource of ours has cost, USD: those of other programs.
-    #[serde(default)]
-    pub foreign_total_usd: f64,
-    /// Live rows of that kind.
-    #[serde(default)]
-    pub foreign_rows: i64,
-    /// Whether a run began to write the day and has not ended: then what is stored may be a part
-    /// of the new day and a part of the old one.
-    #[serde(default)]
-    pub pending: bool,
-    /// Whether the day was over, its lag passed, when it was computed.
-    pub settled: bool,
-    /// Minutes of raw metrics that the source had, to notice when more arrive.
-    pub raw_minutes: u32,
-    /// Minutes of exporter's gauges that the source had, to notice when more arrive.
-    pub exporter_minutes: u32,
-    /// Samples of raw metrics that the source had, of all clusters, for the same.
-    #[serde(default)]
-    pub raw_samples: u64,
-    /// Samples of exporter's gauges that the source had, of all clusters, for the same.
-    #[serde(default)]
-    pub exporter_samples: u64,
-    /// Why a guard was overridden, if it was.
-    #[serde(default)]
-    pub forced_reason: Option<String>,
-    /// The run that wrote this.
-    pub run_id: String,
-    /// When, Unix seconds.
-    pub updated_at: i64,
+    /// The covered minutes by cluster, in the order of names.
+    pub clusters: Vec<ClusterCoverage>,
+}
+
+impl Coverage {
+    /// Whether minutes are missing.
+    #[must_use]
+    pub fn is_incomplete(&self) -> bool {
+        self.covered_minutes < self.expected_minutes
+    }
 }
 
 /// For how many minutes of a day a cluster has samples.
@@ -109,33 +123,115 @@ pub struct ClusterCoverage {
     pub covered_minutes: u32,
 }
 
-impl AccountDay {
-    /// Whether two records say the same, whichever run wrote them.
+/// What this program has stored of a day.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StoredCosts {
+    /// The metrics that the costs came from; `None` when no costs are stored.
+    pub phase: Option<Phase>,
+    /// The coverage of the costs.
+    pub coverage: Coverage,
+    /// The source's total of the day when it was stored, USD, rounded as stored.
+    pub source_total_usd: f64,
+    /// The ledger's total of the day, USD.
+    pub total_usd: f64,
+    /// Live rows of the day.
+    pub rows: u64,
+    /// The rates by which other currencies were converted, by currency code.
+    pub exchange_rates: BTreeMap<String, f64>,
+}
+
+/// Rows of a day that other programs wrote.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct OtherRows {
+    /// Live rows.
+    pub rows: i64,
+    /// Their total, USD.
+    pub total_usd: f64,
+}
+
+/// The last time that a run worked on a day.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// The state that the day is in since.
+    pub state: DayState,
+    /// Why it is not `ok`; empty when it is.
+    pub cause: String,
+    /// Whether a run began to write the day and has not ended: what is stored may then be a part
+    /// of the new costs and a part of the old ones.
+    pub is_pending: bool,
+    /// Whether the day was over, the source's lag and late samples included.
+    pub is_settled: bool,
+    /// The run.
+    pub run_id: String,
+    /// Unix seconds.
+    pub at_seconds: i64,
+}
+
+/// The status of an account's day: one per account and day.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DayStatus {
+    /// The account.
+    pub account: AccountId,
+    /// The day.
+    pub day: Day,
+    /// What is stored.
+    pub stored: StoredCosts,
+    /// Rows that other programs wrote, at the last attempt.
+    pub other_rows: OtherRows,
+    /// The samples that the source had when it was last looked at: more of them came late.
+    pub seen: Presence,
+    /// The last attempt.
+    pub attempt: Attempt,
+    /// Guards that an operator has overridden.
+    pub overrides: Vec<Override>,
+}
+
+impl DayStatus {
+    /// Whether two statuses are equal but for the run and the time of the last attempt.
     #[must_use]
     pub fn says_the_same(&self, other: &Self) -> bool {
-        let neutral =
-            |record: &Self| Self { run_id: String::new(), updated_at: 0, ..record.clone() };
+        let neutral = |status: &Self| {
+            let attempt =
+                Attempt { run_id: String::new(), at_seconds: 0, ..status.attempt.clone() };
+            Self { attempt, ..status.clone() }
+        };
         neutral(self) == neutral(other)
+    }
+
+    /// The reason for which this guard is overridden on the day, if it is.
+    #[must_use]
+    pub fn override_reason(&self, guard: Guard) -> Option<&str> {
+        let of_guard = self.overrides.iter().find(|one| one.guard == guard);
+        of_guard.map(|one| one.reason.as_str())
     }
 }
 
-/// Keeps the records of days.
+/// Reads day status.
 #[async_trait]
-pub trait DayRecords: Send + Sync {
-    /// The records of an account for `first..=last`, in the order of days.
+pub trait DayStatusReader: Send + Sync {
+    /// The statuses of an account for `first..=last`, in the order of days.
     ///
     /// # Errors
     /// When the store cannot be read.
-    async fn days(
+    async fn statuses(
         &self,
         account: &AccountId,
         first: Day,
         last: Day,
-    ) -> Result<Vec<AccountDay>, Failure>;
+    ) -> Result<Vec<DayStatus>, Failure>;
+}
 
-    /// Writes a record in the place of the one for its account and day.
+/// Writes day status.
+#[async_trait]
+pub trait DayStatusWriter: Send + Sync {
+    /// Writes a status in the place of the one for its account and day.
     ///
     /// # Errors
     /// When the write failed.
-    async fn put(&self, record: &AccountDay) -> Result<(), Failure>;
+    async fn put(&self, status: &DayStatus) -> Result<(), Failure>;
 }
+
+/// Both halves of the store of day status.
+pub trait DayStatusStore: DayStatusReader + DayStatusWriter {}
+
+impl<T: DayStatusReader + DayStatusWriter> DayStatusStore for T {}

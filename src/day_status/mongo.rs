@@ -11,18 +11,18 @@ use crate::cost::{AccountId, Day};
 use crate::service::failure::Failure;
 use crate::stores::mongo::{bounded, found, is_duplicate_key, to_document};
 
-use super::{AccountDay, DayRecords};
+use super::{DayStatus, DayStatusReader, DayStatusWriter};
 
 /// The collection of day status.
 pub const DAYS_COLLECTION: &str = "kubecost_account_day";
 
 /// Day status in a MongoDB database.
 #[derive(Clone, Debug)]
-pub struct MongoDays {
+pub struct MongoDayStatus {
     days: Collection<Document>,
 }
 
-impl MongoDays {
+impl MongoDayStatus {
     /// The day status in this database, which [`crate::stores::mongo::connect`] gave.
     #[must_use]
     pub fn new(database: &Database) -> Self {
@@ -35,25 +35,28 @@ fn day_id(account: &AccountId, day: Day) -> String {
 }
 
 #[async_trait]
-impl DayRecords for MongoDays {
-    async fn days(
+impl DayStatusReader for MongoDayStatus {
+    async fn statuses(
         &self,
         account: &AccountId,
         first: Day,
         last: Day,
-    ) -> Result<Vec<AccountDay>, Failure> {
+    ) -> Result<Vec<DayStatus>, Failure> {
         let filter = doc! {
             "_id": {"$gte": day_id(account, first), "$lte": day_id(account, last)},
             // Ids of another account may lie between: "a:2026-11-20:2026-11-21" between "a"'s.
             "account": account.as_str(),
         };
-        found(&self.days, "reading the records of days", filter).await
+        found(&self.days, "reading the status of days", filter).await
     }
+}
 
-    async fn put(&self, record: &AccountDay) -> Result<(), Failure> {
-        let what = "writing the record of a day";
-        let document = to_document(what, record)?;
-        let filter = doc! {"_id": day_id(&record.account, record.day)};
+#[async_trait]
+impl DayStatusWriter for MongoDayStatus {
+    async fn put(&self, status: &DayStatus) -> Result<(), Failure> {
+        let what = "writing the status of a day";
+        let document = to_document(what, status)?;
+        let filter = doc! {"_id": day_id(&status.account, status.day)};
         let days = self.days.clone();
         bounded(what, async move {
             let put = || days.replace_one(filter.clone(), &document).upsert(true);

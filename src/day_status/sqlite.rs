@@ -6,7 +6,7 @@ use crate::cost::{AccountId, Day};
 use crate::service::failure::{Failure, Hop};
 use crate::stores::sqlite::{SqliteStore, json_error, parsed};
 
-use super::{AccountDay, DayRecords};
+use super::{DayStatus, DayStatusReader, DayStatusWriter};
 
 const DAYS: &str = "
 SELECT record FROM kubecost_account_day
@@ -20,11 +20,11 @@ VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
 
 /// Day status in a SQLite file.
 #[derive(Clone, Debug)]
-pub struct SqliteDays {
+pub struct SqliteDayStatus {
     store: SqliteStore,
 }
 
-impl SqliteDays {
+impl SqliteDayStatus {
     /// Day status of this file.
     #[must_use]
     pub fn new(store: SqliteStore) -> Self {
@@ -33,36 +33,39 @@ impl SqliteDays {
 }
 
 #[async_trait]
-impl DayRecords for SqliteDays {
-    async fn days(
+impl DayStatusReader for SqliteDayStatus {
+    async fn statuses(
         &self,
         account: &AccountId,
         first: Day,
         last: Day,
-    ) -> Result<Vec<AccountDay>, Failure> {
+    ) -> Result<Vec<DayStatus>, Failure> {
         let range = (account.as_str().to_owned(), first.to_string(), last.to_string());
         self.store
-            .read(Hop::MongoDb, "reading the records of days", move |connection| {
+            .read(Hop::MongoDb, "reading the status of days", move |connection| {
                 connection.prepare_cached(DAYS)?.query_map(range, parsed)?.collect()
             })
             .await
     }
+}
 
-    async fn put(&self, record: &AccountDay) -> Result<(), Failure> {
-        let record = record.clone();
+#[async_trait]
+impl DayStatusWriter for SqliteDayStatus {
+    async fn put(&self, status: &DayStatus) -> Result<(), Failure> {
+        let status = status.clone();
         self.store
-            .write(Hop::MongoDb, "writing the record of a day", move |transaction| {
-                let json = serde_json::to_string(&record).map_err(json_error)?;
+            .write(Hop::MongoDb, "writing the status of a day", move |transaction| {
+                let json = serde_json::to_string(&status).map_err(json_error)?;
                 transaction.prepare_cached(PUT_DAY)?.execute((
-                    record.account.as_str(),
-                    record.day.to_string(),
-                    record.state.as_str(),
-                    &record.cause,
-                    record.source_total_usd,
-                    record.stored_total_usd,
-                    record.settled,
-                    &record.run_id,
-                    record.updated_at,
+                    status.account.as_str(),
+                    status.day.to_string(),
+                    status.attempt.state.as_str(),
+                    &status.attempt.cause,
+                    status.stored.source_total_usd,
+                    status.stored.total_usd,
+                    status.attempt.is_settled,
+                    &status.attempt.run_id,
+                    status.attempt.at_seconds,
                     json,
                 ))?;
                 Ok(())

@@ -7,22 +7,21 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::account_writer::Writers;
 use crate::accounts::{Account, AccountList};
 use crate::allocation_api::client::{AllocationClient, ClientOptions};
 use crate::cost::{AccountId, Day, Levels};
-use crate::day_status::sqlite::SqliteDays;
+use crate::day_status::sqlite::SqliteDayStatus;
 use crate::documents::sqlite::SqliteResources;
 use crate::lease::sqlite::SqliteLeases;
-use crate::ledger::ExpenseLedger;
 use crate::ledger::sqlite::SqliteLedger;
-use crate::run::pipeline::Stop;
+use crate::ledger::{LedgerReader, ReadBack};
 use crate::run::rest::RestApi;
-use crate::run::{Environment, RunRequest, RunSummary, run};
+use crate::run::{Environment, Readers, RunRequest, RunSummary, Stop, run};
 use crate::service::clock::FixedClock;
-use crate::service::failure::{Failure, Hop, Kind};
+use crate::service::failure::{Failure, Hop, Kind, REPORT};
 use crate::settings::Endpoint;
-use crate::settings::cloudtuner::ResourcesConfig;
-use crate::settings::worker::{Auth, GapPolicy, RunConfig};
+use crate::settings::worker::{Auth, GapPolicy, ResourcesConfig, RunConfig};
 use crate::source::allocation_api::AllocationApiQuery;
 use crate::stores::sqlite::SqliteStore;
 
@@ -89,13 +88,13 @@ pub async fn demonstrate(path: &Path) -> Result<DemoReport, Failure> {
 }
 
 fn demo_days() -> Result<(Day, Day), Failure> {
-    let bad = |error| Failure::new(Hop::Worker, Kind::Internal, format!("{error}"), "");
+    let bad = |error| Failure::new(Hop::Worker, Kind::Internal, format!("{error}"), REPORT);
     Ok((server::FIRST_DAY.parse().map_err(bad)?, server::LAST_DAY.parse().map_err(bad)?))
 }
 
 fn account(id: &str) -> Result<Account, Failure> {
     let id = AccountId::new(id)
-        .map_err(|error| Failure::new(Hop::Worker, Kind::Internal, error.to_string(), ""))?;
+        .map_err(|error| Failure::new(Hop::Worker, Kind::Internal, error.to_string(), REPORT))?;
     Ok(Account::unnamed(id))
 }
 
@@ -105,23 +104,19 @@ fn environment(
     server: &server::RecordedServer,
 ) -> Result<Environment, Failure> {
     let endpoint = Endpoint::parse(&server.url)
-        .map_err(|error| Failure::new(Hop::Worker, Kind::Internal, error, ""))?;
+        .map_err(|error| Failure::new(Hop::Worker, Kind::Internal, error, REPORT))?;
     let client = AllocationClient::new(endpoint, ClientOptions::for_days(Auth::None))?;
     let seconds = std::time::Duration::from_secs;
-    Ok(Environment {
-        query: Arc::new(AllocationApiQuery::new(client, "test-cluster".to_owned(), false)),
+    let documents = Arc::new(SqliteResources::new(store.clone()));
+    let ledger = Arc::new(SqliteLedger::new(store.clone()));
+    let status = Arc::new(SqliteDayStatus::new(store.clone()));
+    let readers = Readers {
         accounts: Arc::new(AccountList::new(vec![account(id)?.id])),
-        resources: Arc::new(SqliteResources::new(store.clone())),
-        ledger: Arc::new(SqliteLedger::new(store.clone())),
-        days: Arc::new(SqliteDays::new(store.clone())),
-        leases: Arc::new(SqliteLeases::new(store.clone())),
+        source: Arc::new(AllocationApiQuery::new(client, "test-cluster".to_owned(), false)),
+        documents: documents.clone(),
+        ledger: ledger.clone(),
+        status: status.clone(),
         rest: RestApi::default(),
-        resource_settings: ResourcesConfig {
-            by_rest: false,
-            owner: None,
-            seen_interval: seconds(1_800),
-            status_interval: seconds(900),
-        },
         clock: Arc::new(FixedClock::at(NOW_SECONDS)),
         settings: RunConfig {
             levels: Levels::DEFAULT,
@@ -133,7 +128,22 @@ fn environment(
             gap_policy: GapPolicy::None,
             account_deadline: seconds(120),
         },
-    })
+        resource_settings: ResourcesConfig {
+            by_rest: false,
+            owner: None,
+            seen_interval: seconds(1_800),
+            status_interval: seconds(900),
+        },
+    };
+    let writers = Writers {
+        documents,
+        ledger,
+        status,
+        leases: Arc::new(SqliteLeases::new(store.clone())),
+        lease_length: seconds(120),
+        read_back: ReadBack::DEFAULT,
+    };
+    Ok(Environment { readers, writers })
 }
 
 async fn once(environment: &Environment) -> Result<RunSummary, Failure> {

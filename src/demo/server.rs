@@ -13,7 +13,7 @@ use chrono::DateTime;
 use serde_json::Value;
 
 use crate::cost::Day;
-use crate::service::failure::{Failure, Hop, Kind};
+use crate::service::failure::{Failure, Hop, Kind, REPORT};
 
 /// The first recorded day.
 pub const FIRST_DAY: &str = "2026-11-19";
@@ -59,7 +59,7 @@ impl Drop for RecordedServer {
 }
 
 fn internal(what: String) -> Failure {
-    Failure::new(Hop::Worker, Kind::Internal, what, "")
+    Failure::new(Hop::Worker, Kind::Internal, what, REPORT)
 }
 
 impl RecordedServer {
@@ -75,7 +75,11 @@ impl RecordedServer {
             replies.insert((day, step), sets);
         }
         let router = Router::new().route("/allocation", get(answer)).with_state(Arc::new(replies));
-        let no_port = |error: std::io::Error| internal(format!("no port on loopback: {error}"));
+        let no_port = |error: std::io::Error| {
+            let what = format!("the recorded server has no port on 127.0.0.1: {error}");
+            let fix = "run the demo where a program may listen on 127.0.0.1";
+            Failure::new(Hop::Worker, Kind::Unavailable, what, fix)
+        };
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.map_err(no_port)?;
         let address = listener.local_addr().map_err(no_port)?;
         let task = tokio::spawn(async move {

@@ -17,6 +17,8 @@ use super::repair::Repair;
 use super::stored::{StoredDate, StoredResource};
 use super::{CostSummary, merge::SeenUpdate};
 
+pub use crate::stores::bson::{number, whole};
+
 /// The field with the day of `first_seen`.
 pub const FIRST_SEEN_DATE: &str = "_first_seen_date";
 /// The field with the day of `last_seen`.
@@ -255,27 +257,6 @@ pub fn id_text(id: Option<&Bson>) -> Option<String> {
         Bson::String(text) => Some(text.clone()),
         Bson::ObjectId(object_id) => Some(object_id.to_hex()),
         _ => None,
-    }
-}
-
-/// A whole number, of whichever of BSON's types a writer chose.
-#[must_use]
-pub fn whole(value: Option<&Bson>) -> Option<i64> {
-    match value? {
-        Bson::Int32(number) => Some(i64::from(*number)),
-        Bson::Int64(number) => Some(*number),
-        #[expect(clippy::cast_possible_truncation, reason = "times and counts")]
-        Bson::Double(number) => Some(*number as i64),
-        _ => None,
-    }
-}
-
-/// A number, of whichever of BSON's types a writer chose.
-#[must_use]
-pub fn number(value: Option<&Bson>) -> Option<f64> {
-    match value? {
-        Bson::Double(number) => Some(*number),
-        other => whole(Some(other)).map(|number| number as f64),
     }
 }
 

@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::cost::{AccountId, Day, Level, ResourceKey};
 
+pub use crate::settings::worker::PoolOwner;
+
 /// The `service_name` of every resource.
 pub const SERVICE_NAME: &str = "Kubernetes";
 
@@ -92,15 +94,6 @@ pub struct ResourceDocument {
     pub created_at: i64,
     /// USD over all days; follows the ledger.
     pub total_cost: f64,
-}
-
-/// Pool and owner of new documents.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PoolOwner {
-    /// `pool_id`.
-    pub pool_id: String,
-    /// `employee_id`.
-    pub employee_id: String,
 }
 
 /// The cost of a resource's last day with cost.

@@ -14,7 +14,9 @@ use crate::service::failure::{Failure, Hop, Kind};
 use super::bson_form::{self, UpdateStatement, id_text, stored};
 use super::memory_update::{apply_change, matches};
 use super::mongo::OWN_FORM;
-use super::{Change, CostSummary, ResourceDocument, ResourceStore, StoredResource};
+use super::{
+    Change, CostSummary, DocumentReader, DocumentWriter, ResourceDocument, StoredResource,
+};
 
 /// A store that forgets when it is dropped.
 #[derive(Debug, Default)]
@@ -108,7 +110,7 @@ fn statement(account: &AccountId, change: &Change) -> Result<UpdateStatement, Fa
 }
 
 #[async_trait]
-impl ResourceStore for MemoryResources {
+impl DocumentReader for MemoryResources {
     async fn check(&self) -> Result<(), Failure> {
         Ok(())
     }
@@ -159,7 +161,10 @@ impl ResourceStore for MemoryResources {
         let costs = own.filter_map(|one| bson_form::number(one.get("total_cost")));
         Ok(costs.sum::<f64>() + 0.0)
     }
+}
 
+#[async_trait]
+impl DocumentWriter for MemoryResources {
     async fn apply(&self, account: &AccountId, changes: &[Change]) -> Result<u64, Failure> {
         let mut documents = self.lock();
         let mut changed = 0;

@@ -189,6 +189,22 @@ fn existing_change(
     }
 }
 
+/// A change that repairs a document and moves nothing of it, where it needs one.
+#[must_use]
+pub fn repair_alone(stored: &StoredResource) -> Option<Change> {
+    let repair = repair(stored, None, None);
+    if repair.is_empty() {
+        return None;
+    }
+    Some(Change::Update(Box::new(DocumentUpdate {
+        id: stored.id.clone(),
+        first_seen: stored.first_seen?,
+        last_seen: stored.last_seen?,
+        activate: false,
+        repair,
+    })))
+}
+
 /// The first `_id` of a stable id that no other document holds.
 fn free_id(account: &AccountId, cloud_resource_id: &str, taken: &BTreeSet<String>) -> String {
     candidate_ids(account, cloud_resource_id)

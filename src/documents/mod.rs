@@ -13,6 +13,7 @@ use crate::service::failure::Failure;
 
 pub mod bson_form;
 pub mod collection;
+pub mod costs;
 pub mod document;
 pub mod memory;
 mod memory_update;
@@ -37,9 +38,9 @@ pub struct CostSummary {
     pub last_expense: Option<LastExpense>,
 }
 
-/// The store of resource documents.
+/// Reads resource documents.
 #[async_trait]
-pub trait ResourceStore: Send + Sync {
+pub trait DocumentReader: Send + Sync {
     /// Sees that the store answers and has its unique index.
     ///
     /// # Errors
@@ -84,7 +85,11 @@ pub trait ResourceStore: Send + Sync {
     /// # Errors
     /// When the store cannot be read.
     async fn total_cost(&self, account: &AccountId) -> Result<f64, Failure>;
+}
 
+/// Writes resource documents.
+#[async_trait]
+pub trait DocumentWriter: Send + Sync {
     /// Makes the changes; a document that somebody else made in the meantime is kept. Returns how
     /// many documents were inserted or changed.
     ///
@@ -109,3 +114,8 @@ pub trait ResourceStore: Send + Sync {
     /// When the write failed.
     async fn retire(&self, account: &AccountId, last_seen_before: Day) -> Result<u64, Failure>;
 }
+
+/// Both halves of the store of resource documents.
+pub trait ResourceStore: DocumentReader + DocumentWriter {}
+
+impl<T: DocumentReader + DocumentWriter> ResourceStore for T {}

@@ -12,13 +12,12 @@ use mongodb::{Collection, Database};
 
 use crate::cost::resource_id::has_own_form;
 use crate::cost::{AccountId, Day};
-use crate::service::failure::{Failure, Hop, Kind, excerpt};
+use crate::service::failure::{Failure, Hop, Kind};
 use crate::stores::mongo::{bounded, indexes, ping};
+use crate::stores::mongo_update::{Updated, update};
 
-use super::bson_form::{
-    self, STORED_FIELDS, UpdateStatement, id_text, in_list, number, stored, whole,
-};
-use super::{Change, CostSummary, ResourceStore, StoredResource};
+use super::bson_form::{self, STORED_FIELDS, UpdateStatement, id_text, in_list, number, stored};
+use super::{Change, CostSummary, DocumentReader, DocumentWriter, StoredResource};
 
 /// Updates in one command: far below the limit of 100 000, and about 1 MB.
 const UPDATES_MAX: usize = 1_000;
@@ -26,9 +25,6 @@ const UPDATES_MAX: usize = 1_000;
 const IDS_MAX: usize = 5_000;
 /// The index that keeps a resource from being stored twice; made by `kubecost-worker migrate`.
 pub const UNIQUE_INDEX: &str = "OptResourceUnique";
-/// MongoDB's code for a second document under a unique key.
-const DUPLICATE_KEY: i32 = 11_000;
-
 /// Stable ids of this program's form.
 pub(crate) const OWN_FORM: &str = "^k8s-(cluster|ns|pod)-[0-9a-f]{16}$";
 
@@ -62,41 +58,12 @@ impl MongoResources {
         .await
     }
 
-    /// Sends one batch of updates; returns how many documents were inserted or changed, and which
-    /// updates met a document with the same unique key.
+    /// Sends one batch of updates.
     ///
     /// Callers make updates batch by batch: all of a large account's at once would take more
     /// memory than everything else of a run.
-    async fn update(&self, batch: Vec<Bdoc>) -> Result<(u64, Vec<usize>), Failure> {
-        let command = doc! {
-            "update": self.collection.name(),
-            "updates": batch,
-            "ordered": false,
-        };
-        let database = self.database.clone();
-        let reply =
-            bounded("writing resources", async move { database.run_command(command).await })
-                .await?;
-        let mut duplicates = Vec::new();
-        let changed = self.outcome(&reply, &mut duplicates)?;
-        Ok((changed, duplicates))
-    }
-
-    fn outcome(&self, reply: &Bdoc, duplicates: &mut Vec<usize>) -> Result<u64, Failure> {
-        let errors = reply.get_array("writeErrors").map(Vec::as_slice).unwrap_or_default();
-        for error in errors.iter().filter_map(Bson::as_document) {
-            if whole(error.get("code")) == Some(i64::from(DUPLICATE_KEY)) {
-                let index = whole(error.get("index")).and_then(|index| usize::try_from(index).ok());
-                duplicates.push(index.unwrap_or(0));
-            } else {
-                let said = excerpt(error.get_str("errmsg").unwrap_or("no reason given"));
-                let what = format!("a write was refused: {said}");
-                return Err(self.failure(Kind::BadReply, what, "see MongoDB's log"));
-            }
-        }
-        let upserted = reply.get_array("upserted").map_or(0, Vec::len) as u64;
-        let modified = whole(reply.get("nModified")).unwrap_or(0);
-        Ok(upserted + u64::try_from(modified).unwrap_or(0))
+    async fn update(&self, batch: Vec<Bdoc>) -> Result<Updated, Failure> {
+        update("writing resources", &self.collection, batch).await
     }
 
     /// Somebody who made the same document at the same time is no error: theirs is kept. But an
@@ -157,7 +124,7 @@ fn own_of(account: &AccountId) -> Bdoc {
 }
 
 #[async_trait]
-impl ResourceStore for MongoResources {
+impl DocumentReader for MongoResources {
     async fn check(&self) -> Result<(), Failure> {
         ping(&self.database).await?;
         let fix = "run kubecost-worker migrate";
@@ -239,7 +206,10 @@ impl ResourceStore for MongoResources {
         .await?;
         Ok(found.first().and_then(|sum| number(sum.get("total"))).unwrap_or_default() + 0.0)
     }
+}
 
+#[async_trait]
+impl DocumentWriter for MongoResources {
     async fn apply(&self, account: &AccountId, changes: &[Change]) -> Result<u64, Failure> {
         let mut changed = 0;
         for batch in changes.chunks(UPDATES_MAX) {
@@ -250,9 +220,9 @@ impl ResourceStore for MongoResources {
                     sources.push(change);
                 }
             }
-            let (of_batch, duplicates) = self.update(updates).await?;
-            changed += of_batch;
-            self.reject_id_collisions(account, &sources, &duplicates).await?;
+            let updated = self.update(updates).await?;
+            changed += updated.changed;
+            self.reject_id_collisions(account, &sources, &updated.duplicates).await?;
         }
         Ok(changed)
     }
@@ -265,13 +235,13 @@ impl ResourceStore for MongoResources {
         let mut changed = 0;
         for batch in summaries.chunks(UPDATES_MAX) {
             let updates = batch.iter().map(|one| bson_form::costs(account, one).into_element());
-            changed += self.update(updates.collect()).await?.0;
+            changed += self.update(updates.collect()).await?.changed;
         }
         Ok(changed)
     }
 
     async fn retire(&self, account: &AccountId, last_seen_before: Day) -> Result<u64, Failure> {
         let statement = bson_form::retire(account, OWN_FORM, last_seen_before);
-        self.update(vec![statement.into_element()]).await.map(|(changed, _)| changed)
+        self.update(vec![statement.into_element()]).await.map(|updated| updated.changed)
     }
 }

@@ -13,7 +13,8 @@ use crate::stores::sqlite::{SqliteStore, json_error, json_list};
 
 use super::merge::{DocumentUpdate, SeenUpdate};
 use super::{
-    Change, CostSummary, LastExpense, ResourceDocument, ResourceStore, StoredDate, StoredResource,
+    Change, CostSummary, DocumentReader, DocumentWriter, LastExpense, ResourceDocument, StoredDate,
+    StoredResource,
 };
 
 /// The document's fields that are columns, by the same names; the others are in `rest`.
@@ -279,7 +280,7 @@ fn own(connection: &Connection, sql: &str, values: &[&dyn ToSql]) -> rusqlite::R
 }
 
 #[async_trait]
-impl ResourceStore for SqliteResources {
+impl DocumentReader for SqliteResources {
     async fn check(&self) -> Result<(), Failure> {
         self.store.check(Hop::MongoDb, &["cloud_resource", "cloud_resource_unique"]).await
     }
@@ -336,7 +337,10 @@ impl ResourceStore for SqliteResources {
         let own = self.own_documents(account).await?;
         Ok(own.iter().filter_map(|resource| resource.total_cost).sum::<f64>() + 0.0)
     }
+}
 
+#[async_trait]
+impl DocumentWriter for SqliteResources {
     async fn apply(&self, account: &AccountId, changes: &[Change]) -> Result<u64, Failure> {
         let (account, changes) = (account.clone(), changes.to_vec());
         self.store

@@ -77,7 +77,7 @@ impl StoredResource {
     }
 
     /// Whether readers find the document on `day`: what their match on times asks for. (They also
-    /// ask for `deleted_at: 0`, which [`super::ResourceStore::find`] does.)
+    /// ask for `deleted_at: 0`, which [`super::DocumentReader::find`] does.)
     #[must_use]
     pub fn is_visible_on(&self, day: Day) -> bool {
         let (start, end) = (day.start_seconds(), day.end_seconds() - 1);

@@ -9,6 +9,16 @@ pub(super) const CLUSTER_SERIES: usize = 9;
 pub(super) const NAMESPACE_SERIES: usize = 7;
 pub(super) const POD_SERIES: usize = 3;
 
+impl Snapshot {
+    /// Adds pods and folds what is beyond `series_max` series.
+    #[must_use]
+    pub fn bounded(mut self, pods: Vec<Pod>, series_max: usize) -> Self {
+        self.pods = pods;
+        fold(&mut self, series_max);
+        self
+    }
+}
+
 /// Folds namespaces and pods until there are at most `series_max` series. Namespaces come first:
 /// they are what most readers sum. Special rows are never folded; they are few.
 pub(super) fn fold(snapshot: &mut Snapshot, series_max: usize) {

@@ -15,7 +15,7 @@ use crate::allocation_api::{
     verdict,
 };
 use crate::service::clock::Clock;
-use crate::service::failure::{Failure, Kind};
+use crate::service::failure::{Failure, Hop, Kind};
 use crate::settings::ExporterConfig;
 use crate::settings::secret::Endpoint;
 
@@ -48,7 +48,7 @@ pub struct PollError {
 
 impl From<Failure> for PollError {
     fn from(failure: Failure) -> Self {
-        Self { reason: failure.kind.as_str(), what: failure.to_string() }
+        Self { reason: failure.kind.as_str(), what: of_exporter(failure).to_string() }
     }
 }
 
@@ -70,6 +70,7 @@ pub struct Poller {
     clock: Arc<dyn Clock>,
     tenant: Arc<str>,
     cluster: Arc<str>,
+    currency: Arc<str>,
     state: Mutex<State>,
 }
 
@@ -94,10 +95,11 @@ impl Poller {
         let endpoint: Endpoint = config.endpoint.clone();
         let errors = REASONS.into_iter().map(|reason| (reason, 0)).collect();
         Ok(Self {
-            client: AllocationClient::new(endpoint, options)?,
+            client: AllocationClient::new(endpoint, options).map_err(of_exporter)?,
             clock,
             tenant: config.tenant.as_str().into(),
             cluster: config.cluster.as_str().into(),
+            currency: config.currency.as_str().into(),
             config,
             state: Mutex::new(State { errors, ..State::default() }),
         })
@@ -243,6 +245,7 @@ impl Poller {
         View {
             tenant: Arc::clone(&self.tenant),
             cluster: Arc::clone(&self.cluster),
+            currency: Arc::clone(&self.currency),
             mode: self.config.mode,
             pod_labels: self.config.pod_labels,
             has_pods: self.config.has_pods,
@@ -264,8 +267,18 @@ impl Poller {
     }
 }
 
+/// The worker calls the allocation API its query layer; here it is what is polled.
+fn of_exporter(failure: Failure) -> Failure {
+    let hop = match failure.hop {
+        Hop::QueryLayer => Hop::AllocationApi,
+        hop => hop,
+    };
+    Failure { hop, ..failure }
+}
+
 fn disbelieved(disbelief: &Disbelief, window: Window) -> PollError {
-    PollError { reason: disbelief.reason(), what: disbelief.failure(window).to_string() }
+    let what = of_exporter(disbelief.failure(window)).to_string();
+    PollError { reason: disbelief.reason(), what }
 }
 
 fn seconds(duration: Duration) -> i64 {
@@ -275,5 +288,5 @@ fn seconds(duration: Duration) -> i64 {
 /// The failure of settings that cannot be put to use.
 #[must_use]
 pub fn unusable(what: String, fix: &str) -> Failure {
-    Failure::new(crate::service::failure::Hop::Worker, Kind::Internal, what, fix)
+    Failure::new(Hop::Exporter, Kind::Internal, what, fix)
 }

@@ -1,10 +1,5 @@
-//! Gauges as text: OpenMetrics 1.0, and the Prometheus text format 0.0.4 made from it.
-//!
-//! The library writes OpenMetrics only. For these metrics (gauges and counters without
-//! exemplars, timestamps or units) the older format differs in three things: there is no `# EOF`,
-//! and `# HELP` and `# TYPE` of a counter carry its `_total`. [`to_text_format`] changes just that.
+//! Gauges as text: OpenMetrics 1.0.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -16,11 +11,6 @@ use super::snapshot::{Efficiencies, Snapshot};
 use crate::allocation_api::{Costs, Window};
 use crate::settings::exporter::{MetricMode, PodLabels};
 
-/// `Content-Type` of OpenMetrics.
-pub const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-/// `Content-Type` of the Prometheus text format.
-pub const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
-
 /// Everything that one scrape shows.
 #[derive(Clone, Debug)]
 pub struct View {
@@ -28,6 +18,8 @@ pub struct View {
     pub tenant: Arc<str>,
     /// The label `cluster`.
     pub cluster: Arc<str>,
+    /// The label `currency` of gauges of cost.
+    pub currency: Arc<str>,
     /// What gauges of cost say.
     pub mode: MetricMode,
     /// Further labels of pods.
@@ -116,6 +108,13 @@ impl View {
         vec![("tenant_id", &*self.tenant), ("cluster", &*self.cluster)]
     }
 
+    /// The labels of gauges of cost.
+    fn of_cost(&self) -> Labels<'_> {
+        let mut labels = self.base();
+        labels.push(("currency", &*self.currency));
+        labels
+    }
+
     /// The metrics as OpenMetrics.
     ///
     /// # Errors
@@ -145,11 +144,11 @@ impl View {
             MetricMode::Rate => (1.0 / snapshot.window.hours(), "USD per hour"),
             MetricMode::Total => (1.0, "USD per window"),
         };
-        let base = self.base();
+        let (base, of_cost) = (self.base(), self.of_cost());
         for (part, cost) in CLUSTER_COSTS {
             let name = format!("cloudtuner_kubecost_cluster_{part}_cost");
             let help = format!("Cost of the cluster ({part}), {unit}.");
-            writer.one(&name, &help, &base, cost(&snapshot.cluster) * factor)?;
+            writer.one(&name, &help, &of_cost, cost(&snapshot.cluster) * factor)?;
         }
         for (part, ratio) in EFFICIENCIES {
             let Some(ratio) = ratio(&snapshot.efficiencies) else { continue };
@@ -162,7 +161,7 @@ impl View {
             let help = format!("Cost of a namespace ({part}), {unit}.");
             writer.gauge(&name, &help, &mut |metric| {
                 snapshot.namespaces.iter().try_for_each(|namespace| {
-                    let mut labels = base.clone();
+                    let mut labels = of_cost.clone();
                     labels.push(("namespace", &namespace.name));
                     put(metric, &labels, cost(&namespace.costs) * factor)
                 })
@@ -190,7 +189,7 @@ impl View {
         factor: f64,
         unit: &str,
     ) -> fmt::Result {
-        let base = self.base();
+        let base = self.of_cost();
         for (part, cost) in POD_COSTS {
             let name = format!("cloudtuner_kubecost_pod_{part}_cost");
             let help = format!("Cost of a pod ({part}), {unit}.");
@@ -285,84 +284,5 @@ struct Shown(View);
 impl prometheus_client::collector::Collector for Shown {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         self.0.write(encoder)
-    }
-}
-
-/// Makes the Prometheus text format 0.0.4 of OpenMetrics text.
-#[must_use]
-pub fn to_text_format(openmetrics: &str) -> String {
-    let counters: Vec<&str> = openmetrics
-        .lines()
-        .filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter"))
-        .collect();
-    let mut text = String::with_capacity(openmetrics.len() + 64);
-    for line in openmetrics.lines().filter(|line| *line != "# EOF") {
-        let line = match line.strip_prefix("# ").and_then(|rest| rest.split_once(' ')) {
-            Some((keyword @ ("HELP" | "TYPE"), rest)) => {
-                let name = rest.split(' ').next().unwrap_or(rest);
-                if counters.contains(&name) {
-                    let rest = &rest[name.len()..];
-                    Cow::Owned(format!("# {keyword} {name}_total{rest}"))
-                } else {
-                    Cow::Borrowed(line)
-                }
-            }
-            _ => Cow::Borrowed(line),
-        };
-        text.push_str(&line);
-        text.push('\n');
-    }
-    text
-}
-
-/// Whether a scraper that sends this `Accept` prefers OpenMetrics.
-#[must_use]
-pub fn prefers_openmetrics(accept: &str) -> bool {
-    let quality_of = |wanted: &[&str]| {
-        accept
-            .split(',')
-            .filter_map(|range| {
-                let mut parts = range.split(';').map(str::trim);
-                let media = parts.next()?.to_ascii_lowercase();
-                wanted.contains(&media.as_str()).then(|| {
-                    parts
-                        .find_map(|part| part.strip_prefix("q="))
-                        .map_or(1.0, |q| q.parse::<f64>().unwrap_or(0.0))
-                })
-            })
-            .fold(0.0, f64::max)
-    };
-    let openmetrics = quality_of(&["application/openmetrics-text"]);
-    openmetrics > 0.0 && openmetrics >= quality_of(&["text/plain"])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn counters_get_their_suffix_and_the_end_mark_goes() {
-        let openmetrics = "# HELP a_b Help of a_b.\n# TYPE a_b counter\na_b_total{x=\"# EOF\"} 1\n\
-                           # HELP a_b_c Help.\n# TYPE a_b_c gauge\na_b_c 2.5\n# EOF\n";
-        let text = "# HELP a_b_total Help of a_b.\n# TYPE a_b_total counter\n\
-                    a_b_total{x=\"# EOF\"} 1\n# HELP a_b_c Help.\n# TYPE a_b_c gauge\na_b_c 2.5\n";
-        assert_eq!(to_text_format(openmetrics), text);
-    }
-
-    #[test]
-    fn the_format_follows_the_scraper() {
-        let prometheus = "application/openmetrics-text;version=1.0.0,\
-                          application/openmetrics-text;version=0.0.1;q=0.75,\
-                          text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
-        assert!(prefers_openmetrics(prometheus));
-        for accept in [
-            "",
-            "*/*",
-            "text/plain;version=0.0.4",
-            "application/openmetrics-text;q=0,text/plain",
-            "application/openmetrics-text;q=0.3,text/plain;q=0.5",
-        ] {
-            assert!(!prefers_openmetrics(accept), "{accept}");
-        }
     }
 }

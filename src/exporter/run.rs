@@ -6,14 +6,13 @@ use std::sync::Arc;
 use clap::{Arg, Command};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tracing_subscriber::EnvFilter;
 
 use super::poller::{Poller, unusable};
 use super::server;
 use crate::service::clock::SystemClock;
 use crate::service::failure::Failure;
 use crate::settings::exporter::SETTINGS;
-use crate::settings::{ConfigErrors, ExporterConfig, RawSettings, raw};
+use crate::settings::{ConfigErrors, ExporterConfig, RawSettings, ReadSettings, raw};
 
 const EXAMPLES: &str = "Examples:
   KUBECOST_URL=http://kubecost-cost-analyzer.kubecost:9090 TENANT_ID=ID CLUSTER_NAME=prod \\
@@ -54,14 +53,6 @@ pub fn settings(
     ExporterConfig::validate(RawSettings::collect(SETTINGS, matches, environment, file))
 }
 
-/// Sends log lines to standard error.
-pub fn start_log(is_json: bool) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    // A log that was started before stays.
-    let _ = if is_json { log.json().try_init() } else { log.with_ansi(false).try_init() };
-}
-
 /// Polls and serves until a signal to end.
 ///
 /// # Errors
@@ -86,7 +77,7 @@ pub async fn run(config: ExporterConfig) -> Result<(), Failure> {
         cluster = config.cluster,
         mode,
         "asking {}, serving {scheme}://{listen}/metrics",
-        config.endpoint.shown(),
+        config.endpoint.redacted(),
     );
     let poller = Arc::new(Poller::new(config, ca_pem, Arc::new(SystemClock))?);
     let (stop, stopped) = watch::channel(false);

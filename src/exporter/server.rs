@@ -6,16 +6,16 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{Html, IntoResponse, Response};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{Html, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tower_http::compression::CompressionLayer;
 
 use super::poller::Poller;
-use super::render::{OPENMETRICS, TEXT, prefers_openmetrics, to_text_format};
 use super::tls::TlsListener;
 use crate::service::failure::Failure;
+use crate::service::metrics::page;
 use crate::settings::exporter::ServingTls;
 
 /// The index page: fixed text, nothing of the data in it.
@@ -40,20 +40,6 @@ pub fn router(poller: Arc<Poller>) -> Router {
 
 async fn metrics(State(poller): State<Arc<Poller>>, headers: HeaderMap) -> Response {
     page(&headers, poller.view().openmetrics())
-}
-
-/// A page of metrics in the format that the scraper prefers.
-pub(crate) fn page(headers: &HeaderMap, openmetrics: Result<String, std::fmt::Error>) -> Response {
-    let accept: Vec<&str> =
-        headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
-    let Ok(openmetrics) = openmetrics else {
-        return (StatusCode::INTERNAL_SERVER_ERROR, "metrics cannot be written\n").into_response();
-    };
-    if prefers_openmetrics(&accept.join(",")) {
-        ([(header::CONTENT_TYPE, OPENMETRICS)], openmetrics).into_response()
-    } else {
-        ([(header::CONTENT_TYPE, TEXT)], to_text_format(&openmetrics)).into_response()
-    }
 }
 
 async fn readiness(State(poller): State<Arc<Poller>>) -> (StatusCode, &'static str) {

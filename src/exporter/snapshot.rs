@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use super::fold;
 use crate::allocation_api::{Costs, Fault, Faults, Idle, Row, Window};
 use crate::cost::costs::is_special;
 
@@ -106,14 +105,6 @@ impl Snapshot {
             .collect();
         let efficiencies = efficiencies(&workloads);
         Self { window, cluster, efficiencies, namespaces, pods: Vec::new(), folded: 0 }
-    }
-
-    /// Adds pods and folds what is beyond `series_max` series.
-    #[must_use]
-    pub fn bounded(mut self, pods: Vec<Pod>, series_max: usize) -> Self {
-        self.pods = pods;
-        fold::fold(&mut self, series_max);
-        self
     }
 }
 

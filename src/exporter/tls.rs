@@ -1,4 +1,4 @@
-//! HTTPS for the metrics: the certificate is read at the start.
+//! HTTPS for the metrics: the certificate is read at the start, and again when it changes.
 
 use std::io;
 use std::net::SocketAddr;
@@ -35,10 +35,11 @@ pub(super) struct TlsListener {
 impl TlsListener {
     /// Starts to accept on `listener`.
     pub(super) fn new(listener: TcpListener, files: &ServingTls) -> Result<Self, Failure> {
-        let acceptor = TlsAcceptor::from(Arc::new(server_config(files)?));
-        let address = listener
-            .local_addr()
-            .map_err(|error| unusable(format!("no address to serve on: {error}"), ""))?;
+        let mut certificate = Certificate::read(files)?;
+        let address = listener.local_addr().map_err(|error| {
+            let what = format!("no address to serve on: {error}");
+            unusable(what, "set LISTEN_ADDR to an address of this machine")
+        })?;
         let (sender, accepted) = mpsc::channel(QUEUE);
         tokio::spawn(async move {
             // Ends with the server: nobody receives any more.
@@ -51,7 +52,8 @@ impl TlsListener {
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                     continue;
                 };
-                let (acceptor, sender) = (acceptor.clone(), sender.clone());
+                certificate.refresh();
+                let (acceptor, sender) = (certificate.acceptor.clone(), sender.clone());
                 tokio::spawn(async move {
                     match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
                         Ok(Ok(stream)) => drop(sender.send((stream, peer)).await),
@@ -63,6 +65,46 @@ impl TlsListener {
         });
         Ok(Self { accepted, address })
     }
+}
+
+/// The certificate and key that connections are served with, and the state of their files.
+struct Certificate {
+    files: ServingTls,
+    state: [Option<FileState>; 2],
+    acceptor: TlsAcceptor,
+}
+
+/// What changes when a file is written or replaced.
+type FileState = (std::time::SystemTime, u64);
+
+impl Certificate {
+    fn read(files: &ServingTls) -> Result<Self, Failure> {
+        let state = file_state(files);
+        let acceptor = TlsAcceptor::from(Arc::new(server_config(files)?));
+        Ok(Self { files: files.clone(), state, acceptor })
+    }
+
+    /// Reads the files again when they have changed. Files that cannot be used, such as one half
+    /// of a new pair, leave the certificate as it was and are read again at the next connection.
+    fn refresh(&mut self) {
+        if file_state(&self.files) == self.state {
+            return;
+        }
+        match Self::read(&self.files) {
+            Ok(renewed) => {
+                tracing::info!("the certificate was read again");
+                *self = renewed;
+            }
+            Err(failure) => tracing::warn!(%failure, "the certificate stays as it was"),
+        }
+    }
+}
+
+fn file_state(files: &ServingTls) -> [Option<FileState>; 2] {
+    [&files.certificate, &files.key].map(|path| {
+        let metadata = std::fs::metadata(path).ok()?;
+        Some((metadata.modified().ok()?, metadata.len()))
+    })
 }
 
 impl Listener for TlsListener {

@@ -1,13 +1,13 @@
 //! The ledger in ClickHouse, from 18.16 to today's.
 //!
 //! Old servers know no `RowBinaryWithNamesAndTypes`, so the client's validation is off and
-//! [`check`](ExpenseLedger::check) looks at the columns' types instead.
+//! [`check`](LedgerReader::check) looks at the columns' types instead.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use async_trait::async_trait;
-use clickhouse::{Client, Row};
+use clickhouse::Row;
+use clickhouse::query::Query;
 use serde::{Deserialize, Serialize};
 
 use crate::cost::{AccountId, Day};
@@ -15,15 +15,21 @@ use crate::service::failure::{Failure, Hop, Kind};
 use crate::settings::worker::CloudTunerConfig;
 
 use super::blocks::blocks;
-use super::clickhouse_failure::clickhouse_failure;
-use super::{DayTotal, Dimensions, Entry, ExpenseLedger, KeyState, ResourceTotal};
+use super::clickhouse_connection::{Connection, TABLE};
+use super::clickhouse_topology::{LocalTable, Topology, is_collapsing, quoted};
+use super::{
+    DayTotal, Dimensions, Entry, KeyState, LedgerReader, LedgerWriter, ResourceTotal, SignedCost,
+};
 
-/// The table.
-pub const TABLE: &str = "expenses";
-/// How long one statement may take.
-const STATEMENT_TIMEOUT: Duration = Duration::from_secs(120);
-/// From how many ids on all of an account's rows are read, rather than those of a list.
-const LISTED_IDS_MAX: usize = 1_000;
+pub use super::clickhouse_connection::client;
+
+/// How many resource ids one statement names, and how many bytes of them: a server parses at most
+/// 256 KiB of a statement.
+const LISTED_IDS_MAX: usize = 4_000;
+const LISTED_BYTES_MAX: usize = 160_000;
+/// How many keys, resources times dates, one statement adds up: about 100 bytes of the server's
+/// memory each.
+const SUMMED_KEYS_MAX: usize = 250_000;
 
 /// The columns that are read and written, with the types that fit.
 const COLUMNS: [(&str, &[&str]); 8] = [
@@ -68,14 +74,18 @@ struct StateRow {
     k8s_node: Option<String>,
     k8s_service: Option<String>,
     cost_sum: f64,
-    sign_sum: i64,
+    /// Of all rows of a group that does not cancel out to one live row; else empty.
+    costs: Vec<f64>,
+    signs: Vec<i8>,
 }
 
 #[derive(Row, Deserialize)]
-struct DayTotalRow {
-    resource_id: String,
-    date_seconds: u32,
-    cost_sum: f64,
+struct ResourceTotalRow {
+    id: String,
+    total_usd: f64,
+    is_live: u8,
+    last_date: u32,
+    last_usd: f64,
 }
 
 #[derive(Row, Deserialize)]
@@ -99,91 +109,159 @@ struct ColumnRow {
     kind: String,
 }
 
+#[derive(Row, Deserialize)]
+struct CountRow {
+    count: u64,
+}
+
+#[derive(Row, Deserialize)]
+struct EngineRow {
+    engine: String,
+}
+
 /// A ClickHouse that holds `expenses`.
 #[derive(Clone)]
 pub struct ClickHouseLedger {
-    client: Client,
-    address: String,
+    connection: Connection,
 }
 
 impl std::fmt::Debug for ClickHouseLedger {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "ClickHouseLedger({})", self.address)
+        write!(f, "ClickHouseLedger({})", self.connection.address)
     }
-}
-
-/// A client for the settings; nothing is sent yet.
-#[must_use]
-pub fn client(config: &CloudTunerConfig) -> Client {
-    crate::service::http::install_tls();
-    let user = config.clickhouse.credentials().map(|(user, _)| user.as_str());
-    Client::default()
-        .with_url(config.clickhouse.shown())
-        .with_database(&config.clickhouse_database)
-        .with_user(user.unwrap_or(&config.clickhouse_user))
-        .with_password(config.clickhouse_password.expose())
-        .with_validation(false)
 }
 
 impl ClickHouseLedger {
     /// The ledger of the settings; nothing is sent yet.
     #[must_use]
     pub fn new(config: &CloudTunerConfig) -> Self {
-        Self { client: client(config), address: config.clickhouse.shown().to_owned() }
+        Self { connection: Connection::new(config) }
     }
 
-    async fn fetch<T>(&self, what: &str, query: clickhouse::query::Query) -> Result<Vec<T>, Failure>
-    where
-        T: clickhouse::RowOwned + clickhouse::RowRead,
-    {
-        let asked = tokio::time::timeout(STATEMENT_TIMEOUT, query.fetch_all::<T>()).await;
-        self.outcome(what, asked)
+    async fn wrong_columns(&self) -> Result<Vec<String>, Failure> {
+        let query = || {
+            let sql = "SELECT name, type AS kind FROM system.columns \
+                       WHERE database = currentDatabase() AND table = ?";
+            self.connection.query(sql).bind(TABLE)
+        };
+        let columns: Vec<ColumnRow> = self.connection.fetch("reading the schema", query).await?;
+        let mut wrong = Vec::new();
+        for (name, kinds) in COLUMNS {
+            let found = columns.iter().find(|column| column.name == name);
+            match found.map(|column| column.kind.as_str()) {
+                None => wrong.push(format!("column {name} is missing")),
+                Some(kind) if fits(name, kind, kinds) => {}
+                Some(kind) => wrong.push(format!("column {name} is {kind}, not {}", kinds[0])),
+            }
+        }
+        Ok(wrong)
     }
 
-    fn outcome<T>(
-        &self,
-        what: &str,
-        asked: Result<clickhouse::error::Result<T>, tokio::time::error::Elapsed>,
-    ) -> Result<T, Failure> {
-        match asked {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(clickhouse_failure(what, &self.address, &error)),
-            Err(_) => Err(Failure::new(
-                Hop::ClickHouse,
-                Kind::Timeout,
-                format!("{what} at {} took over {} s", self.address, STATEMENT_TIMEOUT.as_secs()),
-                "see ClickHouse's load and the network between",
-            )),
+    /// Sees that replicas can be asked what they lack, and that shards keep rows of a key together.
+    async fn check_topology(&self) -> Result<(), Failure> {
+        match &self.connection.server().await?.topology {
+            Topology::Single => Ok(()),
+            Topology::Replicated(table) => self.check_replicas(table).await,
+            Topology::Distributed { cluster, table, .. } => self.check_shards(cluster, table).await,
         }
     }
 
-    fn schema(&self, what: String) -> Failure {
-        let fix = "run kubecost-worker migrate; a column of another type must be changed by hand";
-        Failure::new(Hop::ClickHouse, Kind::Schema, what, fix)
-    }
-
-    async fn insert<T>(&self, rows: Vec<T>) -> Result<(), Failure>
-    where
-        T: clickhouse::RowOwned + clickhouse::RowWrite + Serialize,
-    {
-        if rows.is_empty() {
+    async fn check_replicas(&self, table: &LocalTable) -> Result<(), Failure> {
+        let query = || {
+            let sql = "SELECT toUInt64(count()) AS count FROM system.replicas \
+                       WHERE database = ? AND table = ?";
+            self.connection.query(sql).bind(&table.database).bind(&table.name)
+        };
+        let rows: Vec<CountRow> = self.connection.fetch("reading replicas", query).await?;
+        if rows.iter().any(|row| row.count > 0) {
             return Ok(());
         }
-        let work = async {
-            let mut insert = self
-                .client
-                .insert::<T>(TABLE)
-                .await?
-                .with_timeouts(Some(STATEMENT_TIMEOUT), Some(STATEMENT_TIMEOUT))
-                // A replicated table drops a block that it has seen before; ours may recur.
-                .with_setting("insert_deduplicate", "0");
-            for row in &rows {
-                insert.write(row).await?;
-            }
-            insert.end().await
+        let what = format!("system.replicas does not show {TABLE} to the user of CLICKHOUSE_USER");
+        let fix = "let the user read system.replicas: without it, a replica that is behind cannot be \
+                   recognised";
+        Err(Failure::new(Hop::ClickHouse, Kind::Schema, what, fix))
+    }
+
+    async fn check_shards(&self, cluster: &str, table: &LocalTable) -> Result<(), Failure> {
+        let query = || {
+            let sql = "SELECT toUInt64(max(shard_num)) AS count FROM system.clusters \
+                       WHERE cluster = ?";
+            self.connection.query(sql).bind(cluster)
         };
-        let asked = tokio::time::timeout(STATEMENT_TIMEOUT * 2, work).await;
-        self.outcome("inserting expenses", asked)
+        let rows: Vec<CountRow> = self.connection.fetch("reading the cluster", query).await?;
+        let shards = rows.first().map_or(0, |row| row.count);
+        let topology = &self.connection.server().await?.topology;
+        if let Some(why) = topology.scattering(shards) {
+            let what = format!("table {TABLE} is Distributed over {shards} shards, and {why}");
+            let fix =
+                "create it with a sharding key like cityHash64(resource_id), and move its rows";
+            return Err(Failure::new(Hop::ClickHouse, Kind::Schema, what, fix));
+        }
+        let query = || {
+            let sql = format!(
+                "SELECT DISTINCT engine FROM cluster({}, system, tables) \
+                 WHERE database = ? AND name = ?",
+                quoted(cluster).replace('?', "??")
+            );
+            self.connection.query(&sql).bind(&table.database).bind(&table.name)
+        };
+        match self.connection.fetch::<EngineRow>("reading the shards' tables", query).await {
+            Ok(engines) => match engines.iter().find(|row| !is_collapsing(&row.engine)) {
+                None => Ok(()),
+                Some(EngineRow { engine }) => Err(self.connection.schema(format!(
+                    "table {}.{} on the shards: its engine is {engine}, not CollapsingMergeTree",
+                    table.database, table.name
+                ))),
+            },
+            // Newer servers want a right for this that reading and writing do not need.
+            Err(failure) if failure.kind == Kind::Denied => {
+                tracing::warn!(%failure, "the shards' tables were not looked at");
+                Ok(())
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// About how many dates the account's rows have.
+    async fn date_count(&self, account: &AccountId) -> Result<usize, Failure> {
+        let rows: Vec<CountRow> = self
+            .connection
+            .read("counting days", |client, fresh| {
+                let sql = format!(
+                    "SELECT toUInt64(uniq(date)) AS count FROM expenses \
+                     WHERE {fresh} AND cloud_account_id = ?"
+                );
+                client.query(&sql).bind(account.as_str())
+            })
+            .await?;
+        let count = rows.first().map_or(0, |row| row.count);
+        Ok(usize::try_from(count).unwrap_or(usize::MAX))
+    }
+
+    async fn totals_of(
+        &self,
+        account: &AccountId,
+        ids: &[String],
+    ) -> Result<Vec<ResourceTotalRow>, Failure> {
+        // A list, not external tables: 18.16 fails with those over HTTP. One row a resource comes
+        // back, however long its history.
+        let listed = vec!["?"; ids.len()].join(",");
+        self.connection
+            .read("adding up expenses", |client, fresh| {
+                let sql = format!(
+                    "SELECT resource_id AS id, sum(cost_sum) AS total_usd, \
+                     toUInt8(max(sign_sum > 0)) AS is_live, \
+                     max(if(sign_sum > 0, date_seconds, toUInt32(0))) AS last_date, \
+                     argMax(cost_sum, if(sign_sum > 0, date_seconds, toUInt32(0))) AS last_usd \
+                     FROM (SELECT resource_id, toUInt32(date) AS date_seconds, \
+                     sum(cost * sign) AS cost_sum, sum(toInt64(sign)) AS sign_sum FROM expenses \
+                     WHERE {fresh} AND cloud_account_id = ? AND resource_id IN ({listed}) \
+                     GROUP BY resource_id, date) GROUP BY resource_id"
+                );
+                let query = client.query(&sql).bind(account.as_str());
+                ids.iter().fold(query, |query, id| query.bind(id))
+            })
+            .await
     }
 }
 
@@ -215,136 +293,66 @@ fn row8(account: &str, entry: &Entry) -> Row8 {
 }
 
 #[async_trait]
-impl ExpenseLedger for ClickHouseLedger {
+impl LedgerReader for ClickHouseLedger {
     async fn check(&self) -> Result<(), Failure> {
-        let query = self
-            .client
-            .query(
-                "SELECT name, type AS kind FROM system.columns \
-                 WHERE database = currentDatabase() AND table = ?",
-            )
-            .bind(TABLE);
-        let columns: Vec<ColumnRow> = self.fetch("reading the schema", query).await?;
-        if columns.is_empty() {
-            return Err(self.schema(format!("there is no table {TABLE}")));
+        let unfit_engine = self.connection.server().await?.unfit_engine.clone();
+        let mut wrong = self.wrong_columns().await?;
+        wrong.extend(unfit_engine);
+        if !wrong.is_empty() {
+            return Err(self.connection.schema(format!("table {TABLE}: {}", wrong.join(", "))));
         }
-        let mut wrong = Vec::new();
-        for (name, kinds) in COLUMNS {
-            let found = columns.iter().find(|column| column.name == name);
-            match found.map(|column| column.kind.as_str()) {
-                None => wrong.push(format!("column {name} is missing")),
-                Some(kind) if fits(name, kind, kinds) => {}
-                Some(kind) => wrong.push(format!("column {name} is {kind}, not {}", kinds[0])),
-            }
-        }
-        let query = self
-            .client
-            .query(
-                "SELECT name, engine AS kind FROM system.tables \
-                 WHERE database = currentDatabase() AND name = ?",
-            )
-            .bind(TABLE);
-        for table in self.fetch::<ColumnRow>("reading the schema", query).await? {
-            let engine = table.kind.trim_start_matches("Replicated").trim_start_matches("Shared");
-            if engine != "CollapsingMergeTree" && engine != "Distributed" {
-                wrong.push(format!("its engine is {}, not CollapsingMergeTree", table.kind));
-            }
-        }
-        if wrong.is_empty() {
-            return Ok(());
-        }
-        Err(self.schema(format!("table {TABLE}: {}", wrong.join(", "))))
+        self.check_topology().await?;
+        self.connection.check_settings().await
     }
 
     async fn states(&self, account: &AccountId, day: Day) -> Result<Vec<KeyState>, Failure> {
+        // Rows cancel out when the sum of their costs' hashes is that of one live row, or nothing.
         // No alias may be named like a column: old servers would take it for one.
-        let query = self
-            .client
-            .query(
-                "SELECT resource_id, toUInt32(date) AS date_seconds, k8s_namespace, k8s_node, \
-                 k8s_service, sum(cost * sign) AS cost_sum, sum(toInt64(sign)) AS sign_sum \
-                 FROM expenses WHERE cloud_account_id = ? \
-                 AND date >= toDateTime(?) AND date < toDateTime(?) \
-                 GROUP BY resource_id, date, k8s_namespace, k8s_node, k8s_service \
-                 HAVING sign_sum != 0 OR cost_sum != 0",
-            )
-            .bind(account.as_str())
-            .bind(date32(day.start_seconds()))
-            .bind(date32(day.end_seconds()));
-        let rows: Vec<StateRow> = self.fetch("reading expenses", query).await?;
-        let state = |row: StateRow| KeyState {
-            resource_id: row.resource_id,
-            date_seconds: i64::from(row.date_seconds),
-            dimensions: Dimensions {
-                namespace: row.k8s_namespace,
-                node: row.k8s_node,
-                service: row.k8s_service,
-            },
-            cost_usd: row.cost_sum,
-            sign: row.sign_sum,
-        };
-        Ok(rows.into_iter().map(state).collect())
+        let hash = "sum(toInt64(sign) * toInt64(cityHash64(cost)))";
+        let signs = "sum(toInt64(sign))";
+        let is_live = format!("({signs} = 1 AND {hash} = toInt64(cityHash64(cost_sum)))");
+        let rows: Vec<StateRow> = self
+            .connection
+            .read("reading expenses", |client, fresh| {
+                let sql = format!(
+                    "SELECT resource_id, toUInt32(date) AS date_seconds, k8s_namespace, k8s_node, \
+                     k8s_service, sum(cost * sign) AS cost_sum, \
+                     if({is_live}, emptyArrayFloat64(), groupArray(cost)) AS costs, \
+                     if({is_live}, emptyArrayInt8(), groupArray(sign)) AS signs \
+                     FROM expenses WHERE {fresh} AND cloud_account_id = ? \
+                     AND date >= toDateTime(?) AND date < toDateTime(?) \
+                     GROUP BY resource_id, date, k8s_namespace, k8s_node, k8s_service \
+                     HAVING {signs} != 0 OR cost_sum != 0 OR {hash} != 0"
+                );
+                of_day(client.query(&sql), account, day)
+            })
+            .await?;
+        Ok(rows.into_iter().filter_map(key_state).collect())
     }
 
     async fn collapsed(&self, account: &AccountId, day: Day) -> Result<Vec<KeyState>, Failure> {
-        let query = self
-            .client
-            .query(
-                "SELECT resource_id, toUInt32(date) AS date_seconds, \
-                 sum(cost * sign) AS cost_sum, sum(toInt64(sign)) AS sign_sum \
-                 FROM expenses FINAL WHERE cloud_account_id = ? \
-                 AND date >= toDateTime(?) AND date < toDateTime(?) \
-                 GROUP BY resource_id, date HAVING sign_sum != 0 OR cost_sum != 0",
-            )
-            .bind(account.as_str())
-            .bind(date32(day.start_seconds()))
-            .bind(date32(day.end_seconds()));
-        let rows: Vec<CollapsedRow> = self.fetch("reading merged expenses", query).await?;
+        let rows: Vec<CollapsedRow> = self
+            .connection
+            .read("reading merged expenses", |client, fresh| {
+                let sql = format!(
+                    "SELECT resource_id, toUInt32(date) AS date_seconds, \
+                     sum(cost * sign) AS cost_sum, sum(toInt64(sign)) AS sign_sum \
+                     FROM expenses FINAL WHERE {fresh} AND cloud_account_id = ? \
+                     AND date >= toDateTime(?) AND date < toDateTime(?) \
+                     GROUP BY resource_id, date HAVING sign_sum != 0 OR cost_sum != 0"
+                );
+                of_day(client.query(&sql), account, day)
+            })
+            .await?;
         let state = |row: CollapsedRow| KeyState {
             resource_id: row.resource_id,
             date_seconds: i64::from(row.date_seconds),
             dimensions: Dimensions::default(),
             cost_usd: row.cost_sum,
             sign: row.sign_sum,
+            unpaired: Vec::new(),
         };
         Ok(rows.into_iter().map(state).collect())
-    }
-
-    async fn append(
-        &self,
-        account: &AccountId,
-        _day: Day,
-        entries: &[Entry],
-    ) -> Result<(), Failure> {
-        let account = account.as_str();
-        for block in blocks(entries) {
-            let (plain, dimensioned): (Vec<&Entry>, Vec<&Entry>) =
-                block.iter().partition(|entry| entry.dimensions.is_empty());
-            self.insert(plain.into_iter().map(|entry| row5(account, entry)).collect()).await?;
-            self.insert(dimensioned.into_iter().map(|entry| row8(account, entry)).collect())
-                .await?;
-        }
-        Ok(())
-    }
-
-    async fn merge(&self, day: Day) -> Result<(), Failure> {
-        let query = self
-            .client
-            .query(
-                "SELECT name, partition_key AS kind FROM system.tables \
-                 WHERE database = currentDatabase() AND name = ?",
-            )
-            .bind(TABLE);
-        let tables: Vec<ColumnRow> = self.fetch("reading the schema", query).await?;
-        let is_monthly = tables.iter().any(|table| table.kind == "toYYYYMM(date)");
-        let statement = if is_monthly {
-            format!("OPTIMIZE TABLE {TABLE} PARTITION {} FINAL", day.month())
-        } else {
-            format!("OPTIMIZE TABLE {TABLE} FINAL")
-        };
-        let work = self.client.query(&statement).execute();
-        let asked = tokio::time::timeout(STATEMENT_TIMEOUT, work).await;
-        self.outcome("merging expenses", asked)
     }
 
     async fn resource_totals(
@@ -352,34 +360,22 @@ impl ExpenseLedger for ClickHouseLedger {
         account: &AccountId,
         resource_ids: &[String],
     ) -> Result<Vec<ResourceTotal>, Failure> {
+        let mut totals: BTreeMap<&str, ResourceTotal> = BTreeMap::new();
+        for id in resource_ids {
+            let none = ResourceTotal { resource_id: id.clone(), total_usd: 0.0, last: None };
+            totals.insert(id, none);
+        }
         if resource_ids.is_empty() {
             return Ok(Vec::new());
         }
-        let is_listed = resource_ids.len() <= LISTED_IDS_MAX;
-        let filter = if is_listed { "AND has(?, resource_id)" } else { "" };
-        let statement = format!(
-            "SELECT resource_id, toUInt32(date) AS date_seconds, sum(cost * sign) AS cost_sum \
-             FROM expenses WHERE cloud_account_id = ? {filter} \
-             GROUP BY resource_id, date HAVING sum(toInt64(sign)) > 0"
-        );
-        let mut query = self.client.query(&statement).bind(account.as_str());
-        if is_listed {
-            query = query.bind(resource_ids);
-        }
-        let rows: Vec<DayTotalRow> = self.fetch("adding up expenses", query).await?;
-        let mut totals: BTreeMap<&str, ResourceTotal> = resource_ids
-            .iter()
-            .map(|id| {
-                let none = ResourceTotal { resource_id: id.clone(), total_usd: 0.0, last: None };
-                (id.as_str(), none)
-            })
-            .collect();
-        for row in rows {
-            let Some(total) = totals.get_mut(row.resource_id.as_str()) else { continue };
-            total.total_usd += row.cost_sum;
-            let date = i64::from(row.date_seconds);
-            if total.last.is_none_or(|(last, _)| date > last) {
-                total.last = Some((date, row.cost_sum));
+        // The longer the history, the fewer resources at once: memory does not grow with it.
+        let ids_max = SUMMED_KEYS_MAX / self.date_count(account).await?.max(1);
+        for ids in lists(resource_ids, ids_max) {
+            for row in self.totals_of(account, ids).await? {
+                let Some(total) = totals.get_mut(row.id.as_str()) else { continue };
+                total.total_usd = row.total_usd + 0.0;
+                let last = (i64::from(row.last_date), row.last_usd);
+                total.last = (row.is_live == 1).then_some(last);
             }
         }
         Ok(totals.into_values().collect())
@@ -391,18 +387,20 @@ impl ExpenseLedger for ClickHouseLedger {
         first: Day,
         last: Day,
     ) -> Result<Vec<DayTotal>, Failure> {
-        let query = self
-            .client
-            .query(
-                "SELECT toUInt32(date) AS date_seconds, sum(cost * sign) AS cost_sum, \
-                 sum(toInt64(sign)) AS sign_sum FROM expenses WHERE cloud_account_id = ? \
-                 AND date >= toDateTime(?) AND date < toDateTime(?) \
-                 AND toUInt32(date) % 86400 = 0 GROUP BY date",
-            )
-            .bind(account.as_str())
-            .bind(date32(first.start_seconds()))
-            .bind(date32(last.end_seconds()));
-        let rows: Vec<MidnightRow> = self.fetch("adding up days", query).await?;
+        let rows: Vec<MidnightRow> = self
+            .connection
+            .read("adding up days", |client, fresh| {
+                let sql = format!(
+                    "SELECT toUInt32(date) AS date_seconds, sum(cost * sign) AS cost_sum, \
+                     sum(toInt64(sign)) AS sign_sum FROM expenses \
+                     WHERE {fresh} AND cloud_account_id = ? \
+                     AND date >= toDateTime(?) AND date < toDateTime(?) \
+                     AND toUInt32(date) % 86400 = 0 GROUP BY date"
+                );
+                let query = client.query(&sql).bind(account.as_str());
+                query.bind(date32(first.start_seconds())).bind(date32(last.end_seconds()))
+            })
+            .await?;
         let total = |row: MidnightRow| DayTotal {
             day: Day::of_unix(i64::from(row.date_seconds)),
             total_usd: row.cost_sum,
@@ -412,6 +410,85 @@ impl ExpenseLedger for ClickHouseLedger {
     }
 }
 
+#[async_trait]
+impl LedgerWriter for ClickHouseLedger {
+    async fn append(
+        &self,
+        account: &AccountId,
+        _day: Day,
+        entries: &[Entry],
+    ) -> Result<(), Failure> {
+        let account = account.as_str();
+        for block in blocks(entries) {
+            let (plain, dimensioned): (Vec<&Entry>, Vec<&Entry>) =
+                block.iter().partition(|entry| entry.dimensions.is_empty());
+            self.connection
+                .insert(plain.into_iter().map(|entry| row5(account, entry)).collect())
+                .await?;
+            self.connection
+                .insert(dimensioned.into_iter().map(|entry| row8(account, entry)).collect())
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+fn of_day(query: Query, account: &AccountId, day: Day) -> Query {
+    let query = query.bind(account.as_str());
+    query.bind(date32(day.start_seconds())).bind(date32(day.end_seconds()))
+}
+
+fn key_state(row: StateRow) -> Option<KeyState> {
+    let dimensions =
+        Dimensions { namespace: row.k8s_namespace, node: row.k8s_node, service: row.k8s_service };
+    let rows: Vec<SignedCost> = if row.costs.is_empty() {
+        vec![SignedCost { sign: 1, cost_usd: row.cost_sum }]
+    } else {
+        let costs = row.costs.into_iter().zip(row.signs);
+        costs.map(|(cost_usd, sign)| SignedCost { sign, cost_usd }).collect()
+    };
+    KeyState::of_rows(row.resource_id, i64::from(row.date_seconds), dimensions, &rows)
+}
+
+/// Cuts ids into lists that a statement may name, each of `ids_max` at most, but of one at least.
+fn lists(ids: &[String], ids_max: usize) -> Vec<&[String]> {
+    let ids_max = ids_max.clamp(1, LISTED_IDS_MAX);
+    let mut lists = Vec::new();
+    let (mut start, mut bytes) = (0, 0);
+    for (at, id) in ids.iter().enumerate() {
+        // Quoted, each byte may take two.
+        let length = 2 * id.len() + 3;
+        if at > start && (bytes + length > LISTED_BYTES_MAX || at - start == ids_max) {
+            lists.push(&ids[start..at]);
+            (start, bytes) = (at, 0);
+        }
+        bytes += length;
+    }
+    if start < ids.len() {
+        lists.push(&ids[start..]);
+    }
+    lists
+}
+
 fn fits(name: &str, kind: &str, kinds: &[&str]) -> bool {
     kinds.contains(&kind) || (name == "date" && kind.starts_with("DateTime('"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_listed_within_what_a_server_parses() {
+        let ids = |count: usize, length: usize| vec!["x".repeat(length); count];
+        let sizes = |ids: &[String], ids_max| {
+            lists(ids, ids_max).iter().map(|list| list.len()).collect::<Vec<_>>()
+        };
+        assert_eq!(sizes(&[], 9_999), [] as [usize; 0]);
+        assert_eq!(sizes(&ids(4_001, 10), 9_999), [4_000, 1]);
+        assert_eq!(sizes(&ids(5, 39_998), 9_999), [2, 2, 1]);
+        assert_eq!(sizes(&ids(2, 200_000), 9_999), [1, 1], "one alone is asked for, however long");
+        assert_eq!(sizes(&ids(5, 10), 2), [2, 2, 1]);
+        assert_eq!(sizes(&ids(2, 10), 0), [1, 1], "one alone is asked for, however old");
+    }
 }

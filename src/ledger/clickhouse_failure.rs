@@ -57,6 +57,12 @@ fn said(error: &Error) -> String {
     text
 }
 
+/// The server's error code of an error, if it answered with one.
+#[must_use]
+pub fn code_of(error: &Error) -> Option<u32> {
+    code(&said(error))
+}
+
 /// The server's error code, as in `Code: 516. DB::Exception: ...` (`Code: 516,` on old servers).
 fn code(said: &str) -> Option<u32> {
     let rest = said.split_once("Code: ")?.1;

@@ -5,18 +5,18 @@
 /// they are equally many and a +1 comes last, else none. Positions, ascending.
 #[must_use]
 pub fn kept_by_merge(signs: &[i8]) -> Vec<usize> {
-    let positive = signs.iter().filter(|sign| **sign > 0).count();
+    let positive = signs.iter().filter(|sign| **sign == 1).count();
     let negative = signs.len() - positive;
-    let last_is_positive = signs.last().is_some_and(|sign| *sign > 0);
+    let last_is_positive = signs.last().is_some_and(|sign| *sign == 1);
     if positive == negative && !last_is_positive {
         return Vec::new();
     }
     let mut kept = Vec::new();
     if positive <= negative {
-        kept.extend(signs.iter().position(|sign| *sign < 0));
+        kept.extend(signs.iter().position(|sign| *sign == -1));
     }
     if positive >= negative {
-        kept.extend(signs.iter().rposition(|sign| *sign > 0));
+        kept.extend(signs.iter().rposition(|sign| *sign == 1));
     }
     kept
 }

@@ -36,6 +36,15 @@ pub struct Entry {
     pub dimensions: Dimensions,
 }
 
+/// A row's sign and cost.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SignedCost {
+    /// +1 or -1.
+    pub sign: i8,
+    /// `cost`, USD.
+    pub cost_usd: f64,
+}
+
 /// What is stored for a resource, an exact date and one set of Kubernetes columns.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KeyState {
@@ -49,6 +58,17 @@ pub struct KeyState {
     pub cost_usd: f64,
     /// `sum(sign)`.
     pub sign: i64,
+    /// The rows that do not cancel out, where they are anything but one row with sign +1: then the
+    /// sums may change when the engine merges them.
+    pub unpaired: Vec<SignedCost>,
+}
+
+impl KeyState {
+    /// Whether this is one live row: nothing that a merge does changes its sums.
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        self.sign == 1 && self.unpaired.is_empty()
+    }
 }
 
 /// The one live row that a resource shall have on a day.
@@ -82,4 +102,23 @@ pub struct DayTotal {
     pub total_usd: f64,
     /// `sum(sign)`: as many as there are live rows, where no key is broken.
     pub rows: i64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Dimensions;
+
+    #[test]
+    fn dimensions_are_empty_when_all_columns_are() {
+        let some = || Some("x".to_owned());
+        let none = Dimensions::default;
+        assert!(none().is_empty());
+        for one in [
+            Dimensions { namespace: some(), ..none() },
+            Dimensions { node: some(), ..none() },
+            Dimensions { service: some(), ..none() },
+        ] {
+            assert!(!one.is_empty(), "{one:?}");
+        }
+    }
 }

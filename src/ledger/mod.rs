@@ -13,19 +13,27 @@ use crate::service::failure::Failure;
 
 pub mod blocks;
 pub mod clickhouse;
+pub mod clickhouse_connection;
 pub mod clickhouse_failure;
+pub mod clickhouse_settings;
+pub mod clickhouse_topology;
 pub mod collapse;
 pub mod diff;
 pub mod entry;
+pub mod heal;
 pub mod memory;
 pub mod sqlite;
+pub mod unpaired;
+pub mod visible;
 
 pub use diff::{Difference, difference};
-pub use entry::{DayTotal, Dimensions, Entry, KeyState, ResourceTotal, WantedRow};
+pub use entry::{DayTotal, Dimensions, Entry, KeyState, ResourceTotal, SignedCost, WantedRow};
+pub use heal::take_back;
+pub use visible::{ReadBack, append_visible};
 
-/// The ledger of expenses.
+/// Reads the ledger of expenses.
 #[async_trait]
-pub trait ExpenseLedger: Send + Sync {
+pub trait LedgerReader: Send + Sync {
     /// Sees that the ledger answers and that its table fits.
     ///
     /// # Errors
@@ -33,28 +41,13 @@ pub trait ExpenseLedger: Send + Sync {
     async fn check(&self) -> Result<(), Failure>;
 
     /// What is stored for an account whose date falls on a day, grouped by resource, exact date
-    /// and dimensions. Groups whose rows cancel out entirely may be left out.
+    /// and dimensions, without groups whose rows cancel out. It holds all that was appended and
+    /// acknowledged before, whichever server answers.
     ///
     /// # Errors
-    /// When the ledger cannot be read.
+    /// When the ledger cannot be read; [`Kind::NotVisible`](crate::service::failure::Kind) when no server
+    /// that has all rows answered within a bounded time.
     async fn states(&self, account: &AccountId, day: Day) -> Result<Vec<KeyState>, Failure>;
-
-    /// Adds rows: those without dimensions in one insert of 5 columns, the others in one of 8,
-    /// each of them one block, in the given order. Not retried: after an error what was written
-    /// is unknown, and the caller reads again.
-    ///
-    /// # Errors
-    /// When an insert failed or its outcome is unknown.
-    async fn append(&self, account: &AccountId, day: Day, entries: &[Entry])
-    -> Result<(), Failure>;
-
-    /// Merges the parts that hold a day, so that rows which contradict each other collapse by the
-    /// engine's own rules. Only asked for where [`difference`] finds rows that arithmetic alone
-    /// cannot put right.
-    ///
-    /// # Errors
-    /// When the merge failed.
-    async fn merge(&self, day: Day) -> Result<(), Failure>;
 
     /// The live rows that the engine will keep of a day's keys once all parts have merged: what a
     /// reader with `FINAL` sees, by resource and exact date, without dimensions.
@@ -63,7 +56,8 @@ pub trait ExpenseLedger: Send + Sync {
     /// When the ledger cannot be read.
     async fn collapsed(&self, account: &AccountId, day: Day) -> Result<Vec<KeyState>, Failure>;
 
-    /// What resources cost over all days, and on their last day.
+    /// What resources cost over all days, and on their last day with a live row. Keys whose signs
+    /// do not add up count with their cost, as in every other sum.
     ///
     /// # Errors
     /// When the ledger cannot be read.
@@ -74,7 +68,7 @@ pub trait ExpenseLedger: Send + Sync {
     ) -> Result<Vec<ResourceTotal>, Failure>;
 
     /// What is stored at the midnights of `first..=last`, whoever wrote it, by day; days without
-    /// any row may be left out. Cheap: it is asked for in every run, over all recorded days.
+    /// any row may be left out. Cheap: each run asks for it, over all days that have a status.
     ///
     /// # Errors
     /// When the ledger cannot be read.
@@ -85,3 +79,21 @@ pub trait ExpenseLedger: Send + Sync {
         last: Day,
     ) -> Result<Vec<DayTotal>, Failure>;
 }
+
+/// Adds to the ledger of expenses.
+#[async_trait]
+pub trait LedgerWriter: Send + Sync {
+    /// Adds rows: those without dimensions in one insert of 5 columns, the others in one of 8,
+    /// each of them one block, in the given order. Not retried: after an error what was written
+    /// is unknown. Callers use [`append_visible`], which reads again.
+    ///
+    /// # Errors
+    /// When an insert failed or its outcome is unknown.
+    async fn append(&self, account: &AccountId, day: Day, entries: &[Entry])
+    -> Result<(), Failure>;
+}
+
+/// Both halves of the ledger: a writer reads what it has written.
+pub trait ExpenseLedger: LedgerReader + LedgerWriter {}
+
+impl<T: LedgerReader + LedgerWriter> ExpenseLedger for T {}

@@ -4,7 +4,7 @@ use clickhouse::Client;
 
 use crate::ledger::clickhouse::client;
 use crate::ledger::clickhouse_failure::clickhouse_failure;
-use crate::service::failure::{Failure, Hop, Kind};
+use crate::service::failure::{Failure, Hop, Kind, REPORT};
 use crate::settings::worker::CloudTunerConfig;
 
 use super::plan::{CLICKHOUSE, Unless, statement};
@@ -16,11 +16,12 @@ use super::{Step, StepState};
 /// When the server cannot be used, or refuses a statement whose object is not there afterwards.
 pub async fn migrate(config: &CloudTunerConfig, is_dry: bool) -> Result<Vec<Step>, Failure> {
     let migration =
-        Migration { client: client(config), address: config.clickhouse.shown().to_owned() };
+        Migration { client: client(config), address: config.clickhouse.redacted().to_owned() };
     let mut steps = Vec::new();
     for (name, text) in CLICKHOUSE {
-        let statement = statement(name, text)
-            .map_err(|error| Failure::new(Hop::Worker, Kind::Internal, error.to_string(), ""))?;
+        let statement = statement(name, text).map_err(|error| {
+            Failure::new(Hop::Worker, Kind::Internal, error.to_string(), REPORT)
+        })?;
         let state = migration.apply(name, &statement.unless, &statement.sql, is_dry).await?;
         tracing::info!(migration = name, ?state, "clickhouse");
         steps.push(Step { name: (*name).to_owned(), state, statement: statement.sql });
@@ -52,7 +53,7 @@ impl Migration {
         }
         match self.client.query(sql).execute().await {
             Ok(()) => Ok(StepState::Applied),
-            // Somebody else may have applied it at the same moment.
+            // Another process may have applied it at the same moment.
             Err(_) if self.is_there(unless).await? => Ok(StepState::Present),
             Err(error) => {
                 Err(clickhouse_failure(&format!("migration {name}"), &self.address, &error))
@@ -101,7 +102,7 @@ impl Migration {
                 Ok(())
             }
             Ok(_) => Ok(()),
-            // A view of the fork's own may have other columns: it is not ours to judge.
+            // A view that the fork made may have other columns: it is left alone.
             Err(error) => {
                 tracing::warn!(%error, "expenses_namespace_daily could not be compared");
                 Ok(())

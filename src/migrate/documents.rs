@@ -10,8 +10,9 @@ use crate::documents::bson_form::{self, FIRST_SEEN_DATE, LAST_SEEN_DATE, STORED_
 use crate::documents::document::{ABSENT_KEYS, ENVIRONMENT_KEY, OWNER_KEYS, REFUSED_POD_META_KEYS};
 use crate::documents::mongo::OWN_FORM;
 use crate::documents::repair::repair;
-use crate::service::failure::{Failure, Hop, Kind, excerpt};
-use crate::stores::mongo::{bounded, mongo_failure};
+use crate::service::failure::Failure;
+use crate::stores::mongo::mongo_failure;
+use crate::stores::mongo_update::update;
 
 use super::{Step, StepState};
 
@@ -54,7 +55,7 @@ async fn repair_all(
     collection: &str,
     is_dry: bool,
 ) -> Result<Repaired, Failure> {
-    let what = "reading documents to repair";
+    let (what, writing) = ("reading documents to repair", "repairing documents");
     let mut fields: Document =
         STORED_FIELDS.iter().map(|field| ((*field).to_owned(), Bson::Int32(1))).collect();
     fields.insert("cloud_account_id", 1);
@@ -73,11 +74,11 @@ async fn repair_all(
         out.found += 1;
         batch.push(element);
         if batch.len() == BATCH && !is_dry {
-            out.changed += write(database, collection, std::mem::take(&mut batch)).await?;
+            out.changed += update(writing, &documents, std::mem::take(&mut batch)).await?.changed;
         }
     }
     if !batch.is_empty() && !is_dry {
-        out.changed += write(database, collection, batch).await?;
+        out.changed += update(writing, &documents, batch).await?.changed;
     }
     Ok(out)
 }
@@ -106,23 +107,4 @@ fn element(document: &Document) -> Option<Document> {
     let account = AccountId::new(document.get_str("cloud_account_id").ok()?).ok()?;
     let repair = repair(&stored, None, None);
     (!repair.is_empty()).then(|| bson_form::repair(&account, &stored.id, &repair).into_element())
-}
-
-async fn write(
-    database: &Database,
-    collection: &str,
-    updates: Vec<Document>,
-) -> Result<u64, Failure> {
-    let command = doc! { "update": collection, "updates": updates, "ordered": false };
-    let database = database.clone();
-    let reply =
-        bounded("repairing documents", async move { database.run_command(command).await }).await?;
-    let errors = reply.get_array("writeErrors").map(Vec::as_slice).unwrap_or_default();
-    if let Some(error) = errors.first().and_then(Bson::as_document) {
-        let said = excerpt(error.get_str("errmsg").unwrap_or("no reason given"));
-        let what = format!("repairing documents: a write was refused: {said}");
-        return Err(Failure::new(Hop::MongoDb, Kind::BadReply, what, "see MongoDB's log"));
-    }
-    let changed = bson_form::whole(reply.get("nModified")).unwrap_or(0);
-    Ok(u64::try_from(changed).unwrap_or(0))
 }

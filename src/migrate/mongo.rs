@@ -3,7 +3,7 @@
 use mongodb::Database;
 use mongodb::bson::{Bson, Document, doc};
 
-use crate::service::failure::{Failure, Hop, Kind, excerpt};
+use crate::service::failure::{Failure, Hop, Kind, REPORT, excerpt};
 use crate::stores::mongo::{indexes, is_duplicate_key, mongo_failure};
 
 use super::plan::{Index, MONGODB, index};
@@ -21,8 +21,9 @@ pub async fn migrate(
 ) -> Result<Vec<Step>, Failure> {
     let mut steps = Vec::new();
     for (name, text) in MONGODB {
-        let mut index = index(name, text)
-            .map_err(|error| Failure::new(Hop::Worker, Kind::Internal, error.to_string(), ""))?;
+        let mut index = index(name, text).map_err(|error| {
+            Failure::new(Hop::Worker, Kind::Internal, error.to_string(), REPORT)
+        })?;
         if index.collection == "RESOURCES_COLLECTION" {
             resources_collection.clone_into(&mut index.collection);
         }
@@ -86,12 +87,12 @@ async fn create(
 ) -> Result<StepState, Failure> {
     match database.run_command(command.clone()).await {
         Ok(_) => Ok(StepState::Applied),
-        // Somebody else may have made it at the same moment.
+        // Another process may have made it at the same moment.
         Err(_) if is_there(database, index).await? => Ok(StepState::Present),
         Err(error) => {
             let what = format!("making the index {} on {}", index.name, index.collection);
             if is_duplicate_key(&error) {
-                return Err(doubled(&what, &error.to_string()));
+                return Err(duplicates(&what, &error.to_string()));
             }
             Err(mongo_failure(&what, &error))
         }
@@ -99,9 +100,9 @@ async fn create(
 }
 
 /// Documents that a unique index cannot hold; the server names the first of them, at the end of
-/// what it says.
-fn doubled(what: &str, said: &str) -> Failure {
-    let first = said.find("dup key").map_or(said, |at| &said[at..]);
+/// its message.
+fn duplicates(what: &str, text: &str) -> Failure {
+    let first = text.find("dup key").map_or(text, |at| &text[at..]);
     let what = format!("{what}: there are duplicate documents: {}", excerpt(first));
     let fix = "keep one of the duplicates, delete the others or set their deleted_at, then migrate \
                again; nothing was changed";

@@ -108,14 +108,14 @@ pub fn statement(name: &str, text: &str) -> Result<Statement, BadMigration> {
         Some(("table", table)) => Unless::Table(table.to_owned()),
         Some(("column", column)) => match column.split_once('.') {
             Some((table, column)) => Unless::Column(table.to_owned(), column.to_owned()),
-            None => return Err(bad("'unless: column' wants TABLE.COLUMN")),
+            None => return Err(bad("'unless: column' needs TABLE.COLUMN")),
         },
-        _ => return Err(bad("'unless:' wants table or column")),
+        _ => return Err(bad("'unless:' needs table or column")),
     };
     let lines = text.lines().filter(|line| !line.starts_with("--"));
     let sql = lines.collect::<Vec<_>>().join("\n").trim().to_owned();
     if sql.is_empty() || sql.contains(';') {
-        return Err(bad("one statement without a semicolon is wanted"));
+        return Err(bad("the file must hold one statement, without a semicolon"));
     }
     Ok(Statement { unless, sql })
 }

@@ -10,6 +10,7 @@ use crate::service::failure::Failure;
 
 pub mod memory;
 pub mod mongo;
+pub mod read_only;
 pub mod sqlite;
 
 /// One rate that was seen: USD per hour of a cluster, a namespace or a pod.

@@ -3,14 +3,25 @@
 use async_trait::async_trait;
 use serde::Deserialize;
 
-use crate::accounts::ACCOUNT_TYPE;
 use crate::cost::AccountId;
 use crate::service::failure::{Failure, Hop, Kind, excerpt};
 
-use super::CloudAccounts;
 use super::client::RestClient;
+use super::form::path_part;
 use super::import_status::SentStatus;
-use super::path_part;
+
+/// Lists accounts, with their status.
+#[async_trait]
+pub trait CloudAccounts: Send + Sync {
+    /// The live `kubernetes_cnr` accounts of all organizations, in the order of their ids.
+    ///
+    /// # Errors
+    /// When a call fails, or an account's id cannot be used.
+    async fn cloud_accounts(&self) -> Result<Vec<CloudAccount>, Failure>;
+}
+
+/// The type of cloud account that this program works on.
+pub const ACCOUNT_TYPE: &str = "kubernetes_cnr";
 
 /// A live cloud account of type `kubernetes_cnr`.
 #[derive(Clone, Debug, PartialEq, Eq)]

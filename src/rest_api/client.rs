@@ -10,9 +10,10 @@ use url::Url;
 
 use crate::service::failure::{Failure, Hop, Kind};
 use crate::service::http::{self, read_bounded, transport_failure};
+use crate::settings::auth::Auth;
 use crate::settings::{Endpoint, Secret};
 
-use super::refusal::{Refusal, refusal, unreadable};
+use super::refusal::{RefusedCall, refusal, unreadable};
 
 /// The longest reply that is read.
 pub const REPLY_BYTES_MAX: u64 = 32 * 1024 * 1024;
@@ -99,8 +100,8 @@ impl RestClient {
 
     /// The API's address, without credentials.
     #[must_use]
-    pub fn shown(&self) -> &str {
-        self.endpoint.shown()
+    pub fn address(&self) -> &str {
+        self.endpoint.redacted()
     }
 
     pub(super) fn request_timeout(&self) -> Duration {
@@ -112,7 +113,7 @@ impl RestClient {
     }
 
     /// Reads something, again where that may help.
-    pub(super) async fn get<T: DeserializeOwned>(&self, path: String) -> Result<T, Refusal> {
+    pub(super) async fn get<T: DeserializeOwned>(&self, path: String) -> Result<T, RefusedCall> {
         self.call(&Call::get(path), self.limits.request_timeout).await
     }
 
@@ -123,14 +124,14 @@ impl RestClient {
         &self,
         call: &Call<'_>,
         timeout: Duration,
-    ) -> Result<T, Refusal> {
+    ) -> Result<T, RefusedCall> {
         let waits = ExponentialBuilder::default()
             .with_jitter()
             .with_min_delay(self.limits.retry_delay)
             .with_max_times(self.limits.retries_max);
         let body = (|| self.once(call, timeout))
             .retry(waits)
-            .when(|refusal: &Refusal| {
+            .when(|refusal: &RefusedCall| {
                 if call.is_read() {
                     refusal.failure.is_retryable()
                 } else {
@@ -152,26 +153,26 @@ impl RestClient {
     pub(super) async fn call_once<T: DeserializeOwned>(
         &self,
         call: &Call<'_>,
-    ) -> Result<T, Refusal> {
+    ) -> Result<T, RefusedCall> {
         let body = self.once(call, self.limits.request_timeout).await?;
         self.parse(call, &body)
     }
 
-    fn parse<T: DeserializeOwned>(&self, call: &Call<'_>, body: &[u8]) -> Result<T, Refusal> {
+    fn parse<T: DeserializeOwned>(&self, call: &Call<'_>, body: &[u8]) -> Result<T, RefusedCall> {
         serde_json::from_slice(body).map_err(|error| {
             let failure = unreadable(&self.what(call), body, &error);
-            Refusal::without_status(self.redacted(failure))
+            RefusedCall::without_status(self.redacted(failure))
         })
     }
 
-    async fn once(&self, call: &Call<'_>, timeout: Duration) -> Result<Vec<u8>, Refusal> {
-        self.exchange(call, timeout).await.map_err(|refusal| Refusal {
+    async fn once(&self, call: &Call<'_>, timeout: Duration) -> Result<Vec<u8>, RefusedCall> {
+        self.exchange(call, timeout).await.map_err(|refusal| RefusedCall {
             failure: self.redacted(refusal.failure.clone()),
             ..refusal
         })
     }
 
-    async fn exchange(&self, call: &Call<'_>, timeout: Duration) -> Result<Vec<u8>, Refusal> {
+    async fn exchange(&self, call: &Call<'_>, timeout: Duration) -> Result<Vec<u8>, RefusedCall> {
         let what = self.what(call);
         let url = self.url(call);
         let mut request = self
@@ -180,14 +181,12 @@ impl RestClient {
             .timeout(timeout)
             .header("Secret", self.header.clone())
             .header("Accept", "application/json");
-        if let Some((user, password)) = self.endpoint.credentials() {
-            request = request.basic_auth(user, Some(password.expose()));
-        }
+        request = Auth::in_address(&self.endpoint).apply(request);
         if let Some(body) = &call.body {
             request = request.header("Content-Type", "application/json").body(body.to_string());
         }
         let response = request.send().await.map_err(|error| {
-            Refusal::without_status(transport_failure(Hop::RestApi, &what, error))
+            RefusedCall::without_status(transport_failure(Hop::RestApi, &what, error))
         })?;
         let status = response.status();
         let was_redirected = *response.url() != url;
@@ -197,11 +196,11 @@ impl RestClient {
             return Err(refusal(&what, status, &body.unwrap_or_default()));
         }
         if was_redirected && !call.is_read() {
-            return Err(Refusal::without_status(redirected(&what)));
+            return Err(RefusedCall::without_status(redirected(&what)));
         }
         body.map_err(|failure| {
             let what = format!("{what}: {}", failure.what);
-            Refusal::without_status(Failure { what, ..failure })
+            RefusedCall::without_status(Failure { what, ..failure })
         })
     }
 
@@ -214,7 +213,7 @@ impl RestClient {
     }
 
     fn what(&self, call: &Call<'_>) -> String {
-        format!("{} {}{}", call.method, self.endpoint.shown(), call.path)
+        format!("{} {}{}", call.method, self.endpoint.redacted(), call.path)
     }
 
     /// A server may repeat what it was sent.

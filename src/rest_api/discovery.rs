@@ -15,7 +15,24 @@ use crate::service::failure::{Failure, Hop, Kind};
 
 use super::accounts::is_live;
 use super::client::{Call, RestClient};
-use super::{DiscoveryInfo, SECONDS_MAX, path_part};
+use super::form::{SECONDS_MAX, path_part};
+
+/// The time of the last discovery of an account's pods: a pod that was last seen before it loses
+/// its `active`, and where it is 0 all pods do.
+#[async_trait]
+pub trait DiscoveryInfo: Send + Sync {
+    /// What the API has; `None` where the account has no record of the kind `k8s_pod`.
+    ///
+    /// # Errors
+    /// When the call fails, or the API does not have the account.
+    async fn pod_discovery(&self, account: &AccountId) -> Result<Option<PodDiscovery>, Failure>;
+
+    /// Sets the time, in a new record where there is none. [`correction`] says which.
+    ///
+    /// # Errors
+    /// When a call fails, or the time cannot be sent.
+    async fn set_pod_discovery(&self, account: &AccountId, at_seconds: i64) -> Result<(), Failure>;
+}
 
 /// The API's word for pods.
 const POD_TYPE: &str = "k8s_pod";
@@ -68,7 +85,7 @@ impl RestClient {
         };
         match self.call_once::<Records>(&call).await {
             Ok(records) => first_pod_record(records).ok_or_else(|| lacking(account)),
-            // Somebody else was faster.
+            // Another process was faster.
             Err(refusal) if refusal.status == Some(409) => {
                 self.pod_discovery(account).await?.ok_or_else(|| lacking(account))
             }

@@ -9,7 +9,17 @@ use crate::cost::AccountId;
 use crate::service::failure::{Failure, Hop, Kind};
 
 use super::client::{Call, RestClient};
-use super::{ImportStatus, SECONDS_MAX, is_blank, path_part};
+use super::form::{SECONDS_MAX, is_blank, path_part};
+
+/// Reports how an import went, for the account's page, budgets and alerts.
+#[async_trait]
+pub trait ImportStatus: Send + Sync {
+    /// Reports it. [`due`] decides whether to.
+    ///
+    /// # Errors
+    /// When the call fails, or a time cannot be sent.
+    async fn report(&self, account: &AccountId, outcome: &ImportOutcome) -> Result<(), Failure>;
+}
 
 /// The longest error text that the API takes, characters.
 const ERROR_CHARACTERS_MAX: usize = 255;

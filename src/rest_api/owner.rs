@@ -16,14 +16,25 @@ use crate::service::failure::Failure;
 
 use super::accounts::{CloudAccount, is_live};
 use super::client::{Call, RestClient};
-use super::{AccountOwner, path_part};
+use super::form::path_part;
+
+/// Looks up the pool and the owner of an account's resources.
+#[async_trait]
+pub trait AccountOwner: Send + Sync {
+    /// The account's own pool and its default owner; where it has none, the organization's root
+    /// pool and its default owner. `None` where the API shows neither with an owner that exists.
+    ///
+    /// # Errors
+    /// When a call fails, or the API does not have the account.
+    async fn pool_owner(&self, account: &AccountId) -> Result<Option<ResolvedOwner>, Failure>;
+}
 
 /// How long after its account a pool is made at most, seconds: one request makes both.
 const POOL_DELAY_SECONDS_MAX: i64 = 120;
 
 /// A pool and its default owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PoolOwner {
+pub struct ResolvedOwner {
     /// `pool_id` of a resource.
     pub pool_id: String,
     /// `employee_id` of a resource.
@@ -32,7 +43,7 @@ pub struct PoolOwner {
     pub source: PoolSource,
 }
 
-/// Which pool a [`PoolOwner`] names.
+/// Which pool a [`ResolvedOwner`] names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PoolSource {
     /// The account's own.
@@ -42,7 +53,7 @@ pub enum PoolSource {
 }
 
 #[derive(Clone, Debug, Deserialize)]
-struct Organization {
+struct OrganizationPool {
     #[serde(default)]
     pool_id: Option<String>,
 }
@@ -106,7 +117,7 @@ impl RestClient {
 
     async fn root_pool(&self, organization: &str) -> Result<Option<Pool>, Failure> {
         let path = format!("/restapi/v2/organizations/{}", path_part(organization));
-        let organization: Organization = self.get(path).await?;
+        let organization: OrganizationPool = self.get(path).await?;
         let Some(id) = organization.pool_id else { return Ok(None) };
         let call = Call {
             query: &[("children", "true")],
@@ -118,7 +129,7 @@ impl RestClient {
 
 #[async_trait]
 impl AccountOwner for RestClient {
-    async fn pool_owner(&self, account: &AccountId) -> Result<Option<PoolOwner>, Failure> {
+    async fn pool_owner(&self, account: &AccountId) -> Result<Option<ResolvedOwner>, Failure> {
         let account = self.cloud_account(account).await?;
         let Some(organization) = &account.organization_id else { return Ok(None) };
         let Some(root) = self.root_pool(organization).await? else { return Ok(None) };
@@ -131,7 +142,7 @@ impl AccountOwner for RestClient {
             let Some(employee_id) = &pool.default_owner_id else { continue };
             if self.has_employee(employee_id).await? {
                 let (pool_id, employee_id) = (pool.id.clone(), employee_id.clone());
-                return Ok(Some(PoolOwner { pool_id, employee_id, source }));
+                return Ok(Some(ResolvedOwner { pool_id, employee_id, source }));
             }
         }
         Ok(None)

@@ -4,6 +4,7 @@ use reqwest::StatusCode;
 use serde::Deserialize;
 
 use crate::service::failure::{Failure, Hop, Kind, excerpt};
+use crate::service::http::kind_of_status;
 
 /// What to check when the reply is none of the API's.
 pub(super) const FIX_ADDRESS: &str = "check that REST_URL is the address of CloudTuner's REST \
@@ -13,7 +14,7 @@ const ERROR_BYTES_MAX: usize = 4_096;
 
 /// A failed call: the failure, and what decides on how to go on.
 #[derive(Clone, Debug)]
-pub(super) struct Refusal {
+pub(super) struct RefusedCall {
     /// For people.
     pub(super) failure: Failure,
     /// The HTTP status, if an answer came.
@@ -22,7 +23,7 @@ pub(super) struct Refusal {
     pub(super) code: Option<String>,
 }
 
-impl Refusal {
+impl RefusedCall {
     /// A call that failed without an answer, or with one that cannot be read.
     pub(super) fn without_status(failure: Failure) -> Self {
         Self { failure, status: None, code: None }
@@ -49,8 +50,8 @@ impl Refusal {
     }
 }
 
-impl From<Refusal> for Failure {
-    fn from(refusal: Refusal) -> Self {
+impl From<RefusedCall> for Failure {
+    fn from(refusal: RefusedCall) -> Self {
         refusal.failure
     }
 }
@@ -69,28 +70,34 @@ struct ErrorBody {
 }
 
 /// What a status other than success means; `what` says what was asked.
-pub(super) fn refusal(what: &str, status: StatusCode, body: &[u8]) -> Refusal {
+pub(super) fn refusal(what: &str, status: StatusCode, body: &[u8]) -> RefusedCall {
     let body = &body[..body.len().min(ERROR_BYTES_MAX)];
     let error = serde_json::from_slice::<ErrorReply>(body).ok().map(|reply| reply.error);
     let code = error.as_ref().map(|error| error.error_code.as_str());
-    let (kind, fix) = match (status.as_u16(), code) {
-        (401 | 403, _) => (Kind::Denied, "check CLUSTER_SECRET: it is not the REST API's"),
-        (404, Some("OE0002")) => {
-            (Kind::BadReply, "see kubecost-worker accounts for the ids there are")
-        }
-        (429, _) => {
+    let (kind, fix) = match (kind_of_status(status), code) {
+        (Kind::Denied, _) => (Kind::Denied, "check CLUSTER_SECRET: it is not the REST API's"),
+        (Kind::Overloaded, _) => {
             (Kind::Overloaded, "the REST API asks for fewer requests; the next run goes on")
         }
-        (500.., _) => {
+        (Kind::Unavailable, _) => {
             (Kind::Unavailable, "see the REST API's log; it may not have the account any more")
         }
-        (300..=399, _) => (Kind::BadReply, "let REST_URL be the address that it redirects to"),
+        (kind, Some("OE0002")) if status == StatusCode::NOT_FOUND => {
+            (kind, "see kubecost-worker accounts for the ids there are")
+        }
+        (kind, _) if status.is_redirection() => {
+            (kind, "let REST_URL be the address that it redirects to")
+        }
         (_, Some(_)) => (Kind::Refused, "see the REST API's version and log"),
-        _ => (Kind::BadReply, FIX_ADDRESS),
+        (kind, None) => (kind, FIX_ADDRESS),
     };
     let detail = error.as_ref().map_or_else(|| plain_text(body), shown);
     let failure = Failure::new(Hop::RestApi, kind, format!("{what} answers {status}{detail}"), fix);
-    Refusal { failure, status: Some(status.as_u16()), code: error.map(|error| error.error_code) }
+    RefusedCall {
+        failure,
+        status: Some(status.as_u16()),
+        code: error.map(|error| error.error_code),
+    }
 }
 
 fn shown(error: &ErrorBody) -> String {

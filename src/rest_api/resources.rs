@@ -15,8 +15,27 @@ use crate::cost::AccountId;
 use crate::service::failure::Failure;
 
 use super::client::{Call, RestClient};
-use super::refusal::Refusal;
-use super::{ResourceCreator, SECONDS_MAX, is_blank, path_part};
+use super::form::{SECONDS_MAX, is_blank, path_part};
+use super::refusal::RefusedCall;
+
+/// Makes resource documents, so that CloudTuner's assignment rules give them pool and owner.
+#[async_trait]
+pub trait ResourceCreator: Send + Sync {
+    /// Makes those of `items` that the account does not have yet, and returns the documents of
+    /// all, whether they are new, were there before or are deleted. An item that the API would
+    /// refuse is left out and named; it never keeps the others from being made.
+    ///
+    /// A document that was there before keeps its name, pool and owner; its `service_name` is
+    /// overwritten, its tags are merged with the item's, and its times move outwards.
+    ///
+    /// # Errors
+    /// When a call fails. What was made before it stays; asking again returns it.
+    async fn create(
+        &self,
+        account: &AccountId,
+        items: &[NewResource],
+    ) -> Result<BulkResult, Failure>;
+}
 
 /// How many items one call has at most.
 pub const BATCH_ITEMS_MAX: usize = 1_000;
@@ -169,7 +188,7 @@ fn refused_for(item: &NewResource, reason: &str) -> RefusedResource {
 }
 
 #[derive(Deserialize)]
-struct Reply {
+struct BulkReply {
     resources: Vec<Returned>,
 }
 
@@ -217,7 +236,7 @@ impl RestClient {
         &self,
         account: &AccountId,
         batch: &[&NewResource],
-    ) -> Result<Vec<Returned>, Refusal> {
+    ) -> Result<Vec<Returned>, RefusedCall> {
         let id = path_part(account.as_str());
         let call = Call {
             method: Method::POST,
@@ -225,7 +244,7 @@ impl RestClient {
             query: &QUERY,
             body: Some(json!({ "resources": batch })),
         };
-        let reply: Reply = self.call(&call, self.bulk_timeout()).await?;
+        let reply: BulkReply = self.call(&call, self.bulk_timeout()).await?;
         Ok(reply.resources)
     }
 
@@ -354,7 +373,7 @@ mod tests {
     #[test]
     fn an_item_without_a_document_in_the_reply_is_named() {
         let (a, b) = (item("a"), item("b"));
-        let reply: Reply = serde_json::from_value(json!({"resources": [
+        let reply: BulkReply = serde_json::from_value(json!({"resources": [
             {"id": "1", "cloud_resource_id": "a", "deleted_at": 9, "pool_id": "p"},
             {"id": "2", "cloud_resource_id": "other"}, {"id": "3", "cloud_resource_id": null}]}))
         .unwrap();

@@ -1,267 +1,245 @@
-//! One account of a run: its due days, one after the other.
+//! One account of a run: its due days, one after the other, each read, decided and applied.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::collections::BTreeMap;
+use std::time::Duration;
 
-use crate::accounts::Account;
+use tokio::time::Instant;
+
 use crate::cost::Day;
-use crate::day_status::{AccountDay, DayState};
+use crate::day_status::DayState;
 use crate::service::failure::{Failure, Hop, Kind};
-use crate::source::Presence;
 
-use super::Environment;
-use super::day::{DayWork, DueDay};
-use super::days::{days_due, phase_of};
-use super::failed::{is_of_one_day, of_days};
-use super::order::work_order;
-use super::pipeline::{RunRequest, Stop};
-use super::reconcile::{DayDifference, differences};
-use super::summary::{AccountSummary, DaySummary, FailureSummary, Outcome};
-use crate::lease::HeldLease;
+use super::apply::{Applied, Sink};
+use super::day::decide::Policy;
+use super::day::failure::{failed_status, failed_summary, is_of_one_day, of_days};
+use super::day::{DueDay, decide};
+use super::environment::Readers;
+use super::plan::check_plan;
+use super::read::{AccountState, DayJob};
+use super::reconcile::{DayDifference, account_end};
+use super::request::{AccountJob, Days, Stop};
+use super::summary::{AccountSummary, DaySummary, Outcome};
 
-/// An account's days and what is known of them before they are worked on.
-struct Known {
-    /// In the order in which they are worked on.
-    due: Vec<Day>,
-    presence: BTreeMap<Day, Presence>,
-    records: BTreeMap<Day, AccountDay>,
-    differences: Vec<DayDifference>,
-}
+/// How often a day is read and decided before its documents must keep their ids.
+const ATTEMPTS_MAX: u32 = 3;
 
-/// Works through an account; what fails is in the summary, and stops the account only.
-pub async fn run_account(
-    environment: &Environment,
-    account: &Account,
-    request: &RunRequest,
-    run_id: &str,
+/// Works through an account; a failure is in the summary, and ends this account only.
+pub(super) async fn work_account(
+    readers: &Readers,
+    job: &AccountJob<'_>,
+    sink: &mut dyn Sink,
     stop: &Stop,
 ) -> AccountSummary {
-    let mut summary = untouched(account);
-    let lease = match lease(environment, account, request, run_id).await {
-        Ok(lease) => lease,
-        // Only here: a conflict over a document or a lost lease is a failure.
-        Err(failure) if failure.kind == Kind::Conflict => {
-            tracing::warn!(account.id = %account.id, %failure, "the account is skipped");
-            summary.failure = Some(FailureSummary::from(&failure));
-            summary.outcome = Outcome::Skipped;
-            return summary;
-        }
-        Err(failure) => return failed(summary, &failure),
+    let mut work = AccountWork::new(readers, job, sink);
+    let worked = match work.days(stop).await {
+        Ok(()) => work.end().await,
+        Err(failure) => Err(failure),
     };
-    let work = DayWork { environment, request, run_id, account, lease: lease.as_ref() };
-    let mut failures = BTreeMap::new();
-    let worked = work_through(&work, stop, &mut summary, &mut failures).await;
-    if let Some(lease) = lease {
-        lease.release().await;
-    }
-    summary.days.sort_by_key(|day| std::cmp::Reverse(day.day));
-    if let Err(failure) = &worked {
-        return failed(summary, failure);
-    }
-    if let Some(failure) = of_days(&summary.days, &failures) {
-        return failed(summary, &failure);
-    }
-    if summary.days_left > 0 || summary.days.iter().any(|day| day.state != DayState::Ok) {
-        summary.outcome = Outcome::Partial;
-    }
-    summary
+    work.summarize(worked)
 }
 
-/// An account that failed before it was worked on.
-pub(super) fn account_failed(account: &Account, failure: &Failure) -> AccountSummary {
-    failed(untouched(account), failure)
+/// An account while it is worked on.
+pub(super) struct AccountWork<'a> {
+    readers: &'a Readers,
+    job: &'a AccountJob<'a>,
+    sink: &'a mut dyn Sink,
+    summary: AccountSummary,
+    failures: BTreeMap<Day, Failure>,
+    started: Instant,
 }
 
-fn untouched(account: &Account) -> AccountSummary {
-    AccountSummary {
-        account: account.clone(),
-        outcome: Outcome::Ok,
-        failure: None,
-        days: Vec::new(),
-        documents_retired: 0,
-        reconciliation_differences: 0,
-        reconciliation_difference_usd: 0.0,
-        days_left: 0,
+impl<'a> AccountWork<'a> {
+    pub(super) fn new(
+        readers: &'a Readers,
+        job: &'a AccountJob<'a>,
+        sink: &'a mut dyn Sink,
+    ) -> Self {
+        let summary = AccountSummary::untouched(job.account);
+        Self { readers, job, sink, summary, failures: BTreeMap::new(), started: Instant::now() }
     }
-}
 
-fn failed(mut summary: AccountSummary, failure: &Failure) -> AccountSummary {
-    tracing::error!(account.id = %summary.account.id, %failure, "the account failed");
-    summary.failure = Some(FailureSummary::from(failure));
-    summary.outcome = Outcome::Failed;
-    summary
-}
-
-/// The account's lease, unless nothing is to be written.
-async fn lease(
-    environment: &Environment,
-    account: &Account,
-    request: &RunRequest,
-    run_id: &str,
-) -> Result<Option<HeldLease>, Failure> {
-    if request.is_dry {
-        return Ok(None);
-    }
-    HeldLease::take(
-        &environment.leases,
-        &environment.clock,
-        environment.settings.lease,
-        &account.id,
-        run_id,
-    )
-    .await
-    .map(Some)
-}
-
-async fn work_through(
-    work: &DayWork<'_>,
-    stop: &Stop,
-    summary: &mut AccountSummary,
-    failures: &mut BTreeMap<Day, Failure>,
-) -> Result<(), Failure> {
-    let started = Instant::now();
-    let deadline = work.environment.settings.account_deadline;
-    let known = known(work).await?;
-    summary.reconciliation_differences = known.differences.len() as u64;
-    summary.reconciliation_difference_usd =
-        known.differences.iter().fold(0.0, |sum, d| sum + (d.ledger_usd - d.recorded_usd).abs());
-    let mut was_late = false;
-    for (index, day) in known.due.iter().copied().enumerate() {
-        if index > 0 && (started.elapsed() >= deadline || stop.is_asked()) {
-            summary.days_left = known.due.len() - index;
-            tracing::warn!(
-                account.id = %work.account.id,
-                days_left = summary.days_left,
-                "the account's time is up: the next run goes on"
-            );
-            break;
-        }
-        let due = known.day(work, day);
-        let limit = deadline.saturating_sub(started.elapsed()).max(deadline / 2);
-        let done = match in_time(work, due, limit).await {
-            Ok(done) => done,
-            Err(failure) if is_of_one_day(&failure) => {
-                // Twice in a row is no matter of the day: the layer is down, or too slow for all.
-                let is_late = failure.kind == Kind::Timeout;
-                if is_late && was_late {
-                    return Err(Failure { what: format!("{day}: {}", failure.what), ..failure });
-                }
-                was_late = is_late;
-                let done = work.day_failed(due, &failure).await?;
-                tracing::error!(account.id = %work.account.id, %day, %failure, "the day failed");
-                failures.insert(day, failure);
-                summary.days.push(done);
-                continue;
+    /// Works through the account's days.
+    ///
+    /// # Errors
+    /// What fails for the account as a whole; what fails for one day is in the summary.
+    pub(super) async fn days(&mut self, stop: &Stop) -> Result<(), Failure> {
+        let (readers, job) = (self.readers, self.job);
+        let state = in_time(self.limit(), "what is stored", readers.load_account_state(job));
+        let AccountState { due, differences } = state.await?;
+        self.note_differences(&differences);
+        let mut was_late = false;
+        for (index, day) in due.iter().enumerate() {
+            // A run does its first day whatever happens; days that were listed can all wait.
+            let is_listed = matches!(job.days, Days::List(_));
+            let may_end = index > 0 || is_listed;
+            if may_end && (self.is_out_of_time() || stop.is_asked()) {
+                self.summary.days_left = due.len() - index;
+                tracing::warn!(
+                    account.id = %job.account.id,
+                    days_left = self.summary.days_left,
+                    "the account's time is up: the next run goes on"
+                );
+                break;
             }
-            Err(failure) => return Err(failure),
-        };
-        was_late = false;
-        tell(work.account, &done);
-        summary.days.push(done);
+            match self.day(day).await {
+                Ok(done) => {
+                    was_late = false;
+                    log_day(job, &done);
+                    self.summary.days.push(done);
+                }
+                Err(failure) if is_of_one_day(&failure) => {
+                    // Two days in a row: the query layer is down, or too slow for all days.
+                    let is_late = failure.kind == Kind::Timeout;
+                    if is_late && (was_late || is_pending(day)) {
+                        let what = format!("{}: {}", day.day, failure.what);
+                        return Err(Failure { what, ..failure });
+                    }
+                    was_late = is_late;
+                    self.fail_day(day, failure).await?;
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok(())
     }
-    retire(work, summary).await?;
-    let off_usd = work.reconcile_documents().await?;
-    summary.reconciliation_differences += u64::from(off_usd != 0.0);
-    summary.reconciliation_difference_usd += off_usd;
-    Ok(())
+
+    /// Reads and decides the day, and has it applied; again where its documents have other ids.
+    async fn day(&mut self, due: &DueDay) -> Result<DaySummary, Failure> {
+        let (readers, job) = (self.readers, self.job);
+        let policy =
+            Policy { shrink_limit: readers.settings.shrink_limit, force_reason: job.force_reason };
+        for attempt in 1..=ATTEMPTS_MAX {
+            let batch = [DayJob { job: *job, due }];
+            let read = in_time(self.limit(), "the day", async {
+                readers.read(&batch).await.into_iter().collect::<Result<Vec<_>, _>>()
+            });
+            for inputs in read.await? {
+                let decision = decide(inputs, policy);
+                // Once documents are written, their ids may differ from the plan's.
+                if let (Some(plan), 1) = (job.plan(), attempt) {
+                    check_plan(plan, &job.account.id, due.day, &decision)?;
+                }
+                if let Applied::Done(summary) = self.sink.day(due.day, decision).await? {
+                    return Ok(*summary);
+                }
+            }
+        }
+        Err(Failure::new(
+            Hop::MongoDb,
+            Kind::Conflict,
+            format!("{}: the ids of documents changed {ATTEMPTS_MAX} times", due.day),
+            "see whether another program makes or deletes resources; the next run goes on",
+        ))
+    }
+
+    /// Notes that the day failed; what its status has of what is stored stays.
+    async fn fail_day(&mut self, due: &DueDay, failure: Failure) -> Result<(), Failure> {
+        let (readers, job, day) = (self.readers, self.job, due.day);
+        let account = &job.account.id;
+        let rows = match due.status {
+            Some(_) => None,
+            None => Some(readers.rows_alone(account, day).await?),
+        };
+        let at = (job.run_id, readers.now_seconds(job));
+        let status = failed_status(account, due, rows, at, &failure);
+        self.summary.days.push(failed_summary(&status));
+        if !due.status.as_ref().is_some_and(|old| old.says_the_same(&status)) {
+            self.sink.failed_day(status).await?;
+        }
+        tracing::error!(account.id = %account, %day, %failure, "the day failed");
+        self.failures.insert(day, failure);
+        Ok(())
+    }
+
+    /// Retires documents and compares all of them with the ledger.
+    pub(super) async fn end(&mut self) -> Result<(), Failure> {
+        let (readers, account) = (self.readers, &self.job.account.id);
+        let differing =
+            in_time(self.limit(), "comparing documents", readers.differing_documents(account))
+                .await?;
+        let today = Day::of_unix(readers.now_seconds(self.job));
+        let days = &self.summary.days;
+        let is_today_stored = days.iter().any(|day| day.day == today && day.state.is_stored());
+        let end = account_end(today, is_today_stored, differing);
+        self.summary.reconciliation_differences += u64::from(end.difference_usd != 0.0);
+        self.summary.reconciliation_difference_usd += end.difference_usd;
+        self.summary.documents_retired = self.sink.end(end).await?;
+        Ok(())
+    }
+
+    /// The account's summary.
+    pub(super) fn summarize(mut self, worked: Result<(), Failure>) -> AccountSummary {
+        self.summary.days.sort_by_key(|day| std::cmp::Reverse(day.day));
+        let failure = worked.err().or_else(|| of_days(&self.summary.days, &self.failures));
+        if let Some(failure) = failure {
+            return self.summary.failed(&failure);
+        }
+        let is_done = |day: &DaySummary| matches!(day.state, DayState::Ok | DayState::Waiting);
+        if self.summary.days_left > 0 || !self.summary.days.iter().all(is_done) {
+            self.summary.outcome = Outcome::Partial;
+        }
+        self.summary
+    }
+
+    /// How long the next reading may take: what is left of the account's time, and at least half of
+    /// it, so that the last day that is begun can be done.
+    fn limit(&self) -> Duration {
+        let deadline = self.readers.settings.account_deadline;
+        deadline.saturating_sub(self.started.elapsed()).max(deadline / 2)
+    }
+
+    fn is_out_of_time(&self) -> bool {
+        // Days that were listed one by one are all to be done.
+        !matches!(self.job.days, Days::List(_))
+            && self.started.elapsed() >= self.readers.settings.account_deadline
+    }
+
+    fn note_differences(&mut self, differences: &[DayDifference]) {
+        self.summary.reconciliation_differences = differences.len() as u64;
+        for difference in differences {
+            let off_usd = difference.ledger_usd - difference.status_usd;
+            self.summary.reconciliation_difference_usd += off_usd.abs();
+            tracing::error!(
+                account.id = %self.job.account.id,
+                day = %difference.day,
+                status_usd = difference.status_usd,
+                status_rows = difference.status_rows,
+                ledger_usd = difference.ledger_usd,
+                ledger_rows = difference.ledger_rows,
+                reconciliation_difference_usd = off_usd,
+                "the ledger does not hold what was stored: the day is computed again"
+            );
+        }
+    }
 }
 
-async fn in_time(
-    work: &DayWork<'_>,
-    due: DueDay<'_>,
+/// Bounds a reading. Writes are not bounded here: one that is under way is waited for.
+async fn in_time<T>(
     limit: Duration,
-) -> Result<DaySummary, Failure> {
-    tokio::time::timeout(limit, work.process(due)).await.unwrap_or_else(|_| {
+    what: &str,
+    read: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    tokio::time::timeout(limit, read).await.unwrap_or_else(|_| {
         Err(Failure::new(
             Hop::Worker,
             Kind::Timeout,
-            format!("the day took over {} s", limit.as_secs()),
+            format!("{what} took over {} s", limit.as_secs()),
             "raise ACCOUNT_DEADLINE_SECONDS, or see which hop is slow; the next run goes on",
         ))
     })
 }
 
-impl Known {
-    fn day(&self, work: &DayWork<'_>, day: Day) -> DueDay<'_> {
-        let record = self.records.get(&day);
-        let presence = self.presence.get(&day).copied().unwrap_or_default();
-        let phase = phase_of(work.environment.settings.phase, presence, record);
-        DueDay { day, phase, presence, record }
-    }
+/// Whether the day was left half written, which only a run that has time for it can end.
+fn is_pending(due: &DueDay) -> bool {
+    due.status.as_ref().is_some_and(|status| status.attempt.is_pending)
 }
 
-async fn known(work: &DayWork<'_>) -> Result<Known, Failure> {
-    let environment = work.environment;
-    let now_seconds = work.now_seconds();
-    let today = Day::of_unix(now_seconds);
-    let (first, last) = range(work, today);
-    let presence = environment.query.presence(work.account, first, last, now_seconds).await?;
-    let records = environment.days.days(&work.account.id, first, last).await?;
-    let records: BTreeMap<Day, AccountDay> = records.into_iter().map(|r| (r.day, r)).collect();
-    let totals = environment.ledger.day_totals(&work.account.id, first, last).await?;
-    let differences = differences(&records, &totals);
-    differences.iter().for_each(|difference| tell_difference(work.account, difference));
-    let mut due: BTreeSet<Day> = match (&work.request.plan, work.request.days) {
-        (Some(plan), _) => plan.days(&work.account.id).iter().map(|plan| plan.day).collect(),
-        (None, Some(_)) => first.through(last).collect(),
-        (None, None) => days_due(today, first, &presence, &records).into_iter().collect(),
-    };
-    if work.request.plan.is_none() {
-        due.extend(differences.iter().map(|difference| difference.day));
-    }
-    let is_asked_for = work.request.plan.is_some() || work.request.days.is_some();
-    let due = if is_asked_for {
-        due.into_iter().rev().collect()
-    } else {
-        work_order(&due, today, &records)
-    };
-    Ok(Known { due, presence, records, differences })
-}
-
-/// The days that are looked at: those asked for, those of the plan, or all that may be due.
-fn range(work: &DayWork<'_>, today: Day) -> (Day, Day) {
-    let catch_up = (today.minus(work.environment.settings.catch_up_days), today);
-    let Some(plan) = &work.request.plan else {
-        return work.request.days.unwrap_or(catch_up);
-    };
-    let days = || plan.days(&work.account.id).iter().map(|plan| plan.day);
-    days().min().zip(days().max()).unwrap_or((today, today))
-}
-
-fn tell_difference(account: &Account, difference: &DayDifference) {
-    tracing::error!(
-        account.id = %account.id,
-        day = %difference.day,
-        recorded_usd = difference.recorded_usd,
-        recorded_rows = difference.recorded_rows,
-        ledger_usd = difference.ledger_usd,
-        ledger_rows = difference.ledger_rows,
-        reconciliation_difference_usd = difference.ledger_usd - difference.recorded_usd,
-        "the ledger does not hold what was stored: the day is computed again"
-    );
-}
-
-/// Marks what was not seen for a day as inactive, when today is known to be told of.
-async fn retire(work: &DayWork<'_>, summary: &mut AccountSummary) -> Result<(), Failure> {
-    let today = Day::of_unix(work.now_seconds());
-    let is_told = summary
-        .days
-        .iter()
-        .any(|day| day.day == today && matches!(day.state, DayState::Ok | DayState::Partial));
-    if let (true, Some(lease)) = (is_told, work.lease) {
-        lease.keep().await?;
-        let resources = &work.environment.resources;
-        summary.documents_retired = resources.retire(&work.account.id, today.previous()).await?;
-    }
-    Ok(())
-}
-
-fn tell(account: &Account, day: &DaySummary) {
+fn log_day(job: &AccountJob<'_>, day: &DaySummary) {
     for warning in &day.warnings {
-        tracing::warn!(account.id = %account.id, day = %day.day, "{warning}");
+        tracing::warn!(account.id = %job.account.id, day = %day.day, "{warning}");
     }
     tracing::info!(
-        account.id = %account.id,
+        account.id = %job.account.id,
         day = %day.day,
         state = day.state.as_str(),
         cause = day.cause,

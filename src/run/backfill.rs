@@ -1,22 +1,26 @@
 //! Past days, one after the other: resumable, and easy on the query layer.
 //!
-//! A day whose record is settled and complete is skipped, so a backfill that was ended goes on
+//! A day whose status is settled and complete is skipped, so a backfill that was ended resumes
 //! where it was. One query runs at a time, and after each day as long a pause is made as the day
-//! took, so that the query layer is never busy with this for more than half of the time.
+//! took, so that the query layer is never busy with this for more than half of the time. The lease
+//! is taken for each day, so that other runs write the account in between.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Serialize;
+use tokio::time::Instant;
 
-use crate::accounts::chosen;
+use crate::accounts::{Account, select_accounts};
 use crate::cost::day::DAY_SECONDS;
 use crate::cost::{AccountId, Day};
-use crate::day_status::{AccountDay, DayState};
+use crate::day_status::{DayState, DayStatus};
 use crate::service::failure::Failure;
 
-use super::Environment;
-use super::pipeline::{RunRequest, Stop, run};
-use super::summary::{FailureSummary, RunSummary};
+use super::account::AccountWork;
+use super::apply::Writing;
+use super::environment::{Environment, Readers};
+use super::request::{AccountJob, Days, RunRequest, Stop};
+use super::summary::{AccountSummary, FailureSummary, Outcome};
 
 /// Longest pause after a day.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
@@ -34,7 +38,7 @@ pub struct BackfillSummary {
     pub days_skipped: u64,
     /// Days that failed.
     pub days_failed: u64,
-    /// Days that are not complete after it, each with its cause in its record.
+    /// Days that are not complete after it, each with its cause in its status.
     pub days_incomplete: u64,
     /// Days not reached, because a stop was asked for.
     pub days_left: u64,
@@ -42,7 +46,7 @@ pub struct BackfillSummary {
     pub rows_written: u64,
     /// Documents written.
     pub documents_written: u64,
-    /// What the source says that the days computed cost, USD.
+    /// What the days that were computed cost at the source, USD.
     pub source_total_usd: f64,
     /// How long it took, pauses included.
     pub duration_ms: u64,
@@ -52,9 +56,9 @@ pub struct BackfillSummary {
     pub failure: Option<FailureSummary>,
 }
 
-/// Says how far a backfill is.
+/// Shows how far a backfill is.
 pub trait Progress {
-    /// So many days there are.
+    /// There are so many days.
     fn begin(&mut self, days: u64);
     /// One more is done, or was skipped.
     fn step(&mut self, account: &AccountId, day: Day);
@@ -63,7 +67,8 @@ pub trait Progress {
 /// Computes the days of `request`, the oldest first, account by account.
 ///
 /// # Errors
-/// When the accounts or the records cannot be read, or an account that is asked for is not there.
+/// When a hop is down, the accounts or the status of days cannot be read, or an account that is
+/// asked for is not there.
 pub async fn backfill(
     environment: &Environment,
     request: &RunRequest,
@@ -71,29 +76,39 @@ pub async fn backfill(
     progress: &mut dyn Progress,
 ) -> Result<BackfillSummary, Failure> {
     let started = Instant::now();
+    let readers = &environment.readers;
     let mut out = BackfillSummary::default();
-    let due = due(environment, request, &mut out).await?;
+    // Accounts that are not there are an error of the request, whatever the hops do.
+    let accounts = select_accounts(readers.accounts.as_ref(), &request.accounts).await?;
+    readers.check().await?;
+    readers.rest.begin();
+    let due = days_due(readers, &accounts, request, &mut out).await?;
     progress.begin(due.len() as u64);
+    let run_id = uuid::Uuid::new_v4().to_string();
     for (index, (account, day)) in due.iter().enumerate() {
         if stop.is_asked() {
             out.days_left = (due.len() - index) as u64;
             break;
         }
         let began = Instant::now();
-        let one = RunRequest {
-            days: Some((*day, *day)),
-            accounts: vec![account.clone()],
-            ..request.clone()
+        let next = due.get(index + 1);
+        let is_last = next.is_none_or(|(other, _)| other.id != account.id);
+        let days = [*day];
+        let job = AccountJob {
+            account,
+            days: Days::List(&days),
+            force_reason: request.force_reason.as_deref(),
+            run_id: &run_id,
         };
-        let done = run(environment, &one, stop).await;
-        if done.accounts_left > 0 {
+        let done = work_day(environment, &job, is_last, stop).await;
+        if done.days_left > 0 {
             // The stop came after the look at it above, and before the day's work.
             out.days_left = (due.len() - index) as u64;
             break;
         }
-        out.add(done);
-        progress.step(account, *day);
-        if index + 1 < due.len() {
+        out.add(&done);
+        progress.step(&account.id, *day);
+        if next.is_some() {
             let pause = tokio::time::sleep(began.elapsed().min(PAUSE_MAX));
             tokio::select! { () = pause => {}, () = stop.asked() => {} }
         }
@@ -105,54 +120,88 @@ pub async fn backfill(
     Ok(out)
 }
 
-/// The days to compute; those that are complete are counted as skipped.
-async fn due(
+/// Reads, decides and applies one day under the account's lease, and compares the account's
+/// documents with the ledger after its last day.
+async fn work_day(
     environment: &Environment,
+    job: &AccountJob<'_>,
+    is_last: bool,
+    stop: &Stop,
+) -> AccountSummary {
+    let readers = &environment.readers;
+    let untouched = AccountSummary::untouched(job.account);
+    let observed = readers.source.observe(job.account, readers.clock.now_seconds()).await;
+    if let Err(failure) = observed {
+        return untouched.failed(&failure);
+    }
+    let writer = match environment.writers.open(&job.account.id, job.run_id).await {
+        Ok(writer) => writer,
+        Err(failure) => return untouched.failed(&failure),
+    };
+    let mut writing = Writing::new(readers, &writer);
+    let mut work = AccountWork::new(readers, job, &mut writing);
+    let worked = match work.days(stop).await {
+        Ok(()) if is_last => work.end().await,
+        worked => worked,
+    };
+    let done = work.summarize(worked);
+    writer.release().await;
+    done
+}
+
+/// The days to compute; those that are complete are counted as skipped.
+async fn days_due(
+    readers: &Readers,
+    accounts: &[Account],
     request: &RunRequest,
     out: &mut BackfillSummary,
-) -> Result<Vec<(AccountId, Day)>, Failure> {
+) -> Result<Vec<(Account, Day)>, Failure> {
     let Some((first, last)) = request.days else { return Ok(Vec::new()) };
     let mut due = Vec::new();
-    for account in chosen(environment.accounts.as_ref(), &request.accounts).await? {
-        let records = environment.days.days(&account.id, first, last).await?;
+    for account in accounts {
+        let statuses = readers.status.statuses(&account.id, first, last).await?;
         let is_forced = request.force_reason.is_some();
         for day in first.through(last) {
             out.days_total += 1;
-            let record = records.iter().find(|record| record.day == day);
-            if !is_forced && record.is_some_and(is_complete) {
+            let status = statuses.iter().find(|status| status.day == day);
+            if !is_forced && status.is_some_and(is_complete) {
                 out.days_skipped += 1;
             } else {
-                due.push((account.id.clone(), day));
+                due.push((account.clone(), day));
             }
         }
     }
     Ok(due)
 }
 
-fn is_complete(record: &AccountDay) -> bool {
-    record.settled && !record.pending && record.state == DayState::Ok
+fn is_complete(status: &DayStatus) -> bool {
+    let attempt = &status.attempt;
+    attempt.is_settled && !attempt.is_pending && attempt.state == DayState::Ok
 }
 
 impl BackfillSummary {
-    fn add(&mut self, run: RunSummary) {
-        let days = || run.accounts.iter().flat_map(|account| &account.days);
-        let failed = run
-            .failure
-            .clone()
-            .or_else(|| run.accounts.iter().find_map(|account| account.failure.clone()));
-        if failed.is_some() || days().next().is_none() {
+    fn add(&mut self, account: &AccountSummary) {
+        let failed = account.failure.is_some() || account.days.is_empty();
+        if failed {
             self.days_failed += 1;
         } else {
             self.days_done += 1;
         }
-        self.days_incomplete += days().filter(|day| day.state != DayState::Ok).count() as u64;
-        self.source_total_usd += days().map(|day| day.source_total_usd).sum::<f64>();
-        self.rows_written += run.rows_written;
-        self.documents_written += run.documents_written;
-        let code = if failed.is_some() { run.exit_code.max(1) } else { run.exit_code };
+        for day in &account.days {
+            self.days_incomplete += u64::from(day.state != DayState::Ok);
+            self.source_total_usd += day.source_total_usd;
+            self.rows_written += day.rows_written;
+            self.documents_written += day.documents_written;
+        }
+        self.documents_written += account.documents_retired;
+        let code = match &account.failure {
+            Some(failure) if failure.is_hop_down && account.outcome == Outcome::Failed => 3,
+            Some(_) => 1,
+            None => u8::from(account.reconciliation_differences > 0),
+        };
         self.exit_code = self.exit_code.max(code);
-        self.failure = self.failure.take().or(failed);
-        // What one day met is no reason to say that nothing could be done.
+        self.failure = self.failure.take().or_else(|| account.failure.clone());
+        // What one day met is no reason to report that nothing could be done.
         if self.days_done > 0 {
             self.exit_code = self.exit_code.min(1);
         }

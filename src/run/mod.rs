@@ -1,27 +1,231 @@
-//! One run: accounts, their days, each day from query layer to stores.
+//! One run: accounts, their days, each day read, decided and applied.
 //!
-//! `run` is the list of accounts, `account` the list of days, `day` the list of steps; `days` and
-//! `guard` decide as functions of values which days are due and what may be written.
+//! ```text
+//! select accounts -> lease -> due days -> read -> decide -> apply -> reconcile -> report
+//! ```
+//!
+//! `read` gathers values with read halves only; [`day`] decides as functions of these
+//! values; `apply` carries out with an [`AccountWriter`](crate::account_writer), the only
+//! thing that can write. A dry run and a plan stop after deciding: they are not given one.
 
-pub mod account;
+use std::collections::BTreeMap;
+
+use futures_util::StreamExt;
+use tokio::time::Instant;
+
+use crate::accounts::{Account, select_accounts};
+use crate::cost::AccountId;
+use crate::rest_api::CloudAccount;
+use crate::service::failure::{Failure, Kind};
+
+mod account;
+mod apply;
 pub mod backfill;
 pub mod day;
-pub mod days;
-pub(crate) mod documents;
+pub mod due;
 pub mod environment;
-mod failed;
-mod gaps;
-pub mod guard;
 pub mod metrics;
-mod order;
-pub mod pipeline;
 pub mod plan;
+mod read;
 pub mod reconcile;
-mod record;
+pub mod request;
 pub mod rest;
-mod rows;
 pub mod summary;
 
-pub use environment::Environment;
-pub use pipeline::{RunRequest, run};
+use account::work_account;
+use apply::{Preview, Writing};
+use plan::{AccountPlan, Plan};
+use request::{AccountJob, Days};
+
+pub use environment::{Environment, Readers};
+pub use request::{RunRequest, Stop};
 pub use summary::{AccountSummary, DaySummary, RunSummary};
+
+/// For how many accounts the present is read at a time.
+const OBSERVED_AT_ONCE: usize = 8;
+
+/// Given once a run.
+const UNOWNED_WARNING: &str = "resources have neither pool nor owner: the home page's month \
+    total, the pages of pools and owners, and assignment rules lack them; set DEFAULT_POOL_ID and \
+    DEFAULT_EMPLOYEE_ID, or REST_URL and CLUSTER_SECRET";
+
+/// Works through the accounts, one by one.
+pub async fn run(environment: &Environment, request: &RunRequest, stop: &Stop) -> RunSummary {
+    let is_silent = request.days.is_some();
+    let days = request.days.map_or(Days::Due, |(first, last)| Days::Range(first, last));
+    let work = Work { environment, days, request, is_silent };
+    work.run(stop).await
+}
+
+/// Carries a plan out, unchanged.
+pub async fn run_plan(
+    environment: &Environment,
+    request: &RunRequest,
+    plan: &Plan,
+    stop: &Stop,
+) -> RunSummary {
+    let accounts = plan.accounts.iter().map(|plan| plan.account.clone()).collect();
+    let request = RunRequest { accounts, days: None, ..request.clone() };
+    let work = Work { environment, days: Days::Plan(plan), request: &request, is_silent: true };
+    work.run(stop).await
+}
+
+/// Shows what a run would change, and changes nothing.
+pub async fn preview(readers: &Readers, request: &RunRequest, stop: &Stop) -> (RunSummary, Plan) {
+    let started = Instant::now();
+    let mut summary = RunSummary::start(readers.clock.now_seconds(), true);
+    let mut plan =
+        Plan { made_at: summary.started_at, run_id: summary.run_id.clone(), accounts: Vec::new() };
+    match begin(readers, request).await {
+        Ok(accounts) => {
+            let days = request.days.map_or(Days::Due, |(first, last)| Days::Range(first, last));
+            for (index, account) in accounts.iter().enumerate() {
+                if stop.is_asked() {
+                    summary.accounts_left = accounts.len() - index;
+                    break;
+                }
+                let mut preview = Preview::default();
+                let job = job(account, days, request, &summary.run_id);
+                let done = work_account(readers, &job, &mut preview, stop).await;
+                summary.accounts.push(done);
+                preview.days.sort_by_key(|day| std::cmp::Reverse(day.day));
+                let (account, days) = (account.id.clone(), preview.days);
+                plan.accounts.push(AccountPlan { account, days });
+            }
+            note_rest(readers, &mut summary);
+        }
+        Err(failure) => summary.abort(&failure),
+    }
+    summary.finish(started.elapsed());
+    (summary, plan)
+}
+
+fn job<'a>(
+    account: &'a Account,
+    days: Days<'a>,
+    request: &'a RunRequest,
+    run_id: &'a str,
+) -> AccountJob<'a> {
+    AccountJob { account, days, force_reason: request.force_reason.as_deref(), run_id }
+}
+
+/// A run that writes.
+struct Work<'a> {
+    environment: &'a Environment,
+    days: Days<'a>,
+    request: &'a RunRequest,
+    /// Whether the REST API gets no report of how the accounts fared: a run over days that were
+    /// asked for says nothing about that.
+    is_silent: bool,
+}
+
+impl Work<'_> {
+    async fn run(&self, stop: &Stop) -> RunSummary {
+        let started = Instant::now();
+        let readers = &self.environment.readers;
+        let mut summary = RunSummary::start(readers.clock.now_seconds(), false);
+        if let Err(failure) = self.accounts(stop, &mut summary).await {
+            summary.abort(&failure);
+        }
+        summary.finish(started.elapsed());
+        summary
+    }
+
+    async fn accounts(&self, stop: &Stop, summary: &mut RunSummary) -> Result<(), Failure> {
+        let readers = &self.environment.readers;
+        let accounts = begin(readers, self.request).await?;
+        // Costs of a plan are as of its making: the present is not observed for it.
+        let mut failures = match self.days {
+            Days::Plan(_) => BTreeMap::new(),
+            _ => observe_accounts(readers, stop, &accounts).await,
+        };
+        let known = if self.is_silent { BTreeMap::new() } else { readers.rest.accounts().await };
+        for (index, account) in accounts.iter().enumerate() {
+            if stop.is_asked() {
+                summary.accounts_left = accounts.len() - index;
+                break;
+            }
+            let done = match failures.remove(&account.id) {
+                Some(failure) => AccountSummary::untouched(account).failed(&failure),
+                None => self.account(account, &summary.run_id, stop).await,
+            };
+            if !self.is_silent {
+                report(readers, &done, known.get(&account.id)).await;
+            }
+            summary.accounts.push(done);
+        }
+        note_rest(readers, summary);
+        Ok(())
+    }
+
+    /// One account under its lease.
+    async fn account(&self, account: &Account, run_id: &str, stop: &Stop) -> AccountSummary {
+        let readers = &self.environment.readers;
+        let writer = match self.environment.writers.open(&account.id, run_id).await {
+            Ok(writer) => writer,
+            // Only a lease that somebody else has. Later conflicts, over a document or over a lease
+            // that was lost, are failures.
+            Err(failure) if failure.kind == Kind::Conflict => {
+                return AccountSummary::untouched(account).skipped(&failure);
+            }
+            Err(failure) => return AccountSummary::untouched(account).failed(&failure),
+        };
+        let job = job(account, self.days, self.request, run_id);
+        let mut writing = Writing::new(readers, &writer);
+        let done = work_account(readers, &job, &mut writing, stop).await;
+        writer.release().await;
+        done
+    }
+}
+
+/// Checks that the hops answer, and selects the accounts. A run that would find a hop down at its
+/// first account ends here, with the hop's name.
+async fn begin(readers: &Readers, request: &RunRequest) -> Result<Vec<Account>, Failure> {
+    readers.check().await?;
+    readers.rest.begin();
+    let accounts = select_accounts(readers.accounts.as_ref(), &request.accounts).await?;
+    if accounts.is_empty() {
+        tracing::warn!(source = readers.accounts.describe(), "there is no account to work on");
+    }
+    Ok(accounts)
+}
+
+/// Observes the present for all accounts before any is worked on: a source that only knows "now"
+/// would lose it while others are worked on, or while somebody else writes the account. It takes no
+/// lease: the journal keeps the first rates of a time. Returns the accounts for which it failed,
+/// and why.
+async fn observe_accounts(
+    readers: &Readers,
+    stop: &Stop,
+    accounts: &[Account],
+) -> BTreeMap<AccountId, Failure> {
+    let failed = futures_util::stream::iter(accounts.to_vec())
+        .map(move |account| async move {
+            if stop.is_asked() {
+                return None;
+            }
+            let now_seconds = readers.clock.now_seconds();
+            let observed = readers.source.observe(&account, now_seconds).await;
+            observed.err().map(|failure| (account.id, failure))
+        })
+        .buffer_unordered(OBSERVED_AT_ONCE);
+    failed.filter_map(std::future::ready).collect().await
+}
+
+/// Reports how an account fared to the REST API.
+async fn report(readers: &Readers, account: &AccountSummary, known: Option<&CloudAccount>) {
+    let interval = readers.resource_settings.status_interval.as_secs();
+    let interval_seconds = i64::try_from(interval).unwrap_or(i64::MAX);
+    let now_seconds = readers.clock.now_seconds();
+    readers.rest.finish(account, known, now_seconds, interval_seconds).await;
+}
+
+/// Adds what the run met at the REST API.
+fn note_rest(readers: &Readers, summary: &mut RunSummary) {
+    let met = readers.rest.report();
+    summary.rest_api_failures = met.failures;
+    if met.has_unowned {
+        tracing::warn!("{UNOWNED_WARNING}");
+        summary.warnings.push(UNOWNED_WARNING.to_owned());
+    }
+}

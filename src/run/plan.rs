@@ -1,27 +1,20 @@
 //! A plan: what a run would change, to be looked at and then carried out unchanged.
 //!
-//! A plan holds what the source said and, by day, a fingerprint of every row that would be
-//! written. Carrying it out is a run that is told by the plan what the source says; where
-//! the stores moved on since, the fingerprint is another one and the day is refused.
+//! A plan holds the source's costs and, by day, a digest of every row that would be written. To
+//! carry it out is a run that takes the costs from the plan; where the stores moved on since, the
+//! digest is another one and the day is refused.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::accounts::Account;
-use crate::cost::{AccountId, Day, RollUp};
-use crate::documents::Change;
-use crate::ledger::{Difference, KeyState, WantedRow, difference};
+use crate::cost::{AccountId, Day};
+use crate::ledger::{Difference, KeyState, WantedRow};
 use crate::service::failure::{Failure, Hop, Kind};
-use crate::source::{CostSource, Phase, Presence, SourceDay};
+use crate::source::{Presence, SourceDay};
 
-use super::day::{DayWork, DueDay};
-use super::guard::Verdict;
-use super::rows::wanted;
-use super::summary::RunSummary;
+use super::day::{DayDecision, Verdict};
 
 /// What a run would change.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -62,11 +55,11 @@ pub struct DayPlan {
     pub usd_after: f64,
     /// Namespaces that would change, and the cluster's own part.
     pub namespaces: Vec<NamespaceChange>,
-    /// Says whether two plans are the same to the last bit.
+    /// The same for two plans that are the same to the last bit.
     pub fingerprint: String,
     /// Minutes that the source had.
     pub presence: Presence,
-    /// What the source said.
+    /// The source's costs.
     pub source: SourceDay,
 }
 
@@ -84,20 +77,6 @@ pub struct NamespaceChange {
 }
 
 impl Plan {
-    /// The plan in a run's summary, which must have been a dry run that wanted one.
-    #[must_use]
-    pub fn of(summary: &RunSummary) -> Self {
-        let accounts = summary.accounts.iter().map(|account| AccountPlan {
-            account: account.account.id.clone(),
-            days: account.days.iter().filter_map(|day| day.planned.clone()).collect(),
-        });
-        Self {
-            made_at: summary.started_at,
-            run_id: summary.run_id.clone(),
-            accounts: accounts.collect(),
-        }
-    }
-
     /// The days planned for an account.
     #[must_use]
     pub fn days(&self, account: &AccountId) -> &[DayPlan] {
@@ -108,77 +87,77 @@ impl Plan {
     fn day(&self, account: &AccountId, day: Day) -> Option<&DayPlan> {
         self.days(account).iter().find(|plan| plan.day == day)
     }
-}
 
-/// What a day's plan is made of.
-pub(super) struct Found<'a> {
-    pub(super) verdict: &'a Verdict,
-    pub(super) source: &'a SourceDay,
-    pub(super) roll: &'a RollUp,
-    pub(super) ids: &'a BTreeMap<String, String>,
-    pub(super) states: &'a [KeyState],
-    pub(super) documents: &'a [Change],
-}
+    /// The minutes with samples that the source had, by day.
+    pub(super) fn presence(&self, account: &AccountId) -> BTreeMap<Day, Presence> {
+        self.days(account).iter().map(|plan| (plan.day, plan.presence)).collect()
+    }
 
-impl DayWork<'_> {
-    /// The day's plan where one is wanted. Where one is carried out, sees that it is still true.
-    pub(super) fn see_plan(
-        &self,
-        due: DueDay<'_>,
-        found: &Found<'_>,
-    ) -> Result<Option<DayPlan>, Failure> {
-        if !self.request.wants_plan && self.request.plan.is_none() {
-            return Ok(None);
-        }
-        let rows = wanted(found.roll, found.ids, &self.account.id);
-        let made = day_plan(due, found, &rows);
-        if let Some(plan) = &self.request.plan {
-            let is_same = plan
-                .day(&self.account.id, due.day)
-                .is_some_and(|planned| planned.fingerprint == made.fingerprint);
-            if !is_same {
-                return Err(Failure::new(
-                    Hop::Worker,
-                    Kind::Refused,
-                    format!(
-                        "{}: the stores or the settings are not as they were when the plan was \
-                         made (run {})",
-                        due.day, plan.run_id
-                    ),
-                    "make a new plan, look at it, and carry that out",
-                ));
-            }
-        }
-        Ok(self.request.wants_plan.then_some(made))
+    /// The costs that the source had.
+    ///
+    /// # Errors
+    /// When the day is not in the plan.
+    pub(super) fn source_day(&self, account: &AccountId, day: Day) -> Result<SourceDay, Failure> {
+        self.day(account, day).map(|plan| plan.source.clone()).ok_or_else(|| {
+            let what = format!("{day} of account {account} is not in the plan");
+            Failure::query(Kind::Refused, what, "make a new plan")
+        })
     }
 }
 
-fn day_plan(due: DueDay<'_>, found: &Found<'_>, rows: &[WantedRow]) -> DayPlan {
-    let (diff, rows, documents, verdict) = match found.verdict {
-        Verdict::Store(..) => {
-            let diff = difference(due.day, found.states, rows, false);
-            (diff, Some(rows), found.documents, "store".to_owned())
-        }
-        Verdict::Keep(state, cause) => {
-            (Difference::default(), None, &[][..], format!("{}: {cause}", state.as_str()))
-        }
-    };
-    let namespaces = namespaces(&diff, found.states, rows);
-    let signs = |sign| diff.entries.iter().filter(|entry| entry.sign == sign).count() as u64;
-    let usd_before = found.states.iter().map(|state| state.cost_usd).sum::<f64>() + 0.0;
+/// Checks that a day's decision is still the planned one.
+///
+/// # Errors
+/// [`Kind::Refused`] where it is not.
+pub(super) fn check_plan(
+    plan: &Plan,
+    account: &AccountId,
+    day: Day,
+    decision: &DayDecision,
+) -> Result<(), Failure> {
+    let made = digest(&verdict_text(&decision.verdict), &decision.rows);
+    if plan.day(account, day).is_some_and(|planned| planned.fingerprint == made) {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Hop::Worker,
+        Kind::Refused,
+        format!(
+            "{day}: the stores or the settings are not as they were when the plan was made (run {})",
+            plan.run_id
+        ),
+        "make a new plan, look at it, and carry that out",
+    ))
+}
+
+/// A day's decision as a plan shows it.
+pub(super) fn day_plan(day: Day, decision: &DayDecision) -> DayPlan {
+    let (rows, stored) = (&decision.rows, decision.stored.as_slice());
+    let is_stored = matches!(decision.verdict, Verdict::Store { .. });
+    let wanted = is_stored.then_some(decision.wanted.as_slice());
+    let signs = |sign| rows.entries.iter().filter(|entry| entry.sign == sign).count() as u64;
+    let usd_before = stored.iter().map(|state| state.cost_usd).sum::<f64>() + 0.0;
+    let verdict = verdict_text(&decision.verdict);
     DayPlan {
-        day: due.day,
+        day,
         rows_added: signs(1),
         rows_taken_back: signs(-1),
-        documents: documents.len() as u64,
+        documents: decision.documents.len() as u64,
         usd_before,
-        usd_after: rows
+        usd_after: wanted
             .map_or(usd_before, |rows| rows.iter().map(|row| row.cost.usd()).sum::<f64>() + 0.0),
-        namespaces,
-        fingerprint: fingerprint(&verdict, &diff),
+        namespaces: namespaces(rows, stored, wanted),
+        fingerprint: digest(&verdict, rows),
         verdict,
-        presence: due.presence,
-        source: found.source.clone(),
+        presence: decision.presence,
+        source: decision.source.clone(),
+    }
+}
+
+fn verdict_text(verdict: &Verdict) -> String {
+    match verdict {
+        Verdict::Store { .. } => "store".to_owned(),
+        Verdict::KeepStored { state, cause } => format!("{}: {cause}", state.as_str()),
     }
 }
 
@@ -207,57 +186,11 @@ fn namespaces(
     changes.into_values().collect()
 }
 
-/// Of the rows alone: documents are never changed but in ways that bear repeating, and one day's
-/// documents are the next one's too.
-fn fingerprint(verdict: &str, diff: &Difference) -> String {
+/// A digest of the verdict and the rows. Documents are left out: their changes can be made twice
+/// without harm, and carrying out one day of a plan changes documents that the next day names too.
+fn digest(verdict: &str, rows: &Difference) -> String {
     let mut hash = Sha256::new();
     // The debug form shows every field, and floats to the last bit.
-    hash.update(format!("{verdict}\n{diff:?}"));
+    hash.update(format!("{verdict}\n{rows:?}"));
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The query layer of a plan: it says what the source said then.
-#[derive(Clone, Debug)]
-pub struct PlannedQuery(pub Arc<Plan>);
-
-#[async_trait]
-impl CostSource for PlannedQuery {
-    fn describe(&self) -> String {
-        format!("the plan of run {}", self.0.run_id)
-    }
-
-    fn has_history(&self) -> bool {
-        true
-    }
-
-    async fn check(&self) -> Result<(), Failure> {
-        Ok(())
-    }
-
-    async fn observe(&self, _account: &Account, _now_seconds: i64) -> Result<(), Failure> {
-        Ok(())
-    }
-
-    async fn presence(
-        &self,
-        account: &Account,
-        _first: Day,
-        _last: Day,
-        _now_seconds: i64,
-    ) -> Result<BTreeMap<Day, Presence>, Failure> {
-        Ok(self.0.days(&account.id).iter().map(|plan| (plan.day, plan.presence)).collect())
-    }
-
-    async fn day_costs(
-        &self,
-        account: &Account,
-        day: Day,
-        _phase: Phase,
-        _now_seconds: i64,
-    ) -> Result<SourceDay, Failure> {
-        self.0.day(&account.id, day).map(|plan| plan.source.clone()).ok_or_else(|| {
-            let what = format!("{day} of account {} is not in the plan", account.id);
-            Failure::query(Kind::Refused, what, "make a new plan")
-        })
-    }
 }

@@ -1,5 +1,5 @@
-//! What a run asks of CloudTuner's REST API and reports to it. The API is never needed for a
-//! dollar to be stored: where it fails, that is a warning and a count, once a run.
+//! What a run asks of CloudTuner's REST API and reports to it. Costs are
+//! stored whether or not it answers: where it fails, that is a warning and a count, once a run.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -7,8 +7,6 @@ use crate::cost::Day;
 use crate::day_status::DayState;
 use crate::service::failure::{Failure, Hop};
 
-use super::plan::DayPlan;
-
 /// What became of one day of an account.
 #[derive(Clone, Debug, Serialize)]
 pub struct DaySummary {
@@ -44,15 +42,12 @@ pub struct DaySummary {
     pub reconciliation_difference_usd: f64,
     /// What an operator should know.
     pub warnings: Vec<String>,
-    /// What the run would change, when a plan is wanted.
-    #[serde(skip)]
-    pub planned: Option<DayPlan>,
 }
 
 impl DaySummary {
-    /// A day of which the source has told nothing.
+    /// A day of which no costs are known.
     #[must_use]
-    pub fn untold(day: Day) -> Self {
+    pub fn without_costs(day: Day) -> Self {
         Self {
             day,
             state: DayState::NoData,
@@ -70,7 +65,6 @@ impl DaySummary {
             documents_written: 0,
             reconciliation_difference_usd: 0.0,
             warnings: Vec::new(),
-            planned: None,
         }
     }
 }
@@ -126,11 +120,47 @@ pub struct AccountSummary {
 }
 
 impl AccountSummary {
+    /// An account that was not worked on yet.
+    #[must_use]
+    pub fn untouched(account: &Account) -> Self {
+        Self {
+            account: account.clone(),
+            outcome: Outcome::Ok,
+            failure: None,
+            days: Vec::new(),
+            documents_retired: 0,
+            reconciliation_differences: 0,
+            reconciliation_difference_usd: 0.0,
+            days_left: 0,
+        }
+    }
+
+    /// The account with this failure.
+    #[must_use]
+    pub fn failed(mut self, failure: &Failure) -> Self {
+        tracing::error!(account.id = %self.account.id, %failure, "the account failed");
+        self.failure = Some(FailureSummary::from(failure));
+        self.outcome = Outcome::Failed;
+        self
+    }
+
+    /// The account, which somebody else is writing.
+    #[must_use]
+    pub fn skipped(mut self, failure: &Failure) -> Self {
+        tracing::warn!(account.id = %self.account.id, %failure, "the account is skipped");
+        self.failure = Some(FailureSummary::from(failure));
+        self.outcome = Outcome::Skipped;
+        self
+    }
+
     /// Why nothing of the account could be stored, where none of its days has any sample.
     #[must_use]
     pub fn nothing_found(&self) -> Option<String> {
         let newest = self.days.iter().max_by_key(|day| day.day)?;
-        let is_empty = self.days.iter().all(|day| day.state == DayState::NoData);
+        let has_nothing =
+            |day: &DaySummary| matches!(day.state, DayState::NoData | DayState::Waiting);
+        let is_empty = self.days.iter().all(has_nothing)
+            && self.days.iter().any(|day| day.state == DayState::NoData);
         is_empty.then(|| format!("{}: {}", newest.day, newest.cause))
     }
 }
@@ -209,7 +239,7 @@ pub struct RunSummary {
 impl RunSummary {
     /// A run that has done nothing yet.
     #[must_use]
-    pub fn begun(started_at: i64, dry_run: bool) -> Self {
+    pub fn start(started_at: i64, dry_run: bool) -> Self {
         Self {
             run_id: uuid::Uuid::new_v4().to_string(),
             started_at,
@@ -231,15 +261,21 @@ impl RunSummary {
         }
     }
 
-    /// Says that a failure ended the run before it could do anything.
-    pub fn ended_by(&mut self, failure: &Failure) {
+    /// Ends the run by a failure, before it could do anything.
+    pub fn abort(&mut self, failure: &Failure) {
         tracing::error!(%failure, "nothing could be done");
         self.failure = Some(FailureSummary::from(failure));
-        self.add_up();
+        self.finalize();
+    }
+
+    /// Sums up a run that took so long.
+    pub fn finish(&mut self, took: std::time::Duration) {
+        self.duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        self.finalize();
     }
 
     /// Sums up the accounts' outcomes.
-    pub fn add_up(&mut self) {
+    pub fn finalize(&mut self) {
         let count = |outcome| self.accounts.iter().filter(|a| a.outcome == outcome).count();
         self.accounts_done = count(Outcome::Ok) + count(Outcome::Partial);
         self.accounts_failed = count(Outcome::Failed);

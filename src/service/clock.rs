@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
-/// Tells the time.
+/// A source of time.
 pub trait Clock: Send + Sync {
     /// Unix time in seconds.
     fn now_seconds(&self) -> i64;

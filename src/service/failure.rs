@@ -3,7 +3,9 @@
 //! An operator reads it at night, so a message always names the hop and a fix. Pure modules have
 //! their own small error enums; everything that talks to a server answers with a [`Failure`].
 
+use std::error::Error;
 use std::fmt;
+use std::sync::Arc;
 
 /// A place on the way of a dollar, as messages and metrics call it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -16,8 +18,12 @@ pub enum Hop {
     ClickHouse,
     /// The CloudTuner REST API.
     RestApi,
-    /// This process: settings, files, invariants.
+    /// The worker: its settings, files, invariants.
     Worker,
+    /// The allocation exporter: its settings, files, invariants.
+    Exporter,
+    /// The Kubecost or OpenCost that the exporter polls.
+    AllocationApi,
 }
 
 impl Hop {
@@ -30,6 +36,8 @@ impl Hop {
             Self::ClickHouse => "clickhouse",
             Self::RestApi => "rest api",
             Self::Worker => "worker",
+            Self::Exporter => "exporter",
+            Self::AllocationApi => "kubecost/opencost",
         }
     }
 }
@@ -51,9 +59,11 @@ pub enum Kind {
     BadReply,
     /// An answer whose numbers or labels cannot be true.
     BadData,
+    /// Rows that were written cannot be read yet, or a server that lacks some answered.
+    NotVisible,
     /// A table, column or index that is missing or of another type.
     Schema,
-    /// Somebody else is writing.
+    /// Another worker is writing.
     Conflict,
     /// What was asked for is refused to protect what is stored.
     Refused,
@@ -73,6 +83,7 @@ impl Kind {
             Self::Overloaded => "overloaded",
             Self::BadReply => "bad-reply",
             Self::BadData => "bad-data",
+            Self::NotVisible => "not-visible",
             Self::Schema => "schema",
             Self::Conflict => "conflict",
             Self::Refused => "refused",
@@ -80,6 +91,27 @@ impl Kind {
         }
     }
 }
+
+/// What to do about an invariant that does not hold.
+pub const REPORT: &str = "report it as a bug, with the lines of the log before it";
+
+/// The error under a failure. `Debug` shows its text only, as its fields may hold a secret.
+#[derive(Clone)]
+pub struct Cause(Arc<dyn Error + Send + Sync>);
+
+impl fmt::Debug for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&excerpt(&chain(self.0.as_ref())))
+    }
+}
+
+impl PartialEq for Cause {
+    fn eq(&self, other: &Self) -> bool {
+        chain(self.0.as_ref()) == chain(other.0.as_ref())
+    }
+}
+
+impl Eq for Cause {}
 
 /// Something failed at a hop.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,17 +124,25 @@ pub struct Failure {
     pub what: String,
     /// What the operator can do.
     pub fix: String,
+    /// The error under it, for [`Error::source`]; its text is in `what` already.
+    pub cause: Option<Cause>,
 }
 
 impl Failure {
     /// A failure at `hop`.
     pub fn new(hop: Hop, kind: Kind, what: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { hop, kind, what: what.into(), fix: fix.into() }
+        Self { hop, kind, what: what.into(), fix: fix.into(), cause: None }
     }
 
     /// A failure of the query layer.
     pub fn query(kind: Kind, what: impl Into<String>, fix: impl Into<String>) -> Self {
         Self::new(Hop::QueryLayer, kind, what, fix)
+    }
+
+    /// The same failure with the error under it.
+    #[must_use]
+    pub fn caused_by(self, error: impl Error + Send + Sync + 'static) -> Self {
+        Self { cause: Some(Cause(Arc::new(error))), ..self }
     }
 
     /// Whether asking again soon may help. Writes are never asked again blindly.
@@ -134,7 +174,29 @@ impl fmt::Display for Failure {
     }
 }
 
-impl std::error::Error for Failure {}
+impl Error for Failure {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        let cause: &(dyn Error + 'static) = self.cause.as_ref()?.0.as_ref();
+        Some(cause)
+    }
+}
+
+/// An error and what lies under it, outermost first, on one line: the top alone often says only
+/// that something failed.
+#[must_use]
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
 
 /// Cuts a server's text to what a log line can bear, on a character boundary, on one line.
 #[must_use]
@@ -143,4 +205,25 @@ pub fn excerpt(text: &str) -> String {
     let flat: String =
         text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(CHARACTERS_MAX).collect();
     if text.chars().nth(CHARACTERS_MAX).is_some() { format!("{flat}…") } else { flat }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("outer")]
+    struct Outer(#[source] std::io::Error);
+
+    #[test]
+    fn a_failure_keeps_the_errors_under_it() {
+        let under = Outer(std::io::Error::other("inner"));
+        assert_eq!(chain(&under), "outer: inner");
+        let failure = Failure::query(Kind::Internal, "what", "fix").caused_by(under);
+        let outer = failure.source().unwrap();
+        assert!(outer.downcast_ref::<Outer>().is_some());
+        assert_eq!(outer.source().unwrap().to_string(), "inner");
+        assert_eq!(failure.to_string(), "query layer: what (fix: fix)");
+        assert_eq!(failure.clone(), failure);
+    }
 }

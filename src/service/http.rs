@@ -8,16 +8,16 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use reqwest::redirect::Policy;
-use reqwest::{Client, Response};
+use reqwest::{Client, Response, StatusCode};
 use url::Url;
 
-use crate::service::failure::{Failure, Hop, Kind};
+use crate::service::failure::{Failure, Hop, Kind, chain, excerpt};
 
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How many redirects are followed: a proxy's, say, from one path to another.
 const REDIRECTS_MAX: usize = 3;
-/// How an HTTP server sees us.
+/// The header `User-Agent`.
 const USER_AGENT: &str = concat!("kubecost-worker/", env!("CARGO_PKG_VERSION"));
 
 /// Chooses the process' TLS implementation, once; a client cannot be built before.
@@ -40,8 +40,9 @@ pub fn client(timeout: Duration) -> Result<Client, Failure> {
     install_tls();
     let built = builder(timeout).build();
     built.or_else(|_| builder(timeout).tls_certs_only([]).build()).map_err(|error| {
-        let what = format!("an HTTP client cannot be made: {}", causes(&error));
-        Failure::new(Hop::Worker, Kind::Internal, what, "check the machine's root certificates")
+        let what = format!("an HTTP client cannot be made: {}", excerpt(&chain(&error)));
+        let fix = "check the machine's root certificates";
+        Failure::new(Hop::Worker, Kind::Internal, what, fix).caused_by(error)
     })
 }
 
@@ -62,7 +63,7 @@ fn builder(timeout: Duration) -> reqwest::ClientBuilder {
         }))
 }
 
-/// Whether a redirect leads to the same host and not from HTTPS to HTTP: our headers go with it,
+/// Whether a redirect leads to the same host and not from HTTPS to HTTP: the headers go with it,
 /// secrets among them. Others are not followed, and so are a reply with a status of 3xx.
 fn stays(from: &Url, to: &Url) -> bool {
     from.host() == to.host()
@@ -114,22 +115,19 @@ pub fn transport_failure(hop: Hop, what: &str, error: reqwest::Error) -> Failure
     } else {
         (Kind::Unavailable, "check that the server is up and reachable from here")
     };
-    Failure::new(hop, kind, format!("{what}: {}", causes(&error)), fix)
+    let what = format!("{what}: {}", excerpt(&chain(&error)));
+    Failure::new(hop, kind, what, fix).caused_by(error)
 }
 
-/// An error and what lies under it: the top alone says "error sending request".
-fn causes(error: &reqwest::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
+/// What kind of failure a status other than success is, whichever the server.
+#[must_use]
+pub fn kind_of_status(status: StatusCode) -> Kind {
+    match status.as_u16() {
+        401 | 403 => Kind::Denied,
+        429 => Kind::Overloaded,
+        500..=599 => Kind::Unavailable,
+        _ => Kind::BadReply,
     }
-    crate::service::failure::excerpt(&text)
 }
 
 #[cfg(test)]
@@ -162,7 +160,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_server_that_is_not_there_is_unavailable_and_its_address_unsaid() {
+    async fn a_server_that_is_not_there_is_unavailable_and_its_address_is_not_shown() {
         let sent = client(WAIT).unwrap().get("http://127.0.0.1:1/?token=hunter2").send().await;
         let failure = transport_failure(Hop::QueryLayer, "asking", sent.unwrap_err());
         assert_eq!(failure.kind, Kind::Unavailable, "{failure}");

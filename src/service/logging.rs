@@ -3,7 +3,7 @@
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::Directive;
 
-/// Crates beneath us whose detailed logs may hold headers or connection strings: they are capped,
+/// Libraries whose detailed logs may hold headers or connection strings: they are capped,
 /// whatever `RUST_LOG` says.
 const CAPPED: [&str; 11] = [
     "h2",

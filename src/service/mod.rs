@@ -4,3 +4,4 @@ pub mod clock;
 pub mod failure;
 pub mod http;
 pub mod logging;
+pub mod metrics;

@@ -4,56 +4,36 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::allocation_api::Idle;
 use crate::cost::AccountId;
 
-use super::parse::Reader;
-use super::raw::{ConfigErrors, RawSettings, Setting, plain, secret};
+use super::auth::{Auth, AuthSettings};
+use super::currency::code;
+use super::exporter_names as names;
+use super::raw::Setting;
+use super::reader::{ReadSettings, Reader};
 use super::secret::Endpoint;
-use super::worker::Auth;
 
-/// Every setting of the exporter: the one place that names them.
-pub const SETTINGS: &[Setting] = &[
-    plain(
-        "KUBECOST_URL",
-        None,
-        "Address of Kubecost or OpenCost; which of them it is, is found out",
-    ),
-    plain("KUBECOST_USER", None, "User name for basic authentication at KUBECOST_URL"),
-    secret("KUBECOST_PASSWORD", "Password for basic authentication at KUBECOST_URL"),
-    secret("KUBECOST_TOKEN", "Bearer token for KUBECOST_URL"),
-    plain("KUBECOST_CA_FILE", None, "PEM file of the certificates to trust at KUBECOST_URL"),
-    plain("TENANT_ID", None, "Label tenant_id: the id of the CloudTuner cloud account"),
-    plain("CLUSTER_NAME", None, "Label cluster: the cluster's name"),
-    plain("SCRAPE_INTERVAL", Some("60"), "How often the allocation API is asked"),
-    plain(
-        "WINDOW",
-        Some("1h"),
-        "Length of the window asked for: 1h, 2h, 3h, 4h, 6h, 8h, 12h or 1d",
-    ),
-    plain("METRIC_MODE", Some("rate"), "rate: USD per hour; total: USD per window"),
-    plain("INCLUDE_IDLE", Some("true"), "Whether the cost of unused capacity is part of the costs"),
-    plain(
-        "SHARE_IDLE",
-        Some("false"),
-        "false: idle is a namespace __idle__; true or weighted: shared by cost; even: shared equally (Kubecost only)",
-    ),
-    plain("POD_METRICS", Some("false"), "Whether pods have gauges: one more request a poll"),
-    plain("POD_LABELS", Some(""), "Further labels of pods: a comma list of node, service"),
-    plain("STALE_AFTER", Some("3h"), "How long the last good answer stands when no new one comes"),
-    plain(
-        "MAX_SERIES",
-        Some("10000"),
-        "Most cost series; the smallest beyond it are summed as __other__",
-    ),
-    plain("RESOLUTION", Some(""), "Grid OpenCost cuts times to, such as 1m; empty: its own (5m)"),
-    plain("REQUEST_TIMEOUT", Some("30s"), "Time for one request to the allocation API"),
-    plain("MAX_REPLY_BYTES", Some("33554432"), "Largest reply that is read, decompressed"),
-    plain("LISTEN_ADDR", Some("0.0.0.0:19090"), "Address that metrics are served on"),
-    plain("METRICS_TLS_CERT_FILE", None, "PEM file of the certificate chain, to serve HTTPS"),
-    plain("METRICS_TLS_KEY_FILE", None, "PEM file of the private key, to serve HTTPS"),
-    plain("LOG_FORMAT", Some("text"), "text or json, on standard error; RUST_LOG sets the level"),
-];
+pub use super::exporter_names::SETTINGS;
+
+const KUBECOST_AUTH: AuthSettings = AuthSettings {
+    url: names::KUBECOST_URL,
+    user: names::KUBECOST_USER,
+    password: names::KUBECOST_PASSWORD,
+    token: names::KUBECOST_TOKEN,
+};
+
+/// What to do with the cost of what nobody uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Idle {
+    /// Left out.
+    None,
+    /// Rows of its own.
+    Separate,
+    /// Shared among all rows, weighted by their cost.
+    SharedWeighted,
+    /// Shared among all rows in equal parts; only Kubecost can.
+    SharedEven,
+}
 
 /// What a gauge of cost says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +78,7 @@ pub struct ServingTls {
 pub struct ExporterConfig {
     /// The allocation API's address.
     pub endpoint: Endpoint,
-    /// How it knows us.
+    /// How requests to it are authenticated.
     pub auth: Auth,
     /// Certificates to trust there, if not the system's.
     pub ca_file: Option<PathBuf>,
@@ -112,6 +92,8 @@ pub struct ExporterConfig {
     pub window_seconds: i64,
     /// What gauges say.
     pub mode: MetricMode,
+    /// The label `currency`.
+    pub currency: String,
     /// What to do with idle cost.
     pub idle: Idle,
     /// Whether pods have gauges.
@@ -136,145 +118,120 @@ pub struct ExporterConfig {
     pub logs_json: bool,
 }
 
-impl ExporterConfig {
-    /// Validates raw settings.
-    ///
-    /// # Errors
-    /// All errors at once, each naming its setting.
-    pub fn validate(mut raw: RawSettings) -> Result<Self, ConfigErrors> {
-        let mut reader = Reader::new(SETTINGS, &mut raw);
-        let endpoint = reader.required_endpoint("KUBECOST_URL", "it is where costs come from");
-        let tenant = tenant(&mut reader);
-        let listen = listen(&mut reader);
+impl ReadSettings for ExporterConfig {
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let seconds = Duration::from_secs;
-        let config = endpoint.zip(tenant).zip(listen).map(|((endpoint, tenant), listen)| Self {
-            auth: auth(&mut reader, &endpoint),
-            endpoint,
-            ca_file: reader.text("KUBECOST_CA_FILE").map(PathBuf::from),
-            tenant,
-            cluster: reader.required_text("CLUSTER_NAME", "the costs need a cluster's name"),
-            interval: reader.duration("SCRAPE_INTERVAL", seconds(1), seconds(3_600)),
-            window_seconds: window_seconds(&mut reader),
-            mode: mode(&mut reader),
-            idle: idle(&mut reader),
-            has_pods: reader.flag("POD_METRICS"),
-            pod_labels: pod_labels(&mut reader),
-            stale_after: reader.duration("STALE_AFTER", seconds(60), seconds(30 * 86_400)),
-            series_max: number(&mut reader, "MAX_SERIES", 100, 1_000_000),
-            resolution: resolution(&mut reader),
-            timeout: reader.duration("REQUEST_TIMEOUT", seconds(1), seconds(600)),
-            reply_bytes_max: number(&mut reader, "MAX_REPLY_BYTES", 65_536, 1 << 31),
-            listen,
-            tls: tls(&mut reader),
-            logs_json: reader
-                .choice("LOG_FORMAT", &[("text", false), ("json", true)])
-                .unwrap_or(false),
-        });
-        match config {
-            Some(config) if raw.errors.is_empty() => Ok(config),
-            _ => Err(ConfigErrors(raw.errors)),
-        }
+        let endpoint = reader.required_endpoint(names::KUBECOST_URL, "it is where costs come from");
+        let auth = KUBECOST_AUTH.read(reader, endpoint.as_ref());
+        let tenant = tenant(reader);
+        let cluster = reader.required_text(names::CLUSTER_NAME, "the costs need a cluster's name");
+        let interval = reader.duration(names::SCRAPE_INTERVAL, seconds(1), seconds(3_600));
+        let window_seconds = window_seconds(reader);
+        let modes = [("rate", MetricMode::Rate), ("total", MetricMode::Total)];
+        let mode = reader.choice(names::METRIC_MODE, &modes);
+        let currency = code(reader, names::CURRENCY);
+        let idle = idle(reader);
+        let has_pods = reader.flag(names::POD_METRICS);
+        let pod_labels = pod_labels(reader);
+        let stale_after = reader.duration(names::STALE_AFTER, seconds(60), seconds(30 * 86_400));
+        let series_max = number(reader, names::MAX_SERIES, 100, 1_000_000);
+        let resolution = resolution(reader);
+        let timeout = reader.duration(names::REQUEST_TIMEOUT, seconds(1), seconds(600));
+        let reply_bytes_max = number(reader, names::MAX_REPLY_BYTES, 65_536, 1 << 31);
+        let listen = listen(reader);
+        let tls = tls(reader);
+        let logs_json = reader.choice(names::LOG_FORMAT, &[("text", false), ("json", true)]);
+        Some(Self {
+            endpoint: endpoint?,
+            auth: auth?,
+            ca_file: reader.text(names::KUBECOST_CA_FILE).map(PathBuf::from),
+            tenant: tenant?,
+            cluster: cluster?,
+            interval: interval?,
+            window_seconds: window_seconds?,
+            mode: mode?,
+            currency: currency?,
+            idle: idle?,
+            has_pods: has_pods?,
+            pod_labels,
+            stale_after: stale_after?,
+            series_max: series_max?,
+            resolution: resolution?,
+            timeout: timeout?,
+            reply_bytes_max: reply_bytes_max?,
+            listen: listen?,
+            tls,
+            logs_json: logs_json?,
+        })
     }
 }
 
 fn tenant(reader: &mut Reader<'_>) -> Option<AccountId> {
-    let text = reader.required_text("TENANT_ID", "costs belong to a CloudTuner cloud account");
-    if text.is_empty() {
-        return None;
-    }
-    AccountId::new(text).map_err(|error| reader.error("TENANT_ID", &error.to_string())).ok()
+    let why = "costs belong to a CloudTuner cloud account";
+    let text = reader.required_text(names::TENANT_ID, why)?;
+    AccountId::new(text).map_err(|error| reader.error(names::TENANT_ID, &error.to_string())).ok()
 }
 
 fn listen(reader: &mut Reader<'_>) -> Option<SocketAddr> {
-    let text = reader.text("LISTEN_ADDR").unwrap_or_default();
+    let text = reader.text(names::LISTEN_ADDR).unwrap_or_default();
     let address = text.parse().ok();
     if address.is_none() {
         let what = format!("'{text}' is no address and port; an example: 0.0.0.0:19090");
-        reader.error("LISTEN_ADDR", &what);
+        reader.error(names::LISTEN_ADDR, &what);
     }
     address
 }
 
-fn number(reader: &mut Reader<'_>, name: &str, least: u64, most: u64) -> usize {
-    usize::try_from(reader.number(name, least, most)).unwrap_or(usize::MAX)
-}
-
-fn auth(reader: &mut Reader<'_>, endpoint: &Endpoint) -> Auth {
-    let user = reader.text("KUBECOST_USER");
-    let password = reader.secret("KUBECOST_PASSWORD");
-    let token = reader.secret("KUBECOST_TOKEN");
-    let in_url = endpoint.credentials().cloned();
-    let ways = [user.is_some(), token.is_some(), in_url.is_some()];
-    if ways.iter().filter(|way| **way).count() > 1 {
-        let what = "is one of several ways to authenticate that are set: keep one of \
-                    KUBECOST_USER, KUBECOST_TOKEN and credentials in KUBECOST_URL";
-        reader.error("KUBECOST_USER", what);
-    }
-    match (user, password, token, in_url) {
-        (Some(user), Some(password), ..) => Auth::Basic(user, password),
-        (Some(_), None, ..) => {
-            reader.error("KUBECOST_PASSWORD", "is not set, but KUBECOST_USER is");
-            Auth::None
-        }
-        (None, Some(_), ..) => {
-            reader.error("KUBECOST_USER", "is not set, but KUBECOST_PASSWORD is");
-            Auth::None
-        }
-        (None, None, Some(token), _) => Auth::Bearer(token),
-        (None, None, None, Some((user, password))) => Auth::Basic(user, password),
-        (None, None, None, None) => Auth::None,
-    }
+fn number(reader: &mut Reader<'_>, setting: Setting, least: u64, most: u64) -> Option<usize> {
+    usize::try_from(reader.number(setting, least, most)?).ok()
 }
 
 /// Windows start at multiples of their length; only lengths that divide a day start at midnight.
-fn window_seconds(reader: &mut Reader<'_>) -> i64 {
-    let window = reader.duration("WINDOW", Duration::from_secs(1), Duration::from_secs(86_400));
-    let seconds = window.as_secs();
+fn window_seconds(reader: &mut Reader<'_>) -> Option<i64> {
+    let (least, most) = (Duration::from_secs(1), Duration::from_secs(86_400));
+    let seconds = reader.duration(names::WINDOW, least, most)?.as_secs();
     if seconds < 3_600 || !seconds.is_multiple_of(3_600) || 86_400 % seconds != 0 {
-        reader.error("WINDOW", "is not one of 1h, 2h, 3h, 4h, 6h, 8h, 12h and 1d");
+        reader.error(names::WINDOW, "is not one of 1h, 2h, 3h, 4h, 6h, 8h, 12h and 1d");
+        return None;
     }
-    i64::try_from(seconds).unwrap_or(3_600)
+    i64::try_from(seconds).ok()
 }
 
-fn mode(reader: &mut Reader<'_>) -> MetricMode {
-    reader
-        .choice("METRIC_MODE", &[("rate", MetricMode::Rate), ("total", MetricMode::Total)])
-        .unwrap_or(MetricMode::Rate)
-}
-
-fn idle(reader: &mut Reader<'_>) -> Idle {
-    let is_included = reader.flag("INCLUDE_IDLE");
+fn idle(reader: &mut Reader<'_>) -> Option<Idle> {
     let ways = [
         ("false", Idle::Separate),
         ("true", Idle::SharedWeighted),
         ("weighted", Idle::SharedWeighted),
         ("even", Idle::SharedEven),
     ];
-    let idle = reader.choice("SHARE_IDLE", &ways).unwrap_or(Idle::Separate);
-    if is_included {
-        return idle;
-    }
-    if idle != Idle::Separate {
+    let is_included = reader.flag(names::INCLUDE_IDLE);
+    let idle = reader.choice(names::SHARE_IDLE, &ways);
+    let (is_included, idle) = (is_included?, idle?);
+    if !is_included && idle != Idle::Separate {
         // Both servers ignore the wish to share what is not included, without a word.
-        reader.error("SHARE_IDLE", "shares idle cost, but INCLUDE_IDLE=false leaves it out");
+        let what = "shares idle cost, but INCLUDE_IDLE=false leaves it out";
+        reader.error(names::SHARE_IDLE, what);
     }
-    Idle::None
+    Some(if is_included { idle } else { Idle::None })
 }
 
 fn pod_labels(reader: &mut Reader<'_>) -> PodLabels {
-    let text = reader.text("POD_LABELS").unwrap_or_default();
+    let text = reader.text(names::POD_LABELS).unwrap_or_default();
     let mut labels = PodLabels::default();
     for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
         match word {
             "node" => labels.node = true,
             "service" => labels.service = true,
-            other => reader.error("POD_LABELS", &format!("'{other}' is neither node nor service")),
+            other => {
+                reader.error(names::POD_LABELS, &format!("'{other}' is neither node nor service"))
+            }
         }
     }
     labels
 }
 
-fn resolution(reader: &mut Reader<'_>) -> Option<&'static str> {
+/// `None`: the setting is wrong; `Some(None)`: the server's own grid.
+fn resolution(reader: &mut Reader<'_>) -> Option<Option<&'static str>> {
     let ways = [
         ("", None),
         ("1m", Some("1m")),
@@ -282,21 +239,21 @@ fn resolution(reader: &mut Reader<'_>) -> Option<&'static str> {
         ("5m", Some("5m")),
         ("10m", Some("10m")),
     ];
-    reader.choice("RESOLUTION", &ways).flatten()
+    reader.choice(names::RESOLUTION, &ways)
 }
 
 fn tls(reader: &mut Reader<'_>) -> Option<ServingTls> {
-    let certificate = reader.text("METRICS_TLS_CERT_FILE").map(PathBuf::from);
-    let key = reader.text("METRICS_TLS_KEY_FILE").map(PathBuf::from);
+    let certificate = reader.text(names::METRICS_TLS_CERT_FILE).map(PathBuf::from);
+    let key = reader.text(names::METRICS_TLS_KEY_FILE).map(PathBuf::from);
     match (certificate, key) {
         (Some(certificate), Some(key)) => Some(ServingTls { certificate, key }),
         (None, None) => None,
         (Some(_), None) => {
-            reader.error("METRICS_TLS_KEY_FILE", "is not set, but METRICS_TLS_CERT_FILE is");
+            reader.error(names::METRICS_TLS_KEY_FILE, "is not set, but METRICS_TLS_CERT_FILE is");
             None
         }
         (None, Some(_)) => {
-            reader.error("METRICS_TLS_CERT_FILE", "is not set, but METRICS_TLS_KEY_FILE is");
+            reader.error(names::METRICS_TLS_CERT_FILE, "is not set, but METRICS_TLS_KEY_FILE is");
             None
         }
     }
@@ -305,6 +262,7 @@ fn tls(reader: &mut Reader<'_>) -> Option<ServingTls> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::{ConfigErrors, RawSettings};
 
     const LEAST: [(&str, &str); 3] =
         [("KUBECOST_URL", "http://k:9090"), ("TENANT_ID", "a-1"), ("CLUSTER_NAME", "one")];
@@ -347,8 +305,17 @@ mod tests {
             let error = with(&[(name, value)]).unwrap_err();
             assert_eq!(error.0.len(), 1, "{error}");
         }
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_reported_at_once() {
+        let wrong = [("WINDOW", "90m"), ("LISTEN_ADDR", "19090"), ("KUBECOST_URL", "k:9090")];
+        let error = with(&wrong).unwrap_err().to_string();
+        for (name, _) in wrong {
+            assert!(error.contains(&format!("{name}: ")), "{error}");
+        }
         let none = ExporterConfig::validate(RawSettings::of(SETTINGS, &[])).unwrap_err();
         let names: Vec<_> = none.0.iter().map(|error| error.name.as_str()).collect();
-        assert_eq!(names, ["KUBECOST_URL", "TENANT_ID"]);
+        assert_eq!(names, ["KUBECOST_URL", "TENANT_ID", "CLUSTER_NAME"]);
     }
 }

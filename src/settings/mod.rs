@@ -1,20 +1,31 @@
 //! Settings: raw text in, validated values out, every error at once, nothing connected before.
 //!
-//! `raw` collects texts from flags, environment and file; `parse` reads single values; `worker`
-//! and `exporter` say which settings each binary has and what they mean together.
+//! `table` declares settings, `worker_names` and `exporter_names` are all there are, each named
+//! once. `raw` collects texts from flags, environment and file; `reader` reads single values; the
+//! other modules say which settings belong together, and `worker` which of them a command has.
 
+pub mod accounts;
 pub mod auth;
-pub mod cloudtuner;
+pub mod cluster_label;
+pub mod currency;
 pub mod document;
 pub mod exporter;
-pub mod operation;
-pub mod parse;
+pub mod exporter_names;
+pub mod metrics;
+pub mod mongo_url;
 pub mod raw;
+pub mod reader;
+pub mod resources;
+pub mod run;
 pub mod secret;
-pub mod table;
+pub mod source;
+pub mod store;
+mod table;
+pub mod verify;
 pub mod worker;
+pub mod worker_names;
 
 pub use exporter::ExporterConfig;
 pub use raw::{ConfigErrors, RawSettings, Setting, SettingError};
+pub use reader::ReadSettings;
 pub use secret::{Endpoint, Secret};
-pub use worker::WorkerConfig;

@@ -22,20 +22,6 @@ pub struct Setting {
     pub help: &'static str,
 }
 
-/// A setting that may be shown.
-pub(super) const fn plain(
-    name: &'static str,
-    default: Option<&'static str>,
-    help: &'static str,
-) -> Setting {
-    Setting { name, default, is_secret: false, help }
-}
-
-/// A setting that must not be shown.
-pub(super) const fn secret(name: &'static str, help: &'static str) -> Setting {
-    Setting { name, default: None, is_secret: true, help }
-}
-
 impl Setting {
     /// The setting's flag without dashes in front.
     #[must_use]
@@ -218,9 +204,12 @@ impl RawSettings {
         self.values.get(setting.name).map(String::as_str).or(setting.default)
     }
 
-    /// Notes that a setting is wrong.
+    /// Notes that a setting is wrong; once, however many commands and parts read it.
     pub fn error(&mut self, name: &str, what: &str) {
-        self.errors.push(SettingError { name: name.to_owned(), what: what.to_owned() });
+        let error = SettingError { name: name.to_owned(), what: what.to_owned() };
+        if !self.errors.contains(&error) {
+            self.errors.push(error);
+        }
     }
 }
 

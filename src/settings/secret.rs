@@ -61,15 +61,9 @@ impl Endpoint {
         Ok(Self { url, credentials })
     }
 
-    /// Stands where a command uses no address.
-    pub(crate) fn unused() -> Self {
-        let url = Url::parse("http://unused.invalid").unwrap_or_else(|_| unreachable!());
-        Self { url, credentials: None }
-    }
-
     /// The address without credentials.
     #[must_use]
-    pub fn shown(&self) -> &str {
+    pub fn redacted(&self) -> &str {
         self.url.as_str().trim_end_matches('/')
     }
 
@@ -104,7 +98,7 @@ mod tests {
     #[test]
     fn credentials_are_taken_out_of_the_address() {
         let endpoint = Endpoint::parse("https://us%40er:p%20w+d@h.example:8443/base/").unwrap();
-        assert_eq!(endpoint.shown(), "https://h.example:8443/base");
+        assert_eq!(endpoint.redacted(), "https://h.example:8443/base");
         let (user, password) = endpoint.credentials().unwrap();
         assert_eq!((user.as_str(), password.expose()), ("us@er", "p w+d"));
         assert!(!format!("{endpoint:?}").contains("p w+d"));

@@ -13,42 +13,11 @@ use crate::accounts::Account;
 use crate::cost::{Day, DayCosts, ResourceKey};
 use crate::service::failure::Failure;
 
+pub use crate::cost::Phase;
+
 pub mod metric_names;
 pub mod metroculus;
 pub mod prometheus;
-
-/// Which metrics a day's costs come from. An account uses one phase per day.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
-)]
-#[serde(rename_all = "kebab-case")]
-pub enum Phase {
-    /// The raw cost-model metrics (`container_cpu_allocation`, `node_cpu_hourly_cost`, ...).
-    Raw,
-    /// The allocation exporter's `cloudtuner_kubecost_*` gauges.
-    Exporter,
-}
-
-impl Phase {
-    /// The phase's number, as the integration's guides count.
-    #[must_use]
-    pub fn number(self) -> u8 {
-        match self {
-            Self::Raw => 1,
-            Self::Exporter => 2,
-        }
-    }
-
-    /// The phase of a number, 1 or 2.
-    #[must_use]
-    pub fn of_number(number: u8) -> Option<Self> {
-        match number {
-            1 => Some(Self::Raw),
-            2 => Some(Self::Exporter),
-            _ => None,
-        }
-    }
-}
 
 /// For how many minutes of a day a source has samples, by phase.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -103,6 +72,25 @@ pub struct SourceDay {
     /// Where samples are missing and why, a phrase a cluster, where the source can say so.
     #[serde(default)]
     pub holes: Vec<String>,
+    /// Minutes before a cluster's first sample of the day and after its last, by cluster: it was
+    /// not there yet, or no longer. Of clusters that are not named, it is not known where their
+    /// gaps are.
+    #[serde(default)]
+    pub edge_minutes: BTreeMap<String, u32>,
+    /// Metrics that are missing, a phrase each: which, of what cluster, and what is not billed.
+    #[serde(default)]
+    pub missing: Vec<String>,
+    /// Why the costs are an approximation, a phrase each: an exporter that does not say which
+    /// window its gauges are of.
+    #[serde(default)]
+    pub approximations: Vec<String>,
+    /// Why nothing of the day is due yet: its first window is not complete.
+    #[serde(default)]
+    pub waiting: Option<String>,
+    /// The rates by which costs of other currencies were converted: units of the ledger's currency
+    /// for one unit of the source's, by currency code.
+    #[serde(default)]
+    pub exchange_rates: BTreeMap<String, f64>,
 }
 
 impl SourceDay {
@@ -120,6 +108,11 @@ impl SourceDay {
             is_partial: false,
             conflicts: Vec::new(),
             holes: Vec::new(),
+            edge_minutes: BTreeMap::new(),
+            missing: Vec::new(),
+            approximations: Vec::new(),
+            waiting: None,
+            exchange_rates: BTreeMap::new(),
         }
     }
 

@@ -11,15 +11,14 @@ use std::time::Duration;
 use futures_util::TryStreamExt;
 use mongodb::bson::{self, Bson, Document, doc};
 use mongodb::error::{Error, ErrorKind, WriteFailure};
-use mongodb::options::{
-    ClientOptions, ConnectionString, ReadPreference, SelectionCriteria, WriteConcern,
-};
+use mongodb::options::{ClientOptions, ReadPreference, SelectionCriteria, WriteConcern};
 use mongodb::{Client, Collection, Database, IndexModel};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::service::failure::{Failure, Hop, Kind, excerpt};
 use crate::settings::Secret;
+use crate::settings::mongo_url::{FIX_URL, has_bare_at_sign};
 
 /// How long the driver looks for a server that answers, unless MONGO_URL says otherwise.
 const SERVER_SELECTION_TIMEOUT: Duration = Duration::from_secs(10);
@@ -28,15 +27,15 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long saying goodbye to the server may take.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long one call may take in [`bounded`]: the selection of a server and a slow answer.
-pub const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+pub const CALL_TIMEOUT: Duration = super::WRITE_TIMEOUT;
 
 /// The server's code for a second document under a unique key.
-const DUPLICATE_KEY: i32 = 11_000;
+pub(super) const DUPLICATE_KEY: i32 = 11_000;
 
-const FIX_URL: &str = "check MONGO_URL: its form is mongodb://user:password@host:port/, with \
-                       '@', ':', '/', '?', '#' and '%' of user and password percent-encoded";
 const FIX_CREDENTIALS: &str = "check user, password and authSource in MONGO_URL, and that the \
                                user may read and write the database MONGO_DATABASE";
+const FIX_CONCERN: &str = "see that the replica set has enough members up for the write concern \
+                           (majority, unless MONGO_URL has another w); the next run goes on";
 const FIX_REACH: &str = "check that MongoDB runs, that host and port in MONGO_URL are right and \
                          reachable from here, and that both sides agree on TLS";
 
@@ -49,7 +48,7 @@ pub async fn connect(url: &Secret, database: &str) -> Result<Database, Failure> 
     connect_within(url, database, None).await
 }
 
-/// Like [`connect`], with less patience: a server that is down is told after `limit`, whatever
+/// Like [`connect`], with less patience: a server that is down is an error after `limit`, whatever
 /// MONGO_URL says.
 ///
 /// # Errors
@@ -102,23 +101,6 @@ pub async fn shut_down() {
     }
 }
 
-/// Whether the driver can read a connection string; nothing is looked up or connected.
-///
-/// # Errors
-/// What its form should be, without a part of `url`.
-pub fn check_url(url: &Secret) -> Result<(), &'static str> {
-    let is_read = !has_bare_at_sign(url.expose()) && ConnectionString::parse(url.expose()).is_ok();
-    if is_read { Ok(()) } else { Err(FIX_URL) }
-}
-
-/// Whether an `@` stands where only a password with a bare `/` or `?` can have put it: then the
-/// driver would take the rest of the password for host and database, and show them.
-fn has_bare_at_sign(url: &str) -> bool {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let (authority, after) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-    authority.matches('@').count() > 1 || (after.contains('@') && !authority.contains('@'))
-}
-
 /// Sees that the server answers and takes the credentials.
 ///
 /// # Errors
@@ -127,6 +109,29 @@ pub async fn ping(database: &Database) -> Result<(), Failure> {
     let database = database.clone();
     let what = "asking whether the server answers";
     bounded(what, async move { database.run_command(doc! {"ping": 1}).await }).await.map(|_| ())
+}
+
+/// The server's time, Unix seconds: whole seconds that have passed.
+///
+/// # Errors
+/// When the server does not answer, or does not state its time.
+pub async fn server_seconds(database: &Database) -> Result<i64, Failure> {
+    let what = "asking for the server's time";
+    let database = database.clone();
+    let hello = bounded(what, async move { database.run_command(doc! {"hello": 1}).await }).await?;
+    let time = hello.get_datetime("localTime").map_err(|_| {
+        let what = format!("{what}: its reply to hello has no localTime");
+        let fix = "check that MONGO_URL leads to a MongoDB server of version 4.4 or later";
+        Failure::new(Hop::MongoDb, Kind::BadReply, what, fix)
+    })?;
+    Ok(time.timestamp_millis().div_euclid(1_000))
+}
+
+/// A write that the primary has, but not as many members as were asked for.
+pub(super) fn concern_failure(what: &str, code: impl std::fmt::Display, message: &str) -> Failure {
+    let what =
+        format!("{what}: the write concern was not met (error {code}): {}", excerpt(message));
+    Failure::new(Hop::MongoDb, Kind::Unavailable, what, FIX_CONCERN)
 }
 
 /// Runs a call of the driver for at most [`CALL_TIMEOUT`]; `what` says what is being done.
@@ -213,7 +218,7 @@ pub fn mongo_failure(what: &str, error: &Error) -> Failure {
             return code_failure(what, write.code, &write.message);
         }
         ErrorKind::Write(WriteFailure::WriteConcernError(concern)) => {
-            return code_failure(what, concern.code, &concern.message);
+            return concern_failure(what, concern.code, &concern.message);
         }
         ErrorKind::InsertMany(many) => {
             let first = many.write_errors.as_ref().and_then(|errors| errors.first());
@@ -237,7 +242,7 @@ pub fn mongo_failure(what: &str, error: &Error) -> Failure {
     Failure::new(Hop::MongoDb, kind, format!("{what}: {}", excerpt(&cause)), fix)
 }
 
-/// What it means that no server was found. The driver's text tells every server's last error.
+/// What it means that no server was found. The driver's text has every server's last error.
 fn selection_failure(what: &str, message: &str) -> Failure {
     // After a refusal the driver takes the server for lost, and says so from then on.
     if message.to_ascii_lowercase().contains("authentication failed") {
@@ -254,7 +259,7 @@ fn selection_failure(what: &str, message: &str) -> Failure {
 }
 
 /// What a server's error code means.
-fn code_failure(what: &str, code: i32, message: &str) -> Failure {
+pub(super) fn code_failure(what: &str, code: i32, message: &str) -> Failure {
     let (kind, fix) = match code {
         13 | 18 | 8000 => (Kind::Denied, FIX_CREDENTIALS),
         50 | 89 | 262 => (Kind::Timeout, "look at MongoDB's load"),

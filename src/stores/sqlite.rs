@@ -19,7 +19,7 @@ use crate::service::failure::{Failure, Hop, Kind, excerpt};
 /// How long a write waits for another process' write.
 pub const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What marks a file as ours, in SQLite's `application_id`: "kcwk".
+/// What marks a file as this program's, in SQLite's `application_id`: "kcwk".
 const APPLICATION_ID: i32 = 0x6b63_776b;
 /// The form of the tables, in SQLite's `user_version`.
 const SCHEMA_VERSION: i32 = 2;

@@ -7,7 +7,7 @@ use crate::service::failure::Failure;
 /// The state of a hop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum State {
+pub enum HopState {
     /// It does what it should.
     Ok,
     /// It does not.
@@ -18,7 +18,7 @@ pub enum State {
     Skipped,
 }
 
-impl State {
+impl HopState {
     /// The state's name in tables and JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -33,9 +33,9 @@ impl State {
 
 /// What a judgement says of a hop.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
+pub struct HopFinding {
     /// The hop's state.
-    pub state: State,
+    pub state: HopState,
     /// What was seen.
     pub what: String,
     /// The likely cause, when broken.
@@ -44,15 +44,15 @@ pub struct Finding {
     pub fix: String,
 }
 
-impl Finding {
-    fn plain(state: State, what: impl Into<String>) -> Self {
+impl HopFinding {
+    fn plain(state: HopState, what: impl Into<String>) -> Self {
         Self { state, what: what.into(), cause: String::new(), fix: String::new() }
     }
 
     /// All is well.
     #[must_use]
     pub fn ok(what: impl Into<String>) -> Self {
-        Self::plain(State::Ok, what)
+        Self::plain(HopState::Ok, what)
     }
 
     /// Something is wrong.
@@ -63,7 +63,7 @@ impl Finding {
         fix: impl Into<String>,
     ) -> Self {
         let (what, cause, fix) = (what.into(), cause.into(), fix.into());
-        Self { state: State::Broken, what, cause, fix }
+        Self { state: HopState::Broken, what, cause, fix }
     }
 
     /// A call failed: the failure knows what to do.
@@ -75,13 +75,13 @@ impl Finding {
     /// The settings do not lead to the hop.
     #[must_use]
     pub fn not_configured(settings: &str) -> Self {
-        Self::plain(State::NotConfigured, format!("{settings} is not set"))
+        Self::plain(HopState::NotConfigured, format!("{settings} is not set"))
     }
 
     /// It was not looked at.
     #[must_use]
     pub fn skipped(why: impl Into<String>) -> Self {
-        Self::plain(State::Skipped, why)
+        Self::plain(HopState::Skipped, why)
     }
 
     /// The finding at a hop, with the time that the probe took.
@@ -100,7 +100,7 @@ pub struct Check {
     /// The account that was looked at, if any.
     pub account: Option<String>,
     /// Its state.
-    pub state: State,
+    pub state: HopState,
     /// What was seen.
     pub what: String,
     /// The likely cause, when broken.

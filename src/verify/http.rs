@@ -1,4 +1,4 @@
-//! Single requests of bounded time: a probe asks once, for what it sees is the answer.
+//! Single requests of bounded time: a probe asks once, for its first answer is the finding.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use crate::service::failure::{Failure, Hop, Kind, excerpt};
 use crate::service::http;
 use crate::settings::Endpoint;
 use crate::settings::auth::Auth;
-use crate::source::prometheus::reply::{Reply as PromReply, Series};
+use crate::source::prometheus::reply::{Reply as PrometheusReply, Series};
 
 /// How long one probe may take.
 pub const PROBE_TIMEOUT: Duration = Duration::from_millis(2_500);
@@ -18,29 +18,29 @@ const REPLY_BYTES_MAX: u64 = 16 << 20;
 
 /// A server's answer, whatever its status.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Reply {
+pub struct HttpReply {
     /// The HTTP status.
     pub status: u16,
     /// The body as text.
     pub body: String,
-    /// The server's time, Unix seconds, if it says it.
+    /// The server's time, Unix seconds, if it sends it.
     pub server_seconds: Option<i64>,
 }
 
-impl Reply {
+impl HttpReply {
     /// Status and beginning of the body, for messages.
     #[must_use]
-    pub fn shown(&self) -> String {
+    pub fn excerpt(&self) -> String {
         format!("answered {}: {}", self.status, excerpt(self.body.trim()))
     }
 }
 
 /// What a PromQL server answers.
 #[derive(Clone, Debug, Default)]
-pub struct Told {
+pub struct InstantResult {
     /// The series.
     pub series: Vec<Series>,
-    /// The server's time, Unix seconds, if it says it.
+    /// The server's time, Unix seconds, if it sends it.
     pub server_seconds: Option<i64>,
 }
 
@@ -78,7 +78,7 @@ pub async fn timed<T>(work: impl Future<Output = T>) -> (T, u64) {
 ///
 /// # Errors
 /// When no answer comes.
-pub async fn send(request: RequestBuilder, address: &str) -> Result<Reply, Failure> {
+pub async fn send(request: RequestBuilder, address: &str) -> Result<HttpReply, Failure> {
     let what = format!("asking {address}");
     let sent = request.send().await;
     let response = sent.map_err(|error| http::transport_failure(Hop::Worker, &what, error))?;
@@ -89,45 +89,50 @@ pub async fn send(request: RequestBuilder, address: &str) -> Result<Reply, Failu
         .map(|time| time.timestamp());
     let body = http::read_bounded(response, REPLY_BYTES_MAX, Hop::Worker).await?;
     let body = String::from_utf8_lossy(&body).into_owned();
-    Ok(Reply { status, body, server_seconds })
+    Ok(HttpReply { status, body, server_seconds })
 }
 
 /// GET of an address.
 ///
 /// # Errors
 /// When no answer comes.
-pub async fn get(client: &Client, url: Url, auth: &Auth, shown: &str) -> Result<Reply, Failure> {
+pub async fn get(
+    client: &Client,
+    url: Url,
+    auth: &Auth,
+    shown: &str,
+) -> Result<HttpReply, Failure> {
     send(auth.apply(client.get(url)), shown).await
 }
 
 /// A PromQL server, and the prefix of its settings.
 #[derive(Clone, Copy, Debug)]
-pub struct Prom<'a> {
+pub struct PromServer<'a> {
     /// The client.
     pub client: &'a Client,
     /// Its address.
     pub endpoint: &'a Endpoint,
-    /// How it knows us.
+    /// How requests to it are authenticated.
     pub auth: &'a Auth,
     /// `PROMETHEUS` or `SOURCE_PROMETHEUS`.
     pub settings: &'static str,
 }
 
-impl Prom<'_> {
+impl PromServer<'_> {
     /// One instant query at a Unix time.
     ///
     /// # Errors
     /// When the server does not answer it.
-    pub async fn instant(&self, query: &str, time: i64) -> Result<Told, Failure> {
-        let (address, name) = (self.endpoint.shown(), self.settings);
+    pub async fn instant(&self, query: &str, time: i64) -> Result<InstantResult, Failure> {
+        let (address, name) = (self.endpoint.redacted(), self.settings);
         // A dead store of Thanos must show.
         let parameters =
             [("query", query), ("time", &time.to_string()), ("partial_response", "false")];
         let request = self.client.get(self.endpoint.join("api/v1/query")).query(&parameters);
         let reply = send(self.auth.apply(request), address).await?;
-        let parsed: Option<PromReply> = serde_json::from_str(&reply.body).ok();
+        let parsed: Option<PrometheusReply> = serde_json::from_str(&reply.body).ok();
         let refused = |kind, fix: String| {
-            let what = format!("{address} {}", reply.shown());
+            let what = format!("{address} {}", reply.excerpt());
             Err(Failure::new(Hop::QueryLayer, kind, what, fix))
         };
         match (reply.status, parsed) {
@@ -135,7 +140,7 @@ impl Prom<'_> {
                 Kind::Denied,
                 format!("set {name}_USER and {name}_PASSWORD_FILE, or {name}_TOKEN_FILE"),
             ),
-            (200, Some(parsed)) if parsed.status == "success" => Ok(Told {
+            (200, Some(parsed)) if parsed.status == "success" => Ok(InstantResult {
                 series: parsed.data.unwrap_or_default().result,
                 server_seconds: reply.server_seconds,
             }),

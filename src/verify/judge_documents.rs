@@ -1,4 +1,4 @@
-//! What readers would make of an account's documents: each field by its kind and type.
+//! Whether readers can use an account's documents: each field by its kind and type.
 
 use std::collections::BTreeMap;
 
@@ -10,21 +10,21 @@ use crate::documents::bson_form::{FIRST_SEEN_DATE, LAST_SEEN_DATE, id_text, stor
 use crate::documents::document::{ABSENT_KEYS, ENVIRONMENT_KEY, OWNER_KEYS, REFUSED_POD_META_KEYS};
 use crate::service::failure::Failure;
 
-use super::finding::Finding;
+use super::finding::HopFinding;
 use super::judge_source::likely_cause;
 
 const MIGRATE: &str = "kubecost-worker migrate converts them in place";
 const RUN: &str =
-    "kubecost-worker run writes the times anew; what another program made, mend there";
+    "kubecost-worker run writes the times anew; correct what another program made there";
 
-/// What is wrong with one document for readers: the field, what it is, and what mends it.
+/// What is wrong with one document for readers: the field, what it is, and what repairs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FieldFault {
     /// The field, or `meta.KEY`.
     pub field: &'static str,
     /// What is wrong with it, of several documents.
     pub what: &'static str,
-    /// What mends it.
+    /// What repairs it.
     pub fix: &'static str,
 }
 
@@ -103,7 +103,7 @@ pub struct DocumentFacts {
     /// Live documents without pool and owner.
     pub unowned: u64,
     /// Documents whose `_id` has not the form of a UUID.
-    pub odd_ids: u64,
+    pub invalid_ids: u64,
 }
 
 /// Sums up documents.
@@ -128,7 +128,7 @@ pub fn facts(documents: &[Document], today: Day) -> DocumentFacts {
         let has = |key: &&str| document.get(key).is_some_and(|value| *value != Bson::Null);
         out.unowned += u64::from(is_live && !OWNER_KEYS.iter().any(has));
         let id = id_text(document.get("_id")).unwrap_or_default();
-        out.odd_ids += u64::from(uuid::Uuid::try_parse(&id).is_err() || id.len() != 36);
+        out.invalid_ids += u64::from(uuid::Uuid::try_parse(&id).is_err() || id.len() != 36);
     }
     out
 }
@@ -152,20 +152,20 @@ fn hidden(document: &Document, today: Day) -> Option<&'static str> {
 
 /// Whether the documents are there, and readers can use them.
 #[must_use]
-pub fn documents(asked: &Result<DocumentFacts, Failure>) -> Finding {
+pub fn documents(asked: &Result<DocumentFacts, Failure>) -> HopFinding {
     let facts = match asked {
         Ok(facts) => facts,
-        Err(failure) => return Finding::failed(failure, likely_cause(failure)),
+        Err(failure) => return HopFinding::failed(failure, likely_cause(failure)),
     };
     if facts.count == 0 {
-        return Finding::broken(
+        return HopFinding::broken(
             "the account has no documents",
             "no run has written it yet, or it writes another RESOURCES_COLLECTION",
             "kubecost-worker run; see its summary",
         );
     }
     if let Some((worst, count)) = facts.faults.iter().max_by_key(|(_, count)| **count) {
-        return Finding::broken(
+        return HopFinding::broken(
             format!("{count} of {} documents: {} {}", facts.count, worst.field, worst.what),
             "readers do not see such documents, or fail on them: version 0.1.0 or another program \
              wrote them",
@@ -173,27 +173,27 @@ pub fn documents(asked: &Result<DocumentFacts, Failure>) -> Finding {
         );
     }
     if facts.visible == 0 {
-        return Finding::broken(
+        return HopFinding::broken(
             format!("all {} documents are invisible to readers", facts.count),
             facts.hidden.unwrap_or("their times are not those of yesterday and today"),
             RUN,
         );
     }
-    let mut said = format!("{} of {} documents are visible now", facts.visible, facts.count);
+    let mut text = format!("{} of {} documents are visible now", facts.visible, facts.count);
     if facts.unowned > 0 {
-        said.push_str(&format!(
+        text.push_str(&format!(
             "; {} have neither pool nor owner, so pages by pool and owner and the month total lack \
              them: set DEFAULT_POOL_ID and DEFAULT_EMPLOYEE_ID, or REST_URL",
             facts.unowned
         ));
     }
-    if facts.odd_ids > 0 {
-        said.push_str(&format!(
+    if facts.invalid_ids > 0 {
+        text.push_str(&format!(
             "; {} have an _id of the first form, which constraints and bookings refuse: see audit",
-            facts.odd_ids
+            facts.invalid_ids
         ));
     }
-    Finding::ok(said)
+    HopFinding::ok(text)
 }
 
 #[cfg(test)]
@@ -201,7 +201,7 @@ mod tests {
     use mongodb::bson::{DateTime, doc};
 
     use super::*;
-    use crate::verify::State;
+    use crate::verify::HopState;
 
     const MIDNIGHT: i64 = 1_795_132_800;
 
@@ -218,11 +218,11 @@ mod tests {
         }
     }
 
-    fn judged(documents: &[Document]) -> Finding {
+    fn judged(documents: &[Document]) -> HopFinding {
         documents_of(documents, Day::of_unix(MIDNIGHT))
     }
 
-    fn documents_of(found: &[Document], today: Day) -> Finding {
+    fn documents_of(found: &[Document], today: Day) -> HopFinding {
         documents(&Ok(facts(found, today)))
     }
 
@@ -230,12 +230,12 @@ mod tests {
     fn a_document_that_readers_can_use_has_no_fault() {
         assert_eq!(faults(&right()), []);
         let finding = judged(&[right()]);
-        assert_eq!(finding.state, State::Ok);
+        assert_eq!(finding.state, HopState::Ok);
         assert_eq!(finding.what, "1 of 1 documents are visible now");
     }
 
     #[test]
-    fn each_field_of_another_kind_is_named_with_what_mends_it() {
+    fn each_field_of_another_kind_is_named_with_what_repairs_it() {
         for (field, value, part, fix) in [
             (FIRST_SEEN_DATE, Bson::Int64(MIDNIGHT), "a number in the place", "migrate"),
             (LAST_SEEN_DATE, Bson::Double(1.0), "a number in the place", "migrate"),
@@ -254,7 +254,7 @@ mod tests {
             assert_eq!(found.len(), 1, "{field} {value:?}: {found:?}");
             assert!(found[0].field == field && found[0].what.contains(part), "{found:?}");
             let finding = judged(&[broken]);
-            assert_eq!(finding.state, State::Broken);
+            assert_eq!(finding.state, HopState::Broken);
             assert!(finding.fix.contains(fix), "{finding:?}");
         }
     }
@@ -266,7 +266,7 @@ mod tests {
         old.remove("pool_id");
         old.remove("employee_id");
         let finding = judged(&[old, right()]);
-        assert_eq!(finding.state, State::Ok);
+        assert_eq!(finding.state, HopState::Ok);
         for part in ["1 have neither pool nor owner", "1 have an _id of the first form"] {
             assert!(finding.what.contains(part), "{}", finding.what);
         }
@@ -275,10 +275,10 @@ mod tests {
     #[test]
     fn documents_that_nobody_sees_are_a_finding() {
         let later = Day::of_unix(MIDNIGHT + 5 * 86_400);
-        assert_eq!(documents_of(&[right()], later).state, State::Broken);
-        assert_eq!(documents_of(&[], later).state, State::Broken);
+        assert_eq!(documents_of(&[right()], later).state, HopState::Broken);
+        assert_eq!(documents_of(&[], later).state, HopState::Broken);
         let mut deleted = right();
         deleted.insert("deleted_at", 99);
-        assert_eq!(judged(&[deleted]).state, State::Broken);
+        assert_eq!(judged(&[deleted]).state, HopState::Broken);
     }
 }

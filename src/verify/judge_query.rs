@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use crate::service::failure::Failure;
 use crate::source::Phase;
 
-use super::finding::{Finding, ago};
-use super::http::Told;
+use super::finding::{HopFinding, ago};
+use super::http::InstantResult;
 use super::judge_source::{CLOCK_SECONDS_MAX, TargetFacts, likely_cause};
 
 /// How old the newest sample may be: remote_write sends every few seconds, scrapes are a minute
 /// apart, and an instant query looks back for five.
 const SAMPLE_AGE_MAX_SECONDS: i64 = 600;
-/// How late the window that the gauges tell about may have ended, beside its length.
+/// How late the window that the gauges show may have ended, beside its length.
 const WINDOW_LATENESS_MAX_SECONDS: i64 = 7_200;
 
 /// How many tenants of no account are named.
@@ -20,18 +20,18 @@ const FOREIGN_SHOWN_MAX: usize = 5;
 
 /// Whether the query layer answers, and agrees on the time (`system_seconds`: this machine's).
 #[must_use]
-pub fn reachable(asked: &Result<Told, Failure>, system_seconds: i64) -> Finding {
-    let told = match asked {
-        Ok(told) => told,
-        Err(failure) => return Finding::failed(failure, likely_cause(failure)),
+pub fn reachable(asked: &Result<InstantResult, Failure>, system_seconds: i64) -> HopFinding {
+    let result = match asked {
+        Ok(result) => result,
+        Err(failure) => return HopFinding::failed(failure, likely_cause(failure)),
     };
-    match told.server_seconds.map(|server| (server - system_seconds).abs()) {
-        Some(apart) if apart > CLOCK_SECONDS_MAX => Finding::broken(
+    match result.server_seconds.map(|server| (server - system_seconds).abs()) {
+        Some(apart) if apart > CLOCK_SECONDS_MAX => HopFinding::broken(
             format!("its clock and this machine's are {} apart", ago(apart)),
             "a clock is off, there or here",
             "set both clocks by NTP: queries for now ask for another time",
         ),
-        _ => Finding::ok("it answers"),
+        _ => HopFinding::ok("it answers"),
     }
 }
 
@@ -67,9 +67,9 @@ impl TenantFacts {
     }
 }
 
-/// Whose samples are wanted, and what is known beside.
+/// Whose samples are question, and what is known beside.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted<'a> {
+pub struct TenantQuestion<'a> {
     /// The account, or empty when the server has one tenant only.
     pub account: &'a str,
     /// Ids of all accounts, as far as known.
@@ -84,61 +84,64 @@ pub struct Wanted<'a> {
 
 /// Whether the account has samples, fresh ones, and which.
 #[must_use]
-pub fn tenant(asked: &Result<TenantFacts, Failure>, wanted: Wanted<'_>) -> Finding {
+pub fn tenant(asked: &Result<TenantFacts, Failure>, question: TenantQuestion<'_>) -> HopFinding {
     let facts = match asked {
         Ok(facts) => facts,
-        Err(failure) => return Finding::failed(failure, likely_cause(failure)),
+        Err(failure) => return HopFinding::failed(failure, likely_cause(failure)),
     };
-    let Some((phase, newest)) = facts.newest(wanted.account, wanted.now_seconds) else {
-        return absent(facts, wanted);
+    let Some((phase, newest)) = facts.newest(question.account, question.now_seconds) else {
+        return absent(facts, question);
     };
-    let (number, age) = (phase.number(), wanted.now_seconds - newest);
+    let (number, age) = (phase.number(), question.now_seconds - newest);
     if age > SAMPLE_AGE_MAX_SECONDS {
-        return Finding::broken(
+        return HopFinding::broken(
             format!("its newest sample (phase {number}) is {} old", ago(age)),
             "samples have stopped: the exporter's costs are stale, or remote_write stands still",
             "see the hops before: exporter, target, remote-write, diproxy",
         );
     }
-    let lacks_gauges = phase == Phase::Raw && !facts.gauges.contains_key(wanted.account);
-    if lacks_gauges && wanted.source.is_some_and(TargetFacts::has_gauges) {
-        return Finding::broken(
+    let lacks_gauges = phase == Phase::Raw && !facts.gauges.contains_key(question.account);
+    if lacks_gauges && question.source.is_some_and(TargetFacts::has_gauges) {
+        return HopFinding::broken(
             "raw metrics arrive, the exporter's gauges do not, though the customer's Prometheus has them",
             "the keep-regex of remote_write's write_relabel_configs drops cloudtuner_kubecost_.*",
             "add cloudtuner_kubecost_.* to the regex of write_relabel_configs",
         );
     }
-    if lacks_gauges && wanted.forced == Some(Phase::Exporter) {
-        return Finding::broken(
+    if lacks_gauges && question.forced == Some(Phase::Exporter) {
+        return HopFinding::broken(
             "there are raw metrics only, but PHASE=2 wants the exporter's gauges",
             "no exporter, or a keep-regex of remote_write that drops its gauges",
             "install the exporter, keep cloudtuner_kubecost_.*, or set PHASE=auto",
         );
     }
-    Finding::ok(format!("phase {number}, newest sample {} old", ago(age)))
+    HopFinding::ok(format!("phase {number}, newest sample {} old", ago(age)))
 }
 
-fn absent(facts: &TenantFacts, wanted: Wanted<'_>) -> Finding {
-    let source = wanted.source;
-    let foreign = facts.foreign(wanted.known);
+fn absent(facts: &TenantFacts, question: TenantQuestion<'_>) -> HopFinding {
+    let source = question.source;
+    let foreign = facts.foreign(question.known);
     if !foreign.is_empty() {
         let shown: Vec<String> =
             foreign.iter().take(FOREIGN_SHOWN_MAX).map(|id| format!("'{id}'")).collect();
-        return Finding::broken(
+        return HopFinding::broken(
             format!("it has no samples, but tenants of no account have: {}", shown.join(", ")),
             "the header Cloud-Account-Id of remote_write holds another id than the account's",
-            format!("set Cloud-Account-Id to {}, and the exporter's TENANT_ID too", wanted.account),
+            format!(
+                "set Cloud-Account-Id to {}, and the exporter's TENANT_ID too",
+                question.account
+            ),
         );
     }
     let what = "it has no sample in the last three days";
     if source.is_some_and(|source| source.has_gauges() || source.has_raw) {
-        return Finding::broken(
+        return HopFinding::broken(
             format!("{what}, though the customer's Prometheus has them"),
-            "remote_write sends nothing, or its keep-regex drops our metrics",
+            "remote_write sends nothing, or its keep-regex drops this program's metrics",
             "see remote-write and diproxy; keep cloudtuner_kubecost_.* in write_relabel_configs",
         );
     }
-    Finding::broken(
+    HopFinding::broken(
         what,
         "the customer's cluster sends nothing, or under another tenant, or it has expired",
         "see the customer's cluster: set EXPORTER_URL and SOURCE_PROMETHEUS_URL and verify again",
@@ -154,55 +157,56 @@ pub fn lag(
     asked: &Result<WindowFacts, Failure>,
     phase: Option<Phase>,
     now_seconds: i64,
-) -> Finding {
+) -> HopFinding {
     let windows = match (asked, phase) {
-        (_, None) => return Finding::skipped("there are no samples to lag"),
-        (_, Some(Phase::Raw)) => return Finding::ok("phase 1: raw metrics do not lag"),
-        (Err(failure), _) => return Finding::failed(failure, likely_cause(failure)),
+        (_, None) => return HopFinding::skipped("there are no samples to lag"),
+        (_, Some(Phase::Raw)) => return HopFinding::ok("phase 1: raw metrics do not lag"),
+        (Err(failure), _) => return HopFinding::failed(failure, likely_cause(failure)),
         (Ok(windows), _) => windows,
     };
     let Some((end, length)) = windows.iter().min() else {
-        return Finding::ok("no window is told: recording rules, or an exporter that has none");
+        return HopFinding::ok(
+            "the gauges name no window: recording rules, or an exporter that has none",
+        );
     };
     let age = now_seconds - end;
     if age < -CLOCK_SECONDS_MAX {
         let what = format!("the costs are {} from the future", ago(-age));
-        return Finding::broken(
+        return HopFinding::broken(
             what,
             "a clock is off, at the customer's or here",
             "set both by NTP",
         );
     }
     if age > length + WINDOW_LATENESS_MAX_SECONDS {
-        return Finding::broken(
+        return HopFinding::broken(
             format!("the costs are of a window that ended {} ago", ago(age)),
             "the exporter shows an old answer: its source computes nothing newer",
             "see the exporter's log, then Kubecost's or OpenCost's",
         );
     }
-    Finding::ok(format!("costs are of a window that ended {} ago", ago(age)))
+    HopFinding::ok(format!("costs are of a window that ended {} ago", ago(age)))
 }
 
 /// Metroculus' answer: how many series of the exporter's total it has.
 #[must_use]
-pub fn metroculus(asked: &Result<usize, Failure>, phase: Option<Phase>) -> Finding {
+pub fn metroculus(asked: &Result<usize, Failure>, phase: Option<Phase>) -> HopFinding {
     match (asked, phase) {
-        (Err(failure), _) if failure.what.contains("'Error'") => Finding::broken(
+        (Err(failure), _) if failure.what.contains("'Error'") => HopFinding::broken(
             failure.what.clone(),
             "Metroculus failed inside: often Thanos Query is not reachable from it",
             "see Metroculus' log, and its Thanos address",
         ),
-        (Err(failure), _) => Finding::failed(failure, likely_cause(failure)),
-        (Ok(0), Some(Phase::Exporter)) => Finding::broken(
+        (Err(failure), _) => HopFinding::failed(failure, likely_cause(failure)),
+        (Ok(0), Some(Phase::Exporter)) => HopFinding::broken(
             "it has no gauges, though the query layer has",
             "it asks another Thanos, or falls back to phase 1 in silence",
             "see Metroculus' Thanos address, and its version",
         ),
-        (Ok(0), _) => Finding::ok("it answers; no gauges: phase 1"),
-        (Ok(series), _) => Finding::ok(format!("it answers; phase 2, {series} clusters")),
+        (Ok(0), _) => HopFinding::ok("it answers; no gauges: phase 1"),
+        (Ok(series), _) => HopFinding::ok(format!("it answers; phase 2, {series} clusters")),
     }
 }
 
 #[cfg(test)]
-#[path = "judge_query_tests.rs"]
 mod tests;

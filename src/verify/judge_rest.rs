@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use crate::service::failure::Failure;
 
-use super::finding::Finding;
-use super::http::Reply;
+use super::finding::HopFinding;
+use super::http::HttpReply;
 use super::judge_source::likely_cause;
 
 /// What is asked of the API for.
@@ -33,10 +33,10 @@ impl Question {
 ///
 /// # Errors
 /// The finding of a bad answer.
-pub fn body(question: Question, asked: &Result<Reply, Failure>) -> Result<Value, Finding> {
+pub fn body(question: Question, asked: &Result<HttpReply, Failure>) -> Result<Value, HopFinding> {
     let reply = match asked {
         Ok(reply) => reply,
-        Err(failure) => return Err(Finding::failed(failure, likely_cause(failure))),
+        Err(failure) => return Err(HopFinding::failed(failure, likely_cause(failure))),
     };
     let name = question.name();
     let (cause, fix) = match (reply.status, serde_json::from_str(&reply.body)) {
@@ -59,12 +59,12 @@ pub fn body(question: Question, asked: &Result<Reply, Failure>) -> Result<Value,
         ),
         _ => ("it does not take the question", "see restapi's log and its version"),
     };
-    Err(Finding::broken(format!("{name}: {}", reply.shown()), cause, fix))
+    Err(HopFinding::broken(format!("{name}: {}", reply.excerpt()), cause, fix))
 }
 
 /// Whether the filters offer Kubernetes namespaces.
 #[must_use]
-pub fn filters(asked: &Result<Reply, Failure>) -> Finding {
+pub fn filters(asked: &Result<HttpReply, Failure>) -> HopFinding {
     let body = match body(Question::Filters, asked) {
         Ok(body) => body,
         Err(finding) => return finding,
@@ -72,14 +72,14 @@ pub fn filters(asked: &Result<Reply, Failure>) -> Finding {
     let values = body.get("filter_values").unwrap_or(&body);
     match values.get("k8s_namespace").and_then(Value::as_array) {
         Some(names) if names.iter().any(Value::is_string) || names.iter().any(Value::is_object) => {
-            Finding::ok(format!("{} namespaces to filter by", names.len()))
+            HopFinding::ok(format!("{} namespaces to filter by", names.len()))
         }
-        Some(_) => Finding::broken(
+        Some(_) => HopFinding::broken(
             "it offers no namespaces",
             "no namespace document is visible to it: it reads another collection or database",
             "see that RESOURCES_COLLECTION and MONGO_DATABASE are those of the REST API",
         ),
-        None => Finding::broken(
+        None => HopFinding::broken(
             "its answer has no k8s_namespace",
             "the REST API is of a version without Kubernetes filters",
             "deploy a CloudTuner with k8s_namespace in available_filters",
@@ -89,19 +89,19 @@ pub fn filters(asked: &Result<Reply, Failure>) -> Finding {
 
 /// Whether costs come out.
 #[must_use]
-pub fn expenses(asked: &Result<Reply, Failure>) -> Finding {
+pub fn expenses(asked: &Result<HttpReply, Failure>) -> HopFinding {
     let body = match body(Question::Expenses, asked) {
         Ok(body) => body,
         Err(finding) => return finding,
     };
     match body.get("clean_expenses").and_then(Value::as_array) {
-        Some(list) if list.is_empty() => Finding::broken(
+        Some(list) if list.is_empty() => HopFinding::broken(
             "it shows no expense of the account for yesterday and today",
             "rows and documents do not meet: another database, or resource_id is no _id",
             "see that MongoDB and ClickHouse here are those of the REST API",
         ),
-        Some(list) => Finding::ok(format!("{} resources with costs", list.len())),
-        None => Finding::broken(
+        Some(list) => HopFinding::ok(format!("{} resources with costs", list.len())),
+        None => HopFinding::broken(
             "its answer has no clean_expenses",
             "something else answers there",
             "set REST_URL to CloudTuner's REST API",
@@ -112,10 +112,10 @@ pub fn expenses(asked: &Result<Reply, Failure>) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::verify::State;
+    use crate::verify::HopState;
 
-    fn reply(status: u16, body: &str) -> Result<Reply, Failure> {
-        Ok(Reply { status, body: body.to_owned(), server_seconds: None })
+    fn reply(status: u16, body: &str) -> Result<HttpReply, Failure> {
+        Ok(HttpReply { status, body: body.to_owned(), server_seconds: None })
     }
 
     #[test]
@@ -124,10 +124,10 @@ mod tests {
             r#"{"filter_values": {"k8s_namespace": ["shop"]}}"#,
             r#"{"k8s_namespace": [null, {"name": "shop"}]}"#,
         ] {
-            assert_eq!(filters(&reply(200, body)).state, State::Ok, "{body}");
+            assert_eq!(filters(&reply(200, body)).state, HopState::Ok, "{body}");
         }
         let shown = expenses(&reply(200, r#"{"clean_expenses": [{}, {}]}"#));
-        assert_eq!(shown, Finding::ok("2 resources with costs"));
+        assert_eq!(shown, HopFinding::ok("2 resources with costs"));
     }
 
     #[test]
@@ -141,7 +141,7 @@ mod tests {
             (200, r#"{"filter_values": {"k8s_namespace": [null]}}"#, "no namespace document"),
         ] {
             let finding = filters(&reply(status, body));
-            assert_eq!(finding.state, State::Broken, "{body}");
+            assert_eq!(finding.state, HopState::Broken, "{body}");
             assert!(finding.cause.contains(part), "{finding:?}");
         }
         let finding = expenses(&reply(200, r#"{"clean_expenses": []}"#));

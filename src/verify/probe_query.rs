@@ -5,23 +5,22 @@ use std::collections::BTreeMap;
 use crate::cost::AccountId;
 use crate::service::failure::Failure;
 use crate::settings::{Endpoint, Secret};
-use crate::source::metric_names::{CLUSTER_TOTAL, WINDOW_END, WINDOW_SECONDS};
+use crate::source::metric_names::{
+    CLUSTER_TOTAL, CPU_PRICE, NODE_TOTAL, WINDOW_END, WINDOW_SECONDS,
+};
 use crate::source::metroculus::client::MetroculusClient;
 use crate::source::prometheus::promql::quoted;
 
-use super::http::{Prom, Told, within};
+use super::http::{InstantResult, PromServer, within};
 use super::judge_query::{TenantFacts, WindowFacts};
 
-/// A metric that every cost model has, one series a node.
-const RAW_TOTAL: &str = "node_total_hourly_cost";
-
-pub(super) async fn reachable(prom: Prom<'_>, now: i64) -> Result<Told, Failure> {
+pub(super) async fn reachable(prom: PromServer<'_>, now: i64) -> Result<InstantResult, Failure> {
     within("asking the query layer", prom.instant("vector(1)", now)).await
 }
 
 /// The newest sample of every tenant; the key is empty when the server has one tenant only.
 pub(super) async fn tenants(
-    prom: Prom<'_>,
+    prom: PromServer<'_>,
     label: Option<&str>,
     now: i64,
 ) -> Result<TenantFacts, Failure> {
@@ -30,7 +29,8 @@ pub(super) async fn tenants(
     let query = |metric: &str| {
         format!("max by ({by}) (timestamp({metric}) or max_over_time(timestamp({metric})[3d:10m]))")
     };
-    let (gauges, raw) = (query(CLUSTER_TOTAL), query(RAW_TOTAL));
+    let gauges = query(CLUSTER_TOTAL);
+    let raw = format!("{} or {}", query(NODE_TOTAL), query(CPU_PRICE));
     let asked = async {
         let (gauges, raw) = tokio::join!(prom.instant(&gauges, now), prom.instant(&raw, now));
         Ok(TenantFacts { gauges: newest(gauges?, by), raw: newest(raw?, by) })
@@ -38,18 +38,19 @@ pub(super) async fn tenants(
     within("asking for tenants", asked).await
 }
 
-fn newest(told: Told, label: &str) -> BTreeMap<String, i64> {
+fn newest(result: InstantResult, label: &str) -> BTreeMap<String, i64> {
     #[expect(clippy::cast_possible_truncation, reason = "Unix seconds")]
     let seconds = |value: f64| value as i64;
-    told.series
+    result
+        .series
         .iter()
         .filter_map(|series| Some((series.label(label).to_owned(), seconds(series.value()?))))
         .collect()
 }
 
-/// End and length of the window that each cluster's gauges tell about.
+/// End and length of the window that each cluster's gauges show.
 pub(super) async fn windows(
-    prom: Prom<'_>,
+    prom: PromServer<'_>,
     label: Option<&str>,
     account: &str,
     now: i64,

@@ -5,14 +5,14 @@ use reqwest::Client;
 use crate::cost::{AccountId, Day};
 use crate::service::failure::Failure;
 use crate::settings::Endpoint;
-use crate::settings::operation::HopsConfig;
+use crate::settings::worker::HopsConfig;
 
-use super::http::{Reply, send, within};
+use super::http::{HttpReply, send, within};
 use super::judge_rest::Question;
 
 /// The API, and who asks.
 #[derive(Clone, Copy)]
-pub(super) struct Rest<'a> {
+pub(super) struct RestProbe<'a> {
     pub(super) client: &'a Client,
     pub(super) endpoint: &'a Endpoint,
     pub(super) hops: &'a HopsConfig,
@@ -20,8 +20,8 @@ pub(super) struct Rest<'a> {
     pub(super) now: i64,
 }
 
-impl Rest<'_> {
-    async fn get(&self, path: &str, parameters: &[(&str, String)]) -> Result<Reply, Failure> {
+impl RestProbe<'_> {
+    async fn get(&self, path: &str, parameters: &[(&str, String)]) -> Result<HttpReply, Failure> {
         let url = self.endpoint.join(&format!("restapi/v2/{path}"));
         let mut request = self.client.get(url).query(parameters);
         if let Some(secret) = &self.hops.secret {
@@ -30,11 +30,11 @@ impl Rest<'_> {
         if let Some(token) = &self.hops.rest_token {
             request = request.bearer_auth(token.expose());
         }
-        send(request, self.endpoint.shown()).await
+        send(request, self.endpoint.redacted()).await
     }
 
     /// The account, which names its organization.
-    pub(super) async fn account(&self) -> Result<Reply, Failure> {
+    pub(super) async fn account(&self) -> Result<HttpReply, Failure> {
         self.get(&format!("cloud_accounts/{}", self.account), &[]).await
     }
 
@@ -44,7 +44,7 @@ impl Rest<'_> {
         &self,
         question: Question,
         organization: &str,
-    ) -> Result<Reply, Failure> {
+    ) -> Result<HttpReply, Failure> {
         let call = match question {
             Question::Expenses => "clean_expenses",
             _ => "available_filters",

@@ -6,12 +6,12 @@ use mongodb::bson::{Document, doc};
 
 use crate::accounts::mongo::ACCOUNTS_COLLECTIONS;
 use crate::cost::{AccountId, Day};
-use crate::day_status::DayRecords;
-use crate::day_status::mongo::MongoDays;
-use crate::documents::ResourceStore;
+use crate::day_status::DayStatusReader;
+use crate::day_status::mongo::MongoDayStatus;
+use crate::documents::DocumentReader;
 use crate::documents::bson_form::{STORED_FIELDS, in_list, whole};
 use crate::documents::mongo::MongoResources;
-use crate::ledger::ExpenseLedger;
+use crate::ledger::LedgerReader;
 use crate::ledger::clickhouse::ClickHouseLedger;
 use crate::service::failure::Failure;
 use crate::settings::worker::CloudTunerConfig;
@@ -110,7 +110,7 @@ pub(super) async fn rows(
     let asked = async {
         let ledger = ClickHouseLedger::new(config);
         let resources = MongoResources::new(database.clone(), collection);
-        let records = MongoDays::new(database);
+        let statuses = MongoDayStatus::new(database);
         let mut facts = RowFacts::default();
         let mut resource_ids = Vec::new();
         for day in [today.previous(), today] {
@@ -126,7 +126,7 @@ pub(super) async fn rows(
         resource_ids.dedup();
         let own = resources.own_ids(id, &resource_ids).await?;
         facts.orphans = resource_ids.iter().filter(|id| !own.contains(*id)).count() as u64;
-        facts.records = records.days(id, today.previous(), today).await?;
+        facts.statuses = statuses.statuses(id, today.previous(), today).await?;
         Ok(facts)
     };
     within("reading rows", asked).await

@@ -7,6 +7,7 @@
 #[path = "../support/contract/mod.rs"]
 mod contract;
 
+mod healing;
 mod memory;
 #[path = "../support/rest_api/mod.rs"]
 mod rest_api;

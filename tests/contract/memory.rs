@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use kubecost_worker::day_status::memory::MemoryDays;
+use kubecost_worker::day_status::memory::MemoryDayStatus;
 use kubecost_worker::documents::ResourceDocument;
 use kubecost_worker::documents::bson_form::from_bson;
 use kubecost_worker::documents::memory::MemoryResources;
@@ -11,17 +11,17 @@ use kubecost_worker::lease::Leases;
 use kubecost_worker::lease::memory::MemoryLeases;
 use kubecost_worker::ledger::memory::{MemoryLedger, StoredRow};
 use kubecost_worker::rate_journal::memory::MemoryJournal;
+use kubecost_worker::service::clock::{Clock, FixedClock};
 
-use crate::contract::ledger::{LedgerDoor, expense_ledger_contract};
-use crate::contract::records::{
-    day_records_contract, leases_contract, leases_race_contract, rate_journal_contract,
-};
-use crate::contract::resources::{DocumentDoor, resource_store_contract};
+use crate::contract::leases::{StoreClock, leases_contract, leases_race_contract};
+use crate::contract::ledger::{RawLedgerAccess, expense_ledger_contract};
+use crate::contract::records::{day_status_contract, rate_journal_contract};
+use crate::contract::resources::{RawDocumentAccess, resource_store_contract};
 
-struct ResourcesDoor(Arc<MemoryResources>);
+struct ResourcesRawAccess(Arc<MemoryResources>);
 
 #[async_trait]
-impl DocumentDoor for ResourcesDoor {
+impl RawDocumentAccess for ResourcesRawAccess {
     async fn put(&self, document: ResourceDocument) {
         self.0.insert_document(&document).unwrap();
     }
@@ -32,36 +32,57 @@ impl DocumentDoor for ResourcesDoor {
     }
 }
 
-struct RowsDoor(Arc<MemoryLedger>);
+struct RowsRawAccess(Arc<MemoryLedger>);
 
 #[async_trait]
-impl LedgerDoor for RowsDoor {
-    async fn plant(&self, rows: Vec<StoredRow>) {
-        rows.into_iter().for_each(|row| self.0.plant(row));
+impl RawLedgerAccess for RowsRawAccess {
+    async fn insert_raw(&self, rows: Vec<StoredRow>) {
+        rows.into_iter().for_each(|row| self.0.insert_raw(row));
+    }
+
+    async fn hold_merges(&self, _is_held: bool) {
+        // They happen when `merge` is called, and never else.
+    }
+
+    async fn merge(&self) -> bool {
+        self.0.merge_some(0, usize::MAX);
+        true
     }
 }
 
 #[tokio::test]
 async fn resources_in_memory_keep_the_contract() {
     let store = Arc::new(MemoryResources::default());
-    resource_store_contract(store.as_ref(), &ResourcesDoor(store.clone()), "t").await;
+    resource_store_contract(store.as_ref(), &ResourcesRawAccess(store.clone()), "t").await;
 }
 
 #[tokio::test]
 async fn the_ledger_in_memory_keeps_the_contract() {
     let ledger = Arc::new(MemoryLedger::default());
-    expense_ledger_contract(ledger.as_ref(), &RowsDoor(ledger.clone()), "t").await;
+    expense_ledger_contract(ledger.as_ref(), &RowsRawAccess(ledger.clone()), "t").await;
 }
 
 #[tokio::test]
 async fn records_in_memory_keep_the_contract() {
-    day_records_contract(&MemoryDays::default(), "t").await;
-    leases_contract(&MemoryLeases::default(), "t").await;
+    day_status_contract(&MemoryDayStatus::default(), "t").await;
     rate_journal_contract(&MemoryJournal::default(), "t").await;
 }
 
+/// The clock that leases in memory go by.
+struct MemoryTime(Arc<FixedClock>);
+
+#[async_trait]
+impl StoreClock for MemoryTime {
+    async fn pass(&self, seconds: i64) {
+        self.0.set(self.0.now_seconds() + seconds);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn of_many_who_ask_memory_for_a_lease_one_gets_it() {
-    let records: Arc<dyn Leases> = Arc::new(MemoryLeases::default());
-    leases_race_contract(vec![records; 8], "t").await;
+async fn leases_in_memory_keep_the_contract() {
+    let clock = Arc::new(FixedClock::at(1_000_000));
+    let leases: Arc<dyn Leases> = Arc::new(MemoryLeases::new(clock.clone()));
+    let time = MemoryTime(clock);
+    leases_contract(leases.as_ref(), &time, "t").await;
+    leases_race_contract(vec![leases; 8], &time, "t").await;
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kubecost_worker::cost::AccountId;
 use kubecost_worker::rest_api::{
-    AccountOwner, CloudAccounts, PoolOwner, PoolSource, RestClient, RestLimits, SentStatus,
+    AccountOwner, CloudAccounts, PoolSource, ResolvedOwner, RestClient, RestLimits, SentStatus,
 };
 use kubecost_worker::service::failure::Kind;
 use kubecost_worker::settings::{Endpoint, Secret};
@@ -87,7 +87,7 @@ async fn an_accounts_resources_belong_to_its_own_pool_and_that_pools_default_own
     let Setup { fake, own, .. } = setup().await;
     let found = client(&fake.url).pool_owner(&account("a")).await.unwrap();
     let (pool_id, employee_id) = (own.pool_id, own.owner_id);
-    assert_eq!(found, Some(PoolOwner { pool_id, employee_id, source: PoolSource::Account }));
+    assert_eq!(found, Some(ResolvedOwner { pool_id, employee_id, source: PoolSource::Account }));
     assert!(!fake.asked().iter().any(|asked| asked.path.ends_with("/pools")), "users only");
 }
 
@@ -95,7 +95,7 @@ async fn an_accounts_resources_belong_to_its_own_pool_and_that_pools_default_own
 async fn where_the_own_pool_or_its_owner_is_gone_it_is_the_root_pool_and_its_owner() {
     let Setup { fake, root, own, .. } = setup().await;
     let client = client(&fake.url);
-    let wanted = PoolOwner {
+    let wanted = ResolvedOwner {
         pool_id: root.pool_id.clone(),
         employee_id: root.owner_id.clone(),
         source: PoolSource::Root,

@@ -5,25 +5,25 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use kubecost_worker::day_status::sqlite::SqliteDays;
+use kubecost_worker::day_status::sqlite::SqliteDayStatus;
 use kubecost_worker::documents::ResourceDocument;
 use kubecost_worker::documents::sqlite::SqliteResources;
 use kubecost_worker::lease::sqlite::SqliteLeases;
 use kubecost_worker::lease::{Acquired, Leases};
 use kubecost_worker::ledger::memory::StoredRow;
 use kubecost_worker::ledger::sqlite::SqliteLedger;
-use kubecost_worker::ledger::{Dimensions, Entry, ExpenseLedger};
+use kubecost_worker::ledger::{Dimensions, Entry, LedgerReader, LedgerWriter};
 use kubecost_worker::rate_journal::sqlite::SqliteJournal;
 use kubecost_worker::stores::sqlite::SqliteStore;
 use tempfile::TempDir;
 
-use crate::contract::ledger::{LedgerDoor, expense_ledger_contract};
-use crate::contract::records::{
-    day_records_contract, leases_contract, leases_race_contract, rate_journal_contract,
-};
-use crate::contract::resources::{DocumentDoor, resource_store_contract};
+use crate::contract::leases::{StoreClock, leases_contract, leases_race_contract};
+use crate::contract::ledger::{RawLedgerAccess, expense_ledger_contract};
+use crate::contract::records::{day_status_contract, rate_journal_contract};
+use crate::contract::resources::{RawDocumentAccess, resource_store_contract};
 use crate::contract::{account, day};
 
 /// The setting through which a child process learns the file.
@@ -47,7 +47,7 @@ impl File {
 }
 
 #[async_trait]
-impl DocumentDoor for SqliteResources {
+impl RawDocumentAccess for SqliteResources {
     async fn put(&self, document: ResourceDocument) {
         self.put_document(&document).await.unwrap();
     }
@@ -57,11 +57,11 @@ impl DocumentDoor for SqliteResources {
     }
 }
 
-struct RowsDoor<'a>(&'a Path);
+struct RowsRawAccess<'a>(&'a Path);
 
 #[async_trait]
-impl LedgerDoor for RowsDoor<'_> {
-    async fn plant(&self, rows: Vec<StoredRow>) {
+impl RawLedgerAccess for RowsRawAccess<'_> {
+    async fn insert_raw(&self, rows: Vec<StoredRow>) {
         let connection = rusqlite::Connection::open(self.0).unwrap();
         for row in rows {
             let sql = "INSERT INTO expenses (cloud_account_id, resource_id, date, cost, sign) \
@@ -71,29 +71,49 @@ impl LedgerDoor for RowsDoor<'_> {
             connection.execute(sql, values).unwrap();
         }
     }
+
+    async fn hold_merges(&self, _is_held: bool) {
+        // This ledger has no parts, and merges none.
+    }
+
+    async fn merge(&self) -> bool {
+        false
+    }
+}
+
+/// Time passes by turning back the ends of all leases.
+struct LeasesOf<'a>(&'a Path);
+
+#[async_trait]
+impl StoreClock for LeasesOf<'_> {
+    async fn pass(&self, seconds: i64) {
+        let connection = rusqlite::Connection::open(self.0).unwrap();
+        let back = "UPDATE kubecost_lease SET expires_at = expires_at - ?1";
+        connection.execute(back, [seconds]).unwrap();
+    }
 }
 
 #[tokio::test]
 async fn resources_in_a_file_keep_the_contract() {
     let file = File::new();
     let store = SqliteResources::new(file.open().await);
-    let door = SqliteResources::new(file.open().await);
-    resource_store_contract(&store, &door, "t").await;
+    let raw = SqliteResources::new(file.open().await);
+    resource_store_contract(&store, &raw, "t").await;
 }
 
 #[tokio::test]
 async fn the_ledger_in_a_file_keeps_the_contract() {
     let file = File::new();
     let ledger = SqliteLedger::new(file.open().await);
-    expense_ledger_contract(&ledger, &RowsDoor(&file.path), "t").await;
+    expense_ledger_contract(&ledger, &RowsRawAccess(&file.path), "t").await;
 }
 
 #[tokio::test]
 async fn records_in_a_file_keep_the_contract() {
     let file = File::new();
     let store = file.open().await;
-    day_records_contract(&SqliteDays::new(store.clone()), "t").await;
-    leases_contract(&SqliteLeases::new(store.clone()), "t").await;
+    day_status_contract(&SqliteDayStatus::new(store.clone()), "t").await;
+    leases_contract(&SqliteLeases::new(store.clone()), &LeasesOf(&file.path), "t").await;
     rate_journal_contract(&SqliteJournal::new(store), "t").await;
 }
 
@@ -108,7 +128,7 @@ async fn of_many_connections_to_a_new_file_one_gets_the_lease() {
     let stores = opened.join_all().await;
     let contenders =
         stores.into_iter().map(|store| Arc::new(SqliteLeases::new(store)) as Arc<dyn Leases>);
-    leases_race_contract(contenders.collect(), "t").await;
+    leases_race_contract(contenders.collect(), &LeasesOf(&file.path), "t").await;
 }
 
 /// What each child process does: says that it is ready, waits for a word, takes the lease.
@@ -119,10 +139,12 @@ async fn child_process_takes_a_lease_when_told_to() {
     println!("\nready");
     std::io::stdin().read_line(&mut String::new()).unwrap();
     let holder = std::process::id().to_string();
-    let now = day().start_seconds();
-    match records.acquire(&account("t", "processes"), &holder, now, 120).await.unwrap() {
-        Acquired::Granted(lease) => println!("\ngranted {}", lease.holder),
-        Acquired::HeldBy(lease) => println!("\nheld {}", lease.holder),
+    let (asked, length) = ([account("t", "processes")], Duration::from_secs(3_600));
+    for answer in records.acquire(&asked, &holder, length).await.unwrap() {
+        match answer {
+            Acquired::Granted(lease) => println!("\ngranted {}", lease.holder),
+            Acquired::HeldBy { lease, .. } => println!("\nheld {}", lease.holder),
+        }
     }
 }
 

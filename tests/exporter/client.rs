@@ -6,6 +6,7 @@ use kubecost_worker::allocation_api::{
     AllocationClient, Asker, ClientOptions, Idle, Product, Request, Window,
 };
 use kubecost_worker::service::failure::{Failure, Kind};
+use kubecost_worker::settings::exporter::ServingTls;
 use kubecost_worker::settings::worker::Auth;
 use kubecost_worker::settings::{Endpoint, Secret};
 
@@ -29,8 +30,12 @@ fn request(idle: Idle) -> Request {
     Request { window, step_hours: Some(1), aggregate: "namespace", idle, resolution: None }
 }
 
-async fn ask(url: &str, options: ClientOptions) -> Result<Product, Failure> {
-    let client = AllocationClient::new(Endpoint::parse(url).unwrap(), options)?;
+async fn ask(url: &str, mut options: ClientOptions) -> Result<Product, Failure> {
+    let endpoint = Endpoint::parse(url).unwrap();
+    if let Auth::None = options.auth {
+        options.auth = Auth::in_address(&endpoint);
+    }
+    let client = AllocationClient::new(endpoint, options)?;
     client.allocations(&request(Idle::Separate)).await.map(|reply| reply.product)
 }
 
@@ -195,7 +200,7 @@ async fn a_private_certificate_is_trusted_by_its_ca_file_only() {
     let (poller, _) = exporter("http://127.0.0.1:1", "2026-11-20T17:05:00Z", &[]);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let tls = kubecost_worker::settings::exporter::ServingTls { certificate, key };
+    let tls = ServingTls { certificate, key };
     tokio::spawn(async move {
         let never = std::future::pending();
         kubecost_worker::exporter::server::serve(listener, Some(&tls), poller, never).await
@@ -212,6 +217,39 @@ async fn a_private_certificate_is_trusted_by_its_ca_file_only() {
     let garbage =
         ClientOptions { ca_pem: Some(b"-----BEGIN CERTIFICATE-----\nx".to_vec()), ..options() };
     assert!(ask(&url, garbage).await.is_err());
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_is_served_without_a_restart() {
+    let made = || rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (certificate, key) = (folder.path().join("tls.crt"), folder.path().join("tls.key"));
+    let write = |made: &rcgen::CertifiedKey<rcgen::KeyPair>| {
+        std::fs::write(&certificate, made.cert.pem()).unwrap();
+        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    };
+    let (first, second) = (made(), made());
+    write(&first);
+    let (poller, _) = exporter("http://127.0.0.1:1", "2026-11-20T17:05:00Z", &[]);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+    let tls = ServingTls { certificate: certificate.clone(), key: key.clone() };
+    tokio::spawn(async move {
+        let never = std::future::pending();
+        kubecost_worker::exporter::server::serve(listener, Some(&tls), poller, never).await
+    });
+    let trusting = |made: &rcgen::CertifiedKey<rcgen::KeyPair>| {
+        let options = ClientOptions { ca_pem: Some(made.cert.pem().into_bytes()), ..options() };
+        ask(&url, options)
+    };
+    // An understood answer is a 404 of the exporter's own server.
+    assert_eq!(trusting(&first).await.unwrap_err().kind, Kind::BadReply);
+    // A half-written file leaves the certificate as it was.
+    std::fs::write(&certificate, "half").unwrap();
+    assert_eq!(trusting(&first).await.unwrap_err().kind, Kind::BadReply);
+    write(&second);
+    assert_eq!(trusting(&second).await.unwrap_err().kind, Kind::BadReply);
+    assert_eq!(trusting(&first).await.unwrap_err().kind, Kind::Unavailable);
 }
 
 #[tokio::test]

@@ -94,14 +94,14 @@ fn help_names_every_setting_and_no_secret() {
 }
 
 #[test]
-fn wrong_settings_are_told_all_at_once_with_exit_code_2() {
+fn all_wrong_settings_are_reported_at_once_with_exit_code_2() {
     let output = command()
         .args(["--kubecost-url", "kubecost:9090", "--window", "90m", "--metric-mode", "both"])
         .output()
         .unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{said}");
-    for name in ["KUBECOST_URL", "TENANT_ID"] {
+    for name in ["KUBECOST_URL", "TENANT_ID", "CLUSTER_NAME", "WINDOW", "METRIC_MODE"] {
         assert!(said.contains(name), "{said}");
     }
     let output = command().arg("--no-such-flag").output().unwrap();
@@ -109,7 +109,7 @@ fn wrong_settings_are_told_all_at_once_with_exit_code_2() {
 }
 
 #[test]
-fn what_cannot_be_used_is_told_with_exit_code_3() {
+fn what_cannot_be_used_is_the_exporters_error_with_exit_code_3() {
     let least = ["--kubecost-url", "http://k", "--tenant-id", "t", "--cluster-name", "c"];
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
@@ -121,7 +121,7 @@ fn what_cannot_be_used_is_told_with_exit_code_3() {
         let output = output.unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(3), "{said}");
-        assert!(said.contains(part), "{said}");
+        assert!(said.contains("exporter: ") && said.contains(part), "{said}");
     }
 }
 
@@ -139,6 +139,14 @@ async fn it_polls_logs_serves_and_ends_at_sigterm() {
     assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
     let status = until("it ended", async || program.child.try_wait().unwrap()).await;
     assert_eq!(status.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_poll_that_fails_names_the_source_by_its_own_name() {
+    let server = Server::start(|_| Answer(500, "text/plain", b"broken".to_vec())).await;
+    let program = Program::start(&server.url, &[]);
+    let line = program.line("kept the last good window");
+    assert!(line.contains("kubecost/opencost: ") && !line.contains("query layer"), "{line}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

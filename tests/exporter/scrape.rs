@@ -53,7 +53,7 @@ pub(crate) fn check_with_promtool(text: &str) {
 async fn promtool_finds_nothing_to_say() {
     let (poller, _server) = recorded().await;
     let text = |poller: &Poller| {
-        kubecost_worker::exporter::render::to_text_format(&poller.view().openmetrics().unwrap())
+        kubecost_worker::service::metrics::to_text_format(&poller.view().openmetrics().unwrap())
     };
     check_with_promtool(&text(&poller));
     poller.poll().await;

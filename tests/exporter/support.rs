@@ -13,10 +13,10 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use kubecost_worker::allocation_api::window::parse_rfc3339;
 use kubecost_worker::exporter::poller::Poller;
-use kubecost_worker::exporter::render::to_text_format;
 use kubecost_worker::service::clock::FixedClock;
+use kubecost_worker::service::metrics::to_text_format;
 use kubecost_worker::settings::exporter::SETTINGS;
-use kubecost_worker::settings::{ExporterConfig, RawSettings};
+use kubecost_worker::settings::{ExporterConfig, RawSettings, ReadSettings};
 use serde_json::{Map, Value, json};
 
 pub(crate) fn at(text: &str) -> i64 {
@@ -169,6 +169,7 @@ pub(crate) fn metrics(text: &str) -> Metrics {
         .map(|line| {
             let (series, value) = line.rsplit_once(' ').unwrap();
             let series = series
+                .replace(",currency=\"USD\"", "")
                 .replace("tenant_id=\"tenant-1\",cluster=\"test\",", "")
                 .replace("{tenant_id=\"tenant-1\",cluster=\"test\"}", "")
                 .replace("cloudtuner_kubecost_", "");

@@ -12,7 +12,7 @@ use kubecost_worker::cost::{Day, ResourceKey};
 use mongodb::bson::{Bson, DateTime, Document, doc};
 
 use crate::chance::Chance;
-use crate::faults::Counts;
+use crate::counts::Counts;
 use crate::source::Source;
 use crate::{Hops, account, hops, setting, work};
 
@@ -187,10 +187,10 @@ async fn case(seed: u64) {
     }
     let counts = Arc::new(Counts::default());
     for _ in 0..2 {
-        work(&hops, &counts, &mut chance, 0).await;
+        work(&hops, &counts, &mut chance).await;
         check(&hops, &before);
     }
-    let third = work(&hops, &counts, &mut chance, 0).await;
+    let third = work(&hops, &counts, &mut chance).await;
     assert_eq!(third.documents_written, 0, "a run that changes nothing writes nothing");
 }
 

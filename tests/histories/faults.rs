@@ -4,46 +4,36 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use kubecost_worker::accounts::Account;
 use kubecost_worker::cost::{AccountId, Day};
-use kubecost_worker::day_status::memory::MemoryDays;
-use kubecost_worker::day_status::{AccountDay, DayRecords};
+use kubecost_worker::day_status::memory::MemoryDayStatus;
+use kubecost_worker::day_status::{DayStatus, DayStatusReader, DayStatusWriter};
 use kubecost_worker::documents::memory::MemoryResources;
-use kubecost_worker::documents::{Change, CostSummary, ResourceStore, StoredResource};
+use kubecost_worker::documents::{
+    Change, CostSummary, DocumentReader, DocumentWriter, StoredResource,
+};
 use kubecost_worker::lease::memory::MemoryLeases;
 use kubecost_worker::lease::{Acquired, Lease, Leases};
 use kubecost_worker::ledger::blocks::blocks;
 use kubecost_worker::ledger::memory::MemoryLedger;
-use kubecost_worker::ledger::{DayTotal, Entry, ExpenseLedger, KeyState, ResourceTotal};
+use kubecost_worker::ledger::{
+    DayTotal, Entry, KeyState, LedgerReader, LedgerWriter, ResourceTotal,
+};
 use kubecost_worker::service::clock::{Clock, FixedClock};
 use kubecost_worker::service::failure::{Failure, Hop, Kind};
 use kubecost_worker::source::{CostSource, Phase, Presence, SourceDay};
+use tokio::sync::Notify;
 
 use crate::chance::Chance;
+use crate::counts::{Counts, count};
+use crate::late::LateRows;
 use crate::source::Source;
 
-/// How many faults of each kind happened, over all cases.
-#[derive(Debug, Default)]
-pub(crate) struct Counts {
-    /// Inserts, whatever became of them.
-    pub(crate) inserts: AtomicU64,
-    /// Calls that failed before anything was done.
-    pub(crate) failed: AtomicU64,
-    /// Calls that were done and failed all the same.
-    pub(crate) lost_replies: AtomicU64,
-    /// Inserts of which a part was done.
-    pub(crate) halved_inserts: AtomicU64,
-    /// Workers that died.
-    pub(crate) killed: AtomicU64,
-    /// Times at which a worker stood still until its lease was over.
-    pub(crate) pauses: AtomicU64,
-}
-
-fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
-}
+/// How long a lease is.
+pub(crate) const LEASE: Duration = Duration::from_secs(120);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
@@ -66,13 +56,16 @@ pub(crate) struct Faulty {
     source: Arc<Source>,
     resources: Arc<MemoryResources>,
     ledger: Arc<MemoryLedger>,
-    days: Arc<MemoryDays>,
+    status: Arc<MemoryDayStatus>,
     leases: Arc<MemoryLeases>,
     clock: Arc<FixedClock>,
+    late: Arc<LateRows>,
+    under_way: Arc<AtomicU64>,
+    /// Drops the run.
+    pub(crate) cancel: Arc<Notify>,
     counts: Arc<Counts>,
     luck: Arc<Mutex<Luck>>,
     per_mille: u32,
-    outlasts_lease: bool,
 }
 
 /// The hops themselves, which every worker shares.
@@ -81,9 +74,12 @@ pub(crate) struct Hops {
     pub(crate) source: Arc<Source>,
     pub(crate) resources: Arc<MemoryResources>,
     pub(crate) ledger: Arc<MemoryLedger>,
-    pub(crate) days: Arc<MemoryDays>,
+    pub(crate) status: Arc<MemoryDayStatus>,
     pub(crate) leases: Arc<MemoryLeases>,
     pub(crate) clock: Arc<FixedClock>,
+    pub(crate) late: Arc<LateRows>,
+    /// Inserts that are under way, of dropped runs too.
+    pub(crate) under_way: Arc<AtomicU64>,
 }
 
 fn failure(what: &str) -> Failure {
@@ -98,19 +94,16 @@ impl Faulty {
             source: hops.source,
             resources: hops.resources,
             ledger: hops.ledger,
-            days: hops.days,
+            status: hops.status,
             leases: hops.leases,
             clock: hops.clock,
+            late: hops.late,
+            under_way: hops.under_way,
+            cancel: Arc::new(Notify::new()),
             counts: Arc::clone(counts),
             luck: Arc::new(Mutex::new(Luck { chance, is_dead: false })),
             per_mille,
-            outlasts_lease: false,
         }
-    }
-
-    /// The same worker, whose merges take longer than its lease is long, while another takes it.
-    pub(crate) fn with_slow_merges(self) -> Self {
-        Self { outlasts_lease: true, ..self }
     }
 
     fn fate(&self) -> Fate {
@@ -146,8 +139,63 @@ impl Faulty {
             count(&self.counts.pauses);
             self.clock.set(self.clock.now_seconds() + 150);
         }
+        self.merge();
         for _ in 0..others {
             tokio::task::yield_now().await;
+        }
+    }
+
+    fn happens(&self, per_mille: u32) -> bool {
+        let mut luck = self.luck.lock().unwrap_or_else(PoisonError::into_inner);
+        !luck.is_dead && luck.chance.happens(per_mille)
+    }
+
+    fn below(&self, bound: u32) -> u32 {
+        self.luck.lock().unwrap_or_else(PoisonError::into_inner).chance.below(bound)
+    }
+
+    /// The engine merges some parts, whatever the run is doing.
+    fn merge(&self) {
+        if self.happens(self.per_mille) {
+            count(&self.counts.merges);
+            let first = self.below(40) as usize;
+            self.ledger.merge_some(first, first + 2 + self.below(20) as usize);
+        }
+    }
+
+    /// Reads the ledger: rows whose time has come show, and sometimes no replica has all of them.
+    async fn look<T>(&self, read: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        self.late.look(&self.ledger, self.clock.now_seconds());
+        if self.happens(self.per_mille / 2) {
+            count(&self.counts.replicas_behind);
+            let what = "no replica has all rows";
+            return Err(Failure::new(
+                Hop::ClickHouse,
+                Kind::NotVisible,
+                what,
+                "none: it is a test",
+            ));
+        }
+        self.call(read).await
+    }
+
+    /// Adds the rows of one insert, at once or for later looks.
+    async fn insert(&self, account: &AccountId, day: Day, rows: &[Entry]) -> Result<(), Failure> {
+        if self.happens(self.per_mille * 2) {
+            count(&self.counts.late_rows);
+            // More looks than a run takes, at times.
+            let looks = 1 + self.below(12);
+            self.late.hide(account, rows, looks, self.clock.now_seconds());
+            return Ok(());
+        }
+        self.ledger.append(account, day, rows).await
+    }
+
+    /// The caller does not learn what became of an insert, and at times its lease expires.
+    fn lose_outcome(&self) {
+        if self.happens(500) {
+            count(&self.counts.unknown_outcomes);
+            self.clock.set(self.clock.now_seconds() + 150);
         }
     }
 
@@ -170,19 +218,39 @@ impl Faulty {
 }
 
 #[async_trait]
-impl ExpenseLedger for Faulty {
+impl LedgerReader for Faulty {
     async fn check(&self) -> Result<(), Failure> {
-        self.call(ExpenseLedger::check(self.ledger.as_ref())).await
+        self.call(LedgerReader::check(self.ledger.as_ref())).await
     }
 
     async fn states(&self, account: &AccountId, day: Day) -> Result<Vec<KeyState>, Failure> {
-        self.call(self.ledger.states(account, day)).await
+        self.look(self.ledger.states(account, day)).await
     }
 
     async fn collapsed(&self, account: &AccountId, day: Day) -> Result<Vec<KeyState>, Failure> {
-        self.call(self.ledger.collapsed(account, day)).await
+        self.look(self.ledger.collapsed(account, day)).await
     }
 
+    async fn resource_totals(
+        &self,
+        account: &AccountId,
+        resource_ids: &[String],
+    ) -> Result<Vec<ResourceTotal>, Failure> {
+        self.look(self.ledger.resource_totals(account, resource_ids)).await
+    }
+
+    async fn day_totals(
+        &self,
+        account: &AccountId,
+        first: Day,
+        last: Day,
+    ) -> Result<Vec<DayTotal>, Failure> {
+        self.look(self.ledger.day_totals(account, first, last)).await
+    }
+}
+
+#[async_trait]
+impl LedgerWriter for Faulty {
     async fn append(
         &self,
         account: &AccountId,
@@ -190,6 +258,20 @@ impl ExpenseLedger for Faulty {
         entries: &[Entry],
     ) -> Result<(), Failure> {
         count(&self.counts.inserts);
+        self.under_way.fetch_add(1, Ordering::Relaxed);
+        let appended = self.append_with_luck(account, day, entries).await;
+        self.under_way.fetch_sub(1, Ordering::Relaxed);
+        appended
+    }
+}
+
+impl Faulty {
+    async fn append_with_luck(
+        &self,
+        account: &AccountId,
+        day: Day,
+        entries: &[Entry],
+    ) -> Result<(), Failure> {
         self.pause().await;
         // Inserts are few among all calls, and what is left of half of them matters most.
         let fate = self.fate_at(self.per_mille * 5);
@@ -208,55 +290,36 @@ impl ExpenseLedger for Faulty {
             .filter(|rows| !rows.is_empty())
             .collect();
         let done = if fate == Fate::Part { inserts.len() / 2 } else { inserts.len() };
+        if self.happens(self.per_mille * 2) {
+            count(&self.counts.cancelled);
+            self.cancel.notify_one();
+            // The run is dropped before the insert goes on.
+            tokio::task::yield_now().await;
+        }
         for rows in &inserts[..done] {
-            self.ledger.append(account, day, rows).await?;
+            self.insert(account, day, rows).await?;
             tokio::task::yield_now().await;
         }
         match fate {
             Fate::Fine => Ok(()),
             Fate::Part => {
                 count(&self.counts.halved_inserts);
+                self.lose_outcome();
                 Err(failure("a part of the insert was done"))
             }
             _ => {
                 count(&self.counts.lost_replies);
+                self.lose_outcome();
                 Err(failure("the insert's reply was lost"))
             }
         }
     }
-
-    async fn merge(&self, day: Day) -> Result<(), Failure> {
-        if self.outlasts_lease {
-            let later = self.clock.now_seconds() + 150;
-            self.clock.set(later);
-            let account = AccountId::new("a").map_err(|error| failure(&error.to_string()))?;
-            self.leases.acquire(&account, "another run", later, 120).await?;
-        }
-        self.call(self.ledger.merge(day)).await
-    }
-
-    async fn resource_totals(
-        &self,
-        account: &AccountId,
-        resource_ids: &[String],
-    ) -> Result<Vec<ResourceTotal>, Failure> {
-        self.call(self.ledger.resource_totals(account, resource_ids)).await
-    }
-
-    async fn day_totals(
-        &self,
-        account: &AccountId,
-        first: Day,
-        last: Day,
-    ) -> Result<Vec<DayTotal>, Failure> {
-        self.call(self.ledger.day_totals(account, first, last)).await
-    }
 }
 
 #[async_trait]
-impl ResourceStore for Faulty {
+impl DocumentReader for Faulty {
     async fn check(&self) -> Result<(), Failure> {
-        self.call(ResourceStore::check(self.resources.as_ref())).await
+        self.call(DocumentReader::check(self.resources.as_ref())).await
     }
 
     async fn find(
@@ -286,7 +349,10 @@ impl ResourceStore for Faulty {
     async fn total_cost(&self, account: &AccountId) -> Result<f64, Failure> {
         self.call(self.resources.total_cost(account)).await
     }
+}
 
+#[async_trait]
+impl DocumentWriter for Faulty {
     async fn apply(&self, account: &AccountId, changes: &[Change]) -> Result<u64, Failure> {
         self.call(self.resources.apply(account, changes)).await
     }
@@ -305,18 +371,21 @@ impl ResourceStore for Faulty {
 }
 
 #[async_trait]
-impl DayRecords for Faulty {
-    async fn days(
+impl DayStatusReader for Faulty {
+    async fn statuses(
         &self,
         account: &AccountId,
         first: Day,
         last: Day,
-    ) -> Result<Vec<AccountDay>, Failure> {
-        self.call(self.days.days(account, first, last)).await
+    ) -> Result<Vec<DayStatus>, Failure> {
+        self.call(self.status.statuses(account, first, last)).await
     }
+}
 
-    async fn put(&self, record: &AccountDay) -> Result<(), Failure> {
-        self.call(self.days.put(record)).await
+#[async_trait]
+impl DayStatusWriter for Faulty {
+    async fn put(&self, status: &DayStatus) -> Result<(), Failure> {
+        self.call(self.status.put(status)).await
     }
 }
 
@@ -324,20 +393,19 @@ impl DayRecords for Faulty {
 impl Leases for Faulty {
     async fn acquire(
         &self,
-        account: &AccountId,
+        accounts: &[AccountId],
         holder: &str,
-        now_seconds: i64,
-        seconds: i64,
-    ) -> Result<Acquired, Failure> {
-        self.call(self.leases.acquire(account, holder, now_seconds, seconds)).await
+        length: Duration,
+    ) -> Result<Vec<Acquired>, Failure> {
+        self.call(self.leases.acquire(accounts, holder, length)).await
     }
 
-    async fn renew(&self, lease: &Lease, now_seconds: i64, seconds: i64) -> Result<bool, Failure> {
-        self.call(self.leases.renew(lease, now_seconds, seconds)).await
+    async fn renew(&self, leases: &[Lease], length: Duration) -> Result<Vec<bool>, Failure> {
+        self.call(self.leases.renew(leases, length)).await
     }
 
-    async fn release(&self, lease: &Lease) -> Result<(), Failure> {
-        self.call(self.leases.release(lease)).await
+    async fn release(&self, leases: &[Lease]) -> Result<(), Failure> {
+        self.call(self.leases.release(leases)).await
     }
 }
 
@@ -376,9 +444,9 @@ impl CostSource for Faulty {
         phase: Phase,
         now_seconds: i64,
     ) -> Result<SourceDay, Failure> {
-        let told = self.call(self.source.day_costs(account, day, phase, now_seconds)).await;
+        let costs = self.call(self.source.day_costs(account, day, phase, now_seconds)).await;
         // A layer that answers, but not with this day: the account's other days go on.
-        told.map_err(|failure| {
+        costs.map_err(|failure| {
             let mut luck = self.luck.lock().unwrap_or_else(PoisonError::into_inner);
             let kinds = [Kind::Unavailable, Kind::BadReply, Kind::Overloaded, Kind::Timeout];
             Failure::query(kinds[luck.chance.below(4) as usize], failure.what, failure.fix)

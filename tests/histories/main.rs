@@ -12,31 +12,40 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use kubecost_worker::account_writer::Writers;
 use kubecost_worker::accounts::{AccountList, AccountSource};
 use kubecost_worker::cost::{AccountId, Day, Levels};
-use kubecost_worker::day_status::memory::MemoryDays;
+use kubecost_worker::day_status::memory::MemoryDayStatus;
 use kubecost_worker::documents::memory::{MemoryResources, total_costs};
 use kubecost_worker::lease::memory::MemoryLeases;
-use kubecost_worker::ledger::memory::MemoryLedger;
-use kubecost_worker::ledger::{Entry, ExpenseLedger};
-use kubecost_worker::run::pipeline::Stop;
+use kubecost_worker::ledger::memory::{MemoryLedger, StoredRow};
+use kubecost_worker::ledger::{LedgerReader, ReadBack};
 use kubecost_worker::run::rest::RestApi;
-use kubecost_worker::run::{Environment, RunRequest, RunSummary, run};
+use kubecost_worker::run::{Environment, Readers, RunRequest, RunSummary, Stop, run};
 use kubecost_worker::service::clock::{Clock, FixedClock};
-use kubecost_worker::settings::cloudtuner::ResourcesConfig;
-use kubecost_worker::settings::worker::{GapPolicy, RunConfig};
+use kubecost_worker::settings::worker::{GapPolicy, ResourcesConfig, RunConfig};
 
 mod chance;
+mod counts;
 mod documents;
 mod faults;
+mod late;
 mod source;
 
 use chance::Chance;
-use faults::{Counts, Faulty, Hops};
+use counts::{Counts, count};
+use faults::{Faulty, Hops, LEASE};
 use source::Source;
 
+/// From how many histories on each kind of fault has struck.
+const HISTORIES_WITH_ALL: u64 = 1_000;
 /// How many histories a test run goes through, unless `HISTORIES` says otherwise.
-const HISTORIES: u64 = 10_000;
+const HISTORIES: u64 = 5_000;
+/// Looks do not take time here: others go on between them.
+const READ_BACK: ReadBack =
+    ReadBack { pause: Duration::ZERO, pause_max: Duration::ZERO, looks_max: 8 };
+/// How far a worker's clock may be from the store's.
+const SKEW_SECONDS_MAX: u32 = 300;
 /// 2028-02-28, the day before a leap day, at 22:30.
 const START: i64 = 1_835_389_800;
 
@@ -49,7 +58,7 @@ fn settings() -> RunConfig {
         levels: Levels::ALL,
         phase: None,
         default_cluster: String::new(),
-        lease: Duration::from_secs(120),
+        lease: LEASE,
         catch_up_days: 35,
         shrink_limit: 0.2,
         gap_policy: GapPolicy::None,
@@ -59,13 +68,12 @@ fn settings() -> RunConfig {
 
 fn environment(hops: &Hops, worker: &Arc<Faulty>) -> Environment {
     let accounts: Arc<dyn AccountSource> = Arc::new(AccountList::new(vec![account()]));
-    Environment {
-        query: worker.clone(),
+    let readers = Readers {
         accounts,
-        resources: worker.clone(),
+        source: worker.clone(),
+        documents: worker.clone(),
         ledger: worker.clone(),
-        days: worker.clone(),
-        leases: worker.clone(),
+        status: worker.clone(),
         rest: RestApi::default(),
         resource_settings: ResourcesConfig {
             by_rest: false,
@@ -75,22 +83,53 @@ fn environment(hops: &Hops, worker: &Arc<Faulty>) -> Environment {
         },
         clock: hops.clock.clone(),
         settings: settings(),
-    }
+    };
+    let writers = Writers {
+        documents: worker.clone(),
+        ledger: worker.clone(),
+        status: worker.clone(),
+        leases: worker.clone(),
+        lease_length: LEASE,
+        read_back: READ_BACK,
+    };
+    Environment { readers, writers }
 }
 
-async fn work(hops: &Hops, counts: &Arc<Counts>, chance: &mut Chance, rate: u32) -> RunSummary {
-    let worker = Arc::new(Faulty::new(hops, counts, chance.fork(), rate));
+/// A run without faults.
+async fn work(hops: &Hops, counts: &Arc<Counts>, chance: &mut Chance) -> RunSummary {
+    let worker = Arc::new(Faulty::new(hops, counts, chance.fork(), 0));
     run(&environment(hops, &worker), &RunRequest::default(), &Stop::default()).await
 }
 
+/// A run with faults, whose clock may not be the store's, and which may be dropped.
+async fn work_badly(hops: &Hops, counts: &Arc<Counts>, chance: &mut Chance, rate: u32) {
+    let worker = Arc::new(Faulty::new(hops, counts, chance.fork(), rate));
+    let mut environment = environment(hops, &worker);
+    if chance.happens(rate * 2) {
+        count(&counts.other_clocks);
+        let skew_seconds =
+            i64::from(chance.below(2 * SKEW_SECONDS_MAX)) - i64::from(SKEW_SECONDS_MAX);
+        let clock = FixedClock::at(hops.clock.now_seconds() + skew_seconds);
+        environment.readers.clock = Arc::new(clock);
+    }
+    let (request, stop) = (RunRequest::default(), Stop::default());
+    tokio::select! {
+        _ = run(&environment, &request, &stop) => {}
+        () = worker.cancel.notified() => {}
+    }
+}
+
 fn hops(source: Arc<Source>, now_seconds: i64) -> Hops {
+    let clock = Arc::new(FixedClock::at(now_seconds));
     Hops {
         source,
         resources: Arc::new(MemoryResources::default()),
         ledger: Arc::new(MemoryLedger::default()),
-        days: Arc::new(MemoryDays::default()),
-        leases: Arc::new(MemoryLeases::default()),
-        clock: Arc::new(FixedClock::at(now_seconds)),
+        status: Arc::new(MemoryDayStatus::default()),
+        leases: Arc::new(MemoryLeases::new(clock.clone())),
+        clock,
+        late: Arc::default(),
+        under_way: Arc::default(),
     }
 }
 
@@ -107,12 +146,19 @@ async fn episode(hops: &Hops, counts: &Arc<Counts>, chance: &mut Chance) {
     let rate = [0, 10, 30, 100][chance.below(4) as usize];
     if chance.happens(500) {
         let (mut one, mut two) = (chance.fork(), chance.fork());
-        tokio::join!(work(hops, counts, &mut one, rate), work(hops, counts, &mut two, rate));
+        tokio::join!(
+            work_badly(hops, counts, &mut one, rate),
+            work_badly(hops, counts, &mut two, rate)
+        );
     } else {
-        work(hops, counts, chance, rate).await;
+        work_badly(hops, counts, chance, rate).await;
+    }
+    // Inserts of dropped runs go on to their end.
+    while hops.under_way.load(Ordering::Relaxed) > 0 {
+        tokio::task::yield_now().await;
     }
     if chance.happens(300) {
-        hops.ledger.merge(today).await.unwrap();
+        hops.ledger.merge_some(0, usize::MAX);
     } else {
         let first = chance.below(40) as usize;
         hops.ledger.merge_some(first, first + 2 + chance.below(20) as usize);
@@ -126,6 +172,10 @@ async fn stored(hops: &Hops, first: Day, last: Day) -> Rows {
     let mut rows = Rows::new();
     for day in first.through(last) {
         for state in hops.ledger.states(&account(), day).await.unwrap() {
+            // Rows that add up to nothing may stay until they are merged.
+            if state.sign == 0 && state.cost_usd == 0.0 {
+                continue;
+            }
             let dimensions = state.dimensions;
             let key =
                 (state.resource_id, state.date_seconds, dimensions.namespace, dimensions.node);
@@ -159,24 +209,32 @@ async fn history(seed: u64, counts: &Arc<Counts>) {
     }
     hops.source.complete();
     hops.clock.set(hops.clock.now_seconds() + 600);
-    work(&hops, counts, &mut chance, 0).await;
+    work(&hops, counts, &mut chance).await;
     hops.ledger.merge_some(chance.below(40) as usize, 60);
-    let second = work(&hops, counts, &mut chance, 0).await;
-    assert_eq!(second.exit_code, 0, "{}", serde_json::to_string_pretty(&second).unwrap());
-    let third = work(&hops, counts, &mut chance, 0).await;
+    let mut last_run = work(&hops, counts, &mut chance).await;
+    if healed(&last_run) > 0 {
+        // A merge came between the rows of a correction: docs/adr has what takes one more run.
+        last_run = work(&hops, counts, &mut chance).await;
+    }
+    assert_eq!(last_run.exit_code, 0, "{}", serde_json::to_string_pretty(&last_run).unwrap());
+    let third = work(&hops, counts, &mut chance).await;
     assert_eq!((third.rows_written, third.documents_written), (0, 0));
 
     let last = Day::of_unix(hops.clock.now_seconds());
     let rows = stored(&hops, first.previous(), last).await;
     check_invariants(&hops, &rows);
     let calm = self::hops(hops.source.clone(), hops.clock.now_seconds());
-    work(&calm, counts, &mut chance, 0).await;
+    work(&calm, counts, &mut chance).await;
     assert_eq!(rows, stored(&calm, first.previous(), last).await);
 
     // What is stored outlives its source.
     hops.source.vanish();
-    work(&hops, counts, &mut chance, 0).await;
+    work(&hops, counts, &mut chance).await;
     assert_eq!(rows, stored(&hops, first.previous(), last).await, "after the source was gone");
+}
+
+fn healed(run: &RunSummary) -> u64 {
+    run.accounts.iter().flat_map(|account| &account.days).map(|day| day.keys_healed).sum()
 }
 
 fn setting(name: &str) -> Option<u64> {
@@ -189,30 +247,27 @@ fn one(seed: u64, counts: &Arc<Counts>) {
 }
 
 #[tokio::test]
-async fn a_merge_that_outlasts_the_lease_is_followed_by_no_row() {
+async fn a_row_that_stands_twice_is_healed_by_one_insert_and_no_merge() {
     let (counts, mut chance) = (Arc::new(Counts::default()), Chance::new(1));
     let today = Day::of_unix(START);
     let hops = hops(Arc::new(Source::new(today.previous(), &mut chance)), START);
     hops.source.complete();
-    work(&hops, &counts, &mut chance, 0).await;
-    // A row that stands twice, at another cost: only a merge shows which of them stays.
+    work(&hops, &counts, &mut chance).await;
+    let healthy = stored(&hops, today.previous(), today).await;
     let row = hops.ledger.rows().into_iter().next_back().unwrap();
-    let twice = Entry {
-        resource_id: row.resource_id,
-        date_seconds: row.date_seconds,
-        cost_usd: row.cost_usd + 1.0,
-        sign: 1,
-        dimensions: row.dimensions,
-    };
+    let twice = StoredRow { cost_usd: row.cost_usd + 1.0, sign: 1, ..row.clone() };
+    hops.ledger.insert_raw(twice);
+    let before = hops.ledger.rows();
+    let inserts = counts.inserts.load(Ordering::Relaxed);
     let day = Day::of_unix(row.date_seconds);
-    hops.ledger.append(&account(), day, &[twice]).await.unwrap();
-    let before = counts.inserts.load(Ordering::Relaxed);
-    let worker = Faulty::new(&hops, &counts, chance.fork(), 0).with_slow_merges();
     let request = RunRequest { days: Some((day, day)), ..RunRequest::default() };
-    let done = run(&environment(&hops, &Arc::new(worker)), &request, &Stop::default()).await;
-    let failure = done.accounts[0].failure.as_ref().unwrap();
-    assert!(failure.what.contains("was lost"), "{failure:?}");
-    assert_eq!(counts.inserts.load(Ordering::Relaxed), before);
+    let worker = Arc::new(Faulty::new(&hops, &counts, chance.fork(), 0));
+    run(&environment(&hops, &worker), &request, &Stop::default()).await;
+    let after = hops.ledger.rows();
+    assert_eq!(counts.inserts.load(Ordering::Relaxed), inserts + 1);
+    assert_eq!(after[..before.len()], before, "no row is changed or taken away");
+    assert_eq!(after.len(), before.len() + 3, "each of the two is taken back, and one written");
+    assert_eq!(stored(&hops, today.previous(), today).await, healthy);
 }
 
 #[test]
@@ -240,15 +295,11 @@ fn any_history_ends_in_the_state_of_an_undisturbed_run() {
             .collect();
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     });
-    let number = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-    println!(
-        "{histories} histories: {} failed calls, {} lost replies, {} halved inserts, {} killed \
-         workers, {} pauses beyond the lease",
-        number(&counts.failed),
-        number(&counts.lost_replies),
-        number(&counts.halved_inserts),
-        number(&counts.killed),
-        number(&counts.pauses),
-    );
+    let kinds = counts.kinds();
+    println!("{histories} histories: {}", kinds.map(|(kind, n)| format!("{n} {kind}")).join(", "));
     assert!(failed.is_empty(), "HISTORY=SEED repeats one of {failed:?}");
+    for (kind, happened) in kinds {
+        // A fault that never strikes proves nothing. Few histories may be without one.
+        assert!(happened > 0 || histories < HISTORIES_WITH_ALL, "no history had {kind}");
+    }
 }

@@ -59,15 +59,21 @@ fn hold(stored: &Stored, truth: &Truth) {
     assert_eq!(stored.nodes[&moved], "node-b1");
 }
 
-/// OpenCost's own day set, as recorded: totals by namespace less network, which the truth lacks.
-fn own_answer() -> (f64, BTreeMap<String, f64>) {
-    let path = fixtures().join("opencost-run/alloc/day-cluster+namespace-idle.json.gz");
+/// The rows of one of OpenCost's own day sets, as recorded, by key.
+fn own_rows(name: &str) -> serde_json::Map<String, serde_json::Value> {
+    let path = fixtures().join(format!("opencost-run/alloc/{name}.json.gz"));
     let packed = flate2::read::GzDecoder::new(std::fs::File::open(path).unwrap());
-    let reply: serde_json::Value = serde_json::from_reader(packed).unwrap();
+    let mut reply: serde_json::Value = serde_json::from_reader(packed).unwrap();
+    let rows = reply["data"][0].take();
+    serde_json::from_value(rows).unwrap()
+}
+
+/// OpenCost's own totals of the day by namespace.
+fn own_answer() -> (f64, BTreeMap<String, f64>) {
     let mut namespaces = BTreeMap::new();
     let mut total = 0.0;
-    for (key, row) in reply["data"][0].as_object().unwrap() {
-        let usd = row["totalCost"].as_f64().unwrap() - row["networkCost"].as_f64().unwrap_or(0.0);
+    for (key, row) in own_rows("day-cluster+namespace-idle") {
+        let usd = row["totalCost"].as_f64().unwrap();
         total += usd;
         let name = key.rsplit('/').next().unwrap();
         if !name.starts_with("__") {
@@ -75,6 +81,17 @@ fn own_answer() -> (f64, BTreeMap<String, f64>) {
         }
     }
     (total, namespaces)
+}
+
+/// The truth's parameters have no traffic: what OpenCost makes of the counters stands for it.
+fn add_traffic(truth: &mut Truth) {
+    for (key, row) in own_rows("day-namespace+pod-idle") {
+        let usd = row["networkCost"].as_f64().unwrap_or(0.0);
+        let Some((namespace, pod)) = key.split_once('/').filter(|_| usd > 0.0) else { continue };
+        truth.total += usd;
+        *truth.namespaces.get_mut(namespace).unwrap() += usd;
+        *truth.pods.get_mut(&(namespace.to_owned(), pod.to_owned())).unwrap() += usd;
+    }
 }
 
 fn table(stored: &Stored, truth: &Truth) -> String {
@@ -124,7 +141,8 @@ async fn a_recorded_day_is_near_the_truth_down_to_its_pods() {
     let ran = run(&settings, &["run", "--from", "2026-11-20", "--to", "2026-11-20"]);
     let summary = ran.expect_success().summary();
     let stored = stored(&stores, ACCOUNT, START as i64).await;
-    let truth = truth(&fixtures(), START, END);
+    let mut truth = truth(&fixtures(), START, END);
+    add_traffic(&mut truth);
     let day = &summary["accounts"][0]["days"][0];
     assert_eq!(day["source_total_usd"].as_f64().unwrap().to_bits(), stored.total.to_bits());
     hold(&stored, &truth);

@@ -43,15 +43,15 @@ async fn each_planted_fault_is_found_and_mended() {
     // The engine would merge some of the faults away before they can be looked at.
     let merges = |word: &str| format!("SYSTEM {word} MERGES {}.expenses", small.stores.database);
     small.stores.execute(&merges("STOP")).await;
-    small.plant(&shop, 0, 144.0, 1).await;
-    small.plant(&pay, 86_400, 3.25, -1).await;
-    small.plant(&pay, 86_400, 3.5, 1).await;
+    small.insert_raw(&shop, 0, 144.0, 1).await;
+    small.insert_raw(&pay, 86_400, 3.25, -1).await;
+    small.insert_raw(&pay, 86_400, 3.5, 1).await;
     // One in each day: a day in which only merges change something is none to be mended, and
     // whether they come before the mending is the engine's choice.
-    small.plant(&shop, 3_601, 9.0, 1).await;
-    small.plant(&shop, 86_400 + 3_601, 9.0, 1).await;
-    small.plant("nobody", 0, 2.0, 1).await;
-    small.plant(EARLIER, 7_777, 5.0, 1).await;
+    small.insert_raw(&shop, 3_601, 9.0, 1).await;
+    small.insert_raw(&shop, 86_400 + 3_601, 9.0, 1).await;
+    small.insert_raw("nobody", 0, 2.0, 1).await;
+    small.insert_raw(EARLIER, 7_777, 5.0, 1).await;
     let documents =
         small.stores.mongo().await.collection::<mongodb::bson::Document>("cloud_resource");
     let wrong = doc! { "$set": { "total_cost": 1.0 } };
@@ -104,7 +104,7 @@ async fn a_lost_row_of_a_settled_day_is_found_by_the_next_run() {
     let quiet = run(&small.settings, &late).expect_success().summary();
     assert_eq!((quiet["rows_written"].as_u64(), &quiet["exit_code"]), (Some(0), &0.into()));
     // The engine has no row deletion of old; a taking back without a record does the same.
-    small.plant(&Small::id("shop"), 0, 144.0, -1).await;
+    small.insert_raw(&Small::id("shop"), 0, 144.0, -1).await;
     let found = run(&small.settings, &late);
     assert_eq!(found.code, 1, "{}", found.stdout);
     assert_eq!(found.summary()["reconciliation_differences"], 1, "{}", found.stdout);

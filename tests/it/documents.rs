@@ -100,49 +100,6 @@ fn rust_files(directory: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// The pure core: functions of values, without async, client, clock or environment.
-const PURE: &[&str] = &[
-    "src/cost",
-    "src/ledger/diff.rs",
-    "src/ledger/blocks.rs",
-    "src/ledger/entry.rs",
-    "src/ledger/collapse.rs",
-    "src/documents/document.rs",
-    "src/documents/merge.rs",
-    "src/source/prometheus/promql.rs",
-    "src/run/days.rs",
-    "src/run/guard.rs",
-    "src/migrate/plan.rs",
-];
-
-#[test]
-fn the_pure_core_does_no_input_or_output() {
-    const FORBIDDEN: [&str; 9] = [
-        "tokio::",
-        "reqwest::",
-        "mongodb::",
-        "clickhouse::",
-        "rusqlite::",
-        "std::env::",
-        "async fn",
-        "Instant::now",
-        "crate::service::clock",
-    ];
-    for name in PURE {
-        let path = root().join(name);
-        let files = if path.is_dir() { rust_files(&path) } else { vec![path] };
-        for file in files {
-            let text = std::fs::read_to_string(&file).unwrap();
-            let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-            let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
-            for line in lines {
-                let found = FORBIDDEN.iter().find(|word| line.contains(**word));
-                assert!(found.is_none(), "{}: {line}", file.display());
-            }
-        }
-    }
-}
-
 #[test]
 fn files_are_short() {
     for directory in ["src", "tests", "benches"] {
@@ -151,4 +108,94 @@ fn files_are_short() {
             assert!(lines <= 500, "{}: {lines} lines", file.display());
         }
     }
+}
+
+/// The documents that people read, with their text.
+fn documents() -> Vec<(PathBuf, String)> {
+    let of = |directory: PathBuf| std::fs::read_dir(directory).unwrap();
+    [
+        root().to_path_buf(),
+        root().join("docs"),
+        root().join("docs/adr"),
+        root().join("tests/servers"),
+    ]
+    .into_iter()
+    .flat_map(of)
+    .map(|entry| entry.unwrap().path())
+    .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
+    .map(|path| (path.clone(), std::fs::read_to_string(path).unwrap()))
+    .collect()
+}
+
+#[test]
+fn links_between_documents_lead_to_files() {
+    let mut seen = 0;
+    for (path, text) in documents() {
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
+        for link in links.filter(|link| !link.is_empty() && !link.contains("://")) {
+            seen += 1;
+            let file = path.parent().unwrap().join(link);
+            assert!(file.exists(), "{}: {link} is not there", path.display());
+        }
+    }
+    assert!(seen > 20, "{seen} links found");
+}
+
+/// Names like `docs/adr/0003-visible-writes.md` in a text.
+fn decisions_named(text: &str) -> impl Iterator<Item = &str> {
+    text.match_indices("docs/adr/").filter_map(|(start, _)| {
+        let end = start + text[start..].find(".md")? + ".md".len();
+        Some(&text[start..end]).filter(|name| !name.contains(char::is_whitespace))
+    })
+}
+
+#[test]
+fn decisions_are_numbered_without_gaps_and_named_as_they_are() {
+    let directory = root().join("docs/adr");
+    let mut names: Vec<String> = std::fs::read_dir(&directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    for (index, name) in names.iter().enumerate() {
+        let number = index + 1;
+        assert!(name.starts_with(&format!("{number:04}-")), "{number}: {name}");
+        let text = std::fs::read_to_string(directory.join(name)).unwrap();
+        assert!(text.starts_with(&format!("# {number}. ")), "{name}");
+    }
+    let mut seen = 0;
+    for file in ["src", "tests"].into_iter().flat_map(|folder| rust_files(&root().join(folder))) {
+        for name in decisions_named(&std::fs::read_to_string(&file).unwrap()) {
+            seen += 1;
+            assert!(root().join(name).exists(), "{}: {name} is not there", file.display());
+        }
+    }
+    assert!(seen > 1, "{seen} names of decisions found");
+}
+
+/// The tests that rows of a table name: a file and then, in the same cell, its functions.
+fn tests_named(document: &str) -> Vec<(String, String)> {
+    let mut out = Vec::new();
+    for cell in document.lines().filter(|line| line.starts_with('|')).flat_map(|l| l.split('|')) {
+        let mut file = None;
+        for name in cell.split('`').skip(1).step_by(2) {
+            if name.ends_with(".rs") {
+                file = Some(name.to_owned());
+            } else if let Some(file) = file.clone().filter(|_| name.contains('_')) {
+                out.push((file, name.to_owned()));
+            }
+        }
+    }
+    out
+}
+
+#[test]
+fn the_tests_that_the_architecture_names_are_there() {
+    let document = std::fs::read_to_string(root().join("docs/ARCHITECTURE.md")).unwrap();
+    let tests = tests_named(&document);
+    for (file, test) in &tests {
+        let text = std::fs::read_to_string(root().join(file)).unwrap_or_default();
+        assert!(text.contains(&format!("fn {test}(")), "{file} has no {test}");
+    }
+    assert!(tests.len() > 20, "{} tests found", tests.len());
 }

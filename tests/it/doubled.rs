@@ -134,7 +134,8 @@ async fn two_clusters_under_one_name_are_refused_and_the_other_accounts_are_not(
     assert_live(&world.live().await, &forced);
     let days = world.stores.mongo().await.collection::<Document>("kubecost_account_day");
     let record = days.find_one(doc! { "account": ACCOUNT }).await.unwrap().unwrap();
-    assert_eq!(record.get_str("forced_reason").unwrap(), "known");
+    let overridden = record.get_array("overrides").unwrap()[0].as_document().unwrap();
+    assert_eq!(overridden, &doc! { "guard": "source-conflict", "reason": "known" });
     assert!(record.get_str("cause").unwrap().contains("10.9.9.9:19090"), "{record}");
 }
 

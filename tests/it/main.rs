@@ -25,9 +25,13 @@ mod command_line;
 #[path = "../support/contract/mod.rs"]
 mod contract;
 mod contract_suites;
+mod currencies;
 mod documents;
 mod doubled;
+mod earlier_exporter;
+mod imports;
 mod kill;
+mod late_rows;
 mod limits;
 mod metroculus;
 mod migrations;
@@ -35,7 +39,10 @@ mod migrations;
 mod mongo_contract;
 mod outages;
 mod own_metrics;
+mod pinned_settings;
+mod raw_metrics;
 mod readers;
+mod replicas;
 mod reruns;
 #[path = "../support/rest_api/mod.rs"]
 #[expect(dead_code, reason = "its faults and its documents in memory are for other tests")]
@@ -43,10 +50,13 @@ mod rest_api;
 mod rest_documents;
 mod secrets;
 mod signals;
+mod simulated;
 mod support;
 mod three_days;
+mod totals;
 #[path = "../support/truth.rs"]
 mod truth;
 mod two_ways;
 mod verify;
 mod versions;
+mod windows;

@@ -9,12 +9,14 @@ use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
-use kubecost_worker::commands::{args, connect};
-use kubecost_worker::run::pipeline::{RunRequest, Stop};
-use kubecost_worker::run::{self, Environment};
+use kubecost_worker::accounts::Account;
+use kubecost_worker::commands::args;
+use kubecost_worker::commands::connect::{self, Journal};
+use kubecost_worker::cost::AccountId;
+use kubecost_worker::run::{Environment, RunRequest, Stop, run as run_in_process};
 use kubecost_worker::service::clock::FixedClock;
-use kubecost_worker::settings::worker::{Needs, SETTINGS};
-use kubecost_worker::settings::{RawSettings, WorkerConfig};
+use kubecost_worker::settings::worker::{PipelineSettings, SETTINGS};
+use kubecost_worker::settings::{RawSettings, ReadSettings};
 use mongodb::bson::{Document, doc};
 use serde_json::{Value, json};
 
@@ -149,8 +151,18 @@ impl World {
         Self { stores, settings, service }
     }
 
+    /// Runs at a time since the first day's midnight, when the rates of that time were noted.
+    async fn at(&self, seconds: i64) -> Finished {
+        // A run at a made-up time notes nothing, so another one does, to which that time is now.
+        let (environment, clock) = in_process(self).await;
+        clock.set(START + seconds);
+        let account = Account { id: AccountId::new(ACCOUNT).unwrap(), name: None };
+        let _ = environment.readers.source.observe(&account, START + seconds).await;
+        self.made_up(seconds)
+    }
+
     /// Runs at a time since the first day's midnight.
-    fn at(&self, seconds: i64) -> Finished {
+    fn made_up(&self, seconds: i64) -> Finished {
         let time = chrono::DateTime::from_timestamp(START + seconds, 0).unwrap();
         run(&self.settings, &["run", "--at", &time.to_rfc3339()])
     }
@@ -198,9 +210,9 @@ async fn in_process(world: &World) -> (Environment, Arc<FixedClock>) {
         world.settings.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone())
     };
     let raw = RawSettings::collect(SETTINGS, matches, &value, None);
-    let config = WorkerConfig::validate(raw, Needs::Everything).unwrap();
+    let config = PipelineSettings::validate(raw).unwrap();
     let clock = Arc::new(FixedClock::at(START));
-    (connect::environment(&config, clock.clone()).await.unwrap(), clock)
+    (connect::environment(&config, clock.clone(), Journal::Written).await.unwrap(), clock)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -208,7 +220,7 @@ async fn a_day_of_runs_every_five_minutes_adds_up_to_the_integral_of_a_varying_r
     let world = World::new().await;
     let (environment, clock) = in_process(&world).await;
     let work = async || {
-        let done = run::run(&environment, &RunRequest::default(), &Stop::default()).await;
+        let done = run_in_process(&environment, &RunRequest::default(), &Stop::default()).await;
         assert_eq!(done.exit_code, 0, "{done:?}");
         (done.rows_written, done.documents_written)
     };
@@ -228,7 +240,7 @@ async fn a_day_of_runs_every_five_minutes_adds_up_to_the_integral_of_a_varying_r
         }
     }
     world.service.tells(vec![cluster(0.0)]);
-    let last = days(world.at(DAY + 11));
+    let last = days(world.at(DAY + 11).await);
     assert_eq!(last[1], ("2033-01-10".to_owned(), "ok".to_owned(), Some(2), 1_440));
     let stored: Vec<_> = world.live().await.into_iter().filter(|row| row.0 == START).collect();
     let near = |got: f64, wanted: f64| (got / wanted - 1.0).abs() < 0.01;
@@ -238,15 +250,30 @@ async fn a_day_of_runs_every_five_minutes_adds_up_to_the_integral_of_a_varying_r
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_run_at_a_made_up_time_notes_no_rates_of_now() {
+    let world = World::new().await;
+    world.service.tells(vec![cluster(12.0)]);
+    let made_up = days(world.made_up(12 * HOUR));
+    assert_eq!((made_up[0].1.as_str(), world.journal().await), ("no-data", 0));
+    world.at(12 * HOUR + SLOT).await.expect_success();
+    assert_eq!(world.journal().await, 1);
+    // What was noted when its time was now can be computed at any time.
+    let later = days(world.made_up(12 * HOUR + 2 * SLOT));
+    assert_eq!((later[0].1.as_str(), later[0].3, world.journal().await), ("partial", 5, 1));
+    let real = run(&world.settings, &["run"]);
+    assert_eq!((real.code, world.journal().await), (0, 2), "{}", real.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn slots_without_a_run_are_gaps_and_not_filled_by_invention() {
     let world = World::new().await;
     world.service.tells(vec![cluster(12.0), namespace("shop", 6.0)]);
     for minute in [0, 5, 10, 600] {
-        world.at(minute * MINUTE).expect_success();
+        world.at(minute * MINUTE).await.expect_success();
     }
     // Four slots of five minutes at 12 USD/h are 4 USD.
     assert_live(&world.live().await, &[(START, "", 2.0), (START, "shop", 2.0)]);
-    let told = days(world.at(DAY + HOUR));
+    let told = days(world.at(DAY + HOUR).await);
     assert_eq!(told[1], ("2033-01-10".to_owned(), "partial".to_owned(), Some(2), 20));
 }
 
@@ -266,7 +293,7 @@ async fn both_shapes_of_the_clusters_costs_are_a_rate_where_there_are_no_gauges(
             as_json(if nested { deep } else { flat })
         });
         for slot in 0..4 {
-            let told = days(world.at(12 * HOUR + slot * SLOT));
+            let told = days(world.at(12 * HOUR + slot * SLOT).await);
             assert_eq!(told[0].2, Some(1), "{told:?}");
         }
         assert_live(&world.live().await, &[(START, "", 2.0)]);
@@ -281,7 +308,7 @@ async fn gauges_that_are_zero_stay_on_the_exporters_phase_and_store_nothing() {
         "metrics" => vectors(asked, &[cluster(0.0), namespace("shop", 0.0)]),
         _ => as_json(json!({"total_cost": 6.0})),
     });
-    let told = days(world.at(12 * HOUR));
+    let told = days(world.at(12 * HOUR).await);
     assert_eq!((told[0].1.as_str(), told[0].2), ("partial", Some(2)));
     assert_eq!(world.live().await, []);
 }
@@ -290,16 +317,16 @@ async fn gauges_that_are_zero_stay_on_the_exporters_phase_and_store_nothing() {
 async fn an_empty_result_amid_a_day_is_a_gap_and_no_change_of_phase() {
     let world = World::new().await;
     world.service.tells(vec![cluster(12.0)]);
-    world.at(0).expect_success();
+    world.at(0).await.expect_success();
     world.service.tells(vec![]);
-    world.at(SLOT).expect_success();
+    world.at(SLOT).await.expect_success();
     world.service.answers(|call, asked| match call {
         "metrics" => vectors(asked, &[]),
         _ => as_json(json!({"total_cost": 600.0})),
     });
-    world.at(2 * SLOT).expect_success();
+    world.at(2 * SLOT).await.expect_success();
     world.service.tells(vec![cluster(12.0)]);
-    let told = days(world.at(3 * SLOT));
+    let told = days(world.at(3 * SLOT).await);
     assert_eq!((told[0].1.as_str(), told[0].2, told[0].3), ("partial", Some(2), 10));
     assert_live(&world.live().await, &[(START, "", 2.0)]);
 }
@@ -310,7 +337,7 @@ async fn series_of_other_tenants_are_refused_and_named() {
     let foreign = json!({"tenant_id": "another", "cluster": "prod"});
     let theirs = json!({"tenant_id": "another", "cluster": "prod", "namespace": "secret"});
     world.service.tells(vec![cluster(12.0), (CLUSTER, foreign, 900.0), (NAMESPACE, theirs, 50.0)]);
-    let told = world.at(0).expect_success();
+    let told = world.at(0).await.expect_success();
     assert!(told.stderr.contains("tenant"), "{}", told.stderr);
     assert_live(&world.live().await, &[(START, "", 1.0)]);
 }
@@ -325,7 +352,7 @@ async fn numbers_that_are_no_rates_are_refused_and_the_others_kept() {
         namespace("not-inf", f64::INFINITY),
         namespace("not-less", -3.0),
     ]);
-    let told = world.at(0).expect_success();
+    let told = world.at(0).await.expect_success();
     for refused in ["not-nan", "not-inf", "not-less"] {
         assert!(told.stderr.contains(refused), "{refused} is not in {}", told.stderr);
     }
@@ -351,7 +378,7 @@ async fn matrices_are_integrated_and_need_no_journal() {
         let data = json!({"resultType": "matrix", "result": series});
         as_json(json!({"metrics": {CLUSTER: {"status": "success", "data": data}}}))
     });
-    let told = days(world.at(DAY + HOUR - 1));
+    let told = days(world.at(DAY + HOUR - 1).await);
     assert_eq!(told[1], ("2033-01-10".to_owned(), "ok".to_owned(), Some(2), 1_440));
     assert_live(&world.live().await, &[(START, "", 2_160.0), (START + DAY, "", 120.0)]);
     assert_eq!(world.journal().await, 0);
@@ -361,7 +388,7 @@ async fn matrices_are_integrated_and_need_no_journal() {
 async fn replies_that_are_none_are_clear_errors_and_leave_what_is_stored() {
     let world = World::new().await;
     world.service.tells(vec![cluster(12.0)]);
-    world.at(0).expect_success();
+    world.at(0).await.expect_success();
     type Bad = fn() -> Response;
     let bad: [(&str, Bad); 5] = [
         ("'Error'", || "Error".into_response()),
@@ -372,7 +399,7 @@ async fn replies_that_are_none_are_clear_errors_and_leave_what_is_stored() {
     ];
     for (word, answer) in bad {
         world.service.answers(move |_, _| answer());
-        let failed = world.at(SLOT);
+        let failed = world.at(SLOT).await;
         assert!([1, 3].contains(&failed.code), "{word}: {}", failed.stdout);
         let summary = failed.summary();
         let account = &summary["accounts"][0];

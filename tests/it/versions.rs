@@ -1,9 +1,13 @@
 //! The ledger's contract and the migrations on other ClickHouses than the one of all tests: the
 //! newest, which collapses a block's rows on their way in, and the one that is deployed.
 
-use crate::contract_suites::{ledger_suite_as_the_fork, ledger_suite_as_upstream};
+use kubecost_worker::ledger::clickhouse::ClickHouseLedger;
+
+use crate::contract_suites::{
+    ledger_suite_as_the_fork, ledger_suite_as_upstream, stores_equal_blocks_again,
+};
 use crate::migrations::{an_empty_database, the_forks_table, upstreams_table};
-use crate::support::servers::{deployed_clickhouse, newest_clickhouse};
+use crate::support::servers::{Stores, deployed_clickhouse, newest_clickhouse};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_newest_clickhouse_keeps_the_ledgers_contract_in_upstreams_order() {
@@ -13,6 +17,15 @@ async fn the_newest_clickhouse_keeps_the_ledgers_contract_in_upstreams_order() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_newest_clickhouse_keeps_the_ledgers_contract_in_the_forks_order() {
     ledger_suite_as_the_fork(newest_clickhouse()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newest_clickhouse_drops_no_block_that_comes_again() {
+    let stores = Stores::on(newest_clickhouse(), "equal_blocks").await;
+    stores.create_expenses("(cloud_account_id, date, resource_id)", "").await;
+    let remember = "ALTER TABLE expenses MODIFY SETTING non_replicated_deduplication_window = 100";
+    stores.execute(remember).await;
+    stores_equal_blocks_again(&ClickHouseLedger::new(&stores.config())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

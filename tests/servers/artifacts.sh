@@ -6,6 +6,8 @@ BASE_PACKAGES=clickhouse-server,prometheus,python3
 SECANTUS_VERSION=0.5.3-beta.196
 PROMETHEUS3_VERSION=v0.305.0 # the Go module's number for Prometheus 3.5.0
 CHDB_PACKAGES='chdb-core==26.9.0 lz4==4.4.5 clickhouse-cityhash==1.0.2.6'
+ZOOKEEPER_PACKAGES='openjdk-17-jre-headless libzookeeper-java libslf4j-java libnetty-java libdropwizard-metrics-java
+  libsnappy-java libcommons-cli-java libcommons-io-java'
 CHDB_PYTHON=3.11 # bookworm's, so the base image's
 
 # cached NAME MAKER: sets ARTIFACT to the file in the cache; MAKER writes it to the path that it is given.
@@ -82,4 +84,17 @@ make_chdb() {
   mkdir "$1/packages"
   for wheel in "$1"/wheels/*.whl; do python3 -m zipfile -e "$wheel" "$1/packages"; done
   tar -C "$1/packages" -c . | gzip -1 >"$2"
+}
+
+# ZooKeeper and a Java for it, unpacked only: their scripts would want to configure a whole desktop's Java. Of the same
+# Debian as the base image.
+make_zookeeper() {
+  local package
+  mkdir "$1/packages" "$1/root"
+  [ -n "$(debian_mirror)" ] || quietly apt-update apt-get update
+  # shellcheck disable=SC2086
+  (cd "$1/packages" && quietly zookeeper-download apt-get download $ZOOKEEPER_PACKAGES)
+  for package in "$1"/packages/*.deb; do quietly zookeeper-unpack dpkg-deb -x "$package" "$1/root"; done
+  rm -rf "$1"/root/usr/share/{doc,maven-repo,lintian}
+  tar -C "$1/root" -c . | gzip -1 >"$2"
 }

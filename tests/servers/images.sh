@@ -5,6 +5,7 @@ LABEL=kubecost-worker-test.recipe
 BASE_IMAGE=kubecost-worker-test/base:bookworm
 CLICKHOUSE_LOCAL=kubecost-worker-test/clickhouse:18.16
 CLICKHOUSE_NEWEST_LOCAL=kubecost-worker-test/clickhouse:26.9
+CLICKHOUSE_CLUSTER_LOCAL=kubecost-worker-test/clickhouse-cluster:18.16
 PROMETHEUS_LOCAL=kubecost-worker-test/prometheus:2.42
 PULL_ANSWER_SECONDS=20 # for the registry's first word
 PULL_SECONDS=900       # for the whole image, once it has answered
@@ -68,6 +69,10 @@ ensure_local_image() {
       ensure_local_image prometheus "$PROMETHEUS_LOCAL"
       cached "prometheus-$PROMETHEUS3_VERSION" make_prometheus3
       ;;
+    clickhouse-cluster)
+      ensure_local_image clickhouse "$CLICKHOUSE_LOCAL"
+      cached "zookeeper-$(printf '%s' "$ZOOKEEPER_PACKAGES" | sha256sum | cut -c 1-12).tar.gz" make_zookeeper
+      ;;
     clickhouse-newest) cached "chdb-$(printf '%s' "$CHDB_PACKAGES $CHDB_PYTHON" | sha256sum | cut -c 1-12).tar.gz" make_chdb ;;
   esac
   build "$1" "$2" "$recipe" "$ARTIFACT"
@@ -97,13 +102,14 @@ ensure_base() {
 # A recipe is a digest of all that an image is made from, kept in its label.
 base_recipe() { { declare -f make_base; echo "$BASE_PACKAGES"; } | sha256sum | cut -c 1-12; }
 
-# recipe ROLE: Prometheus 3 is made on top of the image of Prometheus 2.
+# recipe ROLE: Prometheus 3 is made on top of the image of Prometheus 2, the cluster on top of ClickHouse's.
 recipe() {
   {
     base_recipe
     case $1 in
       mongodb) echo "$SECANTUS_VERSION" ;;
       prometheus3) echo "$PROMETHEUS3_VERSION"; cat "$HERE"/prometheus/* ;;
+      clickhouse-cluster) echo "$ZOOKEEPER_PACKAGES"; cat "$HERE"/clickhouse/* ;;
       clickhouse-newest) echo "$CHDB_PACKAGES $CHDB_PYTHON" ;;
     esac
     cat "$HERE/$1"/*

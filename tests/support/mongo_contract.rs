@@ -2,11 +2,13 @@
 //! suites of `contract`, which the including test declares as `crate::contract`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use async_trait::async_trait;
 use kubecost_worker::accounts::AccountSource;
 use kubecost_worker::accounts::mongo::{ACCOUNTS_COLLECTIONS, MongoAccounts};
-use kubecost_worker::day_status::DayRecords;
-use kubecost_worker::day_status::mongo::{DAYS_COLLECTION, MongoDays};
+use kubecost_worker::day_status::DayStatusReader;
+use kubecost_worker::day_status::mongo::{DAYS_COLLECTION, MongoDayStatus};
 use kubecost_worker::lease::Leases;
 use kubecost_worker::lease::mongo::{LEASES_COLLECTION, MongoLeases};
 use kubecost_worker::rate_journal::mongo::{
@@ -18,20 +20,32 @@ use mongodb::Database;
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Bson, DateTime, Document, doc};
 
-use crate::contract::records::{
-    day_records_contract, leases_contract, leases_race_contract, rate_journal_contract,
-};
+use crate::contract::leases::{StoreClock, leases_contract, leases_race_contract};
+use crate::contract::records::{day_status_contract, rate_journal_contract};
 use crate::contract::{account, day};
 
 /// Runs everything on a database that may hold other things; accounts need one of their own.
 pub(crate) async fn mongo_records_contract(database: &Database, tag: &str) {
-    day_records_contract(&MongoDays::new(database), tag).await;
-    leases_contract(&MongoLeases::new(database), tag).await;
+    day_status_contract(&MongoDayStatus::new(database), tag).await;
+    let clock = LeasesOf(database.clone());
+    leases_contract(&MongoLeases::new(database), &clock, tag).await;
     rate_journal_contract(&MongoJournal::new(database), tag).await;
     let contender = || Arc::new(MongoLeases::new(database)) as Arc<dyn Leases>;
-    leases_race_contract((0..8).map(|_| contender()).collect(), tag).await;
+    leases_race_contract((0..8).map(|_| contender()).collect(), &clock, tag).await;
     writes_documents_that_people_and_indexes_understand(database, tag).await;
     names_a_damaged_document(database, tag).await;
+}
+
+/// Time passes by turning back the ends of all leases.
+struct LeasesOf(Database);
+
+#[async_trait]
+impl StoreClock for LeasesOf {
+    async fn pass(&self, seconds: i64) {
+        let leases = self.0.collection::<Document>(LEASES_COLLECTION);
+        let back = doc! { "$inc": { "expires_at": -seconds } };
+        leases.update_many(doc! {}, back).await.unwrap();
+    }
 }
 
 async fn one(database: &Database, collection: &str, id: &str) -> Document {
@@ -54,13 +68,17 @@ async fn writes_documents_that_people_and_indexes_understand(database: &Database
     let noted = one(database, JOURNAL_COLLECTION, &format!("{ours}:{slot_seconds}")).await;
     let expiry = DateTime::from_millis((slot_seconds + SLOT_KEPT_SECONDS) * 1_000);
     assert_eq!(noted.get_datetime(JOURNAL_EXPIRY_FIELD), Ok(&expiry));
-    MongoLeases::new(database).acquire(&ours, "me", slot_seconds, 60).await.unwrap();
+    let asked = [ours.clone()];
+    MongoLeases::new(database).acquire(&asked, "me", Duration::from_secs(60)).await.unwrap();
     let held = one(database, LEASES_COLLECTION, ours.as_str()).await;
-    let wanted = doc! {"_id": ours.as_str(), "expires_at": slot_seconds + 60, "holder": "me",
-    "token": 1_i64};
+    let wanted = doc! {"_id": ours.as_str(), "holder": "me", "token": 1_i64};
     for (field, value) in &wanted {
         assert_eq!(held.get(field), Some(value), "{field}");
     }
+    let hello = database.run_command(doc! { "hello": 1 }).await.unwrap();
+    let now = hello.get_datetime("localTime").unwrap().timestamp_millis() / 1_000;
+    let left = held.get_i64("expires_at").unwrap() - now;
+    assert!((-600..=61).contains(&left), "Unix seconds of the server's clock: {left}");
 }
 
 async fn names_a_damaged_document(database: &Database, tag: &str) {
@@ -68,7 +86,7 @@ async fn names_a_damaged_document(database: &Database, tag: &str) {
     let id = format!("{ours}:{}", day());
     let damaged = doc! {"_id": &id, "account": ours.as_str(), "state": "green"};
     database.collection(DAYS_COLLECTION).insert_one(damaged).await.unwrap();
-    let failure = MongoDays::new(database).days(&ours, day(), day()).await.unwrap_err();
+    let failure = MongoDayStatus::new(database).statuses(&ours, day(), day()).await.unwrap_err();
     assert_eq!((failure.hop, failure.kind), (Hop::MongoDb, Kind::BadData));
     assert!(failure.what.contains(&id), "{failure}");
 }

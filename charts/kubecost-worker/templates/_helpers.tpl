@@ -144,7 +144,7 @@ spec:
         sizeLimit: 64Mi
 {{- end }}
 
-{{/* Retrying cannot mend a wrong configuration. */}}
+{{/* Retrying does not correct a wrong configuration. */}}
 {{- define "worker.podFailurePolicy" -}}
 podFailurePolicy:
   rules:

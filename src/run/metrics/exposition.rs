@@ -8,8 +8,9 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use crate::run::metrics::families::{Family, FamilyKind, Labels, Totals};
+use crate::service::metrics::Sample;
 
-/// The families as OpenMetrics 1.0; `exporter::render::to_text_format` makes the older format.
+/// The families as OpenMetrics 1.0; `service::metrics::to_text_format` makes the older format.
 ///
 /// # Errors
 /// Never in practice: writing to a string does not fail.
@@ -54,66 +55,6 @@ impl Collector for Shown {
     }
 }
 
-/// One line of a text: `name{label="value",...} number`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Sample {
-    /// The metric's name.
-    pub name: String,
-    /// Its labels.
-    pub labels: Vec<(String, String)>,
-    /// Its value.
-    pub value: f64,
-}
-
-impl Sample {
-    /// A label's value; empty when there is none.
-    #[must_use]
-    pub fn label(&self, name: &str) -> &str {
-        self.labels.iter().find(|(label, _)| label == name).map_or("", |(_, value)| value)
-    }
-}
-
-/// The samples of a text in either format; lines that are none are passed over.
-#[must_use]
-pub fn samples(text: &str) -> Vec<Sample> {
-    text.lines().filter(|line| !line.starts_with('#')).filter_map(sample).collect()
-}
-
-fn sample(line: &str) -> Option<Sample> {
-    let name_end = line.find(['{', ' '])?;
-    let (name, mut rest) = line.split_at(name_end);
-    let mut labels = Vec::new();
-    if let Some(after) = rest.strip_prefix('{') {
-        rest = after;
-        while !rest.starts_with('}') {
-            let (label, after) = rest.split_once("=\"")?;
-            let (value, after) = unquoted(after)?;
-            labels.push((label.trim_start_matches([',', ' ']).to_owned(), value));
-            rest = after.trim_start_matches([',', ' ']);
-        }
-        rest = &rest[1..];
-    }
-    let value = rest.split_ascii_whitespace().next()?.parse().ok()?;
-    Some(Sample { name: name.to_owned(), labels, value })
-}
-
-/// The text up to the closing quote, and what follows it.
-fn unquoted(text: &str) -> Option<(String, &str)> {
-    let mut out = String::new();
-    let mut characters = text.char_indices();
-    while let Some((index, character)) = characters.next() {
-        match character {
-            '"' => return Some((out, &text[index + 1..])),
-            '\\' => match characters.next()?.1 {
-                'n' => out.push('\n'),
-                other => out.push(other),
-            },
-            other => out.push(other),
-        }
-    }
-    None
-}
-
 /// What an earlier run left: its counters go on, and its times stand until there are newer ones.
 #[must_use]
 pub fn totals<'a>(samples: impl IntoIterator<Item = &'a Sample>) -> Totals {
@@ -145,25 +86,18 @@ pub fn totals<'a>(samples: impl IntoIterator<Item = &'a Sample>) -> Totals {
 mod tests {
     use super::*;
     use crate::run::metrics::families::families;
+    use crate::service::metrics::{samples, to_text_format};
 
     #[test]
     fn what_is_written_is_read_back() {
-        let mut told = Totals { rows: 12.0, documents: 3.0, ..Totals::default() };
-        told.last_success = Some(1_795_000_000.0);
-        told.runs.insert("ok".to_owned(), 7.0);
-        told.failures.insert(("query-layer".to_owned(), "timeout".to_owned()), 2.0);
-        told.last_insert.insert("a\"b\\c,d}".to_owned(), 1_795_000_001.0);
-        let text = openmetrics(families(None, &told)).unwrap();
-        assert_eq!(totals(&samples(&text)), told, "{text}");
-        let older = crate::exporter::render::to_text_format(&text);
-        assert_eq!(totals(&samples(&older)), told, "{older}");
-    }
-
-    #[test]
-    fn lines_that_are_no_samples_are_passed_over() {
-        let text = "# TYPE a gauge\n\na 1\nb{x=\"1\"\nc{x=\"1\"} x\nd{x=\"1\",y=\"2\"} 2e3 1795\n";
-        let read = samples(text);
-        assert_eq!(read.iter().map(|s| s.name.as_str()).collect::<Vec<_>>(), ["a", "d"]);
-        assert_eq!((read[1].label("y"), read[1].value), ("2", 2_000.0));
+        let mut noted = Totals { rows: 12.0, documents: 3.0, ..Totals::default() };
+        noted.last_success = Some(1_795_000_000.0);
+        noted.runs.insert("ok".to_owned(), 7.0);
+        noted.failures.insert(("query-layer".to_owned(), "timeout".to_owned()), 2.0);
+        noted.last_insert.insert("a\"b\\c,d}".to_owned(), 1_795_000_001.0);
+        let text = openmetrics(families(None, &noted)).unwrap();
+        assert_eq!(totals(&samples(&text)), noted, "{text}");
+        let older = to_text_format(&text);
+        assert_eq!(totals(&samples(&older)), noted, "{older}");
     }
 }

@@ -184,7 +184,7 @@ fn of_run(summary: &RunSummary) -> Vec<Family> {
     ]
 }
 
-/// What alerts tell apart; exactly one holds for an account.
+/// The states that alerts distinguish; exactly one holds for an account.
 const ACCOUNT_STATES: [&str; 5] = ["ok", "partial", "failed", "skipped", "no-data"];
 
 fn account_state(account: &AccountSummary) -> &'static str {
@@ -268,5 +268,4 @@ fn difference_usd(account: &AccountSummary) -> Option<f64> {
 }
 
 #[cfg(test)]
-#[path = "families_tests.rs"]
 mod tests;

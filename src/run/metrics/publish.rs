@@ -7,16 +7,15 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::accounts::shard::Shard;
-use crate::exporter::render::{TEXT, to_text_format};
 use crate::run::RunSummary;
-use crate::service::failure::{Failure, Hop, Kind};
+use crate::service::failure::{Failure, Hop, Kind, REPORT};
 use crate::service::http;
+use crate::service::metrics::{Sample, TEXT, samples, to_text_format};
 use crate::settings::Endpoint;
 use crate::settings::auth::Auth;
-use crate::settings::operation::MetricsConfig;
+use crate::settings::worker::{MetricsConfig, Shard};
 
-use crate::run::metrics::exposition::{Sample, openmetrics, samples, totals};
+use crate::run::metrics::exposition::{openmetrics, totals};
 use crate::run::metrics::families::{Totals, families};
 
 /// The Pushgateway's group, with the shard when there are several.
@@ -47,7 +46,12 @@ pub async fn publish(config: &MetricsConfig, shard: Shard, summary: &RunSummary)
 fn page(mut before: Totals, summary: &RunSummary) -> Result<String, Failure> {
     before.add(summary);
     let text = openmetrics(families(Some(summary), &before)).map_err(|error| {
-        Failure::new(Hop::Worker, Kind::Internal, format!("metrics cannot be written: {error}"), "")
+        Failure::new(
+            Hop::Worker,
+            Kind::Internal,
+            format!("metrics cannot be written: {error}"),
+            REPORT,
+        )
     })?;
     Ok(to_text_format(&text))
 }
@@ -70,7 +74,7 @@ fn to_file(path: &Path, summary: &RunSummary) -> Result<(), Failure> {
     std::fs::write(&beside, page(before, summary)?)
         .and_then(|()| std::fs::rename(&beside, path))
         .map_err(|error| {
-            // Best effort: the first error is the one to tell.
+            // Best effort: the first error is the one to report.
             let _ = std::fs::remove_file(&beside);
             failed(&error)
         })
@@ -79,9 +83,9 @@ fn to_file(path: &Path, summary: &RunSummary) -> Result<(), Failure> {
 /// Puts the group anew. What it says now is read first, for counters to go on.
 async fn push(gateway: &Endpoint, shard: Shard, summary: &RunSummary) -> Result<(), Failure> {
     let client = http::client(PUSH_TIMEOUT)?;
-    let auth = gateway.credentials().cloned().map_or(Auth::None, |(u, p)| Auth::Basic(u, p));
+    let auth = Auth::in_address(gateway);
     let tell = |error| {
-        let what = format!("METRICS_PUSHGATEWAY_URL {}", gateway.shown());
+        let what = format!("METRICS_PUSHGATEWAY_URL {}", gateway.redacted());
         http::transport_failure(Hop::Worker, &what, error)
     };
     let asked = auth.apply(client.get(gateway.join("metrics"))).send().await.map_err(tell)?;
@@ -92,7 +96,7 @@ async fn push(gateway: &Endpoint, shard: Shard, summary: &RunSummary) -> Result<
     if reply.status().is_success() {
         return Ok(());
     }
-    let what = format!("{} answered {}", gateway.shown(), reply.status());
+    let what = format!("{} answered {}", gateway.redacted(), reply.status());
     let fix = "see that METRICS_PUSHGATEWAY_URL is a Pushgateway, and its log";
     Err(Failure::new(Hop::Worker, Kind::BadReply, what, fix))
 }

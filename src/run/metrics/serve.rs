@@ -10,9 +10,9 @@ use axum::response::Response;
 use axum::routing::get;
 use tokio::net::TcpListener;
 
-use crate::exporter::server::page;
 use crate::run::RunSummary;
 use crate::service::failure::{Failure, Hop, Kind};
+use crate::service::metrics::page;
 
 use crate::run::metrics::exposition::openmetrics;
 use crate::run::metrics::families::{Totals, families};

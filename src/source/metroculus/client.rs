@@ -22,7 +22,7 @@ const FIX_ADDRESS: &str = "see that METROCULUS_URL is Metroculus itself, and its
 
 /// One metric of a reply.
 #[derive(Clone, Debug, Default)]
-pub struct Metric {
+pub struct MetroculusMetric {
     /// The series of the account asked for.
     pub series: Vec<Series>,
     /// Whether the series have points of the past, not only of now.
@@ -66,7 +66,7 @@ impl MetroculusClient {
     /// The service's address.
     #[must_use]
     pub fn address(&self) -> &str {
-        self.endpoint.shown()
+        self.endpoint.redacted()
     }
 
     /// Sees that something answers at the address and takes the secret.
@@ -87,7 +87,7 @@ impl MetroculusClient {
         Ok(())
     }
 
-    /// Metrics of an account, by name. Series of other tenants are left out and said.
+    /// Metrics of an account, by name. Series of other tenants are left out, with a warning.
     ///
     /// # Errors
     /// When the service cannot be asked, or answers something else.
@@ -97,7 +97,7 @@ impl MetroculusClient {
         names: &[&str],
         start: i64,
         end: i64,
-    ) -> Result<BTreeMap<String, Metric>, Failure> {
+    ) -> Result<BTreeMap<String, MetroculusMetric>, Failure> {
         let names = ("metrics", names.join(","));
         let reply: MetricsReply =
             self.ask("kubecost_metrics", account, Some(names), start, end).await?;
@@ -112,10 +112,15 @@ impl MetroculusClient {
         Ok(out)
     }
 
-    fn metric(&self, account: &AccountId, name: &str, reply: Reply) -> Result<Metric, Failure> {
+    fn metric(
+        &self,
+        account: &AccountId,
+        name: &str,
+        reply: Reply,
+    ) -> Result<MetroculusMetric, Failure> {
         if reply.status == "error" || !reply.error.is_empty() {
-            let said = excerpt(&reply.error);
-            let what = format!("{} has no answer for {name}: {said}", self.address());
+            let text = excerpt(&reply.error);
+            let what = format!("{} has no answer for {name}: {text}", self.address());
             return Err(Failure::query(Kind::BadReply, what, "see Metroculus' and Thanos' logs"));
         }
         let data = reply.data.unwrap_or_default();
@@ -137,7 +142,7 @@ impl MetroculusClient {
             let foreign = all - series.len();
             tracing::warn!(account.id = %account, metric = name, foreign, "series of other tenants are refused");
         }
-        Ok(Metric { series, is_matrix })
+        Ok(MetroculusMetric { series, is_matrix })
     }
 
     /// The cluster's rate in USD per hour: the service answers the rate times the hours asked for.
@@ -209,9 +214,9 @@ impl MetroculusClient {
             return Err(self.refused(status, &String::from_utf8_lossy(&body)));
         }
         read_json(body.as_slice(), REPLY_BYTES_MAX).map_err(|error| {
-            let said = excerpt(&String::from_utf8_lossy(&body));
+            let text = excerpt(&String::from_utf8_lossy(&body));
             let what = format!(
-                "{} answered {call} with '{said}', which is no reply: {error}",
+                "{} answered {call} with '{text}', which is no reply: {error}",
                 self.address()
             );
             Failure::query(Kind::BadReply, what, FIX_ADDRESS)
@@ -224,20 +229,16 @@ impl MetroculusClient {
 
     fn refused(&self, status: StatusCode, text: &str) -> Failure {
         let what = format!("{} answered {status}: {}", self.address(), excerpt(text));
-        match status.as_u16() {
-            401 | 403 => Failure::query(
-                Kind::Denied,
-                what,
-                "set CLUSTER_SECRET_FILE to CloudTuner's cluster secret",
-            ),
-            404 => Failure::query(
-                Kind::BadReply,
-                what,
-                "see that METROCULUS_URL is right and the account exists in CloudTuner",
-            ),
-            429 => Failure::query(Kind::Overloaded, what, "run fewer workers at once"),
-            500..=599 => Failure::query(Kind::Unavailable, what, "see Metroculus' log"),
-            _ => Failure::query(Kind::BadReply, what, FIX_ADDRESS),
-        }
+        let kind = http::kind_of_status(status);
+        let fix = match kind {
+            Kind::Denied => "set CLUSTER_SECRET_FILE to CloudTuner's cluster secret",
+            Kind::Overloaded => "run fewer workers at once",
+            Kind::Unavailable => "see Metroculus' log",
+            _ if status == StatusCode::NOT_FOUND => {
+                "see that METROCULUS_URL is right and the account exists in CloudTuner"
+            }
+            _ => FIX_ADDRESS,
+        };
+        Failure::query(kind, what, fix)
     }
 }

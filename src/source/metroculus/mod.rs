@@ -96,9 +96,9 @@ impl MetroculusQuery {
         for (level, metric) in LEVELS {
             for one in series(metric) {
                 match self.rate(level, one) {
-                    Told::Rate(rate) => slot.rates.push(rate),
-                    Told::Refused => slot.refused += 1,
-                    Told::Other => {}
+                    RateReading::Rate(rate) => slot.rates.push(rate),
+                    RateReading::Refused => slot.refused += 1,
+                    RateReading::Other => {}
                 }
             }
         }
@@ -129,7 +129,7 @@ impl MetroculusQuery {
         }))
     }
 
-    fn rate(&self, level: Level, series: &Series) -> Told {
+    fn rate(&self, level: Level, series: &Series) -> RateReading {
         let label =
             |name: &str| Some(series.label(name).to_owned()).filter(|text| !text.is_empty());
         let (namespace, pod) = (label("namespace"), label("pod"));
@@ -142,13 +142,13 @@ impl MetroculusQuery {
             }
         };
         let Some(usd_per_hour) = series.value().filter(|_| has_names) else {
-            return Told::Other;
+            return RateReading::Other;
         };
         if !usd_per_hour.is_finite() || usd_per_hour < 0.0 {
             tracing::warn!(series = series.shown(), usd_per_hour, "a rate is refused");
-            return Told::Refused;
+            return RateReading::Refused;
         }
-        Told::Rate(SeenRate {
+        RateReading::Rate(SeenRate {
             cluster: label("cluster").unwrap_or_else(|| self.default_cluster.clone()),
             namespace: namespace.filter(|_| level != Level::Cluster),
             pod: pod.filter(|_| level == Level::Pod),
@@ -164,7 +164,7 @@ impl MetroculusQuery {
         day: Day,
         phase: Phase,
     ) -> Result<(Vec<SlotRates>, i64), Failure> {
-        // A lag is at most a day here: the slots that may tell about this day are two days long.
+        // A lag is at most a day here: the slots whose rates may be of this day are two days long.
         let (start, end) = (day.start_seconds(), day.end_seconds() + DAY_SECONDS);
         let mut slots = self.journal.slots(&account.id, start, end).await?;
         slots.retain(|slot| slot.phase == phase.number());
@@ -221,7 +221,7 @@ impl MetroculusQuery {
                 let (usd, minutes) = integrated(doubled, start, end);
                 let labels = doubled.last().map(|one| one.labels.clone()).unwrap_or_default();
                 let point = Series { labels, points: vec![(0.0, usd)] };
-                let Told::Rate(rate) = self.rate(level, &point) else { continue };
+                let RateReading::Rate(rate) = self.rate(level, &point) else { continue };
                 put(&mut costs, &rate);
                 let most: &mut u32 = clusters.entry(rate.cluster).or_default();
                 *most = minutes.max(*most);
@@ -231,8 +231,8 @@ impl MetroculusQuery {
     }
 }
 
-/// What a series comes to.
-enum Told {
+/// How a series is read.
+enum RateReading {
     /// A rate of a cluster, a namespace or a pod.
     Rate(SeenRate),
     /// A number that is no rate.
@@ -244,13 +244,13 @@ enum Told {
 const LEVELS: [(Level, &str); 3] =
     [(Level::Cluster, CLUSTER_TOTAL), (Level::Namespace, NAMESPACE_TOTAL), (Level::Pod, POD_TOTAL)];
 
-/// By how much the source lags: the window plus the age of its end, if it says so.
+/// By how much the source lags: the window plus the age of its end, if it shows both.
 fn lag(ends: &[Series], windows: &[Series], now_seconds: i64) -> Option<i64> {
     let greatest = |list: &[Series]| list.iter().filter_map(Series::value).max_by(f64::total_cmp);
     let (end, window) = (greatest(ends)?, greatest(windows)?);
     let lag = now_seconds as f64 - end + window;
     if lag.is_nan() || lag > 86_400.0 {
-        tracing::warn!(window_end = end, "a window that ended days ago is not believed");
+        tracing::warn!(window_end = end, "a window that ended days ago is not plausible");
         return None;
     }
     #[expect(clippy::cast_possible_truncation, reason = "at most a day")]

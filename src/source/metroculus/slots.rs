@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::cost::{DayCosts, PodCosts, ResourceKey};
 use crate::rate_journal::{SLOT_SECONDS, SeenRate, SlotRates};
 
-use crate::source::prometheus::exporter_metrics::put_greatest;
+use crate::source::prometheus::gauges::put_greatest;
 use crate::source::prometheus::source_conflicts::TOLERANCE;
 
 /// Adds a cost (or a rate times hours) to a day.
@@ -94,7 +94,7 @@ pub(super) fn summed(slots: &[SlotRates]) -> DayCosts {
     sum
 }
 
-/// In how many minutes a slot tells of each cluster.
+/// For how many minutes there are slots with rates of each cluster.
 pub(super) fn covered(slots: &[SlotRates]) -> BTreeMap<String, u32> {
     let mut slots_of: BTreeMap<String, usize> = BTreeMap::new();
     for slot in slots {
@@ -106,10 +106,11 @@ pub(super) fn covered(slots: &[SlotRates]) -> BTreeMap<String, u32> {
     slots_of.into_iter().map(|(cluster, slots)| (cluster, slot_minutes(slots))).collect()
 }
 
-/// Clusters whose total two sources told differently in most slots in which there were several.
+/// Clusters for which two sources showed different totals in most slots in which there were
+/// several.
 pub(super) fn conflicts(slots: &[SlotRates]) -> Vec<String> {
     const SLOTS_MIN: usize = 3;
-    let mut told: BTreeMap<&String, (usize, usize, f64, f64)> = BTreeMap::new();
+    let mut seen: BTreeMap<&String, (usize, usize, f64, f64)> = BTreeMap::new();
     for slot in slots {
         let mut rates: BTreeMap<&String, Vec<f64>> = BTreeMap::new();
         for rate in slot.rates.iter().filter(|rate| rate.namespace.is_none()) {
@@ -118,7 +119,7 @@ pub(super) fn conflicts(slots: &[SlotRates]) -> Vec<String> {
         for (cluster, rates) in rates.into_iter().filter(|(_, rates)| rates.len() > 1) {
             let least = rates.iter().copied().fold(f64::INFINITY, f64::min);
             let most = rates.iter().copied().fold(0.0, f64::max);
-            let (several, differing, low, high) = told.entry(cluster).or_default();
+            let (several, differing, low, high) = seen.entry(cluster).or_default();
             *several += 1;
             if most - least > TOLERANCE * most {
                 *differing += 1;
@@ -126,14 +127,14 @@ pub(super) fn conflicts(slots: &[SlotRates]) -> Vec<String> {
             }
         }
     }
-    told.into_iter()
+    seen.into_iter()
         .filter(|(_, (several, differing, ..))| {
             *differing >= SLOTS_MIN && differing * 2 >= *several
         })
         .map(|(cluster, (_, _, low, high))| {
             format!(
-                "two sources tell different costs of cluster '{cluster}': one says ${low:.4} an \
-                 hour and one ${high:.4}"
+                "two sources show different costs of cluster '{cluster}': one ${low:.4} an hour and \
+                 one ${high:.4}"
             )
         })
         .collect()

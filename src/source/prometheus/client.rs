@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use crate::service::failure::{Failure, Hop, Kind, excerpt};
 use crate::service::http;
 use crate::settings::Endpoint;
-use crate::settings::worker::Auth;
+use crate::settings::auth::Auth;
 
 use crate::source::prometheus::reply::{Reply, ReplyError, Series, read_reply};
 
@@ -111,7 +111,7 @@ impl PromClient {
     /// The server's address without credentials.
     #[must_use]
     pub fn address(&self) -> &str {
-        self.endpoint.shown()
+        self.endpoint.redacted()
     }
 
     /// An instant query at a Unix time (seconds).
@@ -185,18 +185,13 @@ impl PromClient {
         let address = self.endpoint.join(path);
         // Proxies refuse long addresses; a form may be long, but not every proxy lets one through.
         let length: usize = parameters.iter().map(|(_, value)| value.len()).sum();
-        let mut request = if length > ADDRESS_BYTES_MAX {
+        let request = if length > ADDRESS_BYTES_MAX {
             let owned = thanos.map(|(name, value)| (name, value.to_owned()));
             self.http.post(address).form(&[parameters, &owned].concat())
         } else {
             self.http.get(address).query(parameters).query(&thanos)
         };
-        request = match &self.auth {
-            Auth::None => request,
-            Auth::Basic(user, password) => request.basic_auth(user, Some(password.expose())),
-            Auth::Bearer(token) => request.bearer_auth(token.expose()),
-        };
-        let response = request.send().await.map_err(|e| self.transport(e))?;
+        let response = self.auth.apply(request).send().await.map_err(|e| self.transport(e))?;
         let status = response.status();
         let is_json = response
             .headers()
@@ -261,7 +256,7 @@ impl PromClient {
             Err(error) => Failure::query(
                 Kind::Internal,
                 format!("reading the reply of {address} broke off: {error}"),
-                "",
+                crate::service::failure::REPORT,
             ),
         };
         Err(NoAnswer::Failed(failure))

@@ -1,285 +1,295 @@
 //! Phase 1: a day's costs from the raw metrics of the cost model.
 //!
-//! Allocation times price, joined on cluster and node, minute by minute. `max by` stands before
-//! each join, so that doubled scrapes do not double costs. Formulas: docs/ARCHITECTURE.md. Units:
-//! `node_cpu_hourly_cost` USD per core and hour; `node_ram_hourly_cost` and `pv_hourly_cost` USD
-//! per GiB (2^30 bytes) and hour; `node_gpu_hourly_cost` USD per GPU and hour.
+//! Allocation times price, joined on cluster and node, minute by minute (`formulas`). Which metrics
+//! there are decides what can be billed and by what the whole of a cluster is known (`inventory`);
+//! of several scrapers of one cost model one counts at a time (`scrapers`).
 
 use std::collections::BTreeMap;
 
-use crate::cost::{Day, DayCosts, PodCosts};
+use crate::cost::Day;
 use crate::service::failure::{Failure, Kind};
 
-use crate::source::metric_names::{CPU_ALLOCATION, NODE_TOTAL};
-use crate::source::prometheus::exporter_metrics::{put_greatest, shifted};
 use crate::source::prometheus::gaps::{self, Teller};
 use crate::source::prometheus::promql::{Selector, Window};
 use crate::source::prometheus::reply::Labels;
 use crate::source::prometheus::session::Asking;
 use crate::source::prometheus::source_conflicts::{self, Claim};
 use crate::source::{Phase, SourceDay};
+use formulas::{Formulas, RESOURCES};
+use inventory::Inventory;
+use names::{CPU, CPU_PRICE, EGRESS, GAUGES, MANAGEMENT, NEEDED, NODE_TOTAL, RAM_PRICE};
+use scrapers::{Life, Scrapers};
 
-const CPU: &str = CPU_ALLOCATION;
-const RAM: &str = "container_memory_allocation_bytes";
-const GPU: &str = "container_gpu_allocation";
-const CPU_PRICE: &str = "node_cpu_hourly_cost";
-const RAM_PRICE: &str = "node_ram_hourly_cost";
-const GPU_PRICE: &str = "node_gpu_hourly_cost";
-const CLAIMS: &str = "pod_pvc_allocation";
-const CAPACITY: &str = "kube_persistentvolume_capacity_bytes";
-const VOLUME_PRICE: &str = "pv_hourly_cost";
-const BALANCERS: &str = "kubecost_load_balancer_cost";
-const MANAGEMENT: &str = "kubecost_cluster_management_cost";
-const GIB: &str = "1073741824";
-/// The cost model's name for the mount of a claim that no pod mounts: it is no pod.
-const UNMOUNTED_POD: &str = "unmounted-pvs";
+mod costs;
+mod formulas;
+mod inventory;
+mod names;
+mod network;
+mod scrapers;
 
-/// What only one cluster may tell of under one name.
-const CLAIMED_ONCE: &[Claim<'_>] = &[
-    Claim { metric: NODE_TOTAL, labels: &["node"], identity: Some("provider_id") },
-    Claim { metric: MANAGEMENT, labels: &["provisioner_name"], identity: None },
-];
+/// Distance of the points at which presence is looked at, minutes: a sample stands for as long.
+const STEP_MINUTES: u32 = 5;
+/// Most resources that a warning names.
+const NAMED_MAX: usize = 5;
 
-/// Metrics whose bad samples would become costs.
-const CHECKED: [(&str, &[&str]); 12] = [
-    (CPU, &[]),
-    (RAM, &[]),
-    (GPU, &[]),
-    (CPU_PRICE, &[]),
-    (RAM_PRICE, &[]),
-    (GPU_PRICE, &[]),
-    (NODE_TOTAL, &[]),
-    (CLAIMS, &[]),
-    (CAPACITY, &[]),
-    (VOLUME_PRICE, &[]),
-    (BALANCERS, &[]),
-    (MANAGEMENT, &[]),
-];
+/// The grid points of a day that have passed.
+fn passed(day: Day, now_seconds: i64) -> Window {
+    let start = day.start_seconds();
+    Window { start, end: day.end_seconds().min(now_seconds + 1).max(start) }
+}
 
 pub(super) async fn day_costs(
     mut asking: Asking<'_>,
     day: Day,
     now_seconds: i64,
 ) -> Result<SourceDay, Failure> {
-    let mut selector = asking.selector();
-    let window = shifted(day, 0, now_seconds);
-    asking.unite_default_cluster(&mut selector, &CHECKED.map(|(name, _)| name), window).await?;
+    let window = passed(day, now_seconds);
     let mut out = SourceDay::without_samples(Phase::Raw, window.minutes());
     if window.minutes() > 0 {
-        let present = selector.max_by(&[], &selector.raw(NODE_TOTAL, &[]));
-        let covered = asking.minutes(&present, window).await?;
-        out.cover(asking.by_cluster(&covered));
+        let mut selector = asking.selector();
+        let counted = asking.unite_default_cluster(&mut selector, &names::all(), window).await?;
+        let inventory = Inventory::of(&counted);
+        let mut work = RawDay { asking: &mut asking, inventory, window, out: &mut out };
+        work.compute(selector).await?;
     }
-    if out.covered_minutes > 0 && out.covered_minutes < window.minutes() {
-        let teller = Teller { costs: NODE_TOTAL, alive: None };
-        out.holes = gaps::told(&mut asking, &selector, teller, window).await;
-    }
-    if out.covered_minutes > 0 {
-        let costs = &mut out.costs;
-        refuse_renamed_labels(&mut asking, &selector, window).await?;
-        for claim in CLAIMED_ONCE {
-            let series = asking.series_count(&selector, claim.metric, window).await?;
-            let found =
-                source_conflicts::of_claim(&mut asking, &selector, *claim, window, series).await?;
-            out.conflicts.extend(found);
-        }
-        let series = asking.series_count(&selector, CPU, window).await?;
-        asking.filter_bad_samples(&mut selector, &CHECKED, window, series).await?;
-        warn_of_unpriced_nodes(&mut asking, &selector, window, series).await?;
-        containers(&mut asking, &selector, window, series, costs).await?;
-        volumes(&mut asking, &selector, window, costs).await?;
-        balancers(&mut asking, &selector, window, costs).await?;
-        cluster_totals(&mut asking, &selector, window, costs).await?;
-    }
+    // Clusters that cannot be told apart explain every other conflict.
+    out.conflicts.splice(0..0, asking.conflicts);
     out.warnings = asking.warnings;
     out.is_partial = asking.is_partial;
     Ok(out)
 }
 
-/// Without `honor_labels` a scrape renames the containers' own namespace and pod, and every cost
-/// would land on the exporter's namespace.
-async fn refuse_renamed_labels(
-    asking: &mut Asking<'_>,
-    selector: &Selector,
+/// A day as far as it is computed.
+struct RawDay<'d, 'a> {
+    asking: &'d mut Asking<'a>,
+    inventory: Inventory,
     window: Window,
-) -> Result<(), Failure> {
-    let renamed = |piece: Window| selector.series_count(CPU, &["exported_namespace!=\"\""], piece);
-    if asking.summed(window, 1, renamed).await?.is_empty() {
-        return Ok(());
-    }
-    Err(Failure::query(
-        Kind::BadData,
-        format!("{CPU} has the label exported_namespace, so its label namespace is the scraper's"),
-        "scrape the cost model with honor_labels: true",
-    ))
+    out: &'d mut SourceDay,
 }
 
-/// Allocations on nodes without a price drop out of the join: say so.
-async fn warn_of_unpriced_nodes(
-    asking: &mut Asking<'_>,
-    selector: &Selector,
-    window: Window,
-    series: u64,
-) -> Result<(), Failure> {
-    let used = selector.max_by(&["node"], &selector.of(CPU, &[]));
-    let priced = selector.max_by(&["node"], &selector.of(CPU_PRICE, &[]));
-    let on = selector.labels(&["node"]);
-    let lacking = format!("{used} unless on ({on}) {priced}");
-    let query = |piece: Window| format!("count_over_time(({lacking})[{}:5m])", piece.range());
-    for (labels, points) in asking.summed(window, series / 5, query).await? {
-        asking.is_partial = true;
-        let node = labels.get("node").cloned().unwrap_or_default();
-        let minutes = points * 5.0;
-        asking.warn(format!(
-            "node '{node}' has allocations but no price ({CPU_PRICE}) for about {minutes} minutes: \
-             they cost nothing"
-        ));
+impl RawDay<'_, '_> {
+    async fn compute(&mut self, selector: Selector) -> Result<(), Failure> {
+        let present = self.coverage(&selector).await?;
+        if self.out.covered_minutes == 0 {
+            return Ok(());
+        }
+        self.out.missing = self.inventory.missing();
+        for note in self.inventory.notes() {
+            self.asking.warn(note);
+        }
+        self.refuse_renamed_labels(&selector).await?;
+        self.conflicts(&selector).await?;
+        let mut formulas = Formulas { selector, ..Formulas::default() };
+        self.leave_out_bad_samples(&mut formulas.selector).await?;
+        formulas.scrapers = self.scrapers(&formulas.selector).await?;
+        self.missing_parts(&formulas, &present).await?;
+        self.warn_of_unpriced_nodes(&formulas).await?;
+        self.containers(&formulas).await?;
+        let basis = self.node_basis(&formulas, &present).await?;
+        self.volumes(&mut formulas).await?;
+        let mut totals = self.network(&formulas).await?;
+        self.balancers(&formulas).await?;
+        self.wholes(&formulas, basis, &mut totals).await?;
+        for (cluster, usd) in totals {
+            self.out.costs.cluster_mut(&cluster).total_usd = Some(usd);
+        }
+        Ok(())
     }
-    Ok(())
-}
 
-/// CPU, RAM and GPU of pods, or of namespaces when no pods are wanted.
-async fn containers(
-    asking: &mut Asking<'_>,
-    selector: &Selector,
-    window: Window,
-    series: u64,
-    namespaces: &mut DayCosts,
-) -> Result<(), Failure> {
-    let wants_pods = asking.levels().pod;
-    let by: &[&str] = if wants_pods { &["namespace", "pod", "node"] } else { &["namespace"] };
-    let mut on_nodes: BTreeMap<(String, String, String), BTreeMap<String, f64>> = BTreeMap::new();
-    for (amount, price, divisor) in
-        [(CPU, CPU_PRICE, "1"), (RAM, RAM_PRICE, GIB), (GPU, GPU_PRICE, "1")]
-    {
-        let container = ["node", "namespace", "pod", "container"];
-        let amounts = selector.max_by(&container, &selector.of(amount, &[]));
-        let prices = selector.max_by(&["node"], &selector.of(price, &[]));
-        let on = selector.labels(&["node"]);
-        let rate = selector
-            .sum_by(by, &format!("{amounts} / {divisor} * on ({on}) group_left () {prices}"));
-        for (labels, usd) in asking.integrate(&rate, window, series).await? {
-            let Some((cluster, namespace)) = place(asking, &labels) else { continue };
-            *namespaces.namespace_mut(&cluster, &namespace).total_usd.get_or_insert(0.0) += usd;
-            if wants_pods {
-                let label = |name: &str| labels.get(name).cloned().unwrap_or_default();
-                let pod = on_nodes.entry((cluster, namespace, label("pod"))).or_default();
-                *pod.entry(label("node")).or_insert(0.0) += usd;
+    /// For how many minutes each cluster has samples; also where it has none.
+    async fn coverage(&mut self, selector: &Selector) -> Result<BTreeMap<String, u32>, Failure> {
+        let metrics = self.inventory.presence_metrics();
+        if metrics.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let of = |metric: &&str| selector.max_by(&[], &selector.raw(metric, &[]));
+        let present: Vec<String> = metrics.iter().map(of).collect();
+        let present = present.join(" or ");
+        let minutes = self.asking.minutes(&present, self.window).await?;
+        self.out.cover(self.asking.by_cluster(&minutes));
+        let covered = self.out.covered_minutes;
+        if covered > 0 && covered < self.window.minutes() {
+            let edges = gaps::edges(self.asking, &present, self.window).await?;
+            self.out.edge_minutes.extend(edges);
+            let teller = Teller { costs: metrics[0], alive: None };
+            self.out.holes = gaps::told(self.asking, selector, teller, self.window).await;
+        }
+        Ok(self.out.clusters.clone())
+    }
+
+    /// Without `honor_labels` a scrape renames the containers' own namespace and pod, and every
+    /// cost would land on the exporter's namespace.
+    async fn refuse_renamed_labels(&mut self, selector: &Selector) -> Result<(), Failure> {
+        for metric in [CPU, EGRESS] {
+            let matcher = &["exported_namespace!=\"\""];
+            let renamed = |piece: Window| selector.series_count(metric, matcher, piece);
+            if self.inventory.has(metric)
+                && !self.asking.summed(self.window, 1, renamed).await?.is_empty()
+            {
+                return Err(Failure::query(
+                    Kind::BadData,
+                    format!(
+                        "{metric} has the label exported_namespace, so its label namespace is the \
+                         scraper's"
+                    ),
+                    "scrape the cost model with honor_labels: true",
+                ));
             }
         }
+        Ok(())
     }
-    for ((cluster, namespace, pod), nodes) in on_nodes {
-        // The node where most of the cost arose; the first by name when equal.
-        let node = nodes
-            .iter()
-            .rev()
-            .max_by(|a, b| a.1.total_cmp(b.1))
-            .map(|(node, _)| node.clone())
-            .filter(|node| !node.is_empty());
-        let total_usd = nodes.values().sum();
-        let costs = PodCosts { total_usd, node, service: None };
-        namespaces.namespace_mut(&cluster, &namespace).pods.insert(pod, costs);
-    }
-    Ok(())
-}
 
-fn place(asking: &mut Asking<'_>, labels: &Labels) -> Option<(String, String)> {
-    let cluster = asking.cluster(labels).to_owned();
-    match labels.get("namespace") {
-        Some(namespace) if !namespace.is_empty() => Some((cluster, namespace.clone())),
-        _ => {
-            asking.is_partial = true;
-            asking.warn(format!("a series of cluster '{cluster}' has no label namespace"));
-            None
+    /// What only one cluster may say under one name.
+    async fn conflicts(&mut self, selector: &Selector) -> Result<(), Failure> {
+        let node = if self.inventory.has(NODE_TOTAL) { NODE_TOTAL } else { CPU_PRICE };
+        let claims = [
+            Claim { metric: node, labels: &["node"], identity: Some("provider_id") },
+            Claim { metric: MANAGEMENT, labels: &["provisioner_name"], identity: None },
+        ];
+        for claim in claims {
+            if self.inventory.has(claim.metric) {
+                let series = self.inventory.count(claim.metric);
+                let found =
+                    source_conflicts::of_claim(self.asking, selector, claim, self.window, series);
+                self.out.conflicts.extend(found.await?);
+            }
         }
+        Ok(())
     }
-}
 
-/// Claimed volumes: each once per namespace, shared equally by the pods that mount it.
-async fn volumes(
-    asking: &mut Asking<'_>,
-    selector: &Selector,
-    window: Window,
-    costs: &mut DayCosts,
-) -> Result<(), Failure> {
-    let series = asking.series_count(selector, CLAIMS, window).await?;
-    if series == 0 {
-        return Ok(());
-    }
-    let claims = selector.of(CLAIMS, &[]);
-    let price = selector.max_by(&["persistentvolume"], &selector.of(VOLUME_PRICE, &[]));
-    let on = selector.labels(&["persistentvolume"]);
-    let priced = format!("/ {GIB} * on ({on}) group_left () {price}");
-    let claimed = selector.max_by(&["namespace", "persistentvolume"], &claims);
-    let rate = selector.sum_by(&["namespace"], &format!("{claimed} {priced}"));
-    for (labels, usd) in asking.integrate(&rate, window, series).await? {
-        let Some((cluster, namespace)) = place(asking, &labels) else { continue };
-        *costs.namespace_mut(&cluster, &namespace).total_usd.get_or_insert(0.0) += usd;
-    }
-    if !asking.levels().pod {
-        return Ok(());
-    }
-    let mounts = selector.max_by(&["namespace", "persistentvolume", "pod"], &claims);
-    let mounted =
-        format!("count by ({}) ({mounts})", selector.labels(&["namespace", "persistentvolume"]));
-    let shared = selector.labels(&["namespace", "persistentvolume"]);
-    let rate = selector.sum_by(
-        &["namespace", "pod"],
-        &format!("{mounts} / on ({shared}) group_left () {mounted} {priced}"),
-    );
-    for (labels, usd) in asking.integrate(&rate, window, series).await? {
-        let Some((cluster, namespace)) = place(asking, &labels) else { continue };
-        let pod = labels.get("pod").cloned().unwrap_or_default();
-        if pod.is_empty() || pod == UNMOUNTED_POD {
-            continue;
+    async fn leave_out_bad_samples(&mut self, selector: &mut Selector) -> Result<(), Failure> {
+        let is_there = |metric: &&str| self.inventory.has(metric);
+        for metric in GAUGES.into_iter().filter(is_there) {
+            let series = self.inventory.count(metric);
+            let none: &[&str] = &[];
+            let checked = [(metric, none)];
+            self.asking.filter_bad_samples(selector, &checked, self.window, series).await?;
         }
-        let pods = &mut costs.namespace_mut(&cluster, &namespace).pods;
-        pods.entry(pod).or_default().total_usd += usd;
+        Ok(())
     }
-    Ok(())
-}
 
-/// Load balancers: the cost model names their namespace, not the pods behind them.
-async fn balancers(
-    asking: &mut Asking<'_>,
-    selector: &Selector,
-    window: Window,
-    costs: &mut DayCosts,
-) -> Result<(), Failure> {
-    let each = selector.max_by(&["namespace", "service_name"], &selector.of(BALANCERS, &[]));
-    let rate = selector.sum_by(&["namespace"], &each);
-    for (labels, usd) in asking.integrate(&rate, window, 1).await? {
-        let Some((cluster, namespace)) = place(asking, &labels) else { continue };
-        *costs.namespace_mut(&cluster, &namespace).total_usd.get_or_insert(0.0) += usd;
-    }
-    Ok(())
-}
-
-/// Nodes, all volumes (claimed or not), load balancers and the management fee.
-async fn cluster_totals(
-    asking: &mut Asking<'_>,
-    selector: &Selector,
-    window: Window,
-    costs: &mut DayCosts,
-) -> Result<(), Failure> {
-    let nodes = selector.max_by(&["node"], &selector.of(NODE_TOTAL, &[]));
-    let volume = ["persistentvolume"];
-    let capacity = selector.max_by(&volume, &selector.of(CAPACITY, &[]));
-    let claimed = selector.max_by(&volume, &selector.of(CLAIMS, &[]));
-    let price = selector.max_by(&volume, &selector.of(VOLUME_PRICE, &[]));
-    let on = selector.labels(&volume);
-    let volumes = format!("({capacity} or {claimed}) / {GIB} * on ({on}) group_left () {price}");
-    let balancers = selector.max_by(&["namespace", "service_name"], &selector.of(BALANCERS, &[]));
-    let management = selector.max_by(&["provisioner_name"], &selector.of(MANAGEMENT, &[]));
-    let mut totals: BTreeMap<String, f64> = BTreeMap::new();
-    for part in [nodes, volumes, balancers, management] {
-        let rate = selector.sum_by(&[], &part);
-        for (labels, usd) in asking.integrate(&rate, window, 1).await? {
-            *totals.entry(asking.cluster(&labels).to_owned()).or_insert(0.0) += usd;
+    /// Which scrapers there are of the same nodes, and for which metrics one is chosen.
+    async fn scrapers(&mut self, selector: &Selector) -> Result<Scrapers, Failure> {
+        let is_there = |metric: &&str| self.inventory.has(metric);
+        let Some(alive) = [CPU_PRICE, RAM_PRICE, NODE_TOTAL].into_iter().find(is_there) else {
+            return Ok(Scrapers::default());
+        };
+        let times = |function: &'static str| {
+            let stored = selector.raw(alive, &[]);
+            move |piece: Window| {
+                format!("{function}(timestamp({stored})[{}:{STEP_MINUTES}m])", piece.range())
+            }
+        };
+        let window = self.window;
+        let firsts = self.asking.extreme(window, f64::min, times("min_over_time")).await?;
+        let lasts = self.asking.extreme(window, f64::max, times("max_over_time")).await?;
+        let life = |(labels, first): (Labels, f64)| {
+            let last = lasts.get(&labels).copied().unwrap_or(first);
+            Life { labels, first, last }
+        };
+        let lives: Vec<Life> = firsts.into_iter().map(life).collect();
+        let labels = scrapers::differing_labels(&lives, self.asking.cluster_label());
+        if labels.is_empty() {
+            return Ok(Scrapers::default());
         }
+        let mut scrapers = Scrapers::ranked(alive, labels.clone(), &lives);
+        if scrapers.are_too_many() {
+            self.asking.warn(format!(
+                "the cost model's scrapers differ by {} in too many ways to choose one: of several \
+                 that differ in a minute, the greatest counts",
+                labels.join(", ")
+            ));
+            return Ok(scrapers);
+        }
+        let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+        for metric in names::all() {
+            if !self.inventory.has(metric) {
+                continue;
+            }
+            let count = |piece: Window| {
+                let range = piece.range();
+                let seen = selector.over_time("count_over_time", metric, &[], &range);
+                format!("count by ({}) ({seen})", selector.labels(&labels))
+            };
+            let counts = self.asking.extreme(window, f64::max, count).await?;
+            let counts: Vec<_> = counts.iter().map(|(labels, n)| (labels, *n)).collect();
+            scrapers.choose_for(metric, &counts, self.asking.cluster_label());
+        }
+        Ok(scrapers)
     }
-    for (cluster, usd) in totals {
-        put_greatest(&mut costs.cluster_mut(&cluster).total_usd, usd);
+
+    /// Minutes of an expression by cluster, to five minutes.
+    async fn rough_minutes(
+        &mut self,
+        expression: &str,
+        series: u64,
+    ) -> Result<BTreeMap<String, u32>, Failure> {
+        let query = |piece: Window| {
+            format!("count_over_time(({expression})[{}:{STEP_MINUTES}m])", piece.range())
+        };
+        let series = series / u64::from(STEP_MINUTES);
+        let steps = self.asking.summed(self.window, series, query).await?;
+        let steps = self.asking.by_cluster(&steps);
+        Ok(steps.into_iter().map(|(name, count)| (name, count * STEP_MINUTES)).collect())
     }
-    Ok(())
+
+    /// Names metrics that a cluster lacks for a part of the day.
+    async fn missing_parts(
+        &mut self,
+        formulas: &Formulas,
+        present: &BTreeMap<String, u32>,
+    ) -> Result<(), Failure> {
+        for (metric, effect) in NEEDED {
+            if self.inventory.has(metric) {
+                let any = formulas.selector.max_by(&[], &formulas.selector.raw(metric, &[]));
+                let series = self.inventory.count(metric);
+                let minutes = self.rough_minutes(&any, series).await?;
+                let missing = self.inventory.missing_partly(metric, effect, &minutes, present);
+                self.out.missing.extend(missing);
+            }
+        }
+        Ok(())
+    }
+
+    /// Allocations on nodes without a price drop out of the join: say so.
+    async fn warn_of_unpriced_nodes(&mut self, formulas: &Formulas) -> Result<(), Failure> {
+        for resource in RESOURCES {
+            let (amount, price, _) = resource;
+            let is_missing = NEEDED.iter().any(|(metric, _)| *metric == price);
+            if !self.inventory.has(amount) || (is_missing && !self.inventory.has(price)) {
+                continue;
+            }
+            let lacking = formulas.unpriced(resource);
+            let query = |piece: Window| {
+                format!("count_over_time(({lacking})[{}:{STEP_MINUTES}m])", piece.range())
+            };
+            let series = self.inventory.count(amount) / u64::from(STEP_MINUTES);
+            let found = self.asking.summed(self.window, series, query).await?;
+            for (labels, points) in found.into_iter().take(NAMED_MAX) {
+                self.asking.is_partial = true;
+                let node = labels.get("node").cloned().unwrap_or_default();
+                let minutes = points * f64::from(STEP_MINUTES);
+                self.asking.warn(format!(
+                    "node '{node}' has {amount} but no price ({price}) for about {minutes} \
+                     minutes: they cost nothing"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_is_looked_at_as_far_as_it_has_passed() {
+        let day: Day = "2026-11-20".parse().unwrap();
+        let start = day.start_seconds();
+        assert_eq!(passed(day, start + 10 * 86_400).minutes(), 1_440);
+        assert_eq!(passed(day, start).minutes(), 1);
+        assert_eq!(passed(day, start - 1).minutes(), 0);
+        assert_eq!(passed(day, start + 179).minutes(), 3);
+    }
 }

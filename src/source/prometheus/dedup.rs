@@ -79,7 +79,7 @@ pub(super) async fn integrate(
 fn name_of(selector: &Selector, metric: Metric<'_>, labels: &Labels) -> Labels {
     let tenant = selector.tenant.iter().map(|(label, _)| label.as_str());
     tenant
-        .chain(["cluster"])
+        .chain([selector.cluster_label()])
         .chain(metric.labels.iter().copied())
         .filter_map(|label| Some((label.to_owned(), labels.get(label)?.clone())))
         .collect()
@@ -87,7 +87,7 @@ fn name_of(selector: &Selector, metric: Metric<'_>, labels: &Labels) -> Labels {
 
 /// The selector, held to these names where they are few.
 fn restricted(selector: &Selector, metric: Metric<'_>, names: &[Labels]) -> Selector {
-    let finest = metric.labels.last().copied().unwrap_or("cluster");
+    let finest = metric.labels.last().copied().unwrap_or(selector.cluster_label());
     let words: Vec<String> = names
         .iter()
         .map(|name| regex_escaped(name.get(finest).map_or("", String::as_str)))
@@ -125,5 +125,15 @@ mod tests {
         assert_eq!(few.matchers, [r#"pod=~"p\\.1|p\\.2""#]);
         let many: Vec<_> = (0..NAMED_MAX + 1).map(name).collect();
         assert!(restricted(&Selector::default(), PODS, &many).matchers.is_empty());
+    }
+
+    #[test]
+    fn a_list_of_names_is_asked_for_up_to_its_limits() {
+        let asked = |names: &[Labels]| restricted(&Selector::default(), PODS, names).matchers.len();
+        let names: Vec<_> = (0..NAMED_MAX).map(|n| labels(&[("pod", &n.to_string())])).collect();
+        assert_eq!(asked(&names), 1);
+        let of_bytes = |bytes: usize| [labels(&[("pod", &"p".repeat(bytes))])];
+        assert_eq!(asked(&of_bytes(NAMES_BYTES_MAX)), 1);
+        assert_eq!(asked(&of_bytes(NAMES_BYTES_MAX + 1)), 0);
     }
 }

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::DateTime;
 
+use crate::service::failure::Failure;
+
 use crate::source::prometheus::promql::{GRID_SECONDS, Selector, Window, next_grid_point};
 use crate::source::prometheus::session::Asking;
 
@@ -40,8 +42,42 @@ pub(super) async fn told(
     costs.iter().filter_map(phrase).collect()
 }
 
+/// The minutes of the window before the first and after the last one in which an expression has a
+/// value, by cluster.
+pub(super) async fn edges(
+    asking: &mut Asking<'_>,
+    expression: &str,
+    window: Window,
+) -> Result<BTreeMap<String, u32>, Failure> {
+    let times = |function: &'static str| {
+        move |piece: Window| {
+            let range = piece.range();
+            format!("{function}((({expression}) * 0 + time())[{range}:{GRID_SECONDS}s])")
+        }
+    };
+    let firsts = asking.extreme(window, f64::min, times("min_over_time")).await?;
+    let lasts = asking.extreme(window, f64::max, times("max_over_time")).await?;
+    let mut edges: BTreeMap<String, u32> = BTreeMap::new();
+    for (labels, first) in &firsts {
+        let cluster = asking.cluster(labels).to_owned();
+        let minutes = edge_minutes((*first, lasts.get(labels).copied().unwrap_or(*first)), window);
+        let known = edges.entry(cluster).or_insert(minutes);
+        *known = minutes.min(*known);
+    }
+    Ok(edges)
+}
+
+/// The minutes of a window before the first and after the last time (Unix seconds) with a sample.
+fn edge_minutes((first, last): (f64, f64), window: Window) -> u32 {
+    #[expect(clippy::cast_possible_truncation, reason = "whole seconds")]
+    let (first, last) = (first as i64, last as i64);
+    let before = Window { end: first, ..window };
+    let after = Window { start: last + 1, ..window };
+    before.minutes() + after.minutes()
+}
+
 /// The minutes of the window in which a metric has a value, by cluster.
-async fn minutes(
+pub(super) async fn minutes(
     asking: &mut Asking<'_>,
     selector: &Selector,
     metric: &str,
@@ -81,7 +117,8 @@ fn holes(seen: &BTreeSet<i64>, window: Window) -> Vec<(i64, i64)> {
     out
 }
 
-fn phrase(cluster: &str, holes: &[(i64, i64)], alive: &BTreeSet<i64>) -> String {
+/// A cluster's holes `start..end`, and why they are there: whether the exporter was alive.
+pub(super) fn phrase(cluster: &str, holes: &[(i64, i64)], alive: &BTreeSet<i64>) -> String {
     let named: Vec<String> = holes
         .iter()
         .take(NAMED_MAX)
@@ -125,6 +162,15 @@ mod tests {
     }
 
     #[test]
+    fn edges_are_what_lies_before_the_first_and_after_the_last_sample() {
+        let window = Window { start: 0, end: 3_600 };
+        assert_eq!(edge_minutes((0.0, 3_540.0), window), 0);
+        assert_eq!(edge_minutes((600.0, 3_540.0), window), 10);
+        assert_eq!(edge_minutes((600.0, 600.0), window), 59);
+        assert_eq!(edge_minutes((0.0, 1_740.0), window), 30);
+    }
+
+    #[test]
     fn a_hole_says_whether_its_teller_was_alive() {
         let nine = 9 * 3_600;
         let holes = [(nine, nine + 600), (2 * nine, 2 * nine + 60)];
@@ -137,5 +183,14 @@ mod tests {
         );
         let many: Vec<_> = (0..9).map(|hole| (hole * 120, hole * 120 + 60)).collect();
         assert!(phrase("c", &many, &alive).ends_with("and 6 more holes"));
+    }
+
+    #[test]
+    fn an_exporter_ran_in_a_hole_when_it_was_alive_for_most_of_it() {
+        let of_ten_minutes = |alive: i64| {
+            let alive: BTreeSet<i64> = (0..alive).map(|minute| minute * 60).collect();
+            phrase("c", &[(0, 600)], &alive).contains("the exporter ran")
+        };
+        assert_eq!([1, 5, 6].map(of_ten_minutes), [false, false, true]);
     }
 }

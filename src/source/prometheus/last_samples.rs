@@ -11,6 +11,9 @@ use crate::source::prometheus::promql::{Selector, Window};
 use crate::source::prometheus::reply::Series;
 use crate::source::prometheus::session::Asking;
 
+/// For how long a sample stands, seconds.
+const LOOK_BACK_SECONDS: i64 = 300;
+
 /// The last sample of each resource that an instant query at `now_seconds` finds, Unix seconds.
 pub(super) async fn last_samples(
     mut asking: Asking<'_>,
@@ -18,8 +21,17 @@ pub(super) async fn last_samples(
     now_seconds: i64,
 ) -> Result<BTreeMap<ResourceKey, i64>, Failure> {
     let levels = asking.levels();
-    let query = query(&asking.selector(), phase, levels);
     let now = Window { start: now_seconds, end: now_seconds + 1 };
+    let mut selector = asking.selector();
+    if asking.learns_cluster_labels() {
+        let names: &[&str] = match phase {
+            Phase::Raw => &[CPU_ALLOCATION],
+            Phase::Exporter => &[CLUSTER_TOTAL, NAMESPACE_TOTAL, POD_TOTAL],
+        };
+        let recent = Window { start: now_seconds - LOOK_BACK_SECONDS, ..now };
+        asking.unite_default_cluster(&mut selector, names, recent).await?;
+    }
+    let query = query(&selector, phase, levels);
     let mut found = BTreeMap::new();
     for series in asking.at(&query, now).await? {
         let cluster = asking.cluster(&series.labels).to_owned();
@@ -34,9 +46,8 @@ pub(super) async fn last_samples(
 
 /// One question: the time of the last sample of each series, replicas as one.
 fn query(selector: &Selector, phase: Phase, levels: Levels) -> String {
-    let latest = |metric: &str, labels: &[&str]| {
-        selector.max_by(labels, &format!("timestamp({})", selector.stored(metric, &[])))
-    };
+    let latest =
+        |metric: &str, labels: &[&str]| selector.max_by(labels, &selector.timestamps(metric));
     let names: &[&str] = if levels.pod { &["namespace", "pod"] } else { &["namespace"] };
     match phase {
         Phase::Raw => latest(CPU_ALLOCATION, names),

@@ -15,22 +15,34 @@ use crate::service::failure::Failure;
 use crate::settings::Endpoint;
 use crate::settings::worker::Auth;
 
-use crate::source::metric_names::{CLUSTER_TOTAL, NODE_TOTAL};
+use crate::source::metric_names::{
+    CLUSTER_TOTAL, CPU_ALLOCATION, CPU_PRICE, NODE_TOTAL, RAM_ALLOCATION, RAM_PRICE, VOLUME_CLAIMS,
+    VOLUME_PRICE,
+};
 use crate::source::{CostSource, Phase, Presence, SourceDay};
 use client::{NoAnswer, PromClient};
 use promql::{GRID_SECONDS, Selector};
 use session::{Asking, PrometheusSettings};
 
 pub mod client;
+mod cluster_names;
 pub mod cost_model_metrics;
+mod currency;
 mod dedup;
+mod earlier;
+mod earlier_costs;
 pub mod exporter_metrics;
 mod gaps;
+pub(in crate::source) mod gauges;
 mod last_samples;
+mod plain_costs;
 pub mod promql;
 pub mod reply;
 pub mod session;
 pub(crate) mod source_conflicts;
+mod window_costs;
+mod window_showings;
+mod windows;
 
 /// A day less half a second, so that a midnight is in one day only.
 const DAY_RANGE: &str = "86399500ms";
@@ -39,6 +51,11 @@ const SAMPLED_RANGE: &str = "86340500ms";
 /// Five minutes up to a second before a grid point: with the second's offset, a sample on the grid
 /// point itself belongs to the slot that it begins.
 const SLOT_RANGE: &str = "299500ms";
+
+/// Raw metrics with a few series a node, any of which shows that a day has samples.
+const OF_NODES: [&str; 3] = [NODE_TOTAL, CPU_PRICE, RAM_PRICE];
+/// Raw metrics that show it where there are none of nodes.
+const OF_ALLOCATIONS: [&str; 4] = [CPU_ALLOCATION, RAM_ALLOCATION, VOLUME_CLAIMS, VOLUME_PRICE];
 
 /// What a day has of a metric.
 #[derive(Clone, Copy, Debug, Default)]
@@ -70,6 +87,19 @@ impl PrometheusQuery {
     }
 }
 
+/// The days without any presence, as stretches of days that follow each other.
+fn days_without(known: &BTreeMap<Day, Presence>, first: Day, last: Day) -> Vec<(Day, Day)> {
+    let is_known = |day: &Day| known.get(day).is_some_and(|p| *p != Presence::default());
+    let mut out: Vec<(Day, Day)> = Vec::new();
+    for day in first.through(last).filter(|day| !is_known(day)) {
+        match out.last_mut() {
+            Some((_, end)) if end.next() == day => *end = day,
+            _ => out.push((day, day)),
+        }
+    }
+    out
+}
+
 #[async_trait]
 impl CostSource for PrometheusQuery {
     fn describe(&self) -> String {
@@ -98,20 +128,15 @@ impl CostSource for PrometheusQuery {
     ) -> Result<BTreeMap<Day, Presence>, Failure> {
         let selector = self.settings.selector(account);
         let mut out: BTreeMap<Day, Presence> = BTreeMap::new();
-        for (phase, metric) in [(Phase::Exporter, CLUSTER_TOTAL), (Phase::Raw, NODE_TOTAL)] {
-            for (day, told) in self.told(&selector, metric, (first, last)).await? {
-                let presence = out.entry(day).or_default();
-                match phase {
-                    Phase::Exporter => {
-                        presence.exporter_minutes = told.minutes;
-                        presence.exporter_samples = told.samples;
-                    }
-                    Phase::Raw => {
-                        presence.raw_minutes = told.minutes;
-                        presence.raw_samples = told.samples;
-                    }
-                }
-            }
+        for (day, told) in self.told(&selector, &[CLUSTER_TOTAL], (first, last)).await? {
+            let presence = out.entry(day).or_default();
+            presence.exporter_minutes = told.minutes;
+            presence.exporter_samples = told.samples;
+        }
+        self.raw_presence(&selector, &OF_NODES, (first, last), &mut out).await?;
+        // Containers have many series: they are asked for where nothing else shows a sample.
+        for days in days_without(&out, first, last) {
+            self.raw_presence(&selector, &OF_ALLOCATIONS, days, &mut out).await?;
         }
         Ok(out)
     }
@@ -142,20 +167,43 @@ impl CostSource for PrometheusQuery {
 }
 
 impl PrometheusQuery {
-    /// What there is of a metric, by day: range queries of daily steps over as many days at once as
-    /// the server can bear. Only samples of the day count, not what an earlier one still stands for.
+    /// Adds what days have of raw metrics.
+    async fn raw_presence(
+        &self,
+        selector: &Selector,
+        metrics: &[&str],
+        days: (Day, Day),
+        out: &mut BTreeMap<Day, Presence>,
+    ) -> Result<(), Failure> {
+        for (day, told) in self.told(selector, metrics, days).await? {
+            let presence = out.entry(day).or_default();
+            presence.raw_minutes = told.minutes;
+            presence.raw_samples = told.samples;
+        }
+        Ok(())
+    }
+
+    /// What there is of metrics, by day: range queries of daily steps over as many days at once as
+    /// the server can bear. Only samples of the day count, not what an earlier one still stands
+    /// for; of a cluster that has several of the metrics, those of the first.
     async fn told(
         &self,
         selector: &Selector,
-        metric: &str,
+        metrics: &[&str],
         days: (Day, Day),
     ) -> Result<BTreeMap<Day, Told>, Failure> {
-        let stored = selector.stored(metric, &[]);
-        let samples = format!("count_over_time({stored}[{SAMPLED_RANGE}])");
-        let samples = selector.sum_by(&[], &samples);
-        let in_slots = format!("count_over_time({stored}[{SLOT_RANGE}] offset 1s)");
-        let slots =
-            format!("count_over_time(({})[{DAY_RANGE}:5m])", selector.max_by(&[], &in_slots));
+        let any = |of: &dyn Fn(String) -> String| {
+            let parts = metrics.iter().map(|metric| of(selector.stored(metric, &[])));
+            parts.collect::<Vec<_>>().join(" or ")
+        };
+        let samples = any(&|stored| {
+            selector.sum_by(&[], &format!("count_over_time({stored}[{SAMPLED_RANGE}])"))
+        });
+        let in_slots = any(&|stored| {
+            let in_slot = format!("count_over_time({stored}[{SLOT_RANGE}] offset 1s)");
+            selector.max_by(&[], &in_slot)
+        });
+        let slots = format!("count_over_time(({in_slots})[{DAY_RANGE}:5m])");
         let mut told: BTreeMap<Day, Told> = BTreeMap::new();
         for (day, count) in self.by_day(&samples, days, -GRID_SECONDS).await? {
             told.entry(day).or_default().samples += count;
@@ -202,5 +250,22 @@ impl PrometheusQuery {
             }
         }
         Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_without_samples_are_asked_about_in_stretches() {
+        let day = |text: &str| -> Day { text.parse().unwrap() };
+        let some = Presence { raw_minutes: 5, ..Presence::default() };
+        let known = [(day("2026-03-03"), some), (day("2026-03-05"), Presence::default())].into();
+        let (first, last) = (day("2026-03-01"), day("2026-03-05"));
+        assert_eq!(
+            days_without(&known, first, last),
+            [(day("2026-03-01"), day("2026-03-02")), (day("2026-03-04"), day("2026-03-05"))]
+        );
     }
 }

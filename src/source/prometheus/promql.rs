@@ -6,6 +6,13 @@
 
 use std::fmt::Write as _;
 
+use crate::settings::cluster_label::{CLUSTER, CLUSTER_ID};
+use crate::source::metric_names::{CLUSTER_TOTAL, NAMESPACE_TOTAL, POD_TOTAL, WINDOW_END};
+
+/// Labels that a cost gauge of the exporter has and the end of its window lacks, or has from the
+/// scrape's target.
+const GAUGE_LABELS: &str = "namespace, pod, node, service, currency, mode";
+
 /// Distance of grid points, seconds.
 pub const GRID_SECONDS: i64 = 60;
 
@@ -106,6 +113,20 @@ pub fn minutes_present(expression: &str, window: Window) -> String {
     format!("count_over_time(({expression})[{}:{GRID_SECONDS}s])", window.range())
 }
 
+/// Which exporters' gauges are taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Sources {
+    /// All.
+    #[default]
+    All,
+    /// Those that say which window they are of.
+    Windowed,
+    /// Of those the ones with the newest window: a replica that lags behind shows an older one.
+    Newest,
+    /// Those that do not say which window they are of.
+    Windowless,
+}
+
 /// Selects an account's series, at most of some clusters, and knows which metrics to filter.
 #[derive(Clone, Debug, Default)]
 pub struct Selector {
@@ -117,20 +138,110 @@ pub struct Selector {
     pub filtered: std::collections::BTreeSet<String>,
     /// The name of a cluster that is told of with and without its label: both are one.
     pub named_and_unnamed: Option<String>,
+    /// Which exporters' gauges are taken.
+    pub sources: Sources,
+    /// By how many seconds series are looked at earlier than the query's time.
+    pub offset_seconds: i64,
+    /// Currencies of cost gauges to convert, and what one unit of them costs.
+    pub conversions: Vec<(String, f64)>,
+    /// The label that names a cluster; `None`: `cluster`.
+    pub cluster_label: Option<String>,
+    /// Some series have `cluster`, others `cluster_id` only: each is named by what it has.
+    pub mixes_cluster_labels: bool,
 }
 
 impl Selector {
+    /// The label that names a cluster in this selector's results.
+    #[must_use]
+    pub fn cluster_label(&self) -> &str {
+        self.cluster_label.as_deref().unwrap_or(CLUSTER)
+    }
+
     /// The metric's series at one time, unfiltered, with `extra` matchers.
     #[must_use]
     pub fn raw(&self, metric: &str, extra: &[&str]) -> String {
-        let Some(cluster) = &self.named_and_unnamed else { return self.stored(metric, extra) };
-        let with = |label: &'static str| self.stored(metric, &[extra, &[label]].concat());
-        format!(
-            "({} or label_replace({}, \"cluster\", {}, \"\", \"\"))",
-            with("cluster!=\"\""),
-            with("cluster=\"\""),
-            quoted(&cluster.replace('$', "$$"))
-        )
+        if ![CLUSTER_TOTAL, NAMESPACE_TOTAL, POD_TOTAL].contains(&metric) {
+            return self.unlabelled_too(metric, extra);
+        }
+        let gauges = self.converted(metric, extra);
+        let ends = || self.unlabelled_too(WINDOW_END, &[]);
+        match self.sources {
+            Sources::All => gauges,
+            Sources::Windowed => format!("({gauges} and ignoring ({GAUGE_LABELS}) {})", ends()),
+            Sources::Newest => {
+                format!("({gauges} and ignoring ({GAUGE_LABELS}) ({}))", self.newest(&ends()))
+            }
+            Sources::Windowless => {
+                format!("({gauges} unless ignoring ({GAUGE_LABELS}) {})", ends())
+            }
+        }
+    }
+
+    /// Of window ends those that are their cluster's newest.
+    #[must_use]
+    pub fn newest(&self, ends: &str) -> String {
+        format!("{ends} == on ({}) group_left () {}", self.labels(&[]), self.max_by(&[], ends))
+    }
+
+    /// Cost gauges in the ledger's currency.
+    fn converted(&self, metric: &str, extra: &[&str]) -> String {
+        if self.conversions.is_empty() {
+            return self.unlabelled_too(metric, extra);
+        }
+        let with = |matcher: &str| self.unlabelled_too(metric, &[extra, &[matcher]].concat());
+        let names: Vec<_> = self.conversions.iter().map(|(name, _)| regex_escaped(name)).collect();
+        let mut out = format!("({}", with(&format!("currency!~{}", quoted(&names.join("|")))));
+        for (name, rate) in &self.conversions {
+            // Cannot fail: writing to a String.
+            let _ = write!(out, " or {} * {rate}", with(&format!("currency={}", quoted(name))));
+        }
+        out + ")"
+    }
+
+    /// The metric's series at one time, each with its cluster's label.
+    fn unlabelled_too(&self, metric: &str, extra: &[&str]) -> String {
+        self.with_clusters(|more| {
+            let stored = self.stored(metric, &[extra, more].concat());
+            match self.offset_seconds {
+                0 => stored,
+                seconds => format!("{stored} offset {seconds}s"),
+            }
+        })
+    }
+
+    /// A function over the range of a metric's series, with their clusters' names:
+    /// `count_over_time(METRIC{...}[5m])`.
+    #[must_use]
+    pub fn over_time(&self, function: &str, metric: &str, extra: &[&str], range: &str) -> String {
+        self.with_clusters(|more| {
+            format!("{function}({}[{range}])", self.stored(metric, &[extra, more].concat()))
+        })
+    }
+
+    /// The times of a metric's newest samples, with their clusters' names.
+    #[must_use]
+    pub fn timestamps(&self, metric: &str) -> String {
+        self.with_clusters(|more| format!("timestamp({})", self.stored(metric, more)))
+    }
+
+    /// An expression over series, which `expression` makes of further matchers, with the label
+    /// of the cluster added where it is not stored.
+    fn with_clusters(&self, expression: impl Fn(&[&str]) -> String) -> String {
+        if self.named_and_unnamed.is_none() && !self.mixes_cluster_labels {
+            return expression(&[]);
+        }
+        let label = self.cluster_label();
+        let mut unnamed = expression(&[&format!("{label}=\"\"")]);
+        if let Some(cluster) = &self.named_and_unnamed {
+            let name = quoted(&cluster.replace('$', "$$"));
+            unnamed = format!("label_replace({unnamed}, \"{label}\", {name}, \"\", \"\")");
+        }
+        if self.mixes_cluster_labels {
+            unnamed = format!(
+                "label_replace({unnamed}, \"{label}\", \"$1\", \"{CLUSTER_ID}\", \"(.+)\")"
+            );
+        }
+        format!("({} or {unnamed})", expression(&[&format!("{label}!=\"\"")]))
     }
 
     /// The metric's series as they are stored, which may be taken over a range.
@@ -156,7 +267,8 @@ impl Selector {
     #[must_use]
     pub fn labels(&self, more: &[&str]) -> String {
         let tenant = self.tenant.iter().map(|(label, _)| label.as_str());
-        let all: Vec<&str> = tenant.chain(["cluster"]).chain(more.iter().copied()).collect();
+        let all: Vec<&str> =
+            tenant.chain([self.cluster_label()]).chain(more.iter().copied()).collect();
         all.join(", ")
     }
 
@@ -229,17 +341,66 @@ mod tests {
     }
 
     #[test]
+    fn clusters_are_named_by_the_label_that_is_set() {
+        let selector = Selector { cluster_label: Some("k8s".into()), ..Selector::default() };
+        assert_eq!(selector.max_by(&["node"], "m"), "max by (k8s, node) (m)");
+        assert_eq!(selector.raw("m", &[]), "m{}");
+    }
+
+    #[test]
+    fn series_without_cluster_are_named_by_their_cluster_id() {
+        let mut selector = Selector { mixes_cluster_labels: true, ..Selector::default() };
+        assert_eq!(
+            selector.over_time("count_over_time", "m", &["a=\"b\""], "5m"),
+            r#"(count_over_time(m{a="b",cluster!=""}[5m]) or label_replace(count_over_time(m{a="b",cluster=""}[5m]), "cluster", "$1", "cluster_id", "(.+)"))"#
+        );
+        selector.named_and_unnamed = Some("d".into());
+        let raw = selector.raw("m", &[]);
+        let default = raw.find(r#""cluster", "d""#).unwrap();
+        assert!(default < raw.find("cluster_id").unwrap(), "the id comes last: {raw}");
+    }
+
+    #[test]
     fn a_selector_keeps_to_its_tenant() {
         let selector = Selector {
             tenant: Some(("tenant_id".into(), "acc".into())),
             matchers: vec!["cluster=~\"x\"".into()],
             filtered: ["m".to_owned()].into(),
-            named_and_unnamed: None,
+            ..Selector::default()
         };
         assert_eq!(selector.raw("m", &["a=\"b\""]), r#"m{tenant_id="acc",cluster=~"x",a="b"}"#);
         assert_eq!(selector.of("m", &[]), r#"(m{tenant_id="acc",cluster=~"x"} >= 0 < +Inf)"#);
         assert_eq!(selector.labels(&["pod"]), "tenant_id, cluster, pod");
         assert_eq!(Selector::default().raw("m", &[]), "m{}");
+    }
+
+    #[test]
+    fn gauges_are_taken_by_what_their_exporter_says_of_its_window() {
+        let with = |sources| Selector { sources, ..Selector::default() }.raw(CLUSTER_TOTAL, &[]);
+        let end = "cloudtuner_kubecost_window_end_timestamp_seconds{}";
+        let gauge = "cloudtuner_kubecost_cluster_total_cost{}";
+        let ignoring = "ignoring (namespace, pod, node, service, currency, mode)";
+        assert_eq!(with(Sources::All), gauge);
+        assert_eq!(with(Sources::Windowless), format!("({gauge} unless {ignoring} {end})"));
+        assert_eq!(with(Sources::Windowed), format!("({gauge} and {ignoring} {end})"));
+        let newest = format!("{end} == on (cluster) group_left () max by (cluster) ({end})");
+        assert_eq!(with(Sources::Newest), format!("({gauge} and {ignoring} ({newest}))"));
+        let windowless = Selector { sources: Sources::Windowless, ..Selector::default() };
+        assert_eq!(windowless.raw("other", &[]), "other{}");
+    }
+
+    #[test]
+    fn other_currencies_are_converted_where_they_are_read() {
+        let selector = Selector {
+            conversions: vec![("EUR".into(), 1.25), ("J.Y".into(), 0.5)],
+            offset_seconds: 120,
+            ..Selector::default()
+        };
+        assert_eq!(
+            selector.raw(POD_TOTAL, &["a=\"b\""]),
+            r#"(cloudtuner_kubecost_pod_total_cost{a="b",currency!~"EUR|J\\.Y"} offset 120s or cloudtuner_kubecost_pod_total_cost{a="b",currency="EUR"} offset 120s * 1.25 or cloudtuner_kubecost_pod_total_cost{a="b",currency="J.Y"} offset 120s * 0.5)"#
+        );
+        assert_eq!(selector.raw("other", &[]), "other{} offset 120s");
     }
 
     proptest! {

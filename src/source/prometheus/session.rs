@@ -6,12 +6,14 @@ use std::collections::BTreeMap;
 use crate::accounts::Account;
 use crate::cost::Levels;
 use crate::service::failure::{Failure, Kind};
+use crate::settings::cluster_label::{CLUSTER, ClusterLabel};
+use crate::settings::currency::CurrencyConfig;
 
 use crate::source::prometheus::client::{Answer, NoAnswer, PromClient};
-use crate::source::prometheus::promql::{
-    Selector, Window, integral, minutes_present, quoted, regex_escaped,
-};
+use crate::source::prometheus::cluster_names::{self, Counted};
+use crate::source::prometheus::promql::{Selector, Window, integral, minutes_present};
 use crate::source::prometheus::reply::{Labels, Series, shown_labels};
+use crate::source::prometheus::windows::Sampling;
 
 /// How often a query that asks for too much is halved: down to 22 minutes of a day.
 const HALVINGS_MAX: u32 = 6;
@@ -23,10 +25,14 @@ pub struct PrometheusSettings {
     pub tenant_label: Option<String>,
     /// Most samples one query may touch.
     pub samples_max: u64,
+    /// The label that names a series' cluster.
+    pub cluster_label: ClusterLabel,
     /// Name of the cluster of series without a cluster label.
     pub default_cluster: String,
     /// Levels that are wanted; pods are not asked for otherwise.
     pub levels: Levels,
+    /// The ledger's currency, and the rates by which costs in others are converted.
+    pub currency: CurrencyConfig,
 }
 
 impl PrometheusSettings {
@@ -35,6 +41,10 @@ impl PrometheusSettings {
         let label = self.tenant_label.clone();
         Selector {
             tenant: label.map(|label| (label, account.id.as_str().to_owned())),
+            cluster_label: match &self.cluster_label {
+                ClusterLabel::Named(label) => Some(label.clone()),
+                ClusterLabel::Auto => None,
+            },
             ..Selector::default()
         }
     }
@@ -50,6 +60,10 @@ pub(super) struct Asking<'a> {
     pub(super) warnings: Vec<String>,
     /// Whether something is known to be missing.
     pub(super) is_partial: bool,
+    /// Why nobody can say whose costs these are, a sentence each.
+    pub(super) conflicts: Vec<String>,
+    /// The label that names a series' cluster, as far as it is known.
+    cluster_label: String,
     /// How long a window the server is known to bear: what was too much once is not asked again.
     bearable_minutes: u32,
 }
@@ -66,6 +80,11 @@ impl<'a> Asking<'a> {
             account,
             warnings: Vec::new(),
             is_partial: false,
+            conflicts: Vec::new(),
+            cluster_label: match &settings.cluster_label {
+                ClusterLabel::Named(label) => label.clone(),
+                ClusterLabel::Auto => CLUSTER.to_owned(),
+            },
             bearable_minutes: u32::MAX,
         }
     }
@@ -113,27 +132,30 @@ impl<'a> Asking<'a> {
         Ok(answer.series)
     }
 
-    /// Has the selector take a cluster that is told of with and without its label for one, where
-    /// DEFAULT_CLUSTER is also a label's value.
+    /// Has the selector name clusters as the series of the window do: by the label of
+    /// `CLUSTER_LABEL`, and a cluster with and without its label as one, where DEFAULT_CLUSTER is
+    /// also a label's value. Returns how many series there are of each metric.
     pub(super) async fn unite_default_cluster(
         &mut self,
         selector: &mut Selector,
         metrics: &[&str],
         window: Window,
-    ) -> Result<(), Failure> {
-        let name = &self.settings.default_cluster;
-        if name.is_empty() || window.minutes() == 0 {
-            return Ok(());
+    ) -> Result<Vec<Counted>, Failure> {
+        if window.minutes() == 0 {
+            return Ok(Vec::new());
         }
-        let any_of = format!("__name__=~{}", quoted(&metrics.join("|")));
-        let cluster = format!("cluster=~{}", quoted(&format!("|{}", regex_escaped(name))));
-        let series = selector.stored("", &[&any_of, &cluster]);
-        // Of these functions only this one keeps the metrics' names, and so the series apart.
-        let query = format!("count by (cluster) (last_over_time({series}[{}]))", window.range());
-        if self.at(&query, window).await?.len() > 1 {
-            selector.named_and_unnamed = Some(name.clone());
-        }
-        Ok(())
+        let label = self.cluster_label.clone();
+        let plain = selector.clone();
+        let query = |piece| cluster_names::query(&plain, metrics, piece);
+        let found = self.in_pieces(window, 1, f64::max, query).await?;
+        let mut counted = Counted::all(&self.own_only(found)?, &label);
+        let setting = &self.settings.cluster_label;
+        let naming = cluster_names::decide(setting, &self.settings.default_cluster, &counted);
+        naming.apply(selector);
+        selector.cluster_label().clone_into(&mut self.cluster_label);
+        self.conflicts.extend(naming.conflict.clone());
+        naming.name(&mut counted, &self.settings.default_cluster);
+        Ok(counted)
     }
 
     /// How many series of a metric a window has at the most, 0 when there is none.
@@ -229,9 +251,85 @@ impl<'a> Asking<'a> {
         Ok(sums)
     }
 
+    /// Adds up, by labels, the values of an expression at regular times. The expression is given
+    /// the offset of its series, seconds.
+    pub(super) async fn sampled(
+        &mut self,
+        sampling: Sampling,
+        series: u64,
+        expression: impl Fn(i64) -> String,
+    ) -> Result<BTreeMap<Labels, f64>, Failure> {
+        let mut sums = BTreeMap::new();
+        let mut open = self.bearable(sampling, series, self.bearable_minutes);
+        while let Some(piece) = open.pop() {
+            let (query, time) = piece.sum(&expression);
+            match self.client.instant(&query, time).await {
+                Ok(answer) => {
+                    self.note_warnings(&answer);
+                    join_up(&mut sums, answer.series, add);
+                }
+                Err(no_answer) => {
+                    let halves = halves(piece, no_answer)?;
+                    let longest = halves.iter().map(|half| half.minutes()).max().unwrap_or(0);
+                    self.bearable_minutes = self.bearable_minutes.min(longest.max(1));
+                    open.extend(halves);
+                }
+            }
+        }
+        self.own_only(sums)
+    }
+
+    /// The values of an expression at regular times, by labels, in the order of time.
+    pub(super) async fn values(
+        &mut self,
+        sampling: Sampling,
+        series: u64,
+        expression: impl Fn(i64) -> String,
+    ) -> Result<BTreeMap<Labels, Vec<(i64, f64)>>, Failure> {
+        let mut values: BTreeMap<Labels, Vec<(i64, f64)>> = BTreeMap::new();
+        let mut open = self.bearable(sampling, series, u32::MAX);
+        while let Some(piece) = open.pop() {
+            let offset = piece.offset();
+            let (start, end) = (piece.first + offset, piece.last() + offset);
+            match self.client.range(&expression(offset), start, end, piece.step).await {
+                Ok(answer) => {
+                    self.note_warnings(&answer);
+                    for mut one in answer.series {
+                        one.labels.remove("__name__");
+                        #[expect(clippy::cast_possible_truncation, reason = "whole seconds")]
+                        let points = one.points.iter().map(|(time, v)| (*time as i64 - offset, *v));
+                        values.entry(one.labels).or_default().extend(points);
+                    }
+                }
+                Err(no_answer) => open.extend(halves(piece, no_answer)?),
+            }
+        }
+        self.own_only(values)
+    }
+
+    /// Regular times in pieces of which none touches more samples than allowed or is longer than
+    /// so many minutes, the last first.
+    fn bearable(&self, sampling: Sampling, series: u64, minutes: u32) -> Vec<Sampling> {
+        let most = self.settings.samples_max / series.max(1);
+        let mut open = vec![sampling];
+        let mut pieces = Vec::new();
+        while let Some(piece) = open.pop() {
+            match piece.halves() {
+                Some(halves) if u64::from(piece.count) > most || piece.minutes() > minutes => {
+                    open.extend(halves);
+                }
+                _ => pieces.push(piece),
+            }
+        }
+        pieces
+    }
+
     /// Keeps the account's own series: a server or proxy that ignores matchers must not make one
     /// tenant pay for another.
-    fn own_only(&mut self, sums: BTreeMap<Labels, f64>) -> Result<BTreeMap<Labels, f64>, Failure> {
+    pub(super) fn own_only<V>(
+        &mut self,
+        sums: BTreeMap<Labels, V>,
+    ) -> Result<BTreeMap<Labels, V>, Failure> {
         let Some(label) = self.settings.tenant_label.clone() else { return Ok(sums) };
         let own = self.account.id.as_str();
         let (kept, foreign): (BTreeMap<_, _>, BTreeMap<_, _>) =
@@ -282,6 +380,11 @@ impl<'a> Asking<'a> {
         Ok(())
     }
 
+    /// The ledger's currency, and the rates of others.
+    pub(super) fn currency(&self) -> &'a CurrencyConfig {
+        &self.settings.currency
+    }
+
     /// Levels that are wanted.
     pub(super) fn levels(&self) -> Levels {
         self.settings.levels
@@ -304,12 +407,33 @@ impl<'a> Asking<'a> {
         &self.settings.default_cluster
     }
 
+    /// Whether the label that names clusters has to be learned from the series.
+    pub(super) fn learns_cluster_labels(&self) -> bool {
+        self.settings.cluster_label == ClusterLabel::Auto
+    }
+
+    /// The label that names a series' cluster.
+    pub(super) fn cluster_label(&self) -> &str {
+        &self.cluster_label
+    }
+
     /// The name of a series' cluster.
     pub(super) fn cluster<'l>(&'l self, labels: &'l Labels) -> &'l str {
-        match labels.get("cluster") {
+        match labels.get(&self.cluster_label) {
             Some(cluster) if !cluster.is_empty() => cluster,
             _ => &self.settings.default_cluster,
         }
+    }
+}
+
+/// Two halves of regular times that were too many at once, the later one first.
+fn halves(piece: Sampling, no_answer: NoAnswer) -> Result<Vec<Sampling>, Failure> {
+    match (no_answer, piece.halves()) {
+        (NoAnswer::TooMuch(failure), Some([first, second])) => {
+            tracing::debug!(%failure, times = piece.count, "halving the query");
+            Ok(vec![second, first])
+        }
+        (no_answer, _) => Err(no_answer.into_failure()),
     }
 }
 

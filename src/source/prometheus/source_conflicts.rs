@@ -180,7 +180,8 @@ async fn telling(
 ) -> Vec<Series> {
     let average = format!("avg_over_time(({sources})[{}:5m])", window.range());
     let mut telling = asking.at(&average, window).await.unwrap_or_default();
-    telling.retain(|one| is_named(one, name));
+    let label = asking.cluster_label().to_owned();
+    telling.retain(|one| is_named(one, name, &label));
     telling.sort_by(|a, b| a.value().unwrap_or(0.0).total_cmp(&b.value().unwrap_or(0.0)));
     telling
 }
@@ -202,9 +203,9 @@ fn sentence(asking: &Asking<'_>, telling: &[Series], name: &Labels) -> String {
     )
 }
 
-fn is_named(series: &Series, name: &Labels) -> bool {
-    let cluster = name.get("cluster").map_or("", String::as_str);
-    series.label("cluster") == cluster
+fn is_named(series: &Series, name: &Labels, cluster_label: &str) -> bool {
+    let cluster = name.get(cluster_label).map_or("", String::as_str);
+    series.label(cluster_label) == cluster
         && name.iter().all(|(label, value)| series.label(label) == value)
 }
 
@@ -296,5 +297,33 @@ mod tests {
         let all = [one.clone(), other.clone()];
         assert_eq!(distinct(&one, &all), labels(&[("instance", "a"), ("zone", "")]));
         assert_eq!(distinct(&other, &all), labels(&[("instance", "b"), ("zone", "z")]));
+    }
+
+    #[test]
+    fn sources_are_compared_by_what_they_are_of() {
+        let selector = Selector { tenant: Some(("t".into(), "a".into())), ..Selector::default() };
+        assert_eq!(several(&selector, &["node"], "m"), "count by (t, cluster, node) (m) > 1");
+        assert_eq!(
+            differing(&selector, &[], "m"),
+            "max by (t, cluster) (m) - min by (t, cluster) (m) > 0.01 * max by (t, cluster) (m)"
+        );
+    }
+
+    #[test]
+    fn a_series_is_named_by_its_cluster_and_all_labels_of_the_name() {
+        let series = |pairs| Series { labels: labels(pairs), points: vec![(0.0, 1.0)] };
+        let one = series(&[("cluster", "c"), ("node", "n"), ("instance", "i")]);
+        let is = |pairs| is_named(&one, &labels(pairs), "cluster");
+        assert!(is(&[("cluster", "c"), ("node", "n")]));
+        assert!(!is(&[("cluster", "c"), ("node", "other")]));
+        assert!(!is(&[("node", "n")]), "a name without a cluster is of series without one");
+    }
+
+    #[test]
+    fn a_metrics_own_name_is_no_label_that_tells_sources_apart() {
+        let series = |pairs| Series { labels: labels(pairs), points: vec![(0.0, 1.0)] };
+        let one = series(&[("__name__", "m"), ("job", "a")]);
+        let all = [one.clone(), series(&[("__name__", "n"), ("job", "b")])];
+        assert_eq!(distinct(&one, &all), labels(&[("job", "a")]));
     }
 }

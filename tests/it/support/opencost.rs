@@ -8,10 +8,10 @@ use std::sync::Arc;
 use axum::extract::{Query, State};
 use kubecost_worker::allocation_api::window::parse_rfc3339;
 use kubecost_worker::exporter::poller::Poller;
-use kubecost_worker::exporter::render::to_text_format;
 use kubecost_worker::service::clock::FixedClock;
+use kubecost_worker::service::metrics::to_text_format;
 use kubecost_worker::settings::exporter::SETTINGS;
-use kubecost_worker::settings::{ExporterConfig, RawSettings};
+use kubecost_worker::settings::{ExporterConfig, RawSettings, ReadSettings};
 use serde_json::{Map, Value, json};
 
 use super::remote_write::Scraper;

@@ -61,14 +61,14 @@ pub(crate) fn promtool() -> PathBuf {
     PathBuf::from(prepared("PROMTOOL"))
 }
 
-fn image(name: &str) -> GenericImage {
+pub(super) fn image(name: &str) -> GenericImage {
     let full = prepared(name);
     assert!(!full.is_empty(), "{name} is empty: run `bash tests/servers/prepare` again");
     let (image, tag) = full.rsplit_once(':').unwrap();
     GenericImage::new(image, tag)
 }
 
-fn ready(path: &str, port: u16) -> WaitFor {
+pub(super) fn ready(path: &str, port: u16) -> WaitFor {
     WaitFor::http(
         HttpWaitStrategy::new(path).with_port(port.tcp()).with_expected_status_code(200u16),
     )
@@ -253,6 +253,15 @@ pub(crate) fn prometheus_with(version: PrometheusVersion, data: &Path, more: &[&
     })
 }
 
+/// Time passes: all leases of a MongoDB's database expire. Returns how many were held.
+pub(crate) async fn expire_leases(url: &str, database: &str) -> u64 {
+    let database = mongodb::Client::with_uri_str(url).await.unwrap().database(database);
+    let leases = database.collection::<mongodb::bson::Document>("kubecost_lease");
+    let held = mongodb::bson::doc! { "expires_at": { "$gt": 0 } };
+    let over = mongodb::bson::doc! { "$set": { "expires_at": 0_i64 } };
+    leases.update_many(held, over).await.unwrap().modified_count
+}
+
 /// A name that no other test has: for databases.
 pub(crate) fn unique(prefix: &str) -> String {
     format!("{prefix}_{}", uuid::Uuid::new_v4().simple())
@@ -312,6 +321,11 @@ impl Stores {
             clickhouse_user: "default".to_owned(),
             clickhouse_password: Secret::new(""),
         }
+    }
+
+    /// Time passes: all leases expire. Returns how many were held.
+    pub(crate) async fn expire_leases(&self) -> u64 {
+        expire_leases(&self.mongodb.url, &self.database).await
     }
 
     /// Settings of the worker's environment that lead to these stores.

@@ -32,6 +32,11 @@ pub(crate) struct Small {
 impl Small {
     /// Servers with history and a schema, and nothing stored yet.
     pub(crate) async fn new(name: &str) -> Self {
+        Self::with(name, |_| {}).await
+    }
+
+    /// The same, with more history of the account.
+    pub(crate) async fn with(name: &str, more: impl FnOnce(&mut History)) -> Self {
         let data = tempfile::tempdir().unwrap();
         let mut history = History::default();
         // The first minute of a day is covered by the sample of the minute before.
@@ -44,31 +49,44 @@ impl Small {
             let metric = "cloudtuner_kubecost_namespace_total_cost";
             history.every_minute(metric, &labels, 7, whole, |_| Some(rate));
         }
+        more(&mut history);
         history.write_blocks(data.path());
         let prometheus = Arc::new(prometheus(PrometheusVersion::Two, data.path()));
-        Self::on(name, prometheus, Arc::new(data)).await
+        Self::reading(Stores::new(name).await, prometheus, Arc::new(data))
     }
 
     /// The same history, with other stores in which nothing is stored yet.
     pub(crate) async fn beside(&self, name: &str) -> Self {
-        Self::on(name, Arc::clone(&self.prometheus), Arc::clone(&self.data)).await
-    }
-
-    async fn on(name: &str, prometheus: Arc<Server>, data: Arc<TempDir>) -> Self {
-        Self::with(Stores::new(name).await, prometheus, data)
+        self.over(Stores::new(name).await)
     }
 
     /// The same history, with these stores.
     pub(crate) fn over(&self, stores: Stores) -> Self {
-        Self::with(stores, Arc::clone(&self.prometheus), Arc::clone(&self.data))
+        Self::reading(stores, Arc::clone(&self.prometheus), Arc::clone(&self.data))
     }
 
-    fn with(stores: Stores, prometheus: Arc<Server>, data: Arc<TempDir>) -> Self {
+    fn reading(stores: Stores, prometheus: Arc<Server>, data: Arc<TempDir>) -> Self {
         let mut settings = stores.settings();
         settings.push(("PROMETHEUS_URL", prometheus.url.clone()));
         settings.push(("ACCOUNTS", ACCOUNT.to_owned()));
         run(&settings, &["migrate"]).expect_success();
         Self { stores, settings, prometheus, data }
+    }
+
+    /// What a setting is.
+    pub(crate) fn setting(&self, name: &str) -> String {
+        self.settings.iter().find(|(known, _)| *known == name).unwrap().1.clone()
+    }
+
+    /// The settings with some of them changed.
+    pub(crate) fn with_settings(
+        &self,
+        changes: &[(&'static str, &str)],
+    ) -> Vec<(&'static str, String)> {
+        let mut settings = self.settings.clone();
+        settings.retain(|(name, _)| !changes.iter().any(|(changed, _)| changed == name));
+        settings.extend(changes.iter().map(|(name, value)| (*name, (*value).to_owned())));
+        settings
     }
 
     /// The id of a namespace's resource.
@@ -80,12 +98,12 @@ impl Small {
     }
 
     /// Adds a row as another program would, dated `seconds` after the first day's midnight.
-    pub(crate) async fn plant(&self, id: &str, seconds: i64, cost: f64, sign: i8) {
+    pub(crate) async fn insert_raw(&self, id: &str, seconds: i64, cost: f64, sign: i8) {
         let date = START + seconds;
         let columns = "cloud_account_id, resource_id, date, cost, sign, k8s_namespace";
         let statement = format!(
             "INSERT INTO expenses ({columns}) VALUES \
-             ('{ACCOUNT}', '{id}', toDateTime({date}), {cost}, {sign}, 'planted')"
+             ('{ACCOUNT}', '{id}', toDateTime({date}), {cost}, {sign}, 'raw_row')"
         );
         self.stores.execute(&statement).await;
     }

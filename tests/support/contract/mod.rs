@@ -1,9 +1,10 @@
 //! What every implementation of a role must do, written once and run on each of them.
 //!
 //! Every suite works on accounts of its own, whose ids begin with `tag`, so that suites may share
-//! a server; `merge` alone is about all accounts. Doors are the ways past a trait: what another
+//! a server; a merge alone is about all accounts. Doors are the ways past a trait: what another
 //! writer or a user did.
 
+pub(crate) mod leases;
 pub(crate) mod ledger;
 pub(crate) mod records;
 pub(crate) mod resources;

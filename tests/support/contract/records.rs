@@ -1,148 +1,78 @@
-//! What every keeper of records, leases and the rate journal must do.
-
-use std::sync::Arc;
+//! What every store of day status and the rate journal must do.
 
 use kubecost_worker::cost::{AccountId, Day};
-use kubecost_worker::day_status::{AccountDay, ClusterCoverage, DayRecords, DayState};
-use kubecost_worker::lease::{Acquired, Lease, Leases};
+use kubecost_worker::day_status::{
+    Attempt, ClusterCoverage, Coverage, DayState, DayStatus, DayStatusStore, Guard, OtherRows,
+    Override, StoredCosts,
+};
 use kubecost_worker::rate_journal::{RateJournal, SLOT_SECONDS, SeenRate, SlotRates};
+use kubecost_worker::source::{Phase, Presence};
 
 use super::{account, day};
 
-fn record(account: &AccountId, day: Day) -> AccountDay {
-    AccountDay {
+fn status(account: &AccountId, day: Day) -> DayStatus {
+    DayStatus {
         account: account.clone(),
         day,
-        state: DayState::Partial,
-        cause: "120 of 1440 minutes are missing; \"é\"".into(),
-        phase: Some(2),
-        covered_minutes: 1_320,
-        // Names that a store may not take as names of fields.
-        clusters: ["", "$a.b", "c"]
-            .map(|cluster| ClusterCoverage { cluster: cluster.into(), covered_minutes: 1_320 })
-            .to_vec(),
-        expected_minutes: 1_440,
-        // Numbers whose last bit an inexact way through text would lose.
-        source_total_usd: 121.487_919_511_619_45,
-        stored_total_usd: 31.245_270_191_439_438,
-        rows: 12,
-        foreign_total_usd: 0.0,
-        foreign_rows: 0,
-        pending: false,
-        settled: true,
-        raw_minutes: 0,
-        exporter_minutes: 1_320,
-        raw_samples: 0,
-        exporter_samples: u64::from(u32::MAX) + 1,
-        forced_reason: None,
-        run_id: "run-1".into(),
-        updated_at: day.end_seconds() + 60,
+        stored: StoredCosts {
+            phase: Some(Phase::Exporter),
+            coverage: Coverage {
+                covered_minutes: 1_320,
+                expected_minutes: 1_440,
+                // Names that a store may not take as names of fields.
+                clusters: ["", "$a.b", "c"]
+                    .map(|cluster| ClusterCoverage {
+                        cluster: cluster.into(),
+                        covered_minutes: 1_320,
+                    })
+                    .to_vec(),
+            },
+            // Numbers whose last bit an inexact way through text would lose.
+            source_total_usd: 121.487_919_511_619_45,
+            total_usd: 31.245_270_191_439_438,
+            rows: 12,
+            exchange_rates: [("EUR".to_owned(), 1.081_3)].into(),
+        },
+        other_rows: OtherRows { rows: 1, total_usd: 0.1 + 0.2 },
+        seen: Presence {
+            raw_minutes: 0,
+            exporter_minutes: 1_320,
+            raw_samples: 0,
+            exporter_samples: u64::from(u32::MAX) + 1,
+        },
+        attempt: Attempt {
+            state: DayState::Partial,
+            cause: "120 of 1440 minutes are missing; \"é\"".into(),
+            is_pending: false,
+            is_settled: true,
+            run_id: "run-1".into(),
+            at_seconds: day.end_seconds() + 60,
+        },
+        overrides: Vec::new(),
     }
 }
 
-/// Runs the suite of the records of days.
-pub(crate) async fn day_records_contract(records: &dyn DayRecords, tag: &str) {
+/// Runs the suite of day status.
+pub(crate) async fn day_status_contract(store: &dyn DayStatusStore, tag: &str) {
     // Their ids, and whatever a store makes of them, must not run into each other.
-    let (ours, other) = (account(tag, "days"), account(tag, "days:2026-11-20"));
+    let (own, other) = (account(tag, "days"), account(tag, "days:2026-11-20"));
     let (first, last) = (day(), day().next());
-    assert_eq!(records.days(&ours, first, last).await.unwrap(), []);
+    assert_eq!(store.statuses(&own, first, last).await.unwrap(), []);
     for of_day in [last, first, first.previous()] {
-        records.put(&record(&ours, of_day)).await.unwrap();
+        store.put(&status(&own, of_day)).await.unwrap();
     }
-    records.put(&record(&other, first)).await.unwrap();
-    let wanted = [record(&ours, first), record(&ours, last)];
-    assert_eq!(records.days(&ours, first, last).await.unwrap(), wanted);
-    assert_eq!(records.days(&ours, last, first).await.unwrap(), []);
-    assert_eq!(records.days(&other, first, last).await.unwrap(), [record(&other, first)]);
-    let changed = AccountDay {
-        state: DayState::Ok,
-        phase: None,
-        forced_reason: Some("told to".into()),
-        run_id: "run-2".into(),
-        ..record(&ours, first)
-    };
-    records.put(&changed).await.unwrap();
-    assert_eq!(records.days(&ours, first, first).await.unwrap(), [changed]);
-}
-
-async fn granted(leases: &dyn Leases, of: &AccountId, holder: &str, now: i64) -> Lease {
-    match leases.acquire(of, holder, now, 120).await.unwrap() {
-        Acquired::Granted(lease) => lease,
-        Acquired::HeldBy(lease) => panic!("held by {lease:?}"),
-    }
-}
-
-async fn holder_in_the_way(leases: &dyn Leases, of: &AccountId, now: i64) -> Lease {
-    match leases.acquire(of, "late", now, 120).await.unwrap() {
-        Acquired::Granted(lease) => panic!("granted {lease:?}"),
-        Acquired::HeldBy(lease) => lease,
-    }
-}
-
-/// Runs the suite of leases. The time is the suite's own, so nothing waits.
-pub(crate) async fn leases_contract(leases: &dyn Leases, tag: &str) {
-    let (ours, other) = (account(tag, "lease"), account(tag, "lease-other"));
-    let start = day().start_seconds();
-    let first = granted(leases, &ours, "first", start).await;
-    let wanted =
-        Lease { account: ours.clone(), holder: "first".into(), token: 1, expires_at: start + 120 };
-    assert_eq!(first, wanted);
-    assert_eq!(holder_in_the_way(leases, &ours, start + 119).await, first);
-    granted(leases, &other, "elsewhere", start).await;
-
-    assert!(leases.renew(&first, start + 100, 120).await.unwrap());
-    assert_eq!(holder_in_the_way(leases, &ours, start + 219).await.expires_at, start + 220);
-
-    // Expired: nobody took it, yet it is no longer the first holder's to renew.
-    assert!(!leases.renew(&first, start + 220, 120).await.unwrap());
-    let second = granted(leases, &ours, "second", start + 220).await;
-    assert_eq!((second.token, second.holder.as_str()), (2, "second"));
-    assert!(!leases.renew(&first, start + 221, 120).await.unwrap());
-    leases.release(&first).await.unwrap();
-    assert_eq!(holder_in_the_way(leases, &ours, start + 221).await, second);
-
-    leases.release(&second).await.unwrap();
-    assert!(!leases.renew(&second, start + 222, 120).await.unwrap());
-    let third = granted(leases, &ours, "third", start + 222).await;
-    assert_eq!(third.token, 3);
-    leases.release(&third).await.unwrap();
-    leases.release(&third).await.unwrap();
-
-    // A holder that asks again, as after a lost answer, is told that it is held.
-    let fourth = granted(leases, &ours, "fourth", start + 300).await;
-    assert_eq!(
-        leases.acquire(&ours, "fourth", start + 301, 120).await,
-        Ok(Acquired::HeldBy(fourth))
-    );
-}
-
-/// Of many who ask at once, exactly one gets the lease: of a new account, of a given back and of
-/// an expired lease.
-pub(crate) async fn leases_race_contract(contenders: Vec<Arc<dyn Leases>>, tag: &str) {
-    let ours = account(tag, "race");
-    let start = day().start_seconds();
-    for (round, now) in [(1, start), (2, start + 120), (3, start + 500)] {
-        let gate = Arc::new(tokio::sync::Barrier::new(contenders.len()));
-        let asked: Vec<_> = (contenders.iter().cloned().enumerate())
-            .map(|(number, leases)| {
-                let (gate, ours) = (gate.clone(), ours.clone());
-                tokio::spawn(async move {
-                    gate.wait().await;
-                    leases.acquire(&ours, &format!("contender-{number}"), now, 120).await.unwrap()
-                })
-            })
-            .collect();
-        let (mut winners, mut held) = (Vec::new(), Vec::new());
-        for answer in asked {
-            match answer.await.unwrap() {
-                Acquired::Granted(lease) => winners.push(lease),
-                Acquired::HeldBy(lease) => held.push(lease),
-            }
-        }
-        let [winner] = winners.as_slice() else { panic!("round {round}: {winners:?}") };
-        assert_eq!(winner.token, round);
-        assert!(held.iter().all(|lease| lease == winner), "{held:?}");
-    }
+    store.put(&status(&other, first)).await.unwrap();
+    let wanted = [status(&own, first), status(&own, last)];
+    assert_eq!(store.statuses(&own, first, last).await.unwrap(), wanted);
+    assert_eq!(store.statuses(&own, last, first).await.unwrap(), []);
+    assert_eq!(store.statuses(&other, first, last).await.unwrap(), [status(&other, first)]);
+    let mut changed = status(&own, first);
+    changed.stored.phase = None;
+    (changed.attempt.state, changed.attempt.run_id) = (DayState::Ok, "run-2".into());
+    let reason = "the second cluster is gone".into();
+    changed.overrides = vec![Override { guard: Guard::LostCluster, reason }];
+    store.put(&changed).await.unwrap();
+    assert_eq!(store.statuses(&own, first, first).await.unwrap(), [changed]);
 }
 
 fn slot(account: &AccountId, slot_seconds: i64, usd_per_hour: f64) -> SlotRates {

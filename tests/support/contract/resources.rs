@@ -15,7 +15,7 @@ use super::{account, day};
 
 /// The way past the trait.
 #[async_trait]
-pub(crate) trait DocumentDoor: Send + Sync {
+pub(crate) trait RawDocumentAccess: Send + Sync {
     /// Writes a document in the place of the one with its `_id`, as a user or an importer would.
     async fn put(&self, document: ResourceDocument);
     /// The document with this `_id`.
@@ -25,19 +25,19 @@ pub(crate) trait DocumentDoor: Send + Sync {
 /// Runs the whole suite.
 pub(crate) async fn resource_store_contract(
     store: &dyn ResourceStore,
-    door: &dyn DocumentDoor,
+    raw: &dyn RawDocumentAccess,
     tag: &str,
 ) {
     store.check().await.unwrap();
-    inserts_and_finds_by_account(store, door, tag).await;
-    keeps_what_exists(store, door, tag).await;
+    inserts_and_finds_by_account(store, raw, tag).await;
+    keeps_what_exists(store, raw, tag).await;
     moves_times_outwards_only(store, tag).await;
     moves_the_last_seen_of_many_at_once(store, tag).await;
     fills_pool_and_owner_in_once(store, tag).await;
-    separates_taken_from_own_ids(store, door, tag).await;
-    refuses_an_id_that_another_document_has(store, door, tag).await;
+    separates_taken_from_own_ids(store, raw, tag).await;
+    refuses_an_id_that_another_document_has(store, raw, tag).await;
     sets_costs_and_counts_changes(store, tag).await;
-    retires_only_its_own_that_are_unseen(store, door, tag).await;
+    retires_only_its_own_that_are_unseen(store, raw, tag).await;
     takes_many_at_once(store, tag).await;
 }
 
@@ -76,7 +76,7 @@ async fn found(store: &dyn ResourceStore, document: &ResourceDocument) -> Stored
 
 async fn inserts_and_finds_by_account(
     store: &dyn ResourceStore,
-    door: &dyn DocumentDoor,
+    raw: &dyn RawDocumentAccess,
     tag: &str,
 ) {
     let (ours, other) = (account(tag, "insert"), account(tag, "insert-other"));
@@ -85,7 +85,7 @@ async fn inserts_and_finds_by_account(
     document.total_cost = 0.1;
     assert_eq!(store.apply(&ours, &[]).await.unwrap(), 0);
     assert_eq!(store.apply(&ours, &[insert(&document)]).await.unwrap(), 1);
-    assert_eq!(door.get(&document.id).await, Some(document.clone()));
+    assert_eq!(raw.get(&document.id).await, Some(document.clone()));
     let stored = found(store, &document).await;
     assert_eq!(stored.id, document.id);
     assert_eq!(stored.first_seen, Some(day().start_seconds()));
@@ -99,7 +99,7 @@ async fn inserts_and_finds_by_account(
 }
 
 /// Skip-existing: a document made by somebody else keeps its `_id` and all that a user edited.
-async fn keeps_what_exists(store: &dyn ResourceStore, door: &dyn DocumentDoor, tag: &str) {
+async fn keeps_what_exists(store: &dyn ResourceStore, raw: &dyn RawDocumentAccess, tag: &str) {
     let ours = account(tag, "exists");
     let new = new_document(&ours, "shop", day());
     let mut theirs = new_document(&ours, "shop", day());
@@ -109,9 +109,9 @@ async fn keeps_what_exists(store: &dyn ResourceStore, door: &dyn DocumentDoor, t
     theirs.employee_id = Some("owner".into());
     theirs.tags.insert("dGVhbQ==".into(), "blue".into());
     theirs.total_cost = 12.5;
-    door.put(theirs.clone()).await;
+    raw.put(theirs.clone()).await;
     store.apply(&ours, &[insert(&new)]).await.unwrap();
-    assert_eq!(door.get(&new.id).await, None, "a second document of one stable id");
+    assert_eq!(raw.get(&new.id).await, None, "a second document of one stable id");
     let update = DocumentUpdate {
         id: theirs.id.clone(),
         first_seen: day().previous().start_seconds(),
@@ -129,7 +129,7 @@ async fn keeps_what_exists(store: &dyn ResourceStore, door: &dyn DocumentDoor, t
         last_seen: update.last_seen,
         ..theirs.clone()
     };
-    assert_eq!(door.get(&theirs.id).await, Some(times));
+    assert_eq!(raw.get(&theirs.id).await, Some(times));
 }
 
 async fn moves_times_outwards_only(store: &dyn ResourceStore, tag: &str) {
@@ -211,7 +211,7 @@ async fn fills_pool_and_owner_in_once(store: &dyn ResourceStore, tag: &str) {
 
 async fn separates_taken_from_own_ids(
     store: &dyn ResourceStore,
-    door: &dyn DocumentDoor,
+    raw: &dyn RawDocumentAccess,
     tag: &str,
 ) {
     let ours = account(tag, "ids");
@@ -225,7 +225,7 @@ async fn separates_taken_from_own_ids(
     let others = new_document(&account(tag, "ids-other"), "live", day());
     let all = [&live, &deleted, &strange, &others];
     for document in all {
-        door.put(document.clone()).await;
+        raw.put(document.clone()).await;
     }
     let mut ids: Vec<String> = all.iter().map(|document| document.id.clone()).collect();
     let taken = BTreeSet::from_iter(ids.clone());
@@ -243,16 +243,16 @@ async fn separates_taken_from_own_ids(
 /// Its expenses would be read as another document's.
 async fn refuses_an_id_that_another_document_has(
     store: &dyn ResourceStore,
-    door: &dyn DocumentDoor,
+    raw: &dyn RawDocumentAccess,
     tag: &str,
 ) {
     let ours = account(tag, "clash");
     let new = new_document(&ours, "shop", day());
     let deleted = ResourceDocument { deleted_at: 99, name: "Old".into(), ..new.clone() };
-    door.put(deleted.clone()).await;
+    raw.put(deleted.clone()).await;
     let failure = store.apply(&ours, &[insert(&new)]).await.unwrap_err();
     assert_eq!(failure.kind, kubecost_worker::service::failure::Kind::Conflict, "{failure}");
-    assert_eq!(door.get(&new.id).await, Some(deleted));
+    assert_eq!(raw.get(&new.id).await, Some(deleted));
     let renamed = ResourceDocument { id: format!("{}.2", new.id), ..new };
     assert_eq!(store.apply(&ours, &[insert(&renamed)]).await.unwrap(), 1);
     assert_eq!(found(store, &renamed).await.id, renamed.id);
@@ -281,7 +281,7 @@ async fn sets_costs_and_counts_changes(store: &dyn ResourceStore, tag: &str) {
 
 async fn retires_only_its_own_that_are_unseen(
     store: &dyn ResourceStore,
-    door: &dyn DocumentDoor,
+    raw: &dyn RawDocumentAccess,
     tag: &str,
 ) {
     let (ours, other) = (account(tag, "retire"), account(tag, "retire-other"));
@@ -295,12 +295,12 @@ async fn retires_only_its_own_that_are_unseen(
     let others = new_document(&other, "gone", day().previous());
     for document in [&fresh, &gone, &strange, &others] {
         assert!(document.active);
-        door.put(document.clone()).await;
+        raw.put(document.clone()).await;
     }
     assert_eq!(store.retire(&ours, day()).await.unwrap(), 1);
     assert_eq!(store.retire(&ours, day()).await.unwrap(), 0, "nothing changed");
     for (document, active) in [(&fresh, true), (&gone, false), (&strange, true), (&others, true)] {
-        let is_active = door.get(&document.id).await.unwrap().active;
+        let is_active = raw.get(&document.id).await.unwrap().active;
         assert_eq!(is_active, active, "{}", document.name);
     }
 }

@@ -1,0 +1,106 @@
+//! A document's `total_cost` and `last_expense`: what they must be after the ledger changed.
+
+use std::collections::BTreeMap;
+
+use crate::cost::Day;
+use crate::ledger::ResourceTotal;
+
+use super::{CostSummary, LastExpense, StoredResource};
+
+/// A resource's costs in the form of its document.
+#[must_use]
+pub fn cost_summary(total: ResourceTotal) -> CostSummary {
+    CostSummary {
+        id: total.resource_id,
+        total_cost: total.total_usd,
+        last_expense: total.last.map(|(date, cost)| LastExpense { date, cost }),
+    }
+}
+
+/// A document's costs after its row of `day` changed from `before_usd` to `after_usd` (`None`: no
+/// row), both exact. `None` where the document does not show what they are: then the ledger must
+/// be asked.
+#[must_use]
+pub fn brought_forward(
+    stored: &StoredResource,
+    day: Day,
+    before_usd: f64,
+    after_usd: Option<f64>,
+) -> Option<CostSummary> {
+    let date = day.start_seconds();
+    let last_expense = match (stored.last_expense, after_usd) {
+        (Some(last), _) if last.date > date => Some(last),
+        (_, Some(cost)) => Some(LastExpense { date, cost }),
+        (Some(last), None) if last.date < date => Some(last),
+        // The last row goes, or there was none to go: which one is the last now?
+        (Some(_) | None, None) => return None,
+    };
+    let total_cost = stored.total_cost? - before_usd + after_usd.unwrap_or(0.0);
+    Some(CostSummary { id: stored.id.clone(), total_cost: total_cost + 0.0, last_expense })
+}
+
+/// The documents whose costs are not the ledger's, and by how much they differ, USD.
+#[must_use]
+pub fn wrong_costs(
+    documents: &[StoredResource],
+    totals: Vec<ResourceTotal>,
+) -> Vec<(CostSummary, f64)> {
+    let by_id: BTreeMap<&str, &StoredResource> =
+        documents.iter().map(|document| (document.id.as_str(), document)).collect();
+    totals
+        .into_iter()
+        .map(cost_summary)
+        .filter_map(|right| {
+            let stored = by_id.get(right.id.as_str())?;
+            let total = stored.total_cost.unwrap_or_default();
+            let differs = total != right.total_cost || stored.last_expense != right.last_expense;
+            let difference_usd = total - right.total_cost;
+            differs.then_some((right, difference_usd))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn day(text: &str) -> Day {
+        format!("2026-11-{text}").parse().unwrap()
+    }
+
+    fn stored(total_cost: f64, last: &str, cost: f64) -> StoredResource {
+        let date = day(last).start_seconds();
+        StoredResource {
+            id: "r".into(),
+            total_cost: Some(total_cost),
+            last_expense: Some(LastExpense { date, cost }),
+            ..StoredResource::default()
+        }
+    }
+
+    fn forward(last: &str, of: &str, before: f64, after: Option<f64>) -> Option<(f64, i64, f64)> {
+        let summary = brought_forward(&stored(10.0, last, 4.0), day(of), before, after)?;
+        let expense = summary.last_expense.unwrap();
+        Some((summary.total_cost, expense.date, expense.cost))
+    }
+
+    #[test]
+    fn a_changed_row_moves_the_total_and_a_later_day_is_the_last() {
+        let of = |text: &str| day(text).start_seconds();
+        assert_eq!(forward("19", "20", 0.0, Some(2.5)), Some((12.5, of("20"), 2.5)));
+        assert_eq!(forward("19", "19", 4.0, Some(5.0)), Some((11.0, of("19"), 5.0)));
+        assert_eq!(forward("19", "18", 1.0, Some(0.5)), Some((9.5, of("19"), 4.0)));
+        assert_eq!(forward("19", "18", 1.0, None), Some((9.0, of("19"), 4.0)));
+    }
+
+    #[test]
+    fn what_the_document_does_not_show_is_asked_for() {
+        assert_eq!(forward("19", "19", 4.0, None), None);
+        let mut unknown = stored(1.0, "19", 1.0);
+        unknown.total_cost = None;
+        assert_eq!(brought_forward(&unknown, day("20"), 0.0, Some(1.0)), None);
+        let new = StoredResource { last_expense: None, ..stored(0.0, "19", 0.0) };
+        assert_eq!(brought_forward(&new, day("20"), 0.0, None), None);
+        assert_eq!(brought_forward(&new, day("20"), 0.0, Some(1.0)).unwrap().total_cost, 1.0);
+    }
+}

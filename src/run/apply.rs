@@ -1,0 +1,265 @@
+//! *apply*: carries a decision out with an account's writer, or shows what it would be.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use async_trait::async_trait;
+
+use crate::account_writer::AccountWriter;
+use crate::cost::{AccountId, Cost, Day};
+use crate::day_status::DayStatus;
+use crate::documents::costs::cost_summary;
+use crate::documents::{Change, CostSummary, ResourceDocument};
+use crate::ledger::{KeyState, difference};
+use crate::rest_api::NewResource;
+use crate::service::failure::{Failure, Hop, Kind};
+
+use super::day::{DayDecision, Recount, Verdict};
+use super::environment::Readers;
+use super::plan::{DayPlan, day_plan};
+use super::reconcile::AccountEnd;
+use super::summary::DaySummary;
+
+/// What came of a day's decision.
+pub(super) enum Applied {
+    /// It is done.
+    Done(Box<DaySummary>),
+    /// Documents have other ids than the decision rests on: it must be read and decided again.
+    ReadAgain,
+}
+
+/// Where the decisions about an account go.
+#[async_trait]
+pub(super) trait Sink: Send {
+    /// Takes a day's decision.
+    async fn day(&mut self, day: Day, decision: DayDecision) -> Result<Applied, Failure>;
+
+    /// Takes the status of a day that failed, where it says something new.
+    async fn failed_day(&mut self, status: DayStatus) -> Result<(), Failure>;
+
+    /// Takes the decision about an account's end. Returns how many documents became inactive.
+    async fn end(&mut self, end: AccountEnd) -> Result<u64, Failure>;
+}
+
+/// Shows what would change: a dry run, a plan.
+#[derive(Default)]
+pub(super) struct Preview {
+    /// What would change, by day, in the order of work.
+    pub(super) days: Vec<DayPlan>,
+}
+
+#[async_trait]
+impl Sink for Preview {
+    async fn day(&mut self, day: Day, decision: DayDecision) -> Result<Applied, Failure> {
+        self.days.push(day_plan(day, &decision));
+        let mut summary = decision.summary;
+        summary.documents_written = decision.documents.len() as u64;
+        // Nothing is written, so what is stored stays.
+        (summary.rows, summary.stored_total_usd) = super::day::rows::live(&decision.stored);
+        Ok(Applied::Done(Box::new(summary)))
+    }
+
+    async fn failed_day(&mut self, _status: DayStatus) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn end(&mut self, _end: AccountEnd) -> Result<u64, Failure> {
+        Ok(0)
+    }
+}
+
+/// Writes what changes.
+pub(super) struct Writing<'a> {
+    readers: &'a Readers,
+    writer: &'a AccountWriter,
+    /// Documents that were written for a decision that must be made again.
+    documents_before: u64,
+}
+
+impl<'a> Writing<'a> {
+    pub(super) fn new(readers: &'a Readers, writer: &'a AccountWriter) -> Self {
+        Self { readers, writer, documents_before: 0 }
+    }
+
+    fn account(&self) -> &AccountId {
+        self.writer.account()
+    }
+
+    /// Documents first, so that no expense is ever without one. Where the REST API makes new ones,
+    /// those that it refuses, or has as deleted, are made in MongoDB.
+    async fn write_documents(&self, changes: Vec<Change>) -> Result<u64, Failure> {
+        let by_rest = self.create_by_rest(&changes).await?;
+        let is_left = |change: &Change| match change {
+            Change::Insert(new) => !by_rest.contains(&new.cloud_resource_id),
+            _ => true,
+        };
+        let rest = changes.into_iter().filter(is_left).collect();
+        Ok(self.writer.write_documents(rest).await? + by_rest.len() as u64)
+    }
+
+    /// Has the REST API make the new documents, where it is to. Returns the stable ids of those
+    /// that are live there.
+    async fn create_by_rest(&self, changes: &[Change]) -> Result<BTreeSet<String>, Failure> {
+        let items: Vec<NewResource> = changes
+            .iter()
+            .filter_map(|change| match change {
+                Change::Insert(document) => Some(new_resource(document)),
+                _ => None,
+            })
+            .collect();
+        if items.is_empty() || !self.readers.resource_settings.by_rest {
+            return Ok(BTreeSet::new());
+        }
+        let (rest, account) = (self.readers.rest.clone(), self.account().clone());
+        let create = async move { Ok(rest.create(&account, &items).await) };
+        self.writer.write("making documents by the REST API", create).await
+    }
+
+    /// Whether the new documents have the ids that they were given: another writer, or the REST
+    /// API, may have made them first.
+    async fn have_their_ids(&self, new: &BTreeMap<String, String>) -> Result<bool, Failure> {
+        let stable: Vec<String> = new.keys().cloned().collect();
+        let found = self.readers.documents.find(self.account(), &stable).await?;
+        if found.len() < new.len() {
+            return Err(Failure::new(
+                Hop::MongoDb,
+                Kind::Conflict,
+                format!(
+                    "{} documents are missing after they were written",
+                    new.len() - found.len()
+                ),
+                "see whether another program deletes resources; the next run goes on",
+            ));
+        }
+        Ok(found.iter().all(|one| new.get(&one.cloud_resource_id) == Some(&one.id)))
+    }
+
+    async fn write_rows(&self, day: Day, decision: &DayDecision) -> Result<(), Failure> {
+        if decision.rows.is_empty() {
+            return Ok(());
+        }
+        let (before, entries) = (decision.stored.clone(), decision.rows.entries.clone());
+        let pending = Some(decision.pending.clone());
+        let after = self.writer.append_rows(day, before, entries, pending).await?;
+        check_stored(day, after, decision)
+    }
+
+    /// Sets the costs of documents whose rows changed.
+    async fn write_costs(&self, decision: &mut DayDecision) -> Result<u64, Failure> {
+        let mut costs = std::mem::take(&mut decision.costs);
+        let ids: Vec<String> = match &decision.recount {
+            Recount::Ids(ids) => ids.iter().cloned().collect(),
+            Recount::All => {
+                let own = self.readers.documents.own_documents(self.account()).await?;
+                own.into_iter().map(|document| document.id).collect()
+            }
+        };
+        if !ids.is_empty() {
+            let totals = self.readers.ledger.resource_totals(self.account(), &ids).await?;
+            costs.extend(totals.into_iter().map(cost_summary));
+        }
+        self.writer.set_costs(costs).await
+    }
+}
+
+#[async_trait]
+impl Sink for Writing<'_> {
+    async fn day(&mut self, day: Day, mut decision: DayDecision) -> Result<Applied, Failure> {
+        if let Verdict::Store { .. } = decision.verdict {
+            let changes = std::mem::take(&mut decision.documents);
+            let mut documents_written = self.write_documents(changes).await?;
+            let new = &decision.new_ids;
+            if !new.is_empty() && !self.have_their_ids(new).await? {
+                self.documents_before += documents_written;
+                return Ok(Applied::ReadAgain);
+            }
+            self.write_rows(day, &decision).await?;
+            documents_written += self.write_costs(&mut decision).await?;
+            decision.summary.documents_written =
+                documents_written + std::mem::take(&mut self.documents_before);
+        }
+        if let Some(status) = decision.status {
+            self.writer.put_status(status).await?;
+        }
+        Ok(Applied::Done(Box::new(decision.summary)))
+    }
+
+    async fn failed_day(&mut self, status: DayStatus) -> Result<(), Failure> {
+        self.writer.put_status(status).await
+    }
+
+    async fn end(&mut self, end: AccountEnd) -> Result<u64, Failure> {
+        let retired = match end.retire_before {
+            Some(day) => self.writer.retire(day).await?,
+            None => 0,
+        };
+        self.set_differing_costs(end.costs, end.difference_usd).await?;
+        Ok(retired)
+    }
+}
+
+impl Writing<'_> {
+    async fn set_differing_costs(
+        &self,
+        costs: Vec<CostSummary>,
+        difference_usd: f64,
+    ) -> Result<(), Failure> {
+        if costs.is_empty() {
+            return Ok(());
+        }
+        tracing::error!(
+            account.id = %self.account(),
+            documents = costs.len(),
+            reconciliation_difference_usd = difference_usd,
+            "documents have another total_cost than the ledger: they are put right"
+        );
+        self.writer.set_costs(costs).await.map(|_| ())
+    }
+}
+
+/// Checks that what is stored is what was decided, to the last bit.
+fn check_stored(day: Day, after: Vec<KeyState>, decision: &DayDecision) -> Result<(), Failure> {
+    let own: BTreeSet<&str> = decision
+        .stored
+        .iter()
+        .map(|state| state.resource_id.as_str())
+        .chain(decision.wanted.iter().map(|row| row.resource_id.as_str()))
+        .collect();
+    let is_of_day = |state: &KeyState| {
+        state.date_seconds == day.start_seconds() && own.contains(state.resource_id.as_str())
+    };
+    let after: Vec<KeyState> = after.into_iter().filter(is_of_day).collect();
+    let total: Cost = decision.wanted.iter().map(|row| row.cost).sum();
+    let (_, stored_usd) = super::day::rows::live(&after);
+    let left = difference(day, &after, &decision.wanted);
+    if left.is_empty() && stored_usd.to_bits() == total.usd().to_bits() {
+        return Ok(());
+    }
+    let keys = left.changed_keys;
+    Err(Failure::new(
+        Hop::ClickHouse,
+        Kind::Internal,
+        format!(
+            "{day}: ${} was to be stored, but ${stored_usd} is, with {keys} keys that differ",
+            total.usd(),
+        ),
+        "see whether another program writes this account's expenses; the next run tries again",
+    ))
+}
+
+/// A new document in the form that the REST API takes.
+fn new_resource(document: &ResourceDocument) -> NewResource {
+    NewResource {
+        cloud_resource_id: document.cloud_resource_id.clone(),
+        name: document.name.clone(),
+        resource_type: document.resource_type.clone(),
+        region: document.region.clone(),
+        tags: BTreeMap::new(),
+        service_name: Some(document.service_name.clone()),
+        first_seen: document.first_seen,
+        last_seen: document.last_seen,
+        active: document.active,
+        k8s_namespace: document.k8s_namespace.clone(),
+        k8s_node: document.k8s_node.clone(),
+        k8s_service: document.k8s_service.clone(),
+    }
+}

@@ -1,0 +1,279 @@
+//! What a day's costs change about what is stored: a function of what was read.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::cost::{Cost, RollUp};
+use crate::day_status::{DayState, DayStatus, Guard};
+use crate::documents::costs::brought_forward;
+use crate::documents::merge::repair_alone;
+use crate::documents::{Change, CostSummary, DocumentInputs, StoredResource, plan_changes};
+use crate::ledger::{Difference, KeyState, WantedRow, difference};
+use crate::run::reconcile;
+use crate::run::summary::DaySummary;
+use crate::source::{Presence, SourceDay};
+
+use super::inputs::DayInputs;
+use super::rows::{DayRows, live, wanted};
+use super::verdict::{StoredDay, Verdict, display, verdict};
+
+/// How a day is decided.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy<'a> {
+    /// How much less than is stored the source may have, as a share.
+    pub shrink_limit: f64,
+    /// The reason for which guards are overridden, if they are.
+    pub force_reason: Option<&'a str>,
+}
+
+/// Documents whose costs must be counted from the ledger once the rows are written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Recount {
+    /// These, by `_id`.
+    Ids(BTreeSet<String>),
+    /// All of the account: the run that left the day half written may have taken back rows of
+    /// resources that neither the ledger nor the costs name any more.
+    All,
+}
+
+/// Everything that a day's costs would change.
+#[derive(Clone, Debug)]
+pub struct DayDecision {
+    /// Whether the day is written.
+    pub verdict: Verdict,
+    /// The minutes with samples that it rests on.
+    pub presence: Presence,
+    /// The source's costs that it rests on.
+    pub source: SourceDay,
+    /// Changes of documents, to be made before the rows.
+    pub documents: Vec<Change>,
+    /// The `_id` that each new document shall have, by stable id.
+    pub new_ids: BTreeMap<String, String>,
+    /// What is stored of this program's rows.
+    pub stored: Vec<KeyState>,
+    /// The rows that the day shall have.
+    pub wanted: Vec<WantedRow>,
+    /// The rows to add.
+    pub rows: Difference,
+    /// Costs to set in documents after the rows.
+    pub costs: Vec<CostSummary>,
+    /// Documents whose costs must be counted.
+    pub recount: Recount,
+    /// The status to write before the first row.
+    pub pending: DayStatus,
+    /// The status to write in the end; `None` where it would say nothing new.
+    pub status: Option<DayStatus>,
+    /// The day in the run's summary, as it is once all of this is applied.
+    pub summary: DaySummary,
+}
+
+/// Decides about a day.
+#[must_use]
+pub fn decide(inputs: DayInputs, policy: Policy<'_>) -> DayDecision {
+    let (changes, ids) = plan_documents(&inputs);
+    let of_costs: BTreeSet<&str> = ids.values().map(String::as_str).collect();
+    let own_ids = &inputs.rows.own_ids;
+    let is_own = |id: &str| of_costs.contains(id) || own_ids.contains(id);
+    let rows = DayRows::of(inputs.rows.states.clone(), is_own);
+    let status = inputs.due.status.as_ref();
+    // The status has what was stored; a sum of rows that a race doubled would be too much.
+    let total_usd = status.map_or_else(|| live(&rows.own).1, |status| status.stored.total_usd);
+    let stored = StoredDay { status, total_usd };
+    let (source, roll) = (&inputs.costs.source, &inputs.costs.roll);
+    let is_forced = policy.force_reason.is_some();
+    let verdict = verdict(source, roll, stored, policy.shrink_limit, is_forced);
+    match &verdict {
+        Verdict::KeepStored { state, cause } => {
+            let (state, cause) = (*state, cause.clone());
+            keep(inputs, verdict, rows, state, cause)
+        }
+        Verdict::Store { state, cause, overridden } => {
+            let found = Found { rows, documents: changes, ids };
+            let (state, cause, guards) = (*state, cause.clone(), overridden.clone());
+            let reason = policy.force_reason;
+            store(inputs, verdict, found, (state, cause), (&guards, reason))
+        }
+    }
+}
+
+/// What was found and planned of a day that is to be written.
+struct Found {
+    rows: DayRows,
+    documents: Vec<Change>,
+    ids: BTreeMap<String, String>,
+}
+
+fn keep(
+    inputs: DayInputs,
+    verdict: Verdict,
+    rows: DayRows,
+    state: DayState,
+    cause: String,
+) -> DayDecision {
+    let live = live(&rows.own);
+    let status = inputs.kept_status((state, &cause), live, rows.others);
+    let mut summary = summary(&inputs, &rows, state, cause);
+    summary.phase = None;
+    (summary.rows, summary.stored_total_usd) = live;
+    let is_new = inputs.due.status.as_ref().is_none_or(|old| !old.says_the_same(&status));
+    DayDecision {
+        verdict,
+        presence: inputs.due.presence,
+        pending: inputs.pending_status(),
+        source: inputs.costs.source,
+        documents: Vec::new(),
+        new_ids: BTreeMap::new(),
+        stored: rows.own,
+        wanted: Vec::new(),
+        rows: Difference::default(),
+        costs: Vec::new(),
+        recount: Recount::Ids(BTreeSet::new()),
+        status: is_new.then_some(status),
+        summary,
+    }
+}
+
+fn store(
+    inputs: DayInputs,
+    verdict: Verdict,
+    found: Found,
+    (state, cause): (DayState, String),
+    (guards, reason): (&[Guard], Option<&str>),
+) -> DayDecision {
+    let Found { rows, documents, ids } = found;
+    let wanted = wanted(&inputs.costs.roll, &ids, &inputs.account);
+    let difference = difference(inputs.due.day, &rows.own, &wanted);
+    let written = (wanted.len() as u64, wanted.iter().map(|row| row.cost).sum::<Cost>());
+    let totals = (written.0, written.1.usd());
+    let overrides = inputs.overrides(guards, reason);
+    let status = inputs.written_status((state, &cause), totals, rows.others, overrides);
+    let (costs, recount) = document_costs(&inputs, &rows.own, &wanted, &difference, &documents);
+    let mut summary = summary(&inputs, &rows, state, cause);
+    (summary.rows, summary.stored_total_usd) = totals;
+    summary.rows_written = difference.entries.len() as u64;
+    summary.keys_changed = difference.changed_keys as u64;
+    summary.keys_healed = difference.healed_keys as u64;
+    let is_same = inputs.due.status.as_ref().is_some_and(|old| old.says_the_same(&status));
+    DayDecision {
+        verdict,
+        presence: inputs.due.presence,
+        pending: inputs.pending_status(),
+        source: inputs.costs.source,
+        new_ids: new_ids(&documents),
+        documents,
+        stored: rows.own,
+        wanted,
+        status: (!is_same || !difference.is_empty()).then_some(status),
+        rows: difference,
+        costs,
+        recount,
+        summary,
+    }
+}
+
+/// The changes to documents, and the `_id` of each stable id.
+fn plan_documents(inputs: &DayInputs) -> (Vec<Change>, BTreeMap<String, String>) {
+    let read = &inputs.documents;
+    let (mut changes, ids) = plan_changes(DocumentInputs {
+        account: &inputs.account,
+        day: inputs.due.day,
+        now_seconds: inputs.now_seconds,
+        observed: &read.observed,
+        stored: &read.stored,
+        taken: &read.taken,
+        seen_now: read.seen_now.as_ref(),
+        owner: read.owner.as_ref(),
+    });
+    changes.extend(read.others.iter().filter_map(repair_alone));
+    (changes, ids)
+}
+
+fn new_ids(changes: &[Change]) -> BTreeMap<String, String> {
+    changes
+        .iter()
+        .filter_map(|change| match change {
+            Change::Insert(new) => Some((new.cloud_resource_id.clone(), new.id.clone())),
+            _ => None,
+        })
+        .collect()
+}
+
+/// The costs of documents whose row changes: brought forward where document, status and ledger
+/// agree on what was stored, else to be counted.
+fn document_costs(
+    inputs: &DayInputs,
+    own: &[KeyState],
+    wanted: &[WantedRow],
+    difference: &Difference,
+    documents: &[Change],
+) -> (Vec<CostSummary>, Recount) {
+    let (status, live) = (inputs.due.status.as_ref(), live(own));
+    if status.is_some_and(|status| status.attempt.is_pending) {
+        return (Vec::new(), Recount::All);
+    }
+    let is_known = difference.healed_keys == 0
+        && status.is_some_and(|status| {
+            (status.stored.rows, status.stored.total_usd.to_bits()) == (live.0, live.1.to_bits())
+        });
+    let stored: BTreeMap<&str, &StoredResource> =
+        inputs.documents.stored.iter().map(|one| (one.id.as_str(), one)).collect();
+    let before: BTreeMap<&str, f64> =
+        own.iter().map(|state| (state.resource_id.as_str(), state.cost_usd)).collect();
+    let after: BTreeMap<&str, f64> =
+        wanted.iter().map(|row| (row.resource_id.as_str(), row.cost.usd())).collect();
+    let changed: BTreeSet<&str> =
+        difference.entries.iter().map(|entry| entry.resource_id.as_str()).collect();
+    let new = new_ids(documents);
+    let mut costs = Vec::new();
+    let mut recount: BTreeSet<String> = BTreeSet::new();
+    for id in changed.into_iter().chain(new.values().map(String::as_str)) {
+        let before_usd = before.get(id).copied().unwrap_or(0.0);
+        let after_usd = after.get(id).copied();
+        let known = stored.get(id).filter(|_| is_known);
+        let summary =
+            known.and_then(|one| brought_forward(one, inputs.due.day, before_usd, after_usd));
+        match summary {
+            Some(summary) => costs.push(summary),
+            None => drop(recount.insert(id.to_owned())),
+        }
+    }
+    (costs, Recount::Ids(recount))
+}
+
+fn summary(inputs: &DayInputs, rows: &DayRows, state: DayState, cause: String) -> DaySummary {
+    let (source, roll) = (&inputs.costs.source, &inputs.costs.roll);
+    let mut warnings = source.warnings.clone();
+    warnings.extend(roll_warnings(roll));
+    warnings.extend(rows.warning());
+    let (_, stored_usd) = live(&rows.own);
+    let status = inputs.due.status.as_ref();
+    DaySummary {
+        state,
+        cause,
+        phase: Some(source.phase.number()),
+        covered_minutes: source.covered_minutes,
+        expected_minutes: source.expected_minutes,
+        lag_seconds: source.lag_seconds,
+        source_total_usd: roll.total.usd(),
+        reconciliation_difference_usd: status
+            .map_or(0.0, |status| reconcile::difference_usd(status, stored_usd)),
+        warnings,
+        ..DaySummary::without_costs(inputs.due.day)
+    }
+}
+
+fn roll_warnings(roll: &RollUp) -> Vec<String> {
+    const NAMED_MAX: usize = 5;
+    /// Children may exceed their parent by rounding alone.
+    const EXCESS_USD_MIN: f64 = 0.001;
+    let refused = roll.refused.iter().take(NAMED_MAX).map(|refusal| {
+        format!("the cost of {} is refused: {}", display(&refusal.key), refusal.reason)
+    });
+    let excess =
+        roll.excess.iter().filter(|e| e.usd >= EXCESS_USD_MIN).take(NAMED_MAX).map(|e| {
+            format!("the parts of {} add up to ${:.4} more than it", display(&e.key), e.usd)
+        });
+    refused.chain(excess).collect()
+}
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -1,0 +1,297 @@
+//! *read*: gathers, with read halves only, all that a decision about accounts and days rests on.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::cost::{AccountId, Day};
+use crate::day_status::DayStatus;
+use crate::documents::repair::repair;
+use crate::documents::{PoolOwner, SeenNow, StoredResource, merge};
+use crate::ledger::ResourceTotal;
+use crate::service::failure::Failure;
+use crate::settings::worker::GapPolicy;
+use crate::source::{Phase, SourceDay};
+
+use super::day::inputs::{CostedDay, DayInputs, DocumentsRead, DueDay, RowsRead};
+use super::day::rows::{DayRows, unknown_ids};
+use super::due::{days_due, phase_of, work_order};
+use super::environment::Readers;
+use super::reconcile::{DayDifference, differences};
+use super::request::{AccountJob, Days};
+
+/// What is known of an account before its days are worked on.
+pub(super) struct AccountState {
+    /// The days to work on, in that order.
+    pub(super) due: Vec<DueDay>,
+    /// Days whose status and ledger disagree.
+    pub(super) differences: Vec<DayDifference>,
+}
+
+/// A day of an account to read.
+#[derive(Clone, Copy)]
+pub(super) struct DayJob<'a> {
+    pub(super) job: AccountJob<'a>,
+    pub(super) due: &'a DueDay,
+}
+
+impl Readers {
+    /// The time that a job's costs are of, Unix seconds: a plan is carried out as of its making.
+    pub(super) fn now_seconds(&self, job: &AccountJob<'_>) -> i64 {
+        job.plan().map_or_else(|| self.clock.now_seconds(), |plan| plan.made_at)
+    }
+
+    /// Which days of an account are to be worked on, and what is stored of them.
+    pub(super) async fn load_account_state(
+        &self,
+        job: &AccountJob<'_>,
+    ) -> Result<AccountState, Failure> {
+        let (account, now_seconds) = (&job.account.id, self.now_seconds(job));
+        let today = Day::of_unix(now_seconds);
+        let (first, last) = self.range(job, today);
+        let presence = match job.plan() {
+            Some(plan) => plan.presence(account),
+            None => self.source.presence(job.account, first, last, now_seconds).await?,
+        };
+        let statuses = self.status.statuses(account, first, last).await?;
+        let statuses: BTreeMap<Day, DayStatus> =
+            statuses.into_iter().map(|status| (status.day, status)).collect();
+        let totals = self.ledger.day_totals(account, first, last).await?;
+        let differences = differences(&statuses, &totals);
+        let differing = differences.iter().map(|difference| difference.day);
+        let order = match job.days {
+            Days::Due => {
+                let due = days_due(today, first, &presence, &statuses);
+                work_order(&due.into_iter().chain(differing).collect(), today, &statuses)
+            }
+            Days::Range(first, last) => {
+                let days: BTreeSet<Day> = first.through(last).chain(differing).collect();
+                days.into_iter().rev().collect()
+            }
+            Days::List(days) => days.to_vec(),
+            Days::Plan(plan) => {
+                let days: BTreeSet<Day> = plan.days(account).iter().map(|day| day.day).collect();
+                days.into_iter().rev().collect()
+            }
+        };
+        let due = order.into_iter().map(|day| {
+            let presence = presence.get(&day).copied().unwrap_or_default();
+            let status = statuses.get(&day).cloned();
+            let phase = phase_of(self.settings.phase, presence, status.as_ref());
+            DueDay { day, phase, presence, status }
+        });
+        Ok(AccountState { due: due.collect(), differences })
+    }
+
+    /// The days that are looked at: those asked for, or all that may be due.
+    fn range(&self, job: &AccountJob<'_>, today: Day) -> (Day, Day) {
+        let ends = |days: &mut dyn Iterator<Item = Day>| {
+            let days: Vec<Day> = days.collect();
+            days.iter().min().copied().zip(days.iter().max().copied()).unwrap_or((today, today))
+        };
+        match job.days {
+            Days::Due => (today.minus(self.settings.catch_up_days), today),
+            Days::Range(first, last) => (first, last),
+            Days::List(days) => ends(&mut days.iter().copied()),
+            Days::Plan(plan) => ends(&mut plan.days(&job.account.id).iter().map(|day| day.day)),
+        }
+    }
+
+    /// Reads a batch of days: one result a day, in their order.
+    pub(super) async fn read(&self, batch: &[DayJob<'_>]) -> Vec<Result<DayInputs, Failure>> {
+        let mut inputs = Vec::with_capacity(batch.len());
+        for day in batch {
+            inputs.push(self.read_day(&day.job, day.due).await);
+        }
+        inputs
+    }
+
+    async fn read_day(&self, job: &AccountJob<'_>, due: &DueDay) -> Result<DayInputs, Failure> {
+        let now_seconds = self.now_seconds(job);
+        let source = self.source_day(job, due, now_seconds).await?;
+        // A plan holds what was scaled when it was made.
+        let gap_policy = job.plan().map_or(self.settings.gap_policy, |_| GapPolicy::None);
+        let costs = CostedDay::of(source, self.settings.levels, gap_policy);
+        let documents = self.documents(job, due, &costs, now_seconds).await?;
+        let rows = self.rows(&job.account.id, due.day, &documents).await?;
+        Ok(DayInputs {
+            account: job.account.id.clone(),
+            run_id: job.run_id.to_owned(),
+            now_seconds,
+            due: due.clone(),
+            costs,
+            documents,
+            rows,
+        })
+    }
+
+    async fn source_day(
+        &self,
+        job: &AccountJob<'_>,
+        due: &DueDay,
+        now_seconds: i64,
+    ) -> Result<SourceDay, Failure> {
+        if let Some(plan) = job.plan() {
+            return plan.source_day(&job.account.id, due.day);
+        }
+        let Some(phase) = due.phase else {
+            let expected = due.day.minutes_passed(now_seconds).max(1);
+            return Ok(SourceDay::without_samples(Phase::Exporter, expected));
+        };
+        self.source.day_costs(job.account, due.day, phase, now_seconds).await
+    }
+
+    async fn documents(
+        &self,
+        job: &AccountJob<'_>,
+        due: &DueDay,
+        costs: &CostedDay,
+        now_seconds: i64,
+    ) -> Result<DocumentsRead, Failure> {
+        let account = &job.account.id;
+        let observed = costs.observed(account);
+        let wanted: Vec<String> = observed.iter().map(|o| o.cloud_resource_id.clone()).collect();
+        let stored = self.documents.find(account, &wanted).await?;
+        let known: BTreeSet<&str> = stored.iter().map(|r| r.cloud_resource_id.as_str()).collect();
+        let new: Vec<String> =
+            wanted.iter().filter(|id| !known.contains(id.as_str())).cloned().collect();
+        let is_owner_wanted = !new.is_empty() || stored.iter().any(|r| !r.has_owner);
+        Ok(DocumentsRead {
+            taken: self.taken_ids(account, &new).await?,
+            others: self.others_of_version_0_1_0(account, &stored).await?,
+            owner: self.owner(account, is_owner_wanted).await,
+            seen_now: self.seen_now(job, due, now_seconds, &stored, !new.is_empty()).await?,
+            observed,
+            stored,
+        })
+    }
+
+    /// Where a document of version 0.1.0 is met, the account's others are repaired too: those of
+    /// resources that are gone, and deleted ones, which some readers read all the same.
+    async fn others_of_version_0_1_0(
+        &self,
+        account: &AccountId,
+        met: &[StoredResource],
+    ) -> Result<Vec<StoredResource>, Failure> {
+        if !met.iter().any(|stored| repair(stored, None, None).is_of_version_0_1_0()) {
+            return Ok(Vec::new());
+        }
+        let met: BTreeSet<&str> = met.iter().map(|stored| stored.id.as_str()).collect();
+        let mut own = self.documents.own_documents(account).await?;
+        own.retain(|stored| !met.contains(stored.id.as_str()));
+        Ok(own)
+    }
+
+    /// Those `_id`s that new documents would get which other documents have.
+    async fn taken_ids(
+        &self,
+        account: &AccountId,
+        new: &[String],
+    ) -> Result<BTreeSet<String>, Failure> {
+        let first: BTreeMap<String, &String> = new
+            .iter()
+            .filter_map(|stable| Some((merge::candidate_ids(account, stable).next()?, stable)))
+            .collect();
+        let ids: Vec<String> = first.keys().cloned().collect();
+        let mut taken = self.documents.taken_ids(&ids).await?;
+        // Hardly ever: a deleted document holds the id, so another one is looked for.
+        let others: Vec<String> = taken
+            .iter()
+            .filter_map(|id| first.get(id))
+            .flat_map(|stable| merge::candidate_ids(account, stable))
+            .collect();
+        taken.extend(self.documents.taken_ids(&others).await?);
+        Ok(taken)
+    }
+
+    /// Pool and owner of documents that have neither: as set, else as the REST API has them.
+    async fn owner(&self, account: &AccountId, is_wanted: bool) -> Option<PoolOwner> {
+        if let Some(owner) = &self.resource_settings.owner {
+            return Some(owner.clone());
+        }
+        if !is_wanted {
+            return None;
+        }
+        let owner = self.rest.pool_owner(account).await;
+        if owner.is_none() {
+            self.rest.note_unowned();
+        }
+        owner
+    }
+
+    /// What has a sample right now, for the day that now is in; asked for only where some document
+    /// is new or no document was seen within the interval.
+    async fn seen_now(
+        &self,
+        job: &AccountJob<'_>,
+        due: &DueDay,
+        now_seconds: i64,
+        stored: &[StoredResource],
+        has_new: bool,
+    ) -> Result<Option<SeenNow>, Failure> {
+        let interval = self.resource_settings.seen_interval.as_secs();
+        let interval_seconds = i64::try_from(interval).unwrap_or(i64::MAX);
+        let newest = stored.iter().filter_map(|resource| resource.last_seen).max();
+        let is_stale = newest.is_none_or(|seen| seen + interval_seconds <= now_seconds);
+        let Some(phase) = due.phase.filter(|_| has_new || is_stale) else { return Ok(None) };
+        if due.day != Day::of_unix(now_seconds) || job.plan().is_some() {
+            return Ok(None);
+        }
+        let samples = self.source.last_samples(job.account, phase, now_seconds).await?;
+        let at_seconds = samples.values().copied().min();
+        Ok(at_seconds.map(|at_seconds| SeenNow {
+            at_seconds,
+            keys: samples.into_keys().collect(),
+            interval_seconds,
+        }))
+    }
+
+    /// The ledger's states of the day's midnight, and whose they are.
+    async fn rows(
+        &self,
+        account: &AccountId,
+        day: Day,
+        documents: &DocumentsRead,
+    ) -> Result<RowsRead, Failure> {
+        let mut states = self.ledger.states(account, day).await?;
+        states.retain(|state| state.date_seconds == day.start_seconds());
+        let known = documents.stored.iter().map(|document| document.id.as_str()).collect();
+        let unknown = unknown_ids(&states, &known);
+        let own_ids = self.documents.own_ids(account, &unknown).await?;
+        Ok(RowsRead { states, own_ids })
+    }
+
+    /// The rows of a day of which nothing else is known.
+    pub(super) async fn rows_alone(
+        &self,
+        account: &AccountId,
+        day: Day,
+    ) -> Result<DayRows, Failure> {
+        let read = self.rows(account, day, &DocumentsRead::default()).await?;
+        Ok(DayRows::of(read.states, |id| read.own_ids.contains(id)))
+    }
+
+    /// The documents of an account whose costs differ from the ledger's, with the ledger's; none
+    /// where the sums over all documents and all days agree.
+    pub(super) async fn differing_documents(
+        &self,
+        account: &AccountId,
+    ) -> Result<Option<(Vec<StoredResource>, Vec<ResourceTotal>)>, Failure> {
+        let documents_usd = self.documents.total_cost(account).await?;
+        let (first, last) = (Day::of_unix(0), Day::of_unix(i64::MAX));
+        let days = self.ledger.day_totals(account, first, last).await?;
+        let ledger_usd: f64 = days.iter().map(|day| day.total_usd).sum();
+        if documents_usd.to_bits() == (ledger_usd + 0.0).to_bits() {
+            return Ok(None);
+        }
+        let own = self.documents.own_documents(account).await?;
+        let ids: Vec<String> = own.iter().map(|resource| resource.id.clone()).collect();
+        let totals = self.ledger.resource_totals(account, &ids).await?;
+        Ok(Some((own, totals)))
+    }
+
+    /// Ends a run at its start where a hop is down, with the hop's name.
+    pub(super) async fn check(&self) -> Result<(), Failure> {
+        self.documents.check().await?;
+        self.ledger.check().await?;
+        self.source.check().await
+    }
+}

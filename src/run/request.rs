@@ -1,0 +1,82 @@
+//! What a run is asked to do, and the request to stop.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::accounts::Account;
+use crate::cost::{AccountId, Day};
+
+use super::plan::Plan;
+
+/// What a run is to do.
+#[derive(Clone, Debug, Default)]
+pub struct RunRequest {
+    /// Exactly these days, first and last; otherwise those that are due.
+    pub days: Option<(Day, Day)>,
+    /// Only these accounts; otherwise all.
+    pub accounts: Vec<AccountId>,
+    /// The reason for which guards are overridden, if they are.
+    pub force_reason: Option<String>,
+}
+
+/// Asks a run to end after the day that it is working on.
+#[derive(Clone, Debug)]
+pub struct Stop(Arc<watch::Sender<bool>>);
+
+impl Default for Stop {
+    fn default() -> Self {
+        Self(Arc::new(watch::channel(false).0))
+    }
+}
+
+impl Stop {
+    /// Asks for the end.
+    pub fn ask(&self) {
+        self.0.send_replace(true);
+    }
+
+    /// Whether the end was asked for.
+    #[must_use]
+    pub fn is_asked(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Waits until the end is asked for.
+    pub async fn asked(&self) {
+        // It cannot fail: the sender lives as long as `self`.
+        let _ = self.0.subscribe().wait_for(|asked| *asked).await;
+    }
+}
+
+/// Which days of an account a run works on, and where their costs come from.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Days<'a> {
+    /// Those that are due.
+    Due,
+    /// These, first and last, the newest first.
+    Range(Day, Day),
+    /// These, in this order.
+    List(&'a [Day]),
+    /// Those of a plan, at the costs that the source had when it was made.
+    Plan(&'a Plan),
+}
+
+/// One account's part of a run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AccountJob<'a> {
+    pub(super) account: &'a Account,
+    pub(super) days: Days<'a>,
+    pub(super) force_reason: Option<&'a str>,
+    pub(super) run_id: &'a str,
+}
+
+impl<'a> AccountJob<'a> {
+    /// The plan that is carried out, if one is.
+    pub(super) fn plan(&self) -> Option<&'a Plan> {
+        match self.days {
+            Days::Plan(plan) => Some(plan),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! How a run computes and protects days.
+
+use std::time::Duration;
+
+use crate::cost::{Levels, Phase};
+
+use super::reader::{ReadSettings, Reader};
+use super::worker_names as names;
+
+/// The shortest lease: longer than any write may take.
+pub const LEASE_MIN: Duration = Duration::from_secs(90);
+const LEASE_MAX: Duration = Duration::from_secs(3_600);
+
+/// What a day with gaps costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GapPolicy {
+    /// What was seen.
+    None,
+    /// What was seen, divided by the coverage.
+    Scale,
+}
+
+/// How a run computes and protects days.
+#[derive(Clone, Debug)]
+pub struct RunConfig {
+    /// Levels that have rows of their own.
+    pub levels: Levels,
+    /// The phase to use, if not chosen by what there is.
+    pub phase: Option<Phase>,
+    /// Cluster name of series that have none.
+    pub default_cluster: String,
+    /// How long a lease holds.
+    pub lease: Duration,
+    /// How many past days are looked after.
+    pub catch_up_days: u32,
+    /// By which share a day's total may fall.
+    pub shrink_limit: f64,
+    /// What a day with gaps costs.
+    pub gap_policy: GapPolicy,
+    /// Time one account may take in a run.
+    pub account_deadline: Duration,
+}
+
+impl ReadSettings for RunConfig {
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let seconds = Duration::from_secs;
+        let policies = [("none", GapPolicy::None), ("scale", GapPolicy::Scale)];
+        let levels = levels(reader);
+        let phase = phase(reader);
+        let default_cluster = reader.text(names::DEFAULT_CLUSTER);
+        let lease = lease(reader);
+        let catch_up_days = catch_up_days(reader);
+        let shrink_limit = reader.share(names::SHRINK_LIMIT);
+        let gap_policy = reader.choice(names::GAP_POLICY, &policies);
+        let account_deadline =
+            reader.duration(names::ACCOUNT_DEADLINE_SECONDS, seconds(5), seconds(86_400));
+        Some(Self {
+            levels: levels?,
+            phase: phase?,
+            default_cluster: default_cluster?,
+            lease: lease?,
+            catch_up_days: catch_up_days?,
+            shrink_limit: shrink_limit?,
+            gap_policy: gap_policy?,
+            account_deadline: account_deadline?,
+        })
+    }
+}
+
+/// `None`: the setting is wrong; `Some(None)`: the phase is chosen by what there is.
+pub(super) fn phase(reader: &mut Reader<'_>) -> Option<Option<Phase>> {
+    let phases = [("auto", None), ("1", Some(Phase::Raw)), ("2", Some(Phase::Exporter))];
+    reader.choice(names::PHASE, &phases)
+}
+
+pub(super) fn lease(reader: &mut Reader<'_>) -> Option<Duration> {
+    reader.duration(names::LEASE_SECONDS, LEASE_MIN, LEASE_MAX)
+}
+
+pub(super) fn catch_up_days(reader: &mut Reader<'_>) -> Option<u32> {
+    u32::try_from(reader.number(names::CATCH_UP_DAYS, 1, 400)?).ok()
+}
+
+fn levels(reader: &mut Reader<'_>) -> Option<Levels> {
+    let text = reader.text(names::LEVELS)?;
+    let mut levels = Levels { cluster: false, namespace: false, pod: false };
+    for word in text.split(',').map(str::trim) {
+        match word {
+            "cluster" => levels.cluster = true,
+            "namespace" => levels.namespace = true,
+            "pod" => levels.pod = true,
+            other => {
+                let what = format!("'{other}' is no level: cluster, namespace or pod");
+                reader.error(names::LEVELS, &what);
+            }
+        }
+    }
+    Some(levels)
+}

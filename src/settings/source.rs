@@ -1,0 +1,119 @@
+//! Where costs are read.
+
+use super::auth::{Auth, AuthSettings};
+use super::cluster_label::ClusterLabel;
+use super::currency::CurrencyConfig;
+use super::reader::{ReadSettings, Reader};
+use super::secret::{Endpoint, Secret};
+use super::worker_names as names;
+
+const PROMETHEUS_AUTH: AuthSettings = AuthSettings {
+    url: names::PROMETHEUS_URL,
+    user: names::PROMETHEUS_USER,
+    password: names::PROMETHEUS_PASSWORD,
+    token: names::PROMETHEUS_TOKEN,
+};
+
+/// Where costs are read.
+#[derive(Clone, Debug)]
+pub enum QueryConfig {
+    /// A server that understands PromQL.
+    Prometheus {
+        /// Its address.
+        endpoint: Endpoint,
+        /// How requests to it are authenticated.
+        auth: Auth,
+        /// The label that holds the account's id, if any.
+        tenant_label: Option<String>,
+        /// The label that names a series' cluster.
+        cluster_label: ClusterLabel,
+        /// Most samples one query may touch.
+        samples_max: u64,
+        /// The ledger's currency, and the rates of others.
+        currency: CurrencyConfig,
+    },
+    /// CloudTuner's metrics service.
+    Metroculus {
+        /// Its address.
+        endpoint: Endpoint,
+        /// The header `Secret`.
+        secret: Secret,
+    },
+    /// A Kubecost or an OpenCost.
+    AllocationApi {
+        /// Its address.
+        endpoint: Endpoint,
+        /// How requests to it are authenticated.
+        auth: Auth,
+    },
+}
+
+impl QueryConfig {
+    /// Whether the server holds one account's costs only, without a label that names it.
+    #[must_use]
+    pub fn is_one_tenant(&self) -> bool {
+        match self {
+            Self::Prometheus { tenant_label, .. } => tenant_label.is_none(),
+            Self::Metroculus { .. } => false,
+            Self::AllocationApi { .. } => true,
+        }
+    }
+}
+
+impl ReadSettings for QueryConfig {
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        type Read = fn(&mut Reader<'_>) -> Option<QueryConfig>;
+        let layers: [(&str, Read); 3] = [
+            ("prometheus", prometheus),
+            ("metroculus", metroculus),
+            ("allocation-api", allocation_api),
+        ];
+        reader.choice(names::QUERY_LAYER, &layers)?(reader)
+    }
+}
+
+fn prometheus(reader: &mut Reader<'_>) -> Option<QueryConfig> {
+    let why = "QUERY_LAYER=prometheus needs it";
+    let endpoint = reader.required_endpoint(names::PROMETHEUS_URL, why);
+    let auth = PROMETHEUS_AUTH.read(reader, endpoint.as_ref());
+    let tenant_label = tenant_label(reader);
+    let cluster_label = cluster_label(reader);
+    let samples_max = reader.number(names::MAX_SAMPLES, 1_440, 1_000_000_000);
+    let currency = CurrencyConfig::read(reader);
+    Some(QueryConfig::Prometheus {
+        endpoint: endpoint?,
+        auth: auth?,
+        tenant_label,
+        cluster_label: cluster_label?,
+        samples_max: samples_max?,
+        currency: currency?,
+    })
+}
+
+fn metroculus(reader: &mut Reader<'_>) -> Option<QueryConfig> {
+    let why = "QUERY_LAYER=metroculus needs it";
+    let endpoint = reader.required_endpoint(names::METROCULUS_URL, why);
+    let secret = reader.required_secret(names::CLUSTER_SECRET, why);
+    Some(QueryConfig::Metroculus { endpoint: endpoint?, secret: secret? })
+}
+
+fn allocation_api(reader: &mut Reader<'_>) -> Option<QueryConfig> {
+    let why = "QUERY_LAYER=allocation-api needs it";
+    let endpoint = reader.required_endpoint(names::KUBECOST_URL, why)?;
+    Some(QueryConfig::AllocationApi { auth: Auth::in_address(&endpoint), endpoint })
+}
+
+fn tenant_label(reader: &mut Reader<'_>) -> Option<String> {
+    let label = reader.text(names::TENANT_LABEL).unwrap_or_default();
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if label.starts_with(|c: char| c.is_ascii_digit()) || !label.chars().all(fits) {
+        reader.error(names::TENANT_LABEL, &format!("'{label}' is no label name"));
+    }
+    (!label.is_empty()).then_some(label)
+}
+
+fn cluster_label(reader: &mut Reader<'_>) -> Option<ClusterLabel> {
+    let text = reader.text(names::CLUSTER_LABEL).unwrap_or_default();
+    let parsed = ClusterLabel::parse(&text);
+    parsed.map_err(|what| reader.error(names::CLUSTER_LABEL, &what)).ok()
+}

@@ -1,0 +1,89 @@
+//! The settings of `kubecost-worker`: names, defaults and what they mean.
+
+super::table::settings! {
+    "Every setting of the worker."
+    QUERY_LAYER = "prometheus":
+        "Where costs are read: prometheus (also Thanos, Mimir, VictoriaMetrics), metroculus or \
+         allocation-api";
+    PROMETHEUS_URL: "Address of Prometheus or Thanos Query, for QUERY_LAYER=prometheus";
+    PROMETHEUS_USER: "User name for basic authentication at PROMETHEUS_URL";
+    PROMETHEUS_PASSWORD (secret): "Password for basic authentication at PROMETHEUS_URL";
+    PROMETHEUS_TOKEN (secret): "Bearer token for PROMETHEUS_URL";
+    TENANT_LABEL = "tenant_id":
+        "Label that holds the account's id; empty: the server holds one tenant only, and \
+         exactly one account is allowed";
+    METROCULUS_URL: "Address of Metroculus, for QUERY_LAYER=metroculus and for verify";
+    CLUSTER_SECRET (secret): "The header Secret of Metroculus and of the REST API";
+    KUBECOST_URL: "Address of a Kubecost or OpenCost, for QUERY_LAYER=allocation-api";
+    ACCOUNTS = "auto":
+        "Which accounts: rest, mongo (collection cloud_account or cloudaccount), a comma list \
+         of ids; auto: rest where REST_URL and CLUSTER_SECRET are set, else mongo";
+    REST_URL:
+        "Address of the CloudTuner REST API, for accounts, pools, owners, import status and \
+         verify";
+    RESOURCES = "mongo":
+        "Who makes new resource documents: mongo (this program, in MongoDB) or rest (the REST \
+         API's bulk call, which applies assignment rules)";
+    DEFAULT_POOL_ID:
+        "Pool of resources that this program makes; not set: as the REST API has it, else none";
+    DEFAULT_EMPLOYEE_ID:
+        "Owner of resources that this program makes; set together with DEFAULT_POOL_ID";
+    SEEN_INTERVAL = "30m":
+        "How far a resource's last_seen may fall behind its last sample before it is moved";
+    STATUS_INTERVAL = "15m": "How often an unchanged import status is sent to the REST API";
+    STORE = "cloudtuner":
+        "Where costs are kept: cloudtuner (MongoDB and ClickHouse) or sqlite:PATH, for trying";
+    MONGO_URL (secret): "Address of MongoDB, mongodb://user:password@host:port/";
+    MONGO_DATABASE = "restapi": "MongoDB database";
+    RESOURCES_COLLECTION = "auto":
+        "MongoDB collection of resources: cloud_resource, or resources upstream; auto: the one \
+         that has documents, else cloud_resource";
+    CLICKHOUSE_URL: "HTTP address of ClickHouse";
+    CLICKHOUSE_DATABASE = "default": "ClickHouse database";
+    CLICKHOUSE_USER = "default": "ClickHouse user";
+    CLICKHOUSE_PASSWORD (secret): "ClickHouse password";
+    LEVELS = "cluster,namespace":
+        "Levels that have rows of their own: a comma list of cluster, namespace, pod";
+    PHASE = "auto":
+        "auto: the exporter's gauges (2) where any sample of them exists, else raw metrics (1); \
+         1 or 2 forces one";
+    DEFAULT_CLUSTER = "": "Name of the cluster of series that have no cluster label";
+    CLUSTER_LABEL = "cluster":
+        "Label that names a series' cluster; auto: cluster, and cluster_id where cluster is \
+         absent";
+    CURRENCY = "USD":
+        "Currency of all costs in the stores; costs labelled with another are converted or refused";
+    EXCHANGE_RATES_FILE:
+        "TOML file of rates, a table for each currency, as EUR, with lines 2026-11-01 = 1.08, the \
+         price of one unit in CURRENCY from that day on";
+    LEASE_SECONDS = "120": "How long a worker that died keeps others off its account";
+    CATCH_UP_DAYS = "35": "How many past days are looked after: those not settled are recomputed";
+    SHRINK_LIMIT = "0.2":
+        "A day whose total falls by more than this share without a matching loss of coverage is \
+         refused";
+    GAP_POLICY = "none":
+        "none: a gap in the source costs nothing and is reported; scale: a cluster is scaled up \
+         over the gaps between its first and last sample of the day, if it has samples for at \
+         least half of that time";
+    MAX_SAMPLES = "10000000": "Most samples one query may touch; longer ones are split by time";
+    ACCOUNT_DEADLINE_SECONDS = "120":
+        "Time one account may take in a run; what is left is done by the next run";
+    SHARD_COUNT = "1":
+        "Among how many workers the accounts are spread: this one takes those of \
+         JOB_COMPLETION_INDEX";
+    JOB_COMPLETION_INDEX = "0": "Which of SHARD_COUNT workers this is, from 0";
+    METRICS_ADDR = "0.0.0.0:9091": "Where schedule serves /metrics; empty: nowhere";
+    METRICS_TEXTFILE: "File that run leaves its metrics in, for a textfile collector";
+    METRICS_PUSHGATEWAY_URL: "Address of a Pushgateway that run puts its metrics to";
+    EXPORTER_URL: "verify: address of the customer's allocation exporter";
+    SOURCE_PROMETHEUS_URL: "verify: address of the customer's Prometheus";
+    SOURCE_PROMETHEUS_USER: "verify: user name at SOURCE_PROMETHEUS_URL";
+    SOURCE_PROMETHEUS_PASSWORD (secret): "verify: password at SOURCE_PROMETHEUS_URL";
+    SOURCE_PROMETHEUS_TOKEN (secret): "verify: bearer token for SOURCE_PROMETHEUS_URL";
+    DIPROXY_URL: "verify: address that remote_write sends to, path included";
+    DIPROXY_USER: "verify: user name at DIPROXY_URL";
+    DIPROXY_PASSWORD (secret): "verify: password at DIPROXY_URL";
+    DIPROXY_TOKEN (secret): "verify: bearer token for DIPROXY_URL";
+    REST_TOKEN (secret): "verify: a user's bearer token for REST_URL, beside CLUSTER_SECRET";
+    LOG_FORMAT = "text": "text or json, on standard error; RUST_LOG sets the level";
+}

@@ -1,0 +1,220 @@
+//! What is billed to pods, namespaces and clusters.
+
+use std::collections::BTreeMap;
+
+use crate::cost::PodCosts;
+use crate::service::failure::Failure;
+
+use crate::source::prometheus::promql::{Window, minutes_present};
+use crate::source::prometheus::reply::Labels;
+
+use super::formulas::{Formulas, NodeBasis, RESOURCES};
+use super::names::{BALANCERS, CLAIMS, CPU, MANAGEMENT, NODE_TOTAL, OF_NODES, VOLUME_PRICE};
+use super::{NAMED_MAX, RawDay, STEP_MINUTES, network};
+
+/// The cost model's name for the mount of a claim that no pod mounts: it is no pod.
+const UNMOUNTED_POD: &str = "unmounted-pvs";
+
+impl RawDay<'_, '_> {
+    /// CPU, RAM and GPU of pods, or of namespaces when no pods are wanted.
+    pub(super) async fn containers(&mut self, formulas: &Formulas) -> Result<(), Failure> {
+        let wants_pods = self.asking.levels().pod;
+        let by: &[&str] = if wants_pods { &["namespace", "pod", "node"] } else { &["namespace"] };
+        let mut on_nodes: BTreeMap<(String, String, String), BTreeMap<String, f64>> =
+            BTreeMap::new();
+        for resource in RESOURCES {
+            let (amount, price, _) = resource;
+            if !self.inventory.can_join(amount, price) {
+                continue;
+            }
+            let rate = formulas.allocated(by, resource);
+            let series = self.inventory.count(amount);
+            for (labels, usd) in self.asking.integrate(&rate, self.window, series).await? {
+                let Some((cluster, namespace)) = self.add_to_namespace(&labels, usd) else {
+                    continue;
+                };
+                if wants_pods {
+                    let label = |name: &str| labels.get(name).cloned().unwrap_or_default();
+                    let pod = on_nodes.entry((cluster, namespace, label("pod"))).or_default();
+                    *pod.entry(label("node")).or_insert(0.0) += usd;
+                }
+            }
+        }
+        for ((cluster, namespace, pod), nodes) in on_nodes {
+            // The node where most of the cost arose; the first by name when equal.
+            let node = nodes
+                .iter()
+                .rev()
+                .max_by(|a, b| a.1.total_cmp(b.1))
+                .map(|(node, _)| node.clone())
+                .filter(|node| !node.is_empty());
+            let total_usd = nodes.values().sum();
+            let costs = PodCosts { total_usd, node, service: None };
+            self.out.costs.namespace_mut(&cluster, &namespace).pods.insert(pod, costs);
+        }
+        Ok(())
+    }
+
+    /// Adds a cost to the namespace that labels name.
+    fn add_to_namespace(&mut self, labels: &Labels, usd: f64) -> Option<(String, String)> {
+        let cluster = self.asking.cluster(labels).to_owned();
+        let Some(namespace) = labels.get("namespace").filter(|name| !name.is_empty()) else {
+            self.asking.is_partial = true;
+            let what = format!("a series of cluster '{cluster}' has no label namespace");
+            self.asking.warn(what);
+            return None;
+        };
+        let costs = self.out.costs.namespace_mut(&cluster, namespace);
+        *costs.total_usd.get_or_insert(0.0) += usd;
+        Some((cluster, namespace.clone()))
+    }
+
+    fn add_to_pod(&mut self, cluster: &str, namespace: &str, pod: Option<&String>, usd: f64) {
+        if let Some(pod) = pod.filter(|pod| !pod.is_empty() && *pod != UNMOUNTED_POD) {
+            let pods = &mut self.out.costs.namespace_mut(cluster, namespace).pods;
+            pods.entry(pod.clone()).or_default().total_usd += usd;
+        }
+    }
+
+    /// Claimed volumes: a namespace's are the sum of the shares of the pods that mount them.
+    pub(super) async fn volumes(&mut self, formulas: &mut Formulas) -> Result<(), Failure> {
+        if !self.inventory.has(VOLUME_PRICE) {
+            return Ok(());
+        }
+        let series = self.inventory.count(CLAIMS) + self.inventory.count(VOLUME_PRICE);
+        let lone = formulas.volumes_without_price();
+        formulas.are_volumes_mislabelled = !self.rough_minutes(&lone, series).await?.is_empty();
+        if formulas.are_volumes_mislabelled {
+            self.warn_of_unpriced_volumes(formulas, series).await?;
+        }
+        if !self.inventory.has(CLAIMS) {
+            return Ok(());
+        }
+        let wants_pods = self.asking.levels().pod;
+        let by: &[&str] = if wants_pods { &["namespace", "pod"] } else { &["namespace"] };
+        let rate = formulas.claimed_volumes(by);
+        for (labels, usd) in self.asking.integrate(&rate, self.window, series).await? {
+            if let Some((cluster, namespace)) = self.add_to_namespace(&labels, usd) {
+                self.add_to_pod(&cluster, &namespace, labels.get("pod"), usd);
+            }
+        }
+        Ok(())
+    }
+
+    /// Names volumes that no price fits, under whatever label.
+    pub(super) async fn warn_of_unpriced_volumes(
+        &mut self,
+        formulas: &Formulas,
+        series: u64,
+    ) -> Result<(), Failure> {
+        let lone = formulas.volumes_without_any_price();
+        let query =
+            |piece: Window| format!("count_over_time(({lone})[{}:{STEP_MINUTES}m])", piece.range());
+        let found = self.asking.summed(self.window, series, query).await?;
+        for (labels, points) in found.into_iter().take(NAMED_MAX) {
+            self.asking.is_partial = true;
+            let volume = labels.get("persistentvolume").cloned().unwrap_or_default();
+            let minutes = points * f64::from(STEP_MINUTES);
+            self.asking.warn(format!(
+                "volume '{volume}' has a size but no price ({VOLUME_PRICE}) for about {minutes} \
+                 minutes: it costs nothing"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Traffic of pods and namespaces; returns what it adds to each cluster's whole.
+    pub(super) async fn network(
+        &mut self,
+        formulas: &Formulas,
+    ) -> Result<BTreeMap<String, f64>, Failure> {
+        let mut totals = BTreeMap::new();
+        if !self.inventory.has_traffic() {
+            return Ok(totals);
+        }
+        let missing = &mut self.out.missing;
+        let (inventory, window) = (&self.inventory, self.window);
+        let traffic = network::traffic(self.asking, formulas, inventory, window, missing).await?;
+        for (labels, usd) in traffic {
+            if usd == 0.0 {
+                continue;
+            }
+            let Some((cluster, namespace)) = self.add_to_namespace(&labels, usd) else { continue };
+            *totals.entry(cluster.clone()).or_insert(0.0) += usd;
+            if self.asking.levels().pod {
+                self.add_to_pod(&cluster, &namespace, labels.get("pod_name"), usd);
+            }
+        }
+        Ok(totals)
+    }
+
+    /// Load balancers: the cost model names their namespace, not the pods behind them.
+    pub(super) async fn balancers(&mut self, formulas: &Formulas) -> Result<(), Failure> {
+        if !self.inventory.has(BALANCERS) {
+            return Ok(());
+        }
+        let rate = formulas.balancers(&["namespace"]);
+        for (labels, usd) in self.asking.integrate(&rate, self.window, 1).await? {
+            self.add_to_namespace(&labels, usd);
+        }
+        Ok(())
+    }
+
+    /// By what the whole of the nodes is known; says where it is what is allocated.
+    pub(super) async fn node_basis(
+        &mut self,
+        formulas: &Formulas,
+        present: &BTreeMap<String, u32>,
+    ) -> Result<NodeBasis, Failure> {
+        let any = formulas.selector.max_by(&[], &formulas.selector.raw(NODE_TOTAL, &[]));
+        let total = self.asking.summed(self.window, 1, |p| minutes_present(&any, p)).await?;
+        let total = self.asking.by_cluster(&total);
+        let basis = self.inventory.node_basis(&total, present);
+        if basis < NodeBasis::Allocated {
+            return Ok(basis);
+        }
+        let lone = formulas.nodes_known_by_allocation();
+        let by_cluster = format!("count by ({}) ({lone})", formulas.selector.labels(&[]));
+        let minutes = self.rough_minutes(&by_cluster, self.inventory.count(CPU)).await?;
+        for (cluster, minutes) in minutes {
+            self.asking.warn(format!(
+                "cluster '{cluster}' has neither {NODE_TOTAL} nor the capacity of its nodes \
+                 (kube_node_status_capacity) for about {minutes} min: its whole is what is \
+                 allocated, without idle costs"
+            ));
+        }
+        Ok(basis)
+    }
+
+    /// Nodes, all volumes (claimed or not), load balancers and the management fee.
+    pub(super) async fn wholes(
+        &mut self,
+        formulas: &Formulas,
+        basis: NodeBasis,
+        totals: &mut BTreeMap<String, f64>,
+    ) -> Result<(), Failure> {
+        let inventory = &self.inventory;
+        let containers = if basis == NodeBasis::Allocated { inventory.count(CPU) } else { 0 };
+        let nodes = OF_NODES.map(|metric| inventory.count(metric)).into_iter().max().unwrap_or(0);
+        let mut parts = Vec::new();
+        if inventory.has_nodes() {
+            parts.push((formulas.nodes(basis), containers.max(nodes)));
+        }
+        if inventory.has(VOLUME_PRICE) {
+            parts.push((formulas.cluster_volumes(), inventory.count(VOLUME_PRICE)));
+        }
+        if inventory.has(BALANCERS) {
+            parts.push((formulas.balancers(&[]), inventory.count(BALANCERS)));
+        }
+        if inventory.has(MANAGEMENT) {
+            parts.push((formulas.management(), 1));
+        }
+        for (rate, series) in parts {
+            for (labels, usd) in self.asking.integrate(&rate, self.window, series).await? {
+                let cluster = self.asking.cluster(&labels).to_owned();
+                *totals.entry(cluster).or_insert(0.0) += usd;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,185 @@
+//! Costs from gauges without a window (recording rules): rates, integrated over time.
+//!
+//! A gauge whose exporter says when its window ended, but not how long that is, is looked at that
+//! much later, so that a cost lands on the day that caused it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::cost::{Day, DayCosts, Level};
+use crate::service::failure::Failure;
+
+use crate::source::SourceDay;
+use crate::source::metric_names::{CLUSTER_TOTAL, EXPORTER_SUCCESS, POD_TOTAL, WINDOW_END};
+use crate::source::prometheus::dedup::{self, Metric};
+use crate::source::prometheus::gaps::{self, Teller};
+use crate::source::prometheus::gauges::{
+    LEVELS, REAL_PODS, cluster_matcher, place, set_place, shifted,
+};
+use crate::source::prometheus::promql::{GRID_SECONDS, Selector, Window, next_grid_point};
+use crate::source::prometheus::reply::Labels;
+use crate::source::prometheus::session::Asking;
+use crate::source::prometheus::source_conflicts;
+
+/// A lag beyond two days is no lag: the clock or the gauge is wrong (seconds).
+const LAG_SECONDS_MAX: f64 = 172_800.0;
+
+/// Clusters that lag alike behind the cost.
+#[derive(Clone, Debug)]
+pub(super) struct LagGroup {
+    /// By how much, seconds.
+    pub(super) lag_seconds: i64,
+    /// Selects them; `None`: there are no others.
+    pub(super) matcher: Option<String>,
+    /// Their names.
+    pub(super) clusters: Vec<String>,
+}
+
+/// Clusters by lag: one group without a matcher when all of the account's clusters are in it.
+pub(super) async fn lag_groups(
+    asking: &mut Asking<'_>,
+    selector: &Selector,
+    (day, now_seconds): (Day, i64),
+    others: &BTreeSet<String>,
+) -> Result<Vec<LagGroup>, Failure> {
+    let mut lags = others.iter().map(|cluster| (cluster.clone(), 0)).collect();
+    learn_lags(asking, selector, shifted(day, 0, now_seconds), &mut lags).await?;
+    // A cluster whose first gauge comes after midnight tells of the hour before it.
+    let greatest = lags.values().copied().max().unwrap_or(0);
+    let (start, end) = (day.end_seconds(), day.end_seconds() + greatest);
+    learn_lags(asking, selector, Window { start, end: end.min(now_seconds + 1) }, &mut lags)
+        .await?;
+    let mut groups: BTreeMap<i64, Vec<String>> = BTreeMap::new();
+    for (cluster, lag) in lags.into_iter().filter(|(name, _)| !others.contains(name)) {
+        groups.entry(lag).or_default().push(cluster);
+    }
+    let is_one = groups.len() == 1 && others.is_empty();
+    Ok(groups
+        .into_iter()
+        .map(|(lag_seconds, clusters)| {
+            let matcher =
+                || cluster_matcher(asking.cluster_label(), &clusters, asking.default_cluster());
+            LagGroup { lag_seconds, matcher: (!is_one).then(matcher), clusters }
+        })
+        .collect())
+}
+
+/// Notes by how much clusters lag that have samples in the window, in whole minutes of seconds:
+/// between grid points nothing is counted. Clusters that are known already stay as they are.
+async fn learn_lags(
+    asking: &mut Asking<'_>,
+    selector: &Selector,
+    window: Window,
+    known: &mut BTreeMap<String, i64>,
+) -> Result<(), Failure> {
+    if window.minutes() == 0 {
+        return Ok(());
+    }
+    let present = selector.max_by(&[], &selector.raw(CLUSTER_TOTAL, &[]));
+    let minutes = asking.minutes(&present, window).await?;
+    let mut clusters = asking.by_cluster(&minutes);
+    clusters.retain(|cluster, _| !known.contains_key(cluster));
+    if clusters.is_empty() {
+        return Ok(());
+    }
+    let ends = selector.max_by(&[], &selector.raw(WINDOW_END, &[]));
+    let age = |piece: Window| {
+        format!("min_over_time((time() - {ends})[{}:{GRID_SECONDS}s])", piece.range())
+    };
+    let ages = asking.extreme(window, f64::min, age).await?;
+    for cluster in clusters.into_keys() {
+        let find = |list: &BTreeMap<Labels, f64>| {
+            let of = |(labels, _): &(&Labels, &f64)| asking.cluster(labels) == cluster;
+            list.iter().find(of).map(|(_, value)| *value).filter(|value| value.is_finite())
+        };
+        let lag = find(&ages).unwrap_or(0.0);
+        let is_believable = lag <= LAG_SECONDS_MAX;
+        if !is_believable {
+            asking.warn(format!(
+                "cluster '{cluster}' says that its costs are {:.0} days old ({WINDOW_END}): that \
+                 is not believed, and they are taken for those of the time when they were told",
+                lag / 86_400.0
+            ));
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "bounded by two days")]
+        let seconds = if is_believable { lag.max(0.0).ceil() as i64 } else { 0 };
+        known.insert(cluster, next_grid_point(seconds));
+    }
+    Ok(())
+}
+
+/// Adds the costs of the selected clusters; returns the minutes that each one's source covers.
+pub(super) async fn group_costs(
+    asking: &mut Asking<'_>,
+    selector: &Selector,
+    window: Window,
+    out: &mut SourceDay,
+) -> Result<BTreeMap<String, u32>, Failure> {
+    if window.minutes() == 0 {
+        return Ok(BTreeMap::new());
+    }
+    let present = selector.max_by(&[], &selector.raw(CLUSTER_TOTAL, &[]));
+    let covered = asking.minutes(&present, window).await?;
+    let named = asking.by_cluster(&covered);
+    if named.values().any(|minutes| *minutes < window.minutes()) {
+        let teller = Teller { costs: CLUSTER_TOTAL, alive: Some(EXPORTER_SUCCESS) };
+        out.holes.extend(gaps::told(asking, selector, teller, window).await);
+        out.edge_minutes.extend(gaps::edges(asking, &present, window).await?);
+    }
+    let levels = asking.levels();
+    for wanted in LEVELS.iter().filter(|one| one.is_wanted(levels)) {
+        let mut selector = selector.clone();
+        let series = asking.series_count(&selector, wanted.metric, window).await?;
+        let metric = [(wanted.metric, wanted.matchers)];
+        asking.filter_bad_samples(&mut selector, &metric, window, series).await?;
+        let metric =
+            Metric { name: wanted.metric, matchers: wanted.matchers, labels: wanted.labels };
+        let found = dedup::integrate(asking, &selector, metric, window, series).await?;
+        if wanted.level == Level::Cluster {
+            let is_doubled = found.doubled.is_some();
+            out.conflicts
+                .extend(source_conflicts::of_gauges(asking, &selector, window, is_doubled).await?);
+        }
+        for (labels, usd) in found.costs {
+            place(asking, &mut out.costs, wanted.level, &labels, usd);
+        }
+        if wanted.level == Level::Pod {
+            for labels in found.single.values() {
+                set_place(asking, labels, &mut out.costs);
+            }
+            if let Some(doubled) = found.doubled {
+                pod_places(asking, &doubled, &found.single, window, series, &mut out.costs).await?;
+            }
+        }
+    }
+    Ok(named)
+}
+
+/// Gives pods of several series the node and the service that they had for most of the window.
+async fn pod_places(
+    asking: &mut Asking<'_>,
+    selector: &Selector,
+    single: &BTreeMap<Labels, Labels>,
+    window: Window,
+    series: u64,
+    costs: &mut DayCosts,
+) -> Result<(), Failure> {
+    let by = ["namespace", "pod", "node", "service"];
+    let counts = asking
+        .summed(window, series, |piece| {
+            let stored = selector.stored(POD_TOTAL, REAL_PODS);
+            selector.max_by(&by, &format!("count_over_time({stored}[{}])", piece.range()))
+        })
+        .await?;
+    let mut most: BTreeMap<Labels, f64> = BTreeMap::new();
+    for (labels, samples) in counts {
+        let mut name = labels.clone();
+        name.retain(|label, _| label != "node" && label != "service");
+        let best = most.entry(name.clone()).or_insert(-1.0);
+        if samples <= *best || single.contains_key(&name) {
+            continue;
+        }
+        *best = samples;
+        set_place(asking, &labels, costs);
+    }
+    Ok(())
+}

@@ -1,0 +1,230 @@
+//! Costs from exporters that say which window their gauges are of: each window once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::cost::{Day, DayCosts, Level};
+use crate::service::failure::Failure;
+
+use crate::source::SourceDay;
+use crate::source::metric_names::{CLUSTER_TOTAL, EXPORTER_SUCCESS};
+use crate::source::prometheus::gaps;
+use crate::source::prometheus::gauges::{
+    Coverage, LEVELS, Wanted, add_up, cluster_matcher, place, set_place,
+};
+use crate::source::prometheus::promql::{GRID_SECONDS, Selector, Sources, Window};
+use crate::source::prometheus::reply::Labels;
+use crate::source::prometheus::session::Asking;
+use crate::source::prometheus::source_conflicts;
+use crate::source::prometheus::window_showings::Windowed;
+use crate::source::prometheus::windows::{self, Group, Part, Sampling};
+
+fn minutes_long(window: Window) -> u32 {
+    u32::try_from((window.end - window.start).max(0) / GRID_SECONDS).unwrap_or(0)
+}
+
+/// Adds the costs of the clusters that show windows; returns how much of the day is covered.
+/// `elsewhere` is what of the day is taken from other gauges of a cluster.
+pub(super) async fn add_costs(
+    asking: &mut Asking<'_>,
+    selector: &Selector,
+    clusters: &BTreeMap<String, Windowed>,
+    elsewhere: &BTreeMap<String, Vec<Window>>,
+    (day, now_seconds): (Day, i64),
+    out: &mut SourceDay,
+) -> Result<BTreeMap<String, Coverage>, Failure> {
+    let whole = Window { start: day.start_seconds(), end: day.end_seconds() };
+    let mut coverage = BTreeMap::new();
+    let mut to_read = Vec::new();
+    for (cluster, windowed) in clusters {
+        let taken = elsewhere.get(cluster).map_or(&[][..], Vec::as_slice);
+        let mut parts = windows::choose(&windowed.showings, whole);
+        parts.retain(|part| taken.iter().all(|one| !overlaps(*one, part.span)));
+        let due_end = windows::due_end(&windowed.showings, now_seconds).unwrap_or(whole.start);
+        let shown_end = parts.last().map_or(whole.start, |part| part.span.end);
+        let due = Window { end: due_end.max(shown_end).clamp(whole.start, whole.end), ..whole };
+        out.lag_seconds = out.lag_seconds.max(windows::lag(&windowed.showings));
+        let spans: Vec<Window> = parts.iter().map(|part| part.span).collect();
+        let known: Vec<Window> = spans.iter().chain(taken).copied().collect();
+        let holes = windows::without(due, &known);
+        let missing: u32 = holes.iter().map(|hole| minutes_long(*hole)).sum();
+        let is_at_edge = |hole: &&Window| hole.start <= due.start || hole.end >= due.end;
+        let edges = holes.iter().filter(is_at_edge).map(|hole| minutes_long(*hole)).sum();
+        out.edge_minutes.insert(cluster.clone(), edges);
+        let covered = spans.iter().map(|span| minutes_long(*span)).sum();
+        coverage.insert(cluster.clone(), Coverage { due: covered + missing, covered });
+        if covered > 0 && missing > 0 {
+            let phrase = hole_phrase(asking, selector, (cluster, windowed), &holes).await;
+            out.holes.push(phrase);
+        } else if covered == 0 && missing > 0 && taken.is_empty() {
+            asking.is_partial = true;
+            asking.warn(format!("cluster '{cluster}' has shown no window of this day"));
+        }
+        to_read.push((cluster.clone(), windowed.sources, parts));
+    }
+    to_read.retain(|(_, _, parts)| !parts.is_empty());
+    for group in windows::groups(to_read) {
+        let mut selector = Selector { sources: group.sources, ..selector.clone() };
+        selector.matchers.push(cluster_matcher(
+            asking.cluster_label(),
+            &group.clusters,
+            asking.default_cluster(),
+        ));
+        let conflicts = conflicts(asking, &selector, &group, clusters).await?;
+        out.conflicts.extend(conflicts);
+        add_up(&mut out.costs, group_costs(asking, &selector, &group.parts).await?);
+    }
+    Ok(coverage)
+}
+
+/// What each of a cluster's windows costs on a day, USD.
+pub(super) async fn window_by_window(
+    asking: &mut Asking<'_>,
+    selector: &Selector,
+    (cluster, windowed): (&str, &Windowed),
+    day: Day,
+) -> Result<Vec<(Window, f64)>, Failure> {
+    let whole = Window { start: day.start_seconds(), end: day.end_seconds() };
+    let mut selector = Selector { sources: windowed.sources, ..selector.clone() };
+    selector.matchers.push(cluster_matcher(
+        asking.cluster_label(),
+        &[cluster.to_owned()],
+        asking.default_cluster(),
+    ));
+    let parts = windows::choose(&windowed.showings, whole);
+    let mut spans = parts.iter().map(|part| part.span);
+    let mut costs = Vec::new();
+    for (sampling, weight) in windows::samplings(&parts) {
+        let expression = |offset_seconds: i64| {
+            let of = Selector { offset_seconds, ..selector.clone() };
+            of.max_by(&[], &of.of(CLUSTER_TOTAL, &[]))
+        };
+        let values = asking.values(sampling, 1, expression).await?;
+        let values: BTreeMap<i64, f64> = values.into_values().flatten().collect();
+        for time in sampling.times() {
+            let Some(span) = spans.next() else { break };
+            costs.extend(values.get(&time).map(|value| (span, value * weight)));
+        }
+    }
+    Ok(costs)
+}
+
+fn overlaps(one: Window, other: Window) -> bool {
+    one.start < other.end && other.start < one.end
+}
+
+async fn hole_phrase(
+    asking: &mut Asking<'_>,
+    selector: &Selector,
+    (cluster, windowed): (&str, &Windowed),
+    holes: &[Window],
+) -> String {
+    let lag = windows::lag(&windowed.showings);
+    let (start, end) = (holes[0].start + lag, holes[holes.len() - 1].end + lag);
+    let mut alive = gaps::minutes(asking, selector, EXPORTER_SUCCESS, Window { start, end }).await;
+    // What should have been shown at a time is of a window before it.
+    let alive = alive.remove(cluster).unwrap_or_default();
+    let alive: BTreeSet<i64> = alive.into_iter().map(|time| time - lag).collect();
+    let holes: Vec<(i64, i64)> = holes.iter().map(|hole| (hole.start, hole.end)).collect();
+    gaps::phrase(cluster, &holes, &alive)
+}
+
+/// The time in which parts can be read.
+fn read_in(parts: &[Part]) -> Window {
+    let minutes = || parts.iter().flat_map(|part| &part.minutes);
+    let first = minutes().min().copied().unwrap_or(0);
+    Window { start: first, end: minutes().max().copied().unwrap_or(first) + 1 }
+}
+
+async fn conflicts(
+    asking: &mut Asking<'_>,
+    selector: &Selector,
+    group: &Group,
+    clusters: &BTreeMap<String, Windowed>,
+) -> Result<Vec<String>, Failure> {
+    let of = |name: &String| clusters.get(name);
+    let is_doubled = group.clusters.iter().filter_map(of).any(|one| one.is_doubled);
+    let is_mixed = group.clusters.iter().filter_map(of).any(|one| one.windowless_minutes > 0);
+    let sources = if is_mixed { Sources::Windowed } else { Sources::All };
+    let selector = Selector { sources, ..selector.clone() };
+    source_conflicts::of_gauges(asking, &selector, read_in(&group.parts), is_doubled).await
+}
+
+/// The costs of the selected clusters, whose windows are shown at the same minutes.
+async fn group_costs(
+    asking: &mut Asking<'_>,
+    selector: &Selector,
+    parts: &[Part],
+) -> Result<DayCosts, Failure> {
+    let mut costs = DayCosts::default();
+    let read_in = read_in(parts);
+    let samplings = windows::samplings(parts);
+    let levels = asking.levels();
+    for wanted in LEVELS.iter().filter(|one| one.is_wanted(levels)) {
+        let mut selector = selector.clone();
+        let series = asking.series_count(&selector, wanted.metric, read_in).await?;
+        if series == 0 {
+            continue;
+        }
+        let metric = [(wanted.metric, wanted.matchers)];
+        asking.filter_bad_samples(&mut selector, &metric, read_in, series).await?;
+        let places = ["namespace", "pod", "node", "service"];
+        let labels = if wanted.level == Level::Pod { &places[..] } else { wanted.labels };
+        let found = weighed(asking, &selector, *wanted, labels, &samplings, series).await?;
+        if wanted.level != Level::Pod {
+            for (labels, usd) in found {
+                place(asking, &mut costs, wanted.level, &labels, usd);
+            }
+            continue;
+        }
+        let by_pod = pods(found);
+        // A pod with several places may have had them at once, by different exporters.
+        let of_pods = if by_pod.values().any(|places| places.len() > 1) {
+            weighed(asking, &selector, *wanted, wanted.labels, &samplings, series).await?
+        } else {
+            by_pod.iter().map(|(pod, places)| (pod.clone(), places[0].1)).collect()
+        };
+        for (labels, usd) in of_pods {
+            place(asking, &mut costs, Level::Pod, &labels, usd);
+        }
+        for places in by_pod.values() {
+            let longest = places.iter().max_by(|a, b| a.1.total_cmp(&b.1));
+            if let Some((labels, _)) = longest {
+                set_place(asking, labels, &mut costs);
+            }
+        }
+    }
+    Ok(costs)
+}
+
+/// A metric's costs by labels, USD, each window once.
+async fn weighed(
+    asking: &mut Asking<'_>,
+    selector: &Selector,
+    wanted: Wanted,
+    labels: &[&str],
+    samplings: &[(Sampling, f64)],
+    series: u64,
+) -> Result<BTreeMap<Labels, f64>, Failure> {
+    let mut costs: BTreeMap<Labels, f64> = BTreeMap::new();
+    for (sampling, weight) in samplings {
+        let expression = |offset_seconds: i64| {
+            let of = Selector { offset_seconds, ..selector.clone() };
+            of.max_by(labels, &of.of(wanted.metric, wanted.matchers))
+        };
+        for (labels, sum) in asking.sampled(*sampling, series, expression).await? {
+            *costs.entry(labels).or_insert(0.0) += sum * weight;
+        }
+    }
+    Ok(costs)
+}
+
+/// Costs of pods by place: the labels that name the pod, and then those that name the place.
+fn pods(found: BTreeMap<Labels, f64>) -> BTreeMap<Labels, Vec<(Labels, f64)>> {
+    let mut by_pod: BTreeMap<Labels, Vec<(Labels, f64)>> = BTreeMap::new();
+    for (labels, usd) in found {
+        let mut pod = labels.clone();
+        pod.retain(|label, _| label != "node" && label != "service");
+        by_pod.entry(pod).or_default().push((labels, usd));
+    }
+    by_pod
+}

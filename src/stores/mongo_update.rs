@@ -1,0 +1,135 @@
+//! Many updates of a collection in one command, with their write concern.
+
+use mongodb::Collection;
+use mongodb::bson::{Bson, Document, doc};
+use mongodb::options::WriteConcern;
+
+use crate::service::failure::Failure;
+
+use super::bson::whole;
+use super::mongo::{
+    CALL_TIMEOUT, DUPLICATE_KEY, bounded, code_failure, concern_failure, to_document,
+};
+
+/// What the updates of one command came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Updated {
+    /// Documents that were found or made.
+    pub matched: u64,
+    /// Documents that were made or changed.
+    pub changed: u64,
+    /// Positions of the updates that met another document with the same unique key.
+    pub duplicates: Vec<usize>,
+}
+
+/// Sends updates (`q`, `u`, `upsert`, `multi`) in one unordered `update` command: every server
+/// version has it, while the driver's bulk write wants 8.0.
+///
+/// # Errors
+/// When the server cannot be asked, when it refuses an update for another reason than a duplicate
+/// key, or when the write concern was not met: then what was written may be lost again.
+pub async fn update(
+    what: &str,
+    collection: &Collection<Document>,
+    updates: Vec<Document>,
+) -> Result<Updated, Failure> {
+    // A command that is run as it is gets no write concern from the client's options.
+    let concern = collection.write_concern().cloned().unwrap_or_else(WriteConcern::majority);
+    let command = update_command(collection.name(), updates, &concern)?;
+    let database = collection.client().database(&collection.namespace().db);
+    let reply = bounded(what, async move { database.run_command(command).await }).await?;
+    updated(&format!("{what} in {}", collection.name()), &reply)
+}
+
+fn update_command(
+    collection: &str,
+    updates: Vec<Document>,
+    concern: &WriteConcern,
+) -> Result<Document, Failure> {
+    Ok(doc! {
+        "update": collection,
+        "updates": updates,
+        "ordered": false,
+        // The server too ends what nobody waits for any more.
+        "maxTimeMS": i64::try_from(CALL_TIMEOUT.as_millis()).unwrap_or(i64::MAX),
+        "writeConcern": to_document("a write concern", concern)?,
+    })
+}
+
+fn updated(what: &str, reply: &Document) -> Result<Updated, Failure> {
+    let mut duplicates = Vec::new();
+    let errors = reply.get_array("writeErrors").map(Vec::as_slice).unwrap_or_default();
+    for error in errors.iter().filter_map(Bson::as_document) {
+        let code = whole(error.get("code")).and_then(|code| i32::try_from(code).ok());
+        let index = whole(error.get("index")).and_then(|index| usize::try_from(index).ok());
+        match (code, index) {
+            (Some(DUPLICATE_KEY), Some(index)) => duplicates.push(index),
+            _ => return Err(code_failure(what, code.unwrap_or(0), message_of(error))),
+        }
+    }
+    if let Ok(error) = reply.get_document("writeConcernError") {
+        let code = whole(error.get("code")).unwrap_or(0);
+        return Err(concern_failure(what, code, message_of(error)));
+    }
+    let count = |field| whole(reply.get(field)).and_then(|count| u64::try_from(count).ok());
+    let upserted = reply.get_array("upserted").map_or(0, Vec::len) as u64;
+    let changed = upserted + count("nModified").unwrap_or(0);
+    Ok(Updated { matched: count("n").unwrap_or(0), changed, duplicates })
+}
+
+fn message_of(error: &Document) -> &str {
+    error.get_str("errmsg").unwrap_or("no reason given")
+}
+
+#[cfg(test)]
+mod tests {
+    use mongodb::bson;
+
+    use super::*;
+    use crate::service::failure::{Hop, Kind};
+
+    fn reply(text: &str) -> Result<Updated, Failure> {
+        let json: serde_json::Value = serde_json::from_str(text).unwrap();
+        updated("writing", &bson::to_document(&json).unwrap())
+    }
+
+    #[test]
+    fn an_update_asks_for_its_write_concern_and_for_an_end_in_time() {
+        let updates = vec![doc! {"q": {}, "u": {}}];
+        let command = update_command("c", updates, &WriteConcern::majority()).unwrap();
+        assert_eq!(command.get_document("writeConcern"), Ok(&doc! {"w": "majority"}));
+        assert_eq!(command.get_i64("maxTimeMS"), Ok(60_000));
+        assert_eq!(command.get_bool("ordered"), Ok(false));
+        assert_eq!(command.keys().next().map(String::as_str), Some("update"));
+    }
+
+    #[test]
+    fn what_an_update_came_to_is_counted() {
+        let text = r#"{"n": 5, "nModified": 2, "upserted": [{"index": 1, "_id": "x"}],
+            "writeErrors": [{"index": 3, "code": 11000, "errmsg": "duplicate"}], "ok": 1}"#;
+        let wanted = Updated { matched: 5, changed: 3, duplicates: vec![3] };
+        assert_eq!(reply(text), Ok(wanted));
+        assert_eq!(reply(r#"{"ok": 1}"#), Ok(Updated::default()));
+    }
+
+    #[test]
+    fn an_update_that_was_refused_is_a_failure_of_its_kind() {
+        let text = r#"{"writeErrors": [{"index": 0, "code": 11000, "errmsg": "duplicate"},
+            {"index": 1, "code": 121, "errmsg": "failed validation"}]}"#;
+        let failure = reply(text).unwrap_err();
+        assert_eq!(failure.kind, Kind::Schema, "{failure}");
+        assert!(failure.what.contains("failed validation"), "{failure}");
+    }
+
+    #[test]
+    fn a_write_concern_that_was_not_met_is_a_failure_with_its_name() {
+        let text = r#"{"n": 1, "nModified": 1, "ok": 1, "writeConcernError":
+            {"code": 64, "errmsg": "waiting for replication timed out"}}"#;
+        let failure = reply(text).unwrap_err();
+        assert_eq!((failure.hop, failure.kind), (Hop::MongoDb, Kind::Unavailable), "{failure}");
+        for part in ["writing", "write concern", "64", "timed out"] {
+            assert!(failure.what.contains(part), "{failure}");
+        }
+        assert!(failure.fix.contains("majority"), "{failure}");
+    }
+}
