@@ -94,12 +94,7 @@ pub async fn backfill(
         let next = due.get(index + 1);
         let is_last = next.is_none_or(|(other, _)| other.id != account.id);
         let days = [*day];
-        let job = AccountJob {
-            account,
-            days: Days::List(&days),
-            force_reason: request.force_reason.as_deref(),
-            run_id: &run_id,
-        };
+        let job = super::job(account, Days::List(&days), request, &run_id);
         let done = work_day(environment, &job, is_last, stop).await;
         if done.days_left > 0 {
             // The stop came after the look at it above, and before the day's work.

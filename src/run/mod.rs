@@ -52,8 +52,7 @@ const UNOWNED_WARNING: &str = "resources have neither pool nor owner: the home p
 /// Works through the accounts, one by one.
 pub async fn run(environment: &Environment, request: &RunRequest, stop: &Stop) -> RunSummary {
     let is_silent = request.days.is_some();
-    let days = request.days.map_or(Days::Due, |(first, last)| Days::Range(first, last));
-    let work = Work { environment, days, request, is_silent };
+    let work = Work { environment, days: asked_days(request), request, is_silent };
     work.run(stop).await
 }
 
@@ -78,7 +77,7 @@ pub async fn preview(readers: &Readers, request: &RunRequest, stop: &Stop) -> (R
         Plan { made_at: summary.started_at, run_id: summary.run_id.clone(), accounts: Vec::new() };
     match begin(readers, request).await {
         Ok(accounts) => {
-            let days = request.days.map_or(Days::Due, |(first, last)| Days::Range(first, last));
+            let days = asked_days(request);
             for (index, account) in accounts.iter().enumerate() {
                 if stop.is_asked() {
                     summary.accounts_left = accounts.len() - index;
@@ -98,6 +97,11 @@ pub async fn preview(readers: &Readers, request: &RunRequest, stop: &Stop) -> (R
     }
     summary.finish(started.elapsed());
     (summary, plan)
+}
+
+/// The days that a request asks for, else those that are due.
+fn asked_days(request: &RunRequest) -> Days<'static> {
+    request.days.map_or(Days::Due, |(first, last)| Days::Range(first, last))
 }
 
 fn job<'a>(

@@ -20,10 +20,10 @@ fn hour(number: i64) -> i64 {
     MARCH + number * HOUR
 }
 
-/// Two that are always there, one by day, one that went on the day before and one that comes late.
 /// USD per hour by the minute and the window's length.
 type Rate = Box<dyn Fn(i64, i64) -> f64>;
 
+/// Two that are always there, one by day, one that went on the day before and one that comes late.
 fn costs() -> [(&'static str, Rate); 5] {
     [
         ("web", Box::new(|a, b| rate(1.0)(a, b) + between(hour(8), hour(18), 0.5)(a, b))),

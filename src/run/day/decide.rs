@@ -68,12 +68,13 @@ pub struct DayDecision {
 
 /// Decides about a day.
 #[must_use]
-pub fn decide(inputs: DayInputs, policy: Policy<'_>) -> DayDecision {
+pub fn decide(mut inputs: DayInputs, policy: Policy<'_>) -> DayDecision {
+    let states = std::mem::take(&mut inputs.rows.states);
     let (changes, ids) = plan_documents(&inputs);
     let of_costs: BTreeSet<&str> = ids.values().map(String::as_str).collect();
     let own_ids = &inputs.rows.own_ids;
     let is_own = |id: &str| of_costs.contains(id) || own_ids.contains(id);
-    let rows = DayRows::of(inputs.rows.states.clone(), is_own);
+    let rows = DayRows::of(states, is_own);
     let status = inputs.due.status.as_ref();
     // The status has what was stored; a sum of rows that a race doubled would be too much.
     let total_usd = status.map_or_else(|| live(&rows.own).1, |status| status.stored.total_usd);
