@@ -31,8 +31,8 @@ use crate::source::CostSource;
 use crate::source::allocation_api::AllocationApiQuery;
 use crate::source::metroculus::MetroculusQuery;
 use crate::source::metroculus::client::MetroculusClient;
-use crate::source::prometheus::PrometheusQuery;
 use crate::source::prometheus::session::PrometheusSettings;
+use crate::source::prometheus::{BatchSettings, PrometheusQuery};
 use crate::stores::mongo;
 use crate::stores::sqlite::SqliteStore;
 
@@ -119,6 +119,11 @@ fn query(
                 default_cluster: run.default_cluster.clone(),
                 levels: run.levels,
                 currency: currency.clone(),
+                batches: BatchSettings {
+                    accounts_max: run.parallel.batch_accounts,
+                    samples_max: *samples_max,
+                    concurrency: run.parallel.concurrency,
+                },
             };
             Arc::new(PrometheusQuery::new(endpoint.clone(), auth.clone(), settings)?)
         }

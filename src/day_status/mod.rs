@@ -219,6 +219,23 @@ pub trait DayStatusReader: Send + Sync {
         first: Day,
         last: Day,
     ) -> Result<Vec<DayStatus>, Failure>;
+
+    /// The statuses of several accounts for `first..=last`, in any order.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    async fn statuses_of(
+        &self,
+        accounts: &[AccountId],
+        first: Day,
+        last: Day,
+    ) -> Result<Vec<DayStatus>, Failure> {
+        let mut all = Vec::new();
+        for account in accounts {
+            all.extend(self.statuses(account, first, last).await?);
+        }
+        Ok(all)
+    }
 }
 
 /// Writes day status.

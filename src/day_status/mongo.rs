@@ -3,11 +3,16 @@
 //! Only operations of single documents that servers from 4.4 on have, so that a standalone server
 //! will do; all look-ups go by `_id`, so no further index is needed.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use mongodb::bson::{Document, doc};
 use mongodb::{Collection, Database};
+use tokio::sync::Semaphore;
 
 use crate::cost::{AccountId, Day};
+use crate::service::batcher::{BatchLimits, Batcher, LINGER, no_answer, together};
 use crate::service::failure::Failure;
 use crate::stores::mongo::{bounded, found, is_duplicate_key, to_document};
 
@@ -15,23 +20,46 @@ use super::{DayStatus, DayStatusReader, DayStatusWriter};
 
 /// The collection of day status.
 pub const DAYS_COLLECTION: &str = "kubecost_account_day";
+/// How many statuses one find names by their ids.
+const IDS_AT_ONCE: usize = 5_000;
+/// How many finds are under way at a time.
+const READS_AT_ONCE: usize = 2;
+/// Most accounts, and statuses, that are read together.
+const READ_LIMITS: BatchLimits =
+    BatchLimits { questions_max: 500, weight_max: 5_000, linger: LINGER };
 
 /// Day status in a MongoDB database.
 #[derive(Clone, Debug)]
 pub struct MongoDayStatus {
     days: Collection<Document>,
+    /// Accounts whose days are read together.
+    reads: Arc<Batcher<(Day, Day), AccountId, Result<Vec<DayStatus>, Failure>>>,
 }
 
 impl MongoDayStatus {
     /// The day status in this database, which [`crate::stores::mongo::connect`] gave.
     #[must_use]
     pub fn new(database: &Database) -> Self {
-        Self { days: database.collection(DAYS_COLLECTION) }
+        let reads = Batcher::new(Arc::new(Semaphore::new(READS_AT_ONCE)), READ_LIMITS);
+        Self { days: database.collection(DAYS_COLLECTION), reads: Arc::new(reads) }
     }
 }
 
 fn day_id(account: &AccountId, day: Day) -> String {
     format!("{account}:{day}")
+}
+
+/// The statuses of each account, in the order of days.
+fn by_account(accounts: &[AccountId], statuses: Vec<DayStatus>) -> Vec<Vec<DayStatus>> {
+    let mut by_account: BTreeMap<AccountId, Vec<DayStatus>> = BTreeMap::new();
+    for status in statuses {
+        by_account.entry(status.account.clone()).or_default().push(status);
+    }
+    for of_account in by_account.values_mut() {
+        of_account.sort_by_key(|status| status.day);
+    }
+    let of_account = |account| by_account.get(account).cloned().unwrap_or_default();
+    accounts.iter().map(of_account).collect()
 }
 
 #[async_trait]
@@ -42,12 +70,37 @@ impl DayStatusReader for MongoDayStatus {
         first: Day,
         last: Day,
     ) -> Result<Vec<DayStatus>, Failure> {
-        let filter = doc! {
-            "_id": {"$gte": day_id(account, first), "$lte": day_id(account, last)},
-            // Ids of another account may lie between: "a:2026-11-20:2026-11-21" between "a"'s.
-            "account": account.as_str(),
+        let days = first.through(last).count() as u64;
+        let store = self.clone();
+        let all = move |accounts: Vec<AccountId>| {
+            let store = store.clone();
+            async move {
+                let statuses = store.statuses_of(&accounts, first, last).await?;
+                Ok(by_account(&accounts, statuses))
+            }
         };
-        found(&self.days, "reading the status of days", filter).await
+        let answer = |accounts, _place| together(accounts, all);
+        let asked = self.reads.ask((first, last), account.clone(), days, answer).await;
+        asked.unwrap_or_else(|| Err(no_answer()))
+    }
+
+    async fn statuses_of(
+        &self,
+        accounts: &[AccountId],
+        first: Day,
+        last: Day,
+    ) -> Result<Vec<DayStatus>, Failure> {
+        let of_account = |account: &AccountId| {
+            let account = account.clone();
+            first.through(last).map(move |day| day_id(&account, day))
+        };
+        let ids: Vec<String> = accounts.iter().flat_map(of_account).collect();
+        let mut all = Vec::new();
+        for ids in ids.chunks(IDS_AT_ONCE) {
+            let filter = doc! {"_id": {"$in": ids}};
+            all.extend(found(&self.days, "reading the status of days", filter).await?);
+        }
+        Ok(all)
     }
 }
 

@@ -21,6 +21,7 @@ use crate::run::{Environment, Readers, RunRequest, RunSummary, Stop, run};
 use crate::service::clock::FixedClock;
 use crate::service::failure::{Failure, Hop, Kind, REPORT};
 use crate::settings::Endpoint;
+use crate::settings::parallel::ParallelConfig;
 use crate::settings::worker::{Auth, GapPolicy, ResourcesConfig, RunConfig};
 use crate::source::allocation_api::AllocationApiQuery;
 use crate::stores::sqlite::SqliteStore;
@@ -127,6 +128,7 @@ fn environment(
             shrink_limit: 0.2,
             gap_policy: GapPolicy::None,
             account_deadline: seconds(120),
+            parallel: ParallelConfig::default(),
         },
         resource_settings: ResourcesConfig {
             by_rest: false,

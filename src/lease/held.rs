@@ -169,7 +169,7 @@ impl HeldLease {
         let under_way = UnderWay::new(&self.0, what);
         let task = tokio::spawn(async move {
             let outcome = write.await;
-            under_way.ends(outcome.as_ref().err().is_none_or(has_ended));
+            under_way.ends(outcome.as_ref().err().is_none_or(Failure::says_nothing_was_written));
             outcome
         });
         task.await.unwrap_or_else(|_| {
@@ -286,23 +286,6 @@ impl Drop for UnderWay {
             self.held.end_by(End::OutcomeUnknown(std::mem::take(&mut self.what)));
         }
         self.held.writes.send_modify(|under_way| *under_way -= 1);
-    }
-}
-
-/// Whether a write that failed so has ended for sure: the server answered and named a reason that
-/// it gives before or instead of writing.
-fn has_ended(failure: &Failure) -> bool {
-    match failure.kind {
-        Kind::Denied
-        | Kind::ReadOnly
-        | Kind::Overloaded
-        | Kind::BadData
-        | Kind::Schema
-        | Kind::Conflict
-        | Kind::Refused => true,
-        Kind::Unavailable | Kind::Timeout | Kind::BadReply | Kind::NotVisible | Kind::Internal => {
-            false
-        }
     }
 }
 

@@ -8,18 +8,16 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use clickhouse::Row;
 use clickhouse::query::Query;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::cost::{AccountId, Day};
 use crate::service::failure::{Failure, Hop, Kind};
 use crate::settings::worker::CloudTunerConfig;
 
-use super::blocks::blocks;
+use super::clickhouse_batches::Batches;
 use super::clickhouse_connection::{Connection, TABLE};
 use super::clickhouse_topology::{LocalTable, Topology, is_collapsing, quoted};
-use super::{
-    DayTotal, Dimensions, Entry, KeyState, LedgerReader, LedgerWriter, ResourceTotal, SignedCost,
-};
+use super::{DayTotal, Dimensions, Entry, KeyState, LedgerReader, LedgerWriter, ResourceTotal};
 
 pub use super::clickhouse_connection::client;
 
@@ -43,42 +41,6 @@ const COLUMNS: [(&str, &[&str]); 8] = [
     ("k8s_service", &["Nullable(String)", "LowCardinality(Nullable(String))"]),
 ];
 
-/// A row without Kubernetes columns: a cluster's.
-#[derive(Row, Serialize)]
-struct Row5 {
-    cloud_account_id: String,
-    resource_id: String,
-    date: u32,
-    cost: f64,
-    sign: i8,
-}
-
-/// A row with Kubernetes columns.
-#[derive(Row, Serialize)]
-struct Row8 {
-    cloud_account_id: String,
-    resource_id: String,
-    date: u32,
-    cost: f64,
-    sign: i8,
-    k8s_namespace: Option<String>,
-    k8s_node: Option<String>,
-    k8s_service: Option<String>,
-}
-
-#[derive(Row, Deserialize)]
-struct StateRow {
-    resource_id: String,
-    date_seconds: u32,
-    k8s_namespace: Option<String>,
-    k8s_node: Option<String>,
-    k8s_service: Option<String>,
-    cost_sum: f64,
-    /// Of all rows of a group that does not cancel out to one live row; else empty.
-    costs: Vec<f64>,
-    signs: Vec<i8>,
-}
-
 #[derive(Row, Deserialize)]
 struct ResourceTotalRow {
     id: String,
@@ -91,13 +53,6 @@ struct ResourceTotalRow {
 #[derive(Row, Deserialize)]
 struct CollapsedRow {
     resource_id: String,
-    date_seconds: u32,
-    cost_sum: f64,
-    sign_sum: i64,
-}
-
-#[derive(Row, Deserialize)]
-struct MidnightRow {
     date_seconds: u32,
     cost_sum: f64,
     sign_sum: i64,
@@ -123,6 +78,8 @@ struct EngineRow {
 #[derive(Clone)]
 pub struct ClickHouseLedger {
     connection: Connection,
+    /// Reads and inserts of several accounts at once.
+    batches: Batches,
 }
 
 impl std::fmt::Debug for ClickHouseLedger {
@@ -135,7 +92,8 @@ impl ClickHouseLedger {
     /// The ledger of the settings; nothing is sent yet.
     #[must_use]
     pub fn new(config: &CloudTunerConfig) -> Self {
-        Self { connection: Connection::new(config) }
+        let connection = Connection::new(config);
+        Self { batches: Batches::new(connection.clone()), connection }
     }
 
     async fn wrong_columns(&self) -> Result<Vec<String>, Failure> {
@@ -265,31 +223,8 @@ impl ClickHouseLedger {
     }
 }
 
-fn date32(seconds: i64) -> u32 {
+pub(super) fn date32(seconds: i64) -> u32 {
     u32::try_from(seconds.max(0)).unwrap_or(u32::MAX)
-}
-
-fn row5(account: &str, entry: &Entry) -> Row5 {
-    Row5 {
-        cloud_account_id: account.to_owned(),
-        resource_id: entry.resource_id.clone(),
-        date: date32(entry.date_seconds),
-        cost: entry.cost_usd,
-        sign: entry.sign,
-    }
-}
-
-fn row8(account: &str, entry: &Entry) -> Row8 {
-    Row8 {
-        cloud_account_id: account.to_owned(),
-        resource_id: entry.resource_id.clone(),
-        date: date32(entry.date_seconds),
-        cost: entry.cost_usd,
-        sign: entry.sign,
-        k8s_namespace: entry.dimensions.namespace.clone(),
-        k8s_node: entry.dimensions.node.clone(),
-        k8s_service: entry.dimensions.service.clone(),
-    }
 }
 
 #[async_trait]
@@ -306,28 +241,7 @@ impl LedgerReader for ClickHouseLedger {
     }
 
     async fn states(&self, account: &AccountId, day: Day) -> Result<Vec<KeyState>, Failure> {
-        // Rows cancel out when the sum of their costs' hashes is that of one live row, or nothing.
-        // No alias may be named like a column: old servers would take it for one.
-        let hash = "sum(toInt64(sign) * toInt64(cityHash64(cost)))";
-        let signs = "sum(toInt64(sign))";
-        let is_live = format!("({signs} = 1 AND {hash} = toInt64(cityHash64(cost_sum)))");
-        let rows: Vec<StateRow> = self
-            .connection
-            .read("reading expenses", |client, fresh| {
-                let sql = format!(
-                    "SELECT resource_id, toUInt32(date) AS date_seconds, k8s_namespace, k8s_node, \
-                     k8s_service, sum(cost * sign) AS cost_sum, \
-                     if({is_live}, emptyArrayFloat64(), groupArray(cost)) AS costs, \
-                     if({is_live}, emptyArrayInt8(), groupArray(sign)) AS signs \
-                     FROM expenses WHERE {fresh} AND cloud_account_id = ? \
-                     AND date >= toDateTime(?) AND date < toDateTime(?) \
-                     GROUP BY resource_id, date, k8s_namespace, k8s_node, k8s_service \
-                     HAVING {signs} != 0 OR cost_sum != 0 OR {hash} != 0"
-                );
-                of_day(client.query(&sql), account, day)
-            })
-            .await?;
-        Ok(rows.into_iter().filter_map(key_state).collect())
+        self.batches.states(account, day).await
     }
 
     async fn collapsed(&self, account: &AccountId, day: Day) -> Result<Vec<KeyState>, Failure> {
@@ -387,26 +301,7 @@ impl LedgerReader for ClickHouseLedger {
         first: Day,
         last: Day,
     ) -> Result<Vec<DayTotal>, Failure> {
-        let rows: Vec<MidnightRow> = self
-            .connection
-            .read("adding up days", |client, fresh| {
-                let sql = format!(
-                    "SELECT toUInt32(date) AS date_seconds, sum(cost * sign) AS cost_sum, \
-                     sum(toInt64(sign)) AS sign_sum FROM expenses \
-                     WHERE {fresh} AND cloud_account_id = ? \
-                     AND date >= toDateTime(?) AND date < toDateTime(?) \
-                     AND toUInt32(date) % 86400 = 0 GROUP BY date"
-                );
-                let query = client.query(&sql).bind(account.as_str());
-                query.bind(date32(first.start_seconds())).bind(date32(last.end_seconds()))
-            })
-            .await?;
-        let total = |row: MidnightRow| DayTotal {
-            day: Day::of_unix(i64::from(row.date_seconds)),
-            total_usd: row.cost_sum,
-            rows: row.sign_sum,
-        };
-        Ok(rows.into_iter().map(total).collect())
+        self.batches.day_totals(account, (first, last)).await
     }
 }
 
@@ -415,39 +310,16 @@ impl LedgerWriter for ClickHouseLedger {
     async fn append(
         &self,
         account: &AccountId,
-        _day: Day,
+        day: Day,
         entries: &[Entry],
     ) -> Result<(), Failure> {
-        let account = account.as_str();
-        for block in blocks(entries) {
-            let (plain, dimensioned): (Vec<&Entry>, Vec<&Entry>) =
-                block.iter().partition(|entry| entry.dimensions.is_empty());
-            self.connection
-                .insert(plain.into_iter().map(|entry| row5(account, entry)).collect())
-                .await?;
-            self.connection
-                .insert(dimensioned.into_iter().map(|entry| row8(account, entry)).collect())
-                .await?;
-        }
-        Ok(())
+        self.batches.append(account, day, entries.to_vec()).await
     }
 }
 
 fn of_day(query: Query, account: &AccountId, day: Day) -> Query {
     let query = query.bind(account.as_str());
     query.bind(date32(day.start_seconds())).bind(date32(day.end_seconds()))
-}
-
-fn key_state(row: StateRow) -> Option<KeyState> {
-    let dimensions =
-        Dimensions { namespace: row.k8s_namespace, node: row.k8s_node, service: row.k8s_service };
-    let rows: Vec<SignedCost> = if row.costs.is_empty() {
-        vec![SignedCost { sign: 1, cost_usd: row.cost_sum }]
-    } else {
-        let costs = row.costs.into_iter().zip(row.signs);
-        costs.map(|(cost_usd, sign)| SignedCost { sign, cost_usd }).collect()
-    };
-    KeyState::of_rows(row.resource_id, i64::from(row.date_seconds), dimensions, &rows)
 }
 
 /// Cuts ids into lists that a statement may name, each of `ids_max` at most, but of one at least.

@@ -13,6 +13,7 @@ use crate::service::failure::Failure;
 
 pub mod blocks;
 pub mod clickhouse;
+mod clickhouse_batches;
 pub mod clickhouse_connection;
 pub mod clickhouse_failure;
 pub mod clickhouse_settings;

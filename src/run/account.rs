@@ -20,6 +20,8 @@ use super::reconcile::{DayDifference, account_end};
 use super::request::{AccountJob, Days, Stop};
 use super::summary::{AccountSummary, DaySummary, Outcome};
 
+/// How long a reading that is under way may go on after a stop was asked for.
+const STOP_PATIENCE: Duration = Duration::from_secs(3);
 /// How often a day is read and decided before its documents must keep their ids.
 const ATTEMPTS_MAX: u32 = 3;
 
@@ -30,8 +32,8 @@ pub(super) async fn work_account(
     sink: &mut dyn Sink,
     stop: &Stop,
 ) -> AccountSummary {
-    let mut work = AccountWork::new(readers, job, sink);
-    let worked = match work.days(stop).await {
+    let mut work = AccountWork::new(readers, job, sink, stop);
+    let worked = match work.days().await {
         Ok(()) => work.end().await,
         Err(failure) => Err(failure),
     };
@@ -43,6 +45,7 @@ pub(super) struct AccountWork<'a> {
     readers: &'a Readers,
     job: &'a AccountJob<'a>,
     sink: &'a mut dyn Sink,
+    stop: &'a Stop,
     summary: AccountSummary,
     failures: BTreeMap<Day, Failure>,
     started: Instant,
@@ -53,32 +56,30 @@ impl<'a> AccountWork<'a> {
         readers: &'a Readers,
         job: &'a AccountJob<'a>,
         sink: &'a mut dyn Sink,
+        stop: &'a Stop,
     ) -> Self {
         let summary = AccountSummary::untouched(job.account);
-        Self { readers, job, sink, summary, failures: BTreeMap::new(), started: Instant::now() }
+        let (failures, started) = (BTreeMap::new(), Instant::now());
+        Self { readers, job, sink, stop, summary, failures, started }
     }
 
     /// Works through the account's days.
     ///
     /// # Errors
     /// What fails for the account as a whole; what fails for one day is in the summary.
-    pub(super) async fn days(&mut self, stop: &Stop) -> Result<(), Failure> {
+    pub(super) async fn days(&mut self) -> Result<(), Failure> {
         let (readers, job) = (self.readers, self.job);
-        let state = in_time(self.limit(), "what is stored", readers.load_account_state(job));
-        let AccountState { due, differences } = state.await?;
+        let reading = readers.load_account_state(job);
+        let state = self.in_time("reading what is stored", reading).await?;
+        let AccountState { due, differences } = state;
         self.note_differences(&differences);
         let mut was_late = false;
         for (index, day) in due.iter().enumerate() {
             // A run does its first day whatever happens; days that were listed can all wait.
             let is_listed = matches!(job.days, Days::List(_));
             let may_end = index > 0 || is_listed;
-            if may_end && (self.is_out_of_time() || stop.is_asked()) {
-                self.summary.days_left = due.len() - index;
-                tracing::warn!(
-                    account.id = %job.account.id,
-                    days_left = self.summary.days_left,
-                    "the account's time is up: the next run goes on"
-                );
+            if may_end && (self.is_out_of_time() || self.stop.is_asked()) {
+                self.leave(due.len() - index);
                 break;
             }
             match self.day(day).await {
@@ -86,6 +87,11 @@ impl<'a> AccountWork<'a> {
                     was_late = false;
                     log_day(job, &done);
                     self.summary.days.push(done);
+                }
+                // It was given up for the stop's sake: it is no fault of the day's.
+                Err(failure) if failure.kind == Kind::Timeout && self.stop.is_asked() => {
+                    self.leave(due.len() - index);
+                    break;
                 }
                 Err(failure) if is_of_one_day(&failure) => {
                     // Two days in a row: the query layer is down, or too slow for all days.
@@ -110,10 +116,9 @@ impl<'a> AccountWork<'a> {
             Policy { shrink_limit: readers.settings.shrink_limit, force_reason: job.force_reason };
         for attempt in 1..=ATTEMPTS_MAX {
             let batch = [DayJob { job: *job, due }];
-            let read = in_time(self.limit(), "the day", async {
-                readers.read(&batch).await.into_iter().collect::<Result<Vec<_>, _>>()
-            });
-            for inputs in read.await? {
+            let reading =
+                async { readers.read(&batch).await.into_iter().collect::<Result<Vec<_>, _>>() };
+            for inputs in self.in_time("reading the day", reading).await? {
                 let decision = decide(inputs, policy);
                 // Once documents are written, their ids may differ from the plan's.
                 if let (Some(plan), 1) = (job.plan(), attempt) {
@@ -154,9 +159,11 @@ impl<'a> AccountWork<'a> {
     /// Retires documents and compares all of them with the ledger.
     pub(super) async fn end(&mut self) -> Result<(), Failure> {
         let (readers, account) = (self.readers, &self.job.account.id);
-        let differing =
-            in_time(self.limit(), "comparing documents", readers.differing_documents(account))
-                .await?;
+        if !self.job.is_reconciled {
+            return Ok(());
+        }
+        let comparing = readers.differing_documents(account);
+        let differing = self.in_time("comparing documents", comparing).await?;
         let today = Day::of_unix(readers.now_seconds(self.job));
         let days = &self.summary.days;
         let is_today_stored = days.iter().any(|day| day.day == today && day.state.is_stored());
@@ -194,6 +201,43 @@ impl<'a> AccountWork<'a> {
             && self.started.elapsed() >= self.readers.settings.account_deadline
     }
 
+    /// Notes how many days are left for the next run, and why.
+    fn leave(&mut self, days: usize) {
+        self.summary.days_left = days;
+        let why = if self.stop.is_asked() { "a stop was asked for" } else { "its time is up" };
+        tracing::warn!(
+            account.id = %self.job.account.id,
+            days_left = days,
+            "the account is left: {why}; the next run goes on"
+        );
+    }
+
+    /// Bounds a reading, and gives it up where a stop is asked for and it goes on. Writes are not
+    /// bounded here: one that is under way is waited for.
+    async fn in_time<T>(
+        &self,
+        what: &str,
+        reading: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let limit = self.limit();
+        let stopped = async {
+            self.stop.asked().await;
+            tokio::time::sleep(STOP_PATIENCE).await;
+        };
+        let (what, fix) = tokio::select! {
+            outcome = reading => return outcome,
+            () = tokio::time::sleep(limit) => (
+                format!("{what} took over {} s", limit.as_secs()),
+                "raise ACCOUNT_DEADLINE_SECONDS, or see which hop is slow; the next run goes on",
+            ),
+            () = stopped => (
+                format!("{what} went on after a stop was asked for"),
+                "none is needed: the next run goes on",
+            ),
+        };
+        Err(Failure::new(Hop::Worker, Kind::Timeout, what, fix))
+    }
+
     fn note_differences(&mut self, differences: &[DayDifference]) {
         self.summary.reconciliation_differences = differences.len() as u64;
         for difference in differences {
@@ -211,22 +255,6 @@ impl<'a> AccountWork<'a> {
             );
         }
     }
-}
-
-/// Bounds a reading. Writes are not bounded here: one that is under way is waited for.
-async fn in_time<T>(
-    limit: Duration,
-    what: &str,
-    read: impl Future<Output = Result<T, Failure>>,
-) -> Result<T, Failure> {
-    tokio::time::timeout(limit, read).await.unwrap_or_else(|_| {
-        Err(Failure::new(
-            Hop::Worker,
-            Kind::Timeout,
-            format!("{what} took over {} s", limit.as_secs()),
-            "raise ACCOUNT_DEADLINE_SECONDS, or see which hop is slow; the next run goes on",
-        ))
-    })
 }
 
 /// Whether the day was left half written, which only a run that has time for it can end.

@@ -29,7 +29,7 @@ pub(super) enum Applied {
 
 /// Where the decisions about an account go.
 #[async_trait]
-pub(super) trait Sink: Send {
+pub(super) trait Sink: Send + Sync {
     /// Takes a day's decision.
     async fn day(&mut self, day: Day, decision: DayDecision) -> Result<Applied, Failure>;
 

@@ -19,6 +19,7 @@ use crate::service::failure::Failure;
 use super::account::AccountWork;
 use super::apply::Writing;
 use super::environment::{Environment, Readers};
+use super::order::Turn;
 use super::request::{AccountJob, Days, RunRequest, Stop};
 use super::summary::{AccountSummary, FailureSummary, Outcome};
 
@@ -94,7 +95,8 @@ pub async fn backfill(
         let next = due.get(index + 1);
         let is_last = next.is_none_or(|(other, _)| other.id != account.id);
         let days = [*day];
-        let job = super::job(account, Days::List(&days), request, &run_id);
+        let turn = Turn::alone(account.clone());
+        let job = super::job(&turn, Days::List(&days), request, &run_id);
         let done = work_day(environment, &job, is_last, stop).await;
         if done.days_left > 0 {
             // The stop came after the look at it above, and before the day's work.
@@ -134,8 +136,8 @@ async fn work_day(
         Err(failure) => return untouched.failed(&failure),
     };
     let mut writing = Writing::new(readers, &writer);
-    let mut work = AccountWork::new(readers, job, &mut writing);
-    let worked = match work.days(stop).await {
+    let mut work = AccountWork::new(readers, job, &mut writing, stop);
+    let worked = match work.days().await {
         Ok(()) if is_last => work.end().await,
         worked => worked,
     };

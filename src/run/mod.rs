@@ -14,7 +14,7 @@ use futures_util::StreamExt;
 use tokio::time::Instant;
 
 use crate::accounts::{Account, select_accounts};
-use crate::cost::AccountId;
+use crate::cost::{AccountId, Day};
 use crate::rest_api::CloudAccount;
 use crate::service::failure::{Failure, Kind};
 
@@ -25,17 +25,21 @@ pub mod day;
 pub mod due;
 pub mod environment;
 pub mod metrics;
+mod order;
 pub mod plan;
 mod read;
 pub mod reconcile;
 pub mod request;
 pub mod rest;
+mod side_by_side;
 pub mod summary;
 
 use account::work_account;
 use apply::{Preview, Writing};
+use order::Turn;
 use plan::{AccountPlan, Plan};
 use request::{AccountJob, Days};
+use side_by_side::{Until, side_by_side};
 
 pub use environment::{Environment, Readers};
 pub use request::{RunRequest, Stop};
@@ -44,12 +48,15 @@ pub use summary::{AccountSummary, DaySummary, RunSummary};
 /// For how many accounts the present is read at a time.
 const OBSERVED_AT_ONCE: usize = 8;
 
+/// For how many accounts the status of days is read at a time.
+const STATUSES_AT_ONCE: usize = 500;
+
 /// Given once a run.
 const UNOWNED_WARNING: &str = "resources have neither pool nor owner: the home page's month \
     total, the pages of pools and owners, and assignment rules lack them; set DEFAULT_POOL_ID and \
     DEFAULT_EMPLOYEE_ID, or REST_URL and CLUSTER_SECRET";
 
-/// Works through the accounts, one by one.
+/// Works through the accounts, side by side.
 pub async fn run(environment: &Environment, request: &RunRequest, stop: &Stop) -> RunSummary {
     let is_silent = request.days.is_some();
     let work = Work { environment, days: asked_days(request), request, is_silent };
@@ -77,20 +84,17 @@ pub async fn preview(readers: &Readers, request: &RunRequest, stop: &Stop) -> (R
         Plan { made_at: summary.started_at, run_id: summary.run_id.clone(), accounts: Vec::new() };
     match begin(readers, request).await {
         Ok(accounts) => {
-            let days = asked_days(request);
-            for (index, account) in accounts.iter().enumerate() {
-                if stop.is_asked() {
-                    summary.accounts_left = accounts.len() - index;
-                    break;
-                }
-                let mut preview = Preview::default();
-                let job = job(account, days, request, &summary.run_id);
-                let done = work_account(readers, &job, &mut preview, stop).await;
-                summary.accounts.push(done);
-                preview.days.sort_by_key(|day| std::cmp::Reverse(day.day));
-                let (account, days) = (account.id.clone(), preview.days);
-                plan.accounts.push(AccountPlan { account, days });
-            }
+            let turns = turns(readers, accounts).await;
+            let parallel = readers.settings.parallel;
+            let until = Until { stop, deadline: started + parallel.run_deadline };
+            let run_id = summary.run_id.clone();
+            let work = |turn: Turn| preview_account(readers, turn, request, run_id.clone(), stop);
+            let (previews, left) =
+                side_by_side(turns, parallel.accounts_at_once(), until, work).await;
+            summary.accounts_left = left;
+            (summary.accounts, plan.accounts) = previews.into_iter().unzip();
+            summary.accounts.sort_by(|one, other| one.account.id.cmp(&other.account.id));
+            plan.accounts.sort_by(|one, other| one.account.cmp(&other.account));
             note_rest(readers, &mut summary);
         }
         Err(failure) => summary.abort(&failure),
@@ -99,18 +103,57 @@ pub async fn preview(readers: &Readers, request: &RunRequest, stop: &Stop) -> (R
     (summary, plan)
 }
 
+/// What a run would change of an account.
+async fn preview_account(
+    readers: &Readers,
+    turn: Turn,
+    request: &RunRequest,
+    run_id: String,
+    stop: &Stop,
+) -> (AccountSummary, AccountPlan) {
+    let mut preview = Preview::default();
+    let job = job(&turn, asked_days(request), request, &run_id);
+    let done = work_account(readers, &job, &mut preview, stop).await;
+    preview.days.sort_by_key(|day| std::cmp::Reverse(day.day));
+    (done, AccountPlan { account: turn.account.id.clone(), days: preview.days })
+}
+
+/// Accounts in the order of work. Where their last attempts cannot be read, each is told so by its
+/// own reading: the order alone is no reason to end a run.
+async fn turns(readers: &Readers, accounts: Vec<Account>) -> Vec<Turn> {
+    let today = Day::of_unix(readers.clock.now_seconds());
+    let ids: Vec<AccountId> = accounts.iter().map(|account| account.id.clone()).collect();
+    let mut statuses = Vec::new();
+    for ids in ids.chunks(STATUSES_AT_ONCE) {
+        match readers.status.statuses_of(ids, today.previous(), today).await {
+            Ok(found) => statuses.extend(found),
+            Err(failure) => {
+                tracing::warn!(%failure, "accounts are worked on in the order of their ids");
+                break;
+            }
+        }
+    }
+    order::in_turns(accounts, &statuses, readers.clock.now_seconds())
+}
+
 /// The days that a request asks for, else those that are due.
 fn asked_days(request: &RunRequest) -> Days<'static> {
     request.days.map_or(Days::Due, |(first, last)| Days::Range(first, last))
 }
 
 fn job<'a>(
-    account: &'a Account,
+    turn: &'a Turn,
     days: Days<'a>,
     request: &'a RunRequest,
     run_id: &'a str,
 ) -> AccountJob<'a> {
-    AccountJob { account, days, force_reason: request.force_reason.as_deref(), run_id }
+    AccountJob {
+        account: &turn.account,
+        days,
+        force_reason: request.force_reason.as_deref(),
+        run_id,
+        is_reconciled: turn.is_reconciled,
+    }
 }
 
 /// A run that writes.
@@ -128,42 +171,48 @@ impl Work<'_> {
         let started = Instant::now();
         let readers = &self.environment.readers;
         let mut summary = RunSummary::start(readers.clock.now_seconds(), false);
-        if let Err(failure) = self.accounts(stop, &mut summary).await {
+        let until = Until { stop, deadline: started + readers.settings.parallel.run_deadline };
+        if let Err(failure) = self.accounts(until, &mut summary).await {
             summary.abort(&failure);
         }
         summary.finish(started.elapsed());
         summary
     }
 
-    async fn accounts(&self, stop: &Stop, summary: &mut RunSummary) -> Result<(), Failure> {
+    async fn accounts(&self, until: Until<'_>, summary: &mut RunSummary) -> Result<(), Failure> {
         let readers = &self.environment.readers;
         let accounts = begin(readers, self.request).await?;
         // Costs of a plan are as of its making: the present is not observed for it.
-        let mut failures = match self.days {
+        let stop = until.stop;
+        let failures = match self.days {
             Days::Plan(_) => BTreeMap::new(),
             _ => observe_accounts(readers, stop, &accounts).await,
         };
         let known = if self.is_silent { BTreeMap::new() } else { readers.rest.accounts().await };
-        for (index, account) in accounts.iter().enumerate() {
-            if stop.is_asked() {
-                summary.accounts_left = accounts.len() - index;
-                break;
-            }
-            let done = match failures.remove(&account.id) {
-                Some(failure) => AccountSummary::untouched(account).failed(&failure),
-                None => self.account(account, &summary.run_id, stop).await,
+        let run_id = summary.run_id.clone();
+        let (run_id, failures, known) = (&run_id, &failures, &known);
+        let work = |turn: Turn| async move {
+            let account = &turn.account;
+            let done = match failures.get(&account.id) {
+                Some(failure) => AccountSummary::untouched(account).failed(failure),
+                None => self.account(&turn, run_id, stop).await,
             };
             if !self.is_silent {
                 report(readers, &done, known.get(&account.id)).await;
             }
-            summary.accounts.push(done);
-        }
+            done
+        };
+        let turns = turns(readers, accounts).await;
+        let at_once = readers.settings.parallel.accounts_at_once();
+        (summary.accounts, summary.accounts_left) = side_by_side(turns, at_once, until, work).await;
+        summary.accounts.sort_by(|one, other| one.account.id.cmp(&other.account.id));
         note_rest(readers, summary);
         Ok(())
     }
 
     /// One account under its lease.
-    async fn account(&self, account: &Account, run_id: &str, stop: &Stop) -> AccountSummary {
+    async fn account(&self, turn: &Turn, run_id: &str, stop: &Stop) -> AccountSummary {
+        let account = &turn.account;
         let readers = &self.environment.readers;
         let writer = match self.environment.writers.open(&account.id, run_id).await {
             Ok(writer) => writer,
@@ -174,7 +223,7 @@ impl Work<'_> {
             }
             Err(failure) => return AccountSummary::untouched(account).failed(&failure),
         };
-        let job = job(account, self.days, self.request, run_id);
+        let job = job(turn, self.days, self.request, run_id);
         let mut writing = Writing::new(readers, &writer);
         let done = work_account(readers, &job, &mut writing, stop).await;
         writer.release().await;

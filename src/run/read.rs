@@ -54,8 +54,11 @@ impl Readers {
         let statuses = self.status.statuses(account, first, last).await?;
         let statuses: BTreeMap<Day, DayStatus> =
             statuses.into_iter().map(|status| (status.day, status)).collect();
-        let totals = self.ledger.day_totals(account, first, last).await?;
-        let differences = differences(&statuses, &totals);
+        let compared = if job.is_reconciled { first } else { first.max(last.previous()) };
+        let totals = self.ledger.day_totals(account, compared, last).await?;
+        let of_compared = statuses.range(compared..);
+        let of_compared = of_compared.map(|(day, status)| (*day, status.clone())).collect();
+        let differences = differences(&of_compared, &totals);
         let differing = differences.iter().map(|difference| difference.day);
         let order = match job.days {
             Days::Due => {

@@ -69,6 +69,8 @@ pub(super) struct AccountJob<'a> {
     pub(super) days: Days<'a>,
     pub(super) force_reason: Option<&'a str>,
     pub(super) run_id: &'a str,
+    /// Whether all that is stored is compared, not only the days that are worked on.
+    pub(super) is_reconciled: bool,
 }
 
 impl<'a> AccountJob<'a> {

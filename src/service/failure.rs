@@ -151,6 +151,26 @@ impl Failure {
         matches!(self.kind, Kind::Unavailable | Kind::Timeout | Kind::Overloaded)
     }
 
+    /// Whether a write that failed so has ended for sure: the server answered and named a reason
+    /// that it gives before or instead of writing.
+    #[must_use]
+    pub fn says_nothing_was_written(&self) -> bool {
+        match self.kind {
+            Kind::Denied
+            | Kind::ReadOnly
+            | Kind::Overloaded
+            | Kind::BadData
+            | Kind::Schema
+            | Kind::Conflict
+            | Kind::Refused => true,
+            Kind::Unavailable
+            | Kind::Timeout
+            | Kind::BadReply
+            | Kind::NotVisible
+            | Kind::Internal => false,
+        }
+    }
+
     /// Whether settings or arguments ask for what there is not, and only found out when looked up.
     #[must_use]
     pub fn is_misuse(&self) -> bool {

@@ -1,5 +1,6 @@
 //! What every part of both programs stands on: failures, HTTP, the clock, logging.
 
+pub mod batcher;
 pub mod clock;
 pub mod failure;
 pub mod http;

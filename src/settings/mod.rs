@@ -13,6 +13,7 @@ pub mod exporter;
 pub mod exporter_names;
 pub mod metrics;
 pub mod mongo_url;
+pub mod parallel;
 pub mod raw;
 pub mod reader;
 pub mod resources;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::cost::{Levels, Phase};
 
+use super::parallel::ParallelConfig;
 use super::reader::{ReadSettings, Reader};
 use super::worker_names as names;
 
@@ -39,6 +40,8 @@ pub struct RunConfig {
     pub gap_policy: GapPolicy,
     /// Time one account may take in a run.
     pub account_deadline: Duration,
+    /// How many accounts are worked on at a time, and how long the run may take.
+    pub parallel: ParallelConfig,
 }
 
 impl ReadSettings for RunConfig {
@@ -54,6 +57,7 @@ impl ReadSettings for RunConfig {
         let gap_policy = reader.choice(names::GAP_POLICY, &policies);
         let account_deadline =
             reader.duration(names::ACCOUNT_DEADLINE_SECONDS, seconds(5), seconds(86_400));
+        let parallel = ParallelConfig::read(reader);
         Some(Self {
             levels: levels?,
             phase: phase?,
@@ -63,6 +67,7 @@ impl ReadSettings for RunConfig {
             shrink_limit: shrink_limit?,
             gap_policy: gap_policy?,
             account_deadline: account_deadline?,
+            parallel: parallel?,
         })
     }
 }

@@ -66,6 +66,12 @@ super::table::settings! {
          over the gaps between its first and last sample of the day, if it has samples for at \
          least half of that time";
     MAX_SAMPLES = "10000000": "Most samples one query may touch; longer ones are split by time";
+    CONCURRENCY = "auto":
+        "Most questions to the query layer under way, and batches of accounts at a time; auto: as \
+         many as there are cores, at least 4";
+    BATCH_ACCOUNTS = "25": "Most accounts that one question or statement is about";
+    RUN_DEADLINE_SECONDS = "3600":
+        "Time a run may take; accounts that are left are done by the next run";
     ACCOUNT_DEADLINE_SECONDS = "120":
         "Time one account may take in a run; what is left is done by the next run";
     SHARD_COUNT = "1":

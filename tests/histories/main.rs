@@ -23,6 +23,7 @@ use kubecost_worker::ledger::{LedgerReader, ReadBack};
 use kubecost_worker::run::rest::RestApi;
 use kubecost_worker::run::{Environment, Readers, RunRequest, RunSummary, Stop, run};
 use kubecost_worker::service::clock::{Clock, FixedClock};
+use kubecost_worker::settings::parallel::ParallelConfig;
 use kubecost_worker::settings::worker::{GapPolicy, ResourcesConfig, RunConfig};
 
 mod chance;
@@ -63,6 +64,7 @@ fn settings() -> RunConfig {
         shrink_limit: 0.2,
         gap_policy: GapPolicy::None,
         account_deadline: Duration::from_secs(600),
+        parallel: ParallelConfig::default(),
     }
 }
 

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 
 use crate::accounts::Account;
 use crate::cost::day::DAY_SECONDS;
-use crate::cost::{Day, ResourceKey};
+use crate::cost::{AccountId, Day, ResourceKey};
 use crate::service::failure::Failure;
 use crate::settings::Endpoint;
 use crate::settings::worker::Auth;
@@ -21,8 +21,11 @@ use crate::source::metric_names::{
 };
 use crate::source::{CostSource, Phase, Presence, SourceDay};
 use client::{NoAnswer, PromClient};
-use promql::{GRID_SECONDS, Selector};
+use promql::GRID_SECONDS;
+use questions::{Questions, Times};
 use session::{Asking, PrometheusSettings};
+
+pub use questions::BatchSettings;
 
 pub mod client;
 mod cluster_names;
@@ -37,6 +40,7 @@ pub(in crate::source) mod gauges;
 mod last_samples;
 mod plain_costs;
 pub mod promql;
+mod questions;
 pub mod reply;
 pub mod session;
 pub(crate) mod source_conflicts;
@@ -69,7 +73,7 @@ struct Told {
 /// Costs from a PromQL server.
 #[derive(Clone, Debug)]
 pub struct PrometheusQuery {
-    client: PromClient,
+    questions: Questions,
     settings: PrometheusSettings,
 }
 
@@ -83,7 +87,9 @@ impl PrometheusQuery {
         auth: Auth,
         settings: PrometheusSettings,
     ) -> Result<Self, Failure> {
-        Ok(Self { client: PromClient::new(endpoint, auth)?, settings })
+        let client = PromClient::new(endpoint, auth)?;
+        let questions = Questions::new(client, settings.tenant_label.clone(), settings.batches);
+        Ok(Self { questions, settings })
     }
 }
 
@@ -103,7 +109,7 @@ fn days_without(known: &BTreeMap<Day, Presence>, first: Day, last: Day) -> Vec<(
 #[async_trait]
 impl CostSource for PrometheusQuery {
     fn describe(&self) -> String {
-        format!("prometheus at {}", self.client.address())
+        format!("prometheus at {}", self.questions.client().address())
     }
 
     fn has_history(&self) -> bool {
@@ -111,7 +117,8 @@ impl CostSource for PrometheusQuery {
     }
 
     async fn check(&self) -> Result<(), Failure> {
-        let asked = self.client.instant("vector(1)", 1).await;
+        self.questions.begin();
+        let asked = self.questions.client().instant("vector(1)", 1).await;
         asked.map(|_| ()).map_err(NoAnswer::into_failure)
     }
 
@@ -126,17 +133,16 @@ impl CostSource for PrometheusQuery {
         last: Day,
         _now_seconds: i64,
     ) -> Result<BTreeMap<Day, Presence>, Failure> {
-        let selector = self.settings.selector(account);
         let mut out: BTreeMap<Day, Presence> = BTreeMap::new();
-        for (day, told) in self.told(&selector, &[CLUSTER_TOTAL], (first, last)).await? {
+        for (day, told) in self.told(account, &[CLUSTER_TOTAL], (first, last)).await? {
             let presence = out.entry(day).or_default();
             presence.exporter_minutes = told.minutes;
             presence.exporter_samples = told.samples;
         }
-        self.raw_presence(&selector, &OF_NODES, (first, last), &mut out).await?;
+        self.raw_presence(account, &OF_NODES, (first, last), &mut out).await?;
         // Containers have many series: they are asked for where nothing else shows a sample.
         for days in days_without(&out, first, last) {
-            self.raw_presence(&selector, &OF_ALLOCATIONS, days, &mut out).await?;
+            self.raw_presence(account, &OF_ALLOCATIONS, days, &mut out).await?;
         }
         Ok(out)
     }
@@ -147,7 +153,7 @@ impl CostSource for PrometheusQuery {
         phase: Phase,
         now_seconds: i64,
     ) -> Result<BTreeMap<ResourceKey, i64>, Failure> {
-        let asking = Asking::new(&self.client, &self.settings, account);
+        let asking = Asking::new(&self.questions, &self.settings, account);
         last_samples::last_samples(asking, phase, now_seconds).await
     }
 
@@ -158,7 +164,7 @@ impl CostSource for PrometheusQuery {
         phase: Phase,
         now_seconds: i64,
     ) -> Result<SourceDay, Failure> {
-        let asking = Asking::new(&self.client, &self.settings, account);
+        let asking = Asking::new(&self.questions, &self.settings, account);
         match phase {
             Phase::Exporter => exporter_metrics::day_costs(asking, day, now_seconds).await,
             Phase::Raw => cost_model_metrics::day_costs(asking, day, now_seconds).await,
@@ -170,12 +176,12 @@ impl PrometheusQuery {
     /// Adds what days have of raw metrics.
     async fn raw_presence(
         &self,
-        selector: &Selector,
+        account: &Account,
         metrics: &[&str],
         days: (Day, Day),
         out: &mut BTreeMap<Day, Presence>,
     ) -> Result<(), Failure> {
-        for (day, told) in self.told(selector, metrics, days).await? {
+        for (day, told) in self.told(account, metrics, days).await? {
             let presence = out.entry(day).or_default();
             presence.raw_minutes = told.minutes;
             presence.raw_samples = told.samples;
@@ -188,10 +194,11 @@ impl PrometheusQuery {
     /// for; of a cluster that has several of the metrics, those of the first.
     async fn told(
         &self,
-        selector: &Selector,
+        account: &Account,
         metrics: &[&str],
         days: (Day, Day),
     ) -> Result<BTreeMap<Day, Told>, Failure> {
+        let selector = self.settings.selector(account);
         let any = |of: &dyn Fn(String) -> String| {
             let parts = metrics.iter().map(|metric| of(selector.stored(metric, &[])));
             parts.collect::<Vec<_>>().join(" or ")
@@ -205,10 +212,10 @@ impl PrometheusQuery {
         });
         let slots = format!("count_over_time(({in_slots})[{DAY_RANGE}:5m])");
         let mut told: BTreeMap<Day, Told> = BTreeMap::new();
-        for (day, count) in self.by_day(&samples, days, -GRID_SECONDS).await? {
+        for (day, count) in self.by_day(&account.id, &samples, days, -GRID_SECONDS).await? {
             told.entry(day).or_default().samples += count;
         }
-        for (day, count) in self.by_day(&slots, days, 0).await? {
+        for (day, count) in self.by_day(&account.id, &slots, days, 0).await? {
             let minutes = u32::try_from(count * 5).unwrap_or(u32::MAX);
             if let Some(of_day) = told.get_mut(&day) {
                 of_day.minutes = of_day.minutes.max(minutes);
@@ -220,6 +227,7 @@ impl PrometheusQuery {
     /// The values of a query at the ends of days, `shift_seconds` later.
     async fn by_day(
         &self,
+        account: &AccountId,
         query: &str,
         days: (Day, Day),
         shift_seconds: i64,
@@ -229,7 +237,8 @@ impl PrometheusQuery {
         while let Some((first, last)) = open.pop() {
             let (start, end) =
                 (first.end_seconds() + shift_seconds, last.end_seconds() + shift_seconds);
-            let series = match self.client.range(query, start, end, DAY_SECONDS).await {
+            let times = Times::Steps { first: start, last: end, step: DAY_SECONDS };
+            let series = match self.questions.ask(account, query, times, 0).await {
                 Ok(answer) => answer.series,
                 Err(NoAnswer::TooMuch(failure)) if first < last => {
                     tracing::debug!(%failure, %first, %last, "asking about fewer days");

@@ -297,7 +297,11 @@ impl Selector {
     /// How many series of a metric have a sample in the window.
     #[must_use]
     pub fn series_count(&self, metric: &str, extra: &[&str], window: Window) -> String {
-        format!("count(count_over_time({}[{}]))", self.stored(metric, extra), window.range())
+        let series = format!("count_over_time({}[{}])", self.stored(metric, extra), window.range());
+        match &self.tenant {
+            Some((label, _)) => format!("count by ({label}) ({series})"),
+            None => format!("count({series})"),
+        }
     }
 }
 

@@ -9,9 +9,10 @@ use crate::service::failure::{Failure, Kind};
 use crate::settings::cluster_label::{CLUSTER, ClusterLabel};
 use crate::settings::currency::CurrencyConfig;
 
-use crate::source::prometheus::client::{Answer, NoAnswer, PromClient};
+use crate::source::prometheus::client::{Answer, NoAnswer};
 use crate::source::prometheus::cluster_names::{self, Counted};
 use crate::source::prometheus::promql::{Selector, Window, integral, minutes_present};
+use crate::source::prometheus::questions::{BatchSettings, Questions, Times};
 use crate::source::prometheus::reply::{Labels, Series, shown_labels};
 use crate::source::prometheus::windows::Sampling;
 
@@ -33,6 +34,8 @@ pub struct PrometheusSettings {
     pub levels: Levels,
     /// The ledger's currency, and the rates by which costs in others are converted.
     pub currency: CurrencyConfig,
+    /// How many accounts one question may be about.
+    pub batches: BatchSettings,
 }
 
 impl PrometheusSettings {
@@ -53,7 +56,7 @@ impl PrometheusSettings {
 /// One day's questions to the server, and what was learned on the way.
 #[derive(Debug)]
 pub(super) struct Asking<'a> {
-    client: &'a PromClient,
+    questions: &'a Questions,
     settings: &'a PrometheusSettings,
     account: &'a Account,
     /// What an operator should know.
@@ -70,12 +73,12 @@ pub(super) struct Asking<'a> {
 
 impl<'a> Asking<'a> {
     pub(super) fn new(
-        client: &'a PromClient,
+        questions: &'a Questions,
         settings: &'a PrometheusSettings,
         account: &'a Account,
     ) -> Self {
         Self {
-            client,
+            questions,
             settings,
             account,
             warnings: Vec::new(),
@@ -110,9 +113,13 @@ impl<'a> Asking<'a> {
         }
     }
 
+    async fn ask(&self, query: &str, times: Times, samples: u64) -> Result<Answer, NoAnswer> {
+        self.questions.ask(&self.account.id, query, times, samples).await
+    }
+
     /// The answer to one query at a window's end.
     pub(super) async fn at(&mut self, query: &str, window: Window) -> Result<Vec<Series>, Failure> {
-        let asked = self.client.instant(query, window.evaluation_time()).await;
+        let asked = self.ask(query, Times::At(window.evaluation_time()), 0).await;
         let answer = asked.map_err(NoAnswer::into_failure)?;
         self.note_warnings(&answer);
         Ok(answer.series)
@@ -126,7 +133,8 @@ impl<'a> Asking<'a> {
         end: i64,
         step_seconds: i64,
     ) -> Result<Vec<Series>, Failure> {
-        let asked = self.client.range(query, start, end, step_seconds).await;
+        let asked =
+            self.ask(query, Times::Steps { first: start, last: end, step: step_seconds }, 0).await;
         let answer = asked.map_err(NoAnswer::into_failure)?;
         self.note_warnings(&answer);
         Ok(answer.series)
@@ -147,7 +155,7 @@ impl<'a> Asking<'a> {
         let label = self.cluster_label.clone();
         let plain = selector.clone();
         let query = |piece| cluster_names::query(&plain, metrics, piece);
-        let found = self.in_pieces(window, 1, f64::max, query).await?;
+        let found = self.in_pieces(window, (1, 1), f64::max, query).await?;
         let mut counted = Counted::all(&self.own_only(found)?, &label);
         let setting = &self.settings.cluster_label;
         let naming = cluster_names::decide(setting, &self.settings.default_cluster, &counted);
@@ -167,7 +175,7 @@ impl<'a> Asking<'a> {
     ) -> Result<u64, Failure> {
         // Where it has to be asked in pieces, their sum bounds the count from above.
         let query = |piece| selector.series_count(metric, &[], piece);
-        let series = self.in_pieces(window, 1, add, query).await?;
+        let series = self.in_pieces(window, (1, 1), add, query).await?;
         let count = series.values().fold(0.0_f64, |most, value| most.max(*value));
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
         Ok(count as u64)
@@ -205,7 +213,7 @@ impl<'a> Asking<'a> {
         let samples = series.max(1) * u64::from(window.minutes());
         let count = samples.div_ceil(self.settings.samples_max.max(1));
         let count = u32::try_from(count).unwrap_or(u32::MAX).clamp(1, window.minutes().max(1));
-        self.in_pieces(window, count, add, query).await
+        self.in_pieces(window, (count, series.max(1)), add, query).await
     }
 
     /// The least or the greatest, by labels, of what a query says of the pieces of a window.
@@ -215,13 +223,13 @@ impl<'a> Asking<'a> {
         choose: fn(f64, f64) -> f64,
         query: impl Fn(Window) -> String,
     ) -> Result<BTreeMap<Labels, f64>, Failure> {
-        self.in_pieces(window, 1, choose, query).await
+        self.in_pieces(window, (1, 1), choose, query).await
     }
 
     async fn in_pieces(
         &mut self,
         window: Window,
-        count: u32,
+        (count, series): (u32, u64),
         join: fn(f64, f64) -> f64,
         query: impl Fn(Window) -> String,
     ) -> Result<BTreeMap<Labels, f64>, Failure> {
@@ -233,7 +241,9 @@ impl<'a> Asking<'a> {
             if piece.minutes() == 0 {
                 continue;
             }
-            let asked = self.client.instant(&query(piece), piece.evaluation_time()).await;
+            let samples = series.saturating_mul(u64::from(piece.minutes()));
+            let times = Times::At(piece.evaluation_time());
+            let asked = self.ask(&query(piece), times, samples).await;
             match asked {
                 Ok(answer) => {
                     self.note_warnings(&answer);
@@ -263,7 +273,8 @@ impl<'a> Asking<'a> {
         let mut open = self.bearable(sampling, series, self.bearable_minutes);
         while let Some(piece) = open.pop() {
             let (query, time) = piece.sum(&expression);
-            match self.client.instant(&query, time).await {
+            let samples = series.saturating_mul(u64::from(piece.count));
+            match self.ask(&query, Times::At(time), samples).await {
                 Ok(answer) => {
                     self.note_warnings(&answer);
                     join_up(&mut sums, answer.series, add);
@@ -291,7 +302,9 @@ impl<'a> Asking<'a> {
         while let Some(piece) = open.pop() {
             let offset = piece.offset();
             let (start, end) = (piece.first + offset, piece.last() + offset);
-            match self.client.range(&expression(offset), start, end, piece.step).await {
+            let times = Times::Steps { first: start, last: end, step: piece.step };
+            let samples = series.saturating_mul(u64::from(piece.count));
+            match self.ask(&expression(offset), times, samples).await {
                 Ok(answer) => {
                     self.note_warnings(&answer);
                     for mut one in answer.series {

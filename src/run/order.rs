@@ -1,0 +1,140 @@
+//! In which order accounts are worked on, and how much room each takes.
+//!
+//! Accounts whose last attempt failed come last, so that one that fails or hangs in every run holds
+//! up no other. Among the rest those come first whose last attempt is longest ago: where a run ends
+//! before all are done, the next one begins with those that were left.
+
+use std::collections::BTreeMap;
+
+use crate::accounts::Account;
+use crate::cost::AccountId;
+use crate::day_status::{DayState, DayStatus};
+
+/// Room for an account of which nothing is known yet, in rows.
+const ROOM_UNKNOWN: u32 = 500;
+/// Rows of all accounts that are worked on at a time: a bound on memory. An account that is larger
+/// takes all of it and is worked on alone.
+pub(super) const ROOM_MAX: u32 = 60_000;
+/// How many accounts a run compares as a whole, documents with ledger and each past day with its
+/// status: that takes more the longer their history is.
+const RECONCILED_MAX: usize = 25;
+/// How long a group's turn lasts, seconds: the schedule of most installations.
+const RECONCILE_SECONDS: i64 = 300;
+
+/// An account in its turn.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Turn {
+    pub(super) account: Account,
+    /// About how many rows its day has, of [`ROOM_MAX`].
+    pub(super) room: u32,
+    /// Whether this run compares all that is stored of the account, not only its due days.
+    pub(super) is_reconciled: bool,
+}
+
+impl Turn {
+    /// The turn of an account that is worked on alone, and as a whole.
+    pub(super) fn alone(account: Account) -> Self {
+        Self { account, room: ROOM_MAX, is_reconciled: true }
+    }
+}
+
+/// Puts accounts in the order of work, by what is stored of their last days. Which of them are
+/// reconciled goes by the time: each in its turn.
+pub(super) fn in_turns(
+    accounts: Vec<Account>,
+    statuses: &[DayStatus],
+    now_seconds: i64,
+) -> Vec<Turn> {
+    let groups = accounts.len().div_ceil(RECONCILED_MAX).max(1);
+    let group_now = now_seconds.div_euclid(RECONCILE_SECONDS).rem_euclid(groups as i64);
+    let mut ids: Vec<AccountId> = accounts.iter().map(|account| account.id.clone()).collect();
+    ids.sort();
+    let is_reconciled = |account: &Account| {
+        let place = ids.binary_search(&account.id).unwrap_or_default();
+        (place % groups) as i64 == group_now
+    };
+    let mut by_account: BTreeMap<&AccountId, Vec<&DayStatus>> = BTreeMap::new();
+    for status in statuses {
+        by_account.entry(&status.account).or_default().push(status);
+    }
+    let turn = |account: Account| {
+        let of_account = by_account.get(&account.id).map(Vec::as_slice).unwrap_or_default();
+        let last = of_account.iter().max_by_key(|status| (status.attempt.at_seconds, status.day));
+        let has_failed = last.is_some_and(|status| status.attempt.state == DayState::Failed);
+        let last_seconds = last.map_or(0, |status| status.attempt.at_seconds);
+        let rows = of_account.iter().map(|status| status.stored.rows).max();
+        let room = rows.map_or(ROOM_UNKNOWN, |rows| u32::try_from(rows).unwrap_or(u32::MAX));
+        let room = room.clamp(1, ROOM_MAX);
+        let is_reconciled = is_reconciled(&account);
+        ((has_failed, last_seconds), Turn { account, room, is_reconciled })
+    };
+    let mut turns: Vec<_> = accounts.into_iter().map(turn).collect();
+    turns.sort_by_key(|(key, _)| *key);
+    turns.into_iter().map(|(_, turn)| turn).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::day_status::stored_form::tests::complete;
+
+    fn status(account: &str, day: &str, at_seconds: i64, state: DayState, rows: u64) -> DayStatus {
+        let mut status = complete(day.parse().unwrap());
+        status.account = AccountId::new(account).unwrap();
+        (status.attempt.at_seconds, status.attempt.state) = (at_seconds, state);
+        status.stored.rows = rows;
+        status
+    }
+
+    fn turns(statuses: &[DayStatus]) -> Vec<(String, u32)> {
+        let accounts = ["a", "b", "c", "d"].map(|id| Account::unnamed(AccountId::new(id).unwrap()));
+        let turns = in_turns(accounts.to_vec(), statuses, 0);
+        turns.into_iter().map(|turn| (turn.account.id.to_string(), turn.room)).collect()
+    }
+
+    #[test]
+    fn the_one_whose_turn_is_longest_ago_is_first_and_one_that_failed_is_last() {
+        let (ok, failed) = (DayState::Ok, DayState::Failed);
+        let statuses = [
+            status("a", "2026-11-20", 100, failed, 7),
+            status("b", "2026-11-19", 300, ok, 70_000),
+            status("b", "2026-11-20", 300, ok, 10),
+            status("c", "2026-11-20", 200, ok, 0),
+            status("d", "2026-11-19", 200, failed, 5),
+            status("d", "2026-11-20", 250, ok, 6),
+        ];
+        let named = |turns: &[(&str, u32)]| -> Vec<(String, u32)> {
+            turns.iter().map(|(id, room)| ((*id).to_owned(), *room)).collect()
+        };
+        assert_eq!(turns(&statuses), named(&[("c", 1), ("d", 6), ("b", ROOM_MAX), ("a", 7)]));
+    }
+
+    #[test]
+    fn each_account_is_reconciled_in_its_turn_and_few_are_in_each_run() {
+        let accounts: Vec<Account> = (0..60)
+            .map(|n| Account::unnamed(AccountId::new(format!("a{n:02}")).unwrap()))
+            .collect();
+        let reconciled = |now_seconds| -> Vec<String> {
+            let turns = in_turns(accounts.clone(), &[], now_seconds);
+            let these = turns.into_iter().filter(|turn| turn.is_reconciled);
+            these.map(|turn| turn.account.id.to_string()).collect()
+        };
+        let runs = [0, 300, 600].map(reconciled);
+        assert!(runs.iter().all(|run| run.len() == 20), "{runs:?}");
+        let mut all = runs.concat();
+        all.sort();
+        all.dedup();
+        assert_eq!(all.len(), 60);
+        assert_eq!(reconciled(900), reconciled(0));
+        let few = in_turns(accounts[..25].to_vec(), &[], 12_345);
+        assert!(few.iter().all(|turn| turn.is_reconciled));
+    }
+
+    #[test]
+    fn an_account_without_any_status_is_first() {
+        let statuses = [status("a", "2026-11-20", 100, DayState::Partial, 1)];
+        let order: Vec<String> = turns(&statuses).into_iter().map(|(id, _)| id).collect();
+        assert_eq!(order, ["b", "c", "d", "a"]);
+        assert_eq!(turns(&statuses)[0].1, ROOM_UNKNOWN);
+    }
+}

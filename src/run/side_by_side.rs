@@ -1,0 +1,107 @@
+//! Accounts at work side by side, within a bound on their number and on the room they take.
+
+use futures_util::StreamExt;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use super::order::{ROOM_MAX, Turn};
+use super::request::Stop;
+
+/// When no more accounts are begun.
+pub(super) struct Until<'a> {
+    pub(super) stop: &'a Stop,
+    pub(super) deadline: Instant,
+}
+
+impl Until<'_> {
+    fn is_over(&self) -> bool {
+        self.stop.is_asked() || Instant::now() >= self.deadline
+    }
+}
+
+/// Works on accounts in their turns, so many at once. Returns what came of those that were begun,
+/// and how many were not.
+pub(super) async fn side_by_side<T, Fut: Future<Output = T>>(
+    turns: Vec<Turn>,
+    accounts_at_once: usize,
+    until: Until<'_>,
+    work: impl Fn(Turn) -> Fut,
+) -> (Vec<T>, usize) {
+    let room = Semaphore::new(ROOM_MAX as usize);
+    let (room, until, work) = (&room, &until, &work);
+    let begun = turns.into_iter().map(|turn| async move {
+        // It cannot fail: the semaphore is not closed.
+        let _room = room.acquire_many(turn.room).await;
+        if until.is_over() { None } else { Some(work(turn).await) }
+    });
+    let begun = futures_util::stream::iter(begun).buffer_unordered(accounts_at_once.max(1));
+    let all: Vec<Option<T>> = begun.collect().await;
+    let left = all.iter().filter(|one| one.is_none()).count();
+    (all.into_iter().flatten().collect(), left)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::accounts::Account;
+    use crate::cost::AccountId;
+
+    fn turns(rooms: &[u32]) -> Vec<Turn> {
+        let turn = |(index, room): (usize, &u32)| Turn {
+            account: Account::unnamed(AccountId::new(format!("a{index}")).unwrap()),
+            room: *room,
+            is_reconciled: true,
+        };
+        rooms.iter().enumerate().map(turn).collect()
+    }
+
+    fn long(stop: &Stop) -> Until<'_> {
+        Until { stop, deadline: Instant::now() + Duration::from_secs(1_000) }
+    }
+
+    /// The greatest number of accounts at work at a time.
+    async fn most_at_once(rooms: &[u32], accounts_at_once: usize) -> usize {
+        let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let stop = Stop::default();
+        let work = |_| async {
+            most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            now.fetch_sub(1, Ordering::SeqCst);
+        };
+        let (done, left) = side_by_side(turns(rooms), accounts_at_once, long(&stop), work).await;
+        assert_eq!((done.len(), left), (rooms.len(), 0));
+        most.into_inner()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn accounts_are_bounded_in_number_and_in_room() {
+        assert_eq!(most_at_once(&[1; 10], 4).await, 4);
+        assert_eq!(most_at_once(&[ROOM_MAX / 2; 10], 4).await, 2);
+        assert_eq!(most_at_once(&[ROOM_MAX; 3], 4).await, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_account_is_begun_after_a_stop_or_the_deadline() {
+        let stop = Stop::default();
+        let asks_to_stop = |account: Account| account.id.as_str() == "a1";
+        let work = |turn: Turn| {
+            let (stop, asks) = (&stop, asks_to_stop(turn.account));
+            async move {
+                tokio::time::sleep(Duration::from_secs(10)).await;
+                if asks {
+                    stop.ask();
+                }
+            }
+        };
+        let (done, left) = side_by_side(turns(&[1; 6]), 2, long(&stop), work).await;
+        assert_eq!((done.len(), left), (2, 4));
+        let stop = Stop::default();
+        let until = Until { stop: &stop, deadline: Instant::now() + Duration::from_secs(15) };
+        let slow = |_| tokio::time::sleep(Duration::from_secs(10));
+        let (done, left) = side_by_side(turns(&[1; 6]), 2, until, slow).await;
+        assert_eq!((done.len(), left), (4, 2));
+    }
+}

@@ -1,0 +1,242 @@
+//! Questions of many callers put together: those that wait at the same time become one.
+//!
+//! Accounts are worked side by side and ask the same of the same server. A caller's question waits
+//! for a moment, and for one of the places for questions under way; what has come by then goes
+//! together. Nobody waits for a caller who has not asked yet.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use crate::service::failure::{Failure, Hop, Kind, REPORT};
+
+/// How long the first question of a batch waits for others: far less than any server needs.
+pub const LINGER: Duration = Duration::from_millis(2);
+
+/// A place among the questions under way; given back when it is dropped.
+pub type Place = OwnedSemaphorePermit;
+
+/// How large a batch may become.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchLimits {
+    /// Most questions of a batch.
+    pub questions_max: usize,
+    /// Greatest sum of their weights.
+    pub weight_max: u64,
+    /// How long the first question waits for others.
+    pub linger: Duration,
+}
+
+/// Puts questions of one key together.
+#[derive(Debug)]
+pub struct Batcher<K, Q, A> {
+    open: Mutex<BTreeMap<K, Arc<Batch<Q, A>>>>,
+    places: Arc<Semaphore>,
+    limits: BatchLimits,
+}
+
+#[derive(Debug)]
+struct Batch<Q, A>(Mutex<Members<Q, A>>);
+
+#[derive(Debug)]
+struct Members<Q, A> {
+    asked: Vec<(Q, oneshot::Sender<A>)>,
+    weight: u64,
+    is_closed: bool,
+}
+
+impl<K: Ord + Clone + Send + 'static, Q: Send + 'static, A: Send + 'static> Batcher<K, Q, A> {
+    /// A batcher with so many questions under way at the most.
+    #[must_use]
+    pub fn new(places: Arc<Semaphore>, limits: BatchLimits) -> Self {
+        Self { open: Mutex::default(), places, limits }
+    }
+
+    /// Asks a question of some weight together with others of its key. `answer` is given the
+    /// batch, in the order of asking, and returns one answer a question. It runs to its end even
+    /// if the caller stops waiting, as others wait for it too.
+    ///
+    /// Returns `None` where no answer came: the task that was to give it ended by a panic.
+    pub async fn ask<F, Fut>(
+        self: &Arc<Self>,
+        key: K,
+        question: Q,
+        weight: u64,
+        answer: F,
+    ) -> Option<A>
+    where
+        F: FnOnce(Vec<Q>, Place) -> Fut + Send + 'static,
+        Fut: Future<Output = Vec<A>> + Send,
+    {
+        let (sender, receiver) = oneshot::channel();
+        if let Some(batch) = self.join(&key, (question, sender), weight) {
+            let batcher = Arc::clone(self);
+            tokio::spawn(async move {
+                tokio::time::sleep(batcher.limits.linger).await;
+                let Ok(place) = Arc::clone(&batcher.places).acquire_owned().await else { return };
+                let (questions, senders): (Vec<_>, Vec<_>) =
+                    batcher.close(&key, &batch).into_iter().unzip();
+                for (sender, answer) in senders.into_iter().zip(answer(questions, place).await) {
+                    // Who asked may have given up.
+                    let _ = sender.send(answer);
+                }
+            });
+        }
+        receiver.await.ok()
+    }
+
+    /// Adds a question to the open batch of its key. Returns the batch where it is a new one, for
+    /// which the caller must find the answers.
+    fn join(
+        &self,
+        key: &K,
+        asked: (Q, oneshot::Sender<A>),
+        weight: u64,
+    ) -> Option<Arc<Batch<Q, A>>> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(batch) = open.get(key) {
+            let mut members = batch.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_full = members.asked.len() >= self.limits.questions_max
+                || members.weight.saturating_add(weight) > self.limits.weight_max;
+            if !members.is_closed && !is_full {
+                members.asked.push(asked);
+                members.weight = members.weight.saturating_add(weight);
+                return None;
+            }
+        }
+        let members = Members { asked: vec![asked], weight, is_closed: false };
+        let batch = Arc::new(Batch(Mutex::new(members)));
+        open.insert(key.clone(), Arc::clone(&batch));
+        Some(batch)
+    }
+
+    fn close(&self, key: &K, batch: &Arc<Batch<Q, A>>) -> Vec<(Q, oneshot::Sender<A>)> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.get(key).is_some_and(|one| Arc::ptr_eq(one, batch)) {
+            open.remove(key);
+        }
+        let mut members = batch.0.lock().unwrap_or_else(PoisonError::into_inner);
+        members.is_closed = true;
+        std::mem::take(&mut members.asked)
+    }
+}
+
+/// Answers a batch with what answers all at once; where that fails, each question alone, so that
+/// one that cannot be answered fails by itself. The answers are in the order of the questions.
+pub async fn together<Q: Clone, A, Fut: Future<Output = Result<Vec<A>, Failure>>>(
+    questions: Vec<Q>,
+    answer_all: impl Fn(Vec<Q>) -> Fut,
+) -> Vec<Result<A, Failure>> {
+    let failure = match answer_all(questions.clone()).await {
+        Ok(answers) if answers.len() == questions.len() => {
+            return answers.into_iter().map(Ok).collect();
+        }
+        Ok(_) => no_answer(),
+        Err(failure) => failure,
+    };
+    if questions.len() < 2 {
+        return questions.iter().map(|_| Err(failure.clone())).collect();
+    }
+    let mut answers = Vec::with_capacity(questions.len());
+    for question in questions {
+        let one = answer_all(vec![question]).await;
+        answers.push(one.and_then(|mut found| found.pop().ok_or_else(no_answer)));
+    }
+    answers
+}
+
+/// A question that ended without an answer, which is a fault of this program.
+#[must_use]
+pub fn no_answer() -> Failure {
+    let what = "a question that was asked together with others ended without an answer";
+    Failure::new(Hop::Worker, Kind::Internal, what, REPORT)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::join_all;
+
+    use super::*;
+
+    type Numbers = Batcher<&'static str, u32, (u32, usize)>;
+
+    fn batcher(places: usize, questions_max: usize, weight_max: u64) -> Arc<Numbers> {
+        let limits = BatchLimits { questions_max, weight_max, linger: LINGER };
+        Arc::new(Batcher::new(Arc::new(Semaphore::new(places)), limits))
+    }
+
+    /// The question, and how many were asked together.
+    async fn ask(batcher: &Arc<Numbers>, key: &'static str, question: u32) -> (u32, usize) {
+        let answer = |questions: Vec<u32>, _place| async move {
+            let count = questions.len();
+            questions.into_iter().map(|one| (one * 10, count)).collect()
+        };
+        batcher.ask(key, question, 1, answer).await.unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn questions_of_a_key_that_wait_together_are_one_batch_and_get_their_own_answers() {
+        let batcher = batcher(1, 10, 10);
+        let asked = [("a", 1), ("b", 2), ("a", 3)].map(|(key, q)| ask(&batcher, key, q));
+        assert_eq!(join_all(asked).await, [(10, 2), (20, 1), (30, 2)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_is_full_by_its_questions_and_by_their_weight() {
+        for batcher in [batcher(9, 2, 100), batcher(9, 100, 2)] {
+            let answers = join_all((0..5).map(|q| ask(&batcher, "a", q))).await;
+            assert_eq!(answers.iter().map(|(_, n)| *n).collect::<Vec<_>>(), [2, 2, 2, 2, 1]);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_while_there_is_no_place_goes_together() {
+        let batcher = batcher(1, 10, 10);
+        let place = Arc::clone(&batcher.places).acquire_owned().await.unwrap();
+        let first = tokio::spawn({
+            let batcher = Arc::clone(&batcher);
+            async move { ask(&batcher, "a", 1).await }
+        });
+        tokio::time::sleep(LINGER * 10).await;
+        let second = tokio::spawn({
+            let batcher = Arc::clone(&batcher);
+            async move { ask(&batcher, "a", 2).await }
+        });
+        tokio::time::sleep(LINGER * 10).await;
+        drop(place);
+        assert_eq!((first.await.unwrap(), second.await.unwrap()), ((10, 2), (20, 2)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn others_get_their_answers_where_the_first_who_asked_gives_up() {
+        let batcher = batcher(1, 10, 10);
+        let first = tokio::spawn({
+            let batcher = Arc::clone(&batcher);
+            async move { ask(&batcher, "a", 1).await }
+        });
+        tokio::task::yield_now().await;
+        first.abort();
+        assert_eq!(ask(&batcher, "a", 2).await, (20, 2));
+    }
+
+    #[tokio::test]
+    async fn a_question_that_cannot_be_answered_fails_by_itself() {
+        let all = |questions: Vec<u32>| async move {
+            if questions.contains(&2) { Err(no_answer()) } else { Ok(questions) }
+        };
+        let answers = together(vec![1, 2, 3], all).await;
+        let shown: Vec<Option<u32>> = answers.into_iter().map(Result::ok).collect();
+        assert_eq!(shown, [Some(1), None, Some(3)]);
+        assert!(together(vec![2], all).await[0].is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_panic_is_no_answer() {
+        let batcher = batcher(1, 10, 10);
+        let answer = |_: Vec<u32>, _place| async move { panic!("broken") };
+        assert_eq!(batcher.ask("a", 1, 1, answer).await, None);
+        assert_eq!(ask(&batcher, "a", 2).await, (20, 1));
+    }
+}

@@ -1,0 +1,267 @@
+//! Questions of several accounts put into one: the accounts of a run ask the same of the same
+//! server, and each query keeps accounts apart by their label.
+//!
+//! A query selects its account by one matcher, `tenant_id="A"`, and all its aggregations keep that
+//! label ([`Selector`](super::promql::Selector)). So the same text with `tenant_id=~"A|B"` has the
+//! answers of both, series by series, to the bit. A batch that fails, or has a warning, is asked in
+//! parts or account by account: what ails one account is seen by that account alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use tokio::sync::Semaphore;
+
+use crate::cost::AccountId;
+use crate::service::batcher::{BatchLimits, Batcher, LINGER, Place};
+use crate::service::failure::{Failure, Kind, REPORT};
+
+use super::client::{Answer, NoAnswer, PromClient};
+use super::promql::{quoted, regex_escaped};
+
+/// Where a batch may hang for an account's sake: then each is asked alone.
+const BATCH_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long one account's question keeps its place among those under way: a slow one goes on
+/// without it, and does not hold up the others.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How many accounts of a batch that failed are asked at a time.
+const PARTS_AT_ONCE: usize = 4;
+/// Stands for the matcher of the account in a query that is not one account's yet.
+const ACCOUNT_MATCHER: char = '\u{0}';
+
+/// When a query is evaluated, Unix seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Times {
+    /// Once.
+    At(i64),
+    /// At each step from the first to the last.
+    Steps { first: i64, last: i64, step: i64 },
+}
+
+/// How many accounts and samples one question may be about.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchSettings {
+    /// Most accounts.
+    pub accounts_max: usize,
+    /// Most samples, by the callers' estimates.
+    pub samples_max: u64,
+    /// Most questions under way.
+    pub concurrency: usize,
+}
+
+/// A query of which the account is left open, and its times.
+type Key = (String, Times);
+
+type Outcome = Result<Answer, NoAnswer>;
+
+/// Asks a server, for several accounts at once where that can be.
+#[derive(Clone, Debug)]
+pub(super) struct Questions {
+    client: PromClient,
+    /// The label that holds the account's id, if any.
+    tenant_label: Option<String>,
+    batcher: Arc<Batcher<Key, AccountId, Outcome>>,
+    /// Accounts whose questions failed by themselves: they are asked alone from then on.
+    alone: Arc<Mutex<BTreeSet<AccountId>>>,
+}
+
+impl Questions {
+    pub(super) fn new(
+        client: PromClient,
+        tenant_label: Option<String>,
+        settings: BatchSettings,
+    ) -> Self {
+        let limits = BatchLimits {
+            questions_max: settings.accounts_max.max(1),
+            weight_max: settings.samples_max,
+            linger: LINGER,
+        };
+        let places = Arc::new(Semaphore::new(settings.concurrency.max(1)));
+        Self {
+            client,
+            tenant_label,
+            batcher: Arc::new(Batcher::new(places, limits)),
+            alone: Arc::default(),
+        }
+    }
+
+    pub(super) fn client(&self) -> &PromClient {
+        &self.client
+    }
+
+    /// Forgets which accounts are to be asked about alone: a new run tries all together again.
+    pub(super) fn begin(&self) {
+        self.lock().clear();
+    }
+
+    /// The answer to an account's query, which touches about so many samples.
+    pub(super) async fn ask(
+        &self,
+        account: &AccountId,
+        query: &str,
+        times: Times,
+        samples: u64,
+    ) -> Outcome {
+        let Some(template) = self.template(account, query) else {
+            return self.ask_client(query, times).await;
+        };
+        if self.lock().contains(account) {
+            return self.ask_client(query, times).await;
+        }
+        let key = (template, times);
+        let (questions, of_batch) = (self.clone(), key.clone());
+        let answer = move |accounts: Vec<AccountId>, place| async move {
+            questions.answer_batch(&of_batch, &accounts, Some(place)).await
+        };
+        let answered = self.batcher.ask(key, account.clone(), samples, answer).await;
+        answered.unwrap_or_else(|| {
+            let what = "a question to the query layer ended without an answer";
+            Err(NoAnswer::Failed(Failure::query(Kind::Internal, what.to_owned(), REPORT)))
+        })
+    }
+
+    /// The query with its account left open; `None` where it does not select one.
+    fn template(&self, account: &AccountId, query: &str) -> Option<String> {
+        let matcher = self.matcher(&[account])?;
+        let is_open = query.contains(ACCOUNT_MATCHER);
+        (query.contains(&matcher) && !is_open)
+            .then(|| query.replace(&matcher, &ACCOUNT_MATCHER.to_string()))
+    }
+
+    fn matcher(&self, accounts: &[&AccountId]) -> Option<String> {
+        let label = self.tenant_label.as_ref()?;
+        Some(match accounts {
+            [one] => format!("{label}={}", quoted(one.as_str())),
+            several => {
+                let ids: Vec<String> =
+                    several.iter().map(|one| regex_escaped(one.as_str())).collect();
+                format!("{label}=~{}", quoted(&ids.join("|")))
+            }
+        })
+    }
+
+    /// One answer an account, in their order.
+    fn answer_batch<'a>(
+        &'a self,
+        key: &'a Key,
+        accounts: &'a [AccountId],
+        place: Option<Place>,
+    ) -> BoxFuture<'a, Vec<Outcome>> {
+        Box::pin(async move {
+            if let [account] = accounts {
+                return vec![self.answer_alone(key, account, place).await];
+            }
+            let asked = self.ask_together(key, accounts);
+            let outcome = tokio::time::timeout(BATCH_TIMEOUT, asked).await;
+            drop(place);
+            match outcome {
+                Ok(Ok(answers)) => answers.into_iter().map(Ok).collect(),
+                Ok(Err(Together::TooMuch)) => {
+                    let (one, other) = accounts.split_at(accounts.len() / 2);
+                    let halves = futures_util::future::join(
+                        self.answer_batch(key, one, None),
+                        self.answer_batch(key, other, None),
+                    );
+                    let (mut answers, others) = halves.await;
+                    answers.extend(others);
+                    answers
+                }
+                Ok(Err(Together::OneByOne)) | Err(_) => {
+                    let mut each = Vec::with_capacity(accounts.len());
+                    for account in accounts {
+                        each.push(self.answer_alone(key, account, None));
+                    }
+                    futures_util::stream::iter(each).buffered(PARTS_AT_ONCE).collect().await
+                }
+            }
+        })
+    }
+
+    /// The answers to several accounts' questions, in their order.
+    async fn ask_together(
+        &self,
+        (template, times): &Key,
+        accounts: &[AccountId],
+    ) -> Result<Vec<Answer>, Together> {
+        let all: Vec<&AccountId> = accounts.iter().collect();
+        let matcher = self.matcher(&all).unwrap_or_default();
+        let query = template.replace(ACCOUNT_MATCHER, &matcher);
+        match self.ask_client(&query, *times).await {
+            Ok(answer) => self.by_account(answer, accounts).ok_or(Together::OneByOne),
+            Err(NoAnswer::TooMuch(_) | NoAnswer::Busy(_)) => Err(Together::TooMuch),
+            Err(_) => Err(Together::OneByOne),
+        }
+    }
+
+    /// Parts an answer by account; `None` where it has a series of none of them, or a warning.
+    fn by_account(&self, answer: Answer, accounts: &[AccountId]) -> Option<Vec<Answer>> {
+        if !answer.warnings.is_empty() {
+            return None;
+        }
+        let label = self.tenant_label.as_deref()?;
+        let places: BTreeMap<&str, usize> =
+            accounts.iter().enumerate().map(|(index, one)| (one.as_str(), index)).collect();
+        // An account that asks the same twice at a time gets one answer: asked alone, it gets both.
+        if places.len() < accounts.len() {
+            return None;
+        }
+        let mut answers = vec![Answer::default(); accounts.len()];
+        for series in answer.series {
+            let index = *places.get(series.label(label))?;
+            answers[index].series.push(series);
+        }
+        Some(answers)
+    }
+
+    /// The answer to one account's question, without others.
+    async fn answer_alone(
+        &self,
+        (template, times): &Key,
+        account: &AccountId,
+        place: Option<Place>,
+    ) -> Outcome {
+        let matcher = self.matcher(&[account]).unwrap_or_default();
+        let query = template.replace(ACCOUNT_MATCHER, &matcher);
+        let mut asked = std::pin::pin!(self.ask_client(&query, *times));
+        let in_time = tokio::time::timeout(PATIENCE, &mut asked).await;
+        drop(place);
+        let outcome = match in_time {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                self.set_alone(account);
+                asked.await
+            }
+        };
+        if outcome.is_err() {
+            self.set_alone(account);
+        }
+        outcome
+    }
+
+    async fn ask_client(&self, query: &str, times: Times) -> Outcome {
+        match times {
+            Times::At(time) => self.client.instant(query, time).await,
+            Times::Steps { first, last, step } => self.client.range(query, first, last, step).await,
+        }
+    }
+
+    fn set_alone(&self, account: &AccountId) {
+        if self.lock().insert(account.clone()) {
+            tracing::debug!(account.id = %account, "the account is asked about alone from here on");
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeSet<AccountId>> {
+        self.alone.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Why several accounts have no answer together.
+enum Together {
+    /// It was too much: fewer may be answered.
+    TooMuch,
+    /// It may be for one account's sake.
+    OneByOne,
+}
