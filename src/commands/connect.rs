@@ -119,6 +119,7 @@ fn query(
                 default_cluster: run.default_cluster.clone(),
                 levels: run.levels,
                 currency: currency.clone(),
+                limits: run.limits,
                 batches: BatchSettings {
                     accounts_max: run.parallel.batch_accounts,
                     samples_max: *samples_max,

@@ -7,6 +7,7 @@
 
 pub mod costs;
 pub mod day;
+pub mod limits;
 pub mod money;
 pub mod phase;
 pub mod resource_id;
@@ -14,6 +15,7 @@ pub mod rollup;
 
 pub use costs::{ClusterCosts, DayCosts, Level, Levels, NamespaceCosts, PodCosts};
 pub use day::Day;
+pub use limits::{Limits, OverLimit};
 pub use money::Cost;
 pub use phase::Phase;
 pub use resource_id::{AccountId, ResourceKey};

@@ -9,6 +9,7 @@
 //! carries the whole alone.
 
 use super::costs::{ClusterCosts, DayCosts, Level, Levels, NamespaceCosts, is_special};
+use super::limits::{NAME_BYTES_MAX, is_no_name};
 use super::money::{BadCost, Cost};
 use super::resource_id::ResourceKey;
 
@@ -67,9 +68,8 @@ pub enum Refused {
     /// Its number is no cost.
     #[error(transparent)]
     Cost(#[from] BadCost),
-    /// Its name has a character that no name has: ids are made of names joined by such a one, so
-    /// two resources might be given one id.
-    #[error("its name has a control character")]
+    /// Its name is none: too long, or with control or formatting characters.
+    #[error("its name has control or formatting characters, or over {NAME_BYTES_MAX} bytes")]
     Name,
 }
 
@@ -200,7 +200,7 @@ impl RollUp {
     /// Whether a name cannot be one: its cost stays with its parent, or is left out with its
     /// cluster.
     fn refuses_name(&mut self, key: &ResourceKey, name: &str) -> bool {
-        let is_refused = name.contains(char::is_control);
+        let is_refused = is_no_name(name);
         if is_refused {
             self.refused.push(Refusal { key: key.clone(), reason: Refused::Name });
         }

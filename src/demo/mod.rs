@@ -128,6 +128,7 @@ fn environment(
             shrink_limit: 0.2,
             gap_policy: GapPolicy::None,
             account_deadline: seconds(120),
+            limits: crate::cost::Limits::default(),
             parallel: ParallelConfig::default(),
         },
         resource_settings: ResourcesConfig {

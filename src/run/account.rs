@@ -15,7 +15,7 @@ use super::day::failure::{failed_status, failed_summary, is_of_one_day, of_days}
 use super::day::{DueDay, decide};
 use super::environment::Readers;
 use super::plan::check_plan;
-use super::read::{AccountState, DayJob};
+use super::read::{AccountState, DayJob, off_thread};
 use super::reconcile::{DayDifference, account_end};
 use super::request::{AccountJob, Days, Stop};
 use super::summary::{AccountSummary, DaySummary, Outcome};
@@ -112,14 +112,17 @@ impl<'a> AccountWork<'a> {
     /// Reads and decides the day, and has it applied; again where its documents have other ids.
     async fn day(&mut self, due: &DueDay) -> Result<DaySummary, Failure> {
         let (readers, job) = (self.readers, self.job);
-        let policy =
-            Policy { shrink_limit: readers.settings.shrink_limit, force_reason: job.force_reason };
         for attempt in 1..=ATTEMPTS_MAX {
             let batch = [DayJob { job: *job, due }];
             let reading =
                 async { readers.read(&batch).await.into_iter().collect::<Result<Vec<_>, _>>() };
             for inputs in self.in_time("reading the day", reading).await? {
-                let decision = decide(inputs, policy);
+                let reason = job.force_reason.map(str::to_owned);
+                let shrink_limit = readers.settings.shrink_limit;
+                let decision = off_thread(move || {
+                    decide(inputs, Policy { shrink_limit, force_reason: reason.as_deref() })
+                });
+                let decision = decision.await?;
                 // Once documents are written, their ids may differ from the plan's.
                 if let (Some(plan), 1) = (job.plan(), attempt) {
                     check_plan(plan, &job.account.id, due.day, &decision)?;

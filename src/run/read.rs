@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::cost::{AccountId, Day};
+use crate::cost::{AccountId, Day, Levels, Limits, OverLimit};
 use crate::day_status::DayStatus;
 use crate::documents::repair::repair;
 use crate::documents::{PoolOwner, SeenNow, StoredResource, merge};
 use crate::ledger::ResourceTotal;
-use crate::service::failure::Failure;
+use crate::service::failure::{Failure, Hop, Kind, REPORT};
 use crate::settings::worker::GapPolicy;
 use crate::source::{Phase, SourceDay};
 
@@ -109,10 +109,12 @@ impl Readers {
 
     async fn read_day(&self, job: &AccountJob<'_>, due: &DueDay) -> Result<DayInputs, Failure> {
         let now_seconds = self.now_seconds(job);
-        let source = self.source_day(job, due, now_seconds).await?;
+        let mut source = self.source_day(job, due, now_seconds).await?;
+        hold_to_limits(&mut source, self.settings.limits, self.settings.levels)?;
         // A plan holds what was scaled when it was made.
         let gap_policy = job.plan().map_or(self.settings.gap_policy, |_| GapPolicy::None);
-        let costs = CostedDay::of(source, self.settings.levels, gap_policy);
+        let levels = self.settings.levels;
+        let costs = off_thread(move || CostedDay::of(source, levels, gap_policy)).await?;
         let documents = self.documents(job, due, &costs, now_seconds).await?;
         let rows = self.rows(&job.account.id, due.day, &documents).await?;
         Ok(DayInputs {
@@ -297,4 +299,37 @@ impl Readers {
         self.ledger.check().await?;
         self.source.check().await
     }
+}
+
+/// Sees that a day is no larger than it may be, before anything of it is stored.
+fn hold_to_limits(source: &mut SourceDay, limits: Limits, levels: Levels) -> Result<(), Failure> {
+    match limits.hold(&mut source.costs, levels) {
+        Ok(0) => {}
+        Ok(folded) => source.warnings.push(format!(
+            "{folded} of the cheapest resources have no rows of their own, as there are more than \
+             the {} of MAX_RESOURCES: their costs are in those of their namespaces and clusters",
+            limits.resources_max
+        )),
+        Err(over) => return Err(over_limit(over)),
+    }
+    Ok(())
+}
+
+fn over_limit(over: OverLimit) -> Failure {
+    Failure::query(
+        Kind::BadData,
+        format!("the account's day is too large: {over}"),
+        "see what writes these series under the account's id; raise the limit if they are right, \
+         or set OVER_LIMIT=fold",
+    )
+}
+
+/// Does work that may take long where it holds up no other account.
+pub(super) async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| {
+        let what = format!("computing costs broke off: {error}");
+        Failure::new(Hop::Worker, Kind::Internal, what, REPORT)
+    })
 }

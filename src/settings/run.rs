@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::cost::{Levels, Phase};
+use crate::cost::{Levels, Limits, Phase};
 
 use super::parallel::ParallelConfig;
 use super::reader::{ReadSettings, Reader};
@@ -40,6 +40,8 @@ pub struct RunConfig {
     pub gap_policy: GapPolicy,
     /// Time one account may take in a run.
     pub account_deadline: Duration,
+    /// How much an account's day may have.
+    pub limits: Limits,
     /// How many accounts are worked on at a time, and how long the run may take.
     pub parallel: ParallelConfig,
 }
@@ -57,6 +59,7 @@ impl ReadSettings for RunConfig {
         let gap_policy = reader.choice(names::GAP_POLICY, &policies);
         let account_deadline =
             reader.duration(names::ACCOUNT_DEADLINE_SECONDS, seconds(5), seconds(86_400));
+        let limits = limits(reader);
         let parallel = ParallelConfig::read(reader);
         Some(Self {
             levels: levels?,
@@ -67,9 +70,21 @@ impl ReadSettings for RunConfig {
             shrink_limit: shrink_limit?,
             gap_policy: gap_policy?,
             account_deadline: account_deadline?,
+            limits: limits?,
             parallel: parallel?,
         })
     }
+}
+
+fn limits(reader: &mut Reader<'_>) -> Option<Limits> {
+    let resources = reader.number(names::MAX_RESOURCES, 1, 1_000_000);
+    let clusters = reader.number(names::MAX_CLUSTERS, 1, 100_000);
+    let is_folding = reader.choice(names::OVER_LIMIT, &[("fail", false), ("fold", true)]);
+    Some(Limits {
+        resources_max: usize::try_from(resources?).ok()?,
+        clusters_max: usize::try_from(clusters?).ok()?,
+        is_folding: is_folding?,
+    })
 }
 
 /// `None`: the setting is wrong; `Some(None)`: the phase is chosen by what there is.

@@ -72,6 +72,11 @@ super::table::settings! {
     BATCH_ACCOUNTS = "25": "Most accounts that one question or statement is about";
     RUN_DEADLINE_SECONDS = "3600":
         "Time a run may take; accounts that are left are done by the next run";
+    MAX_RESOURCES = "50000": "Most clusters, namespaces and pods of an account's day";
+    MAX_CLUSTERS = "1000": "Most clusters of an account's day";
+    OVER_LIMIT = "fail":
+        "A day with more than MAX_RESOURCES: fail, by name, and nothing of it is stored; fold: the \
+         cheapest stay in the cost of their namespace or cluster";
     ACCOUNT_DEADLINE_SECONDS = "120":
         "Time one account may take in a run; what is left is done by the next run";
     SHARD_COUNT = "1":

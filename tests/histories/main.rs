@@ -64,6 +64,7 @@ fn settings() -> RunConfig {
         shrink_limit: 0.2,
         gap_policy: GapPolicy::None,
         account_deadline: Duration::from_secs(600),
+        limits: kubecost_worker::cost::Limits::default(),
         parallel: ParallelConfig::default(),
     }
 }

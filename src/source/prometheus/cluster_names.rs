@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::cost::{Limits, OverLimit};
+use crate::service::failure::{Failure, Kind};
 use crate::settings::cluster_label::{CLUSTER, CLUSTER_ID, ClusterLabel};
 
 use crate::source::prometheus::promql::{Selector, Window, quoted};
@@ -12,6 +14,8 @@ use crate::source::prometheus::reply::Labels;
 
 /// A label for a metric's name: aggregations drop `__name__` itself.
 const METRIC: &str = "metric_name_";
+/// How many series of a metric a resource may have: scrape replicas, containers, label changes.
+const SERIES_PER_RESOURCE_MAX: u64 = 5;
 /// Most clusters that a sentence names.
 const NAMED_MAX: usize = 5;
 
@@ -52,6 +56,41 @@ pub(super) fn query(selector: &Selector, metrics: &[&str], window: Window) -> St
     let more = [METRIC, CLUSTER_ID];
     let wanted = if selector.cluster_label() == CLUSTER_ID { &more[..1] } else { &more[..] };
     format!("count by ({}) ({named})", selector.labels(wanted))
+}
+
+/// Sees that an account has no more clusters and series than its limits allow, before it is asked
+/// for their values.
+///
+/// # Errors
+/// When it has more.
+pub(super) fn hold_to_limits(counted: &[Counted], limits: Limits) -> Result<(), Failure> {
+    let clusters: BTreeSet<(&str, &str)> =
+        counted.iter().map(|one| (one.cluster.as_str(), one.cluster_id.as_str())).collect();
+    if clusters.len() > limits.clusters_max {
+        let over = OverLimit::Clusters { found: clusters.len(), max: limits.clusters_max };
+        return Err(too_large(&over.to_string()));
+    }
+    let mut series: BTreeMap<&str, u64> = BTreeMap::new();
+    for one in counted {
+        *series.entry(&one.metric).or_default() += one.series;
+    }
+    let max = (limits.resources_max as u64).saturating_mul(SERIES_PER_RESOURCE_MAX);
+    match series.into_iter().find(|(_, count)| *count > max) {
+        Some((metric, count)) => Err(too_large(&format!(
+            "it has {count} series of {metric}, more than {SERIES_PER_RESOURCE_MAX} for each of \
+             the {} resources of MAX_RESOURCES",
+            limits.resources_max
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn too_large(why: &str) -> Failure {
+    Failure::query(
+        Kind::BadData,
+        format!("the account's day is too large: {why}"),
+        "see what writes these series under the account's id; raise the limit if they are right",
+    )
 }
 
 /// How clusters are named in a window.

@@ -210,7 +210,10 @@ impl PrometheusQuery {
             let in_slot = format!("count_over_time({stored}[{SLOT_RANGE}] offset 1s)");
             selector.max_by(&[], &in_slot)
         });
-        let slots = format!("count_over_time(({in_slots})[{DAY_RANGE}:5m])");
+        // One number a day comes back, however many clusters there are.
+        let samples = selector.over_clusters("sum", &samples);
+        let slots = selector
+            .over_clusters("max", &format!("count_over_time(({in_slots})[{DAY_RANGE}:5m])"));
         let mut told: BTreeMap<Day, Told> = BTreeMap::new();
         for (day, count) in self.by_day(&account.id, &samples, days, -GRID_SECONDS).await? {
             told.entry(day).or_default().samples += count;

@@ -294,14 +294,20 @@ impl Selector {
         )
     }
 
+    /// An aggregation over all of the account's clusters.
+    #[must_use]
+    pub fn over_clusters(&self, aggregation: &str, expression: &str) -> String {
+        match &self.tenant {
+            Some((label, _)) => format!("{aggregation} by ({label}) ({expression})"),
+            None => format!("{aggregation}({expression})"),
+        }
+    }
+
     /// How many series of a metric have a sample in the window.
     #[must_use]
     pub fn series_count(&self, metric: &str, extra: &[&str], window: Window) -> String {
         let series = format!("count_over_time({}[{}])", self.stored(metric, extra), window.range());
-        match &self.tenant {
-            Some((label, _)) => format!("count by ({label}) ({series})"),
-            None => format!("count({series})"),
-        }
+        self.over_clusters("count", &series)
     }
 }
 

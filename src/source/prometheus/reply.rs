@@ -6,6 +6,10 @@ use std::io::Read;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 
+/// Most series of a reply: five for each resource that an account may have by default. Beyond it
+/// memory would not bear it.
+const SERIES_MAX: usize = 250_000;
+
 /// Labels of a series, in the order of their names.
 pub type Labels = std::collections::BTreeMap<String, String>;
 
@@ -97,6 +101,10 @@ fn series_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Series>
         fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
             let mut list = Vec::new();
             while let Some(item) = items.next_element::<Item>()? {
+                if list.len() == SERIES_MAX {
+                    let what = format!("it has more than {SERIES_MAX} series");
+                    return Err(serde::de::Error::custom(what));
+                }
                 if let Item::Series(series) = item {
                     list.push(series);
                 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::accounts::Account;
-use crate::cost::Levels;
+use crate::cost::{Levels, Limits};
 use crate::service::failure::{Failure, Kind};
 use crate::settings::cluster_label::{CLUSTER, ClusterLabel};
 use crate::settings::currency::CurrencyConfig;
@@ -34,6 +34,8 @@ pub struct PrometheusSettings {
     pub levels: Levels,
     /// The ledger's currency, and the rates by which costs in others are converted.
     pub currency: CurrencyConfig,
+    /// How much an account's day may have.
+    pub limits: Limits,
     /// How many accounts one question may be about.
     pub batches: BatchSettings,
 }
@@ -157,6 +159,7 @@ impl<'a> Asking<'a> {
         let query = |piece| cluster_names::query(&plain, metrics, piece);
         let found = self.in_pieces(window, (1, 1), f64::max, query).await?;
         let mut counted = Counted::all(&self.own_only(found)?, &label);
+        cluster_names::hold_to_limits(&counted, self.settings.limits)?;
         let setting = &self.settings.cluster_label;
         let naming = cluster_names::decide(setting, &self.settings.default_cluster, &counted);
         naming.apply(selector);
