@@ -49,6 +49,7 @@ mod reruns;
 mod rest_api;
 mod rest_documents;
 mod secrets;
+mod side_by_side;
 mod signals;
 mod simulated;
 mod support;
