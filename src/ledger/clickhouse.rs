@@ -14,7 +14,7 @@ use crate::cost::{AccountId, Day};
 use crate::service::failure::{Failure, Hop, Kind};
 use crate::settings::worker::CloudTunerConfig;
 
-use super::clickhouse_batches::Batches;
+use super::clickhouse_batches::{Batches, date32};
 use super::clickhouse_connection::{Connection, TABLE};
 use super::clickhouse_topology::{LocalTable, Topology, is_collapsing, quoted};
 use super::{DayTotal, Dimensions, Entry, KeyState, LedgerReader, LedgerWriter, ResourceTotal};
@@ -221,10 +221,6 @@ impl ClickHouseLedger {
             })
             .await
     }
-}
-
-pub(super) fn date32(seconds: i64) -> u32 {
-    u32::try_from(seconds.max(0)).unwrap_or(u32::MAX)
 }
 
 #[async_trait]

@@ -16,7 +16,6 @@ use crate::service::batcher::{BatchLimits, Batcher, LINGER, no_answer, together}
 use crate::service::failure::Failure;
 
 use super::blocks::blocks;
-use super::clickhouse::date32;
 use super::clickhouse_connection::Connection;
 use super::{DayTotal, Dimensions, Entry, KeyState, SignedCost};
 
@@ -279,6 +278,10 @@ async fn insert_layers(
         *is_begun = true;
     }
     Ok(())
+}
+
+pub(super) fn date32(seconds: i64) -> u32 {
+    u32::try_from(seconds.max(0)).unwrap_or(u32::MAX)
 }
 
 fn row5(account: &str, entry: &Entry) -> Row5 {
