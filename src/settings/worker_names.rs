@@ -9,6 +9,9 @@ super::table::settings! {
     PROMETHEUS_USER: "User name for basic authentication at PROMETHEUS_URL";
     PROMETHEUS_PASSWORD (secret): "Password for basic authentication at PROMETHEUS_URL";
     PROMETHEUS_TOKEN (secret): "Bearer token for PROMETHEUS_URL";
+    PROMETHEUS_HEADERS (secret):
+        "Headers of all requests to PROMETHEUS_URL, 'Name: value' on lines of their own or in a \
+         comma list, such as X-Scope-OrgID: {account}, where {account} is the account's id";
     TENANT_LABEL = "tenant_id":
         "Label that holds the account's id; empty: the server holds one tenant only, and \
          exactly one account is allowed";
