@@ -22,6 +22,7 @@ fn options() -> ClientOptions {
         timeout: Duration::from_secs(5),
         attempts: 1,
         reply_bytes_max: 1 << 20,
+        cluster: None,
     }
 }
 
