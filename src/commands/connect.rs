@@ -136,11 +136,12 @@ fn query(
             let cluster = run.default_cluster.clone();
             Arc::new(MetroculusQuery::new(client, journal, cluster, run.levels, run.phase))
         }
-        QueryConfig::AllocationApi { endpoint, auth } => {
-            let options = ClientOptions::for_days(auth.clone());
+        QueryConfig::AllocationApi { endpoint, auth, cluster_filter, currency } => {
+            let cluster = cluster_filter.clone();
+            let options = ClientOptions { cluster, ..ClientOptions::for_days(auth.clone()) };
             let client = AllocationClient::new(endpoint.clone(), options)?;
             let cluster = run.default_cluster.clone();
-            Arc::new(AllocationApiQuery::new(client, cluster, run.levels.pod))
+            Arc::new(AllocationApiQuery::new(client, cluster, run.levels.pod, currency.clone()))
         }
     })
 }

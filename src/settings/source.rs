@@ -48,6 +48,10 @@ pub enum QueryConfig {
         endpoint: Endpoint,
         /// How requests to it are authenticated.
         auth: Auth,
+        /// The only cluster whose costs are taken.
+        cluster_filter: Option<String>,
+        /// The ledger's currency.
+        currency: String,
     },
 }
 
@@ -105,7 +109,10 @@ fn metroculus(reader: &mut Reader<'_>) -> Option<QueryConfig> {
 fn allocation_api(reader: &mut Reader<'_>) -> Option<QueryConfig> {
     let why = "QUERY_LAYER=allocation-api needs it";
     let endpoint = reader.required_endpoint(names::KUBECOST_URL, why)?;
-    Some(QueryConfig::AllocationApi { auth: Auth::in_address(&endpoint), endpoint })
+    let currency = CurrencyConfig::read(reader)?.code;
+    let cluster_filter = reader.optional_text(names::CLUSTER_FILTER);
+    let auth = Auth::in_address(&endpoint);
+    Some(QueryConfig::AllocationApi { auth, endpoint, cluster_filter, currency })
 }
 
 fn headers(reader: &mut Reader<'_>) -> Option<RequestHeaders> {

@@ -21,6 +21,7 @@ use crate::settings::headers::RequestHeaders;
 
 use crate::source::prometheus::refusal::{self, Class};
 use crate::source::prometheus::reply::{Reply, ReplyError, Series, read_reply};
+use crate::source::prometheus::stores::{self, StoreAway};
 
 /// How long one query may take, seconds.
 const QUERY_TIMEOUT_SECONDS: u64 = 60;
@@ -178,6 +179,18 @@ impl PromClient {
         self.ask("api/v1/query_range", &parameters, "matrix").await
     }
 
+    /// Thanos' stores that are away; none where the server does not say.
+    pub(super) async fn stores_away(&self) -> Vec<StoreAway> {
+        const BYTES_MAX: u64 = 4 << 20;
+        let request = self.http.get(self.endpoint.join("api/v1/stores"));
+        let sent = self.headers.apply(self.auth.apply(request)).send().await;
+        let Some(response) = sent.ok().filter(|reply| reply.status().is_success()) else {
+            return Vec::new();
+        };
+        let body = http::read_bounded(response, BYTES_MAX, Hop::QueryLayer).await;
+        body.map_or_else(|_| Vec::new(), |body| stores::away(&body))
+    }
+
     /// Asks until there is an answer of the type that is due, in bounded tries.
     async fn ask(
         &self,
@@ -237,8 +250,16 @@ impl PromClient {
                 Ok(answer)
             }
             // What the server says of the query itself.
-            Err(NoAnswer::TooMuch(failure)) => Err(NoAnswer::TooMuch(failure)),
-            Err(by_get) => Err(lost_form(refused.into_failure(), &by_get.into_failure())),
+            Err(too_much @ NoAnswer::TooMuch(_)) => Err(too_much),
+            Err(by_get) => {
+                let (by_post, by_get) = (refused.into_failure(), by_get.into_failure());
+                let is_of_query = by_post == by_get;
+                Err(if is_of_query {
+                    NoAnswer::Failed(by_post)
+                } else {
+                    lost_form(by_post, &by_get)
+                })
+            }
         }
     }
 

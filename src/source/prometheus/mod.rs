@@ -5,6 +5,7 @@
 //! model's); `session` puts them in pieces that the server can bear.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 
@@ -22,6 +23,7 @@ use client::{NoAnswer, PromClient};
 use promql::GRID_SECONDS;
 use questions::{Questions, Times};
 use session::{Asking, PrometheusSettings};
+use stores::StoreAway;
 
 pub use questions::BatchSettings;
 
@@ -43,6 +45,7 @@ mod refusal;
 pub mod reply;
 pub mod session;
 pub(crate) mod source_conflicts;
+mod stores;
 mod window_costs;
 mod window_showings;
 mod windows;
@@ -74,6 +77,8 @@ struct Told {
 pub struct PrometheusQuery {
     questions: Questions,
     settings: PrometheusSettings,
+    /// Thanos' stores that were away when the server was last checked.
+    stores_away: Arc<Mutex<Vec<StoreAway>>>,
 }
 
 impl PrometheusQuery {
@@ -81,7 +86,7 @@ impl PrometheusQuery {
     #[must_use]
     pub fn new(client: PromClient, settings: PrometheusSettings) -> Self {
         let questions = Questions::new(client, settings.tenant_label.clone(), settings.batches);
-        Self { questions, settings }
+        Self { questions, settings, stores_away: Arc::default() }
     }
 }
 
@@ -111,6 +116,8 @@ impl CostSource for PrometheusQuery {
     async fn check(&self) -> Result<(), Failure> {
         self.questions.begin();
         let client = self.questions.client();
+        let away = client.stores_away().await;
+        *self.stores_away.lock().unwrap_or_else(PoisonError::into_inner) = away;
         let asked = client.instant("vector(1)", 1).await;
         match asked.map_err(NoAnswer::into_failure) {
             // There is no account yet whose id could be in the headers.
@@ -131,15 +138,15 @@ impl CostSource for PrometheusQuery {
         _now_seconds: i64,
     ) -> Result<BTreeMap<Day, Presence>, Failure> {
         let mut out: BTreeMap<Day, Presence> = BTreeMap::new();
-        for (day, told) in self.told(account, &[CLUSTER_TOTAL], (first, last)).await? {
+        for (day, told) in self.told(account, &[CLUSTER_TOTAL], (first, last), last).await? {
             let presence = out.entry(day).or_default();
             presence.exporter_minutes = told.minutes;
             presence.exporter_samples = told.samples;
         }
-        self.raw_presence(account, &OF_NODES, (first, last), &mut out).await?;
+        self.raw_presence(account, &OF_NODES, ((first, last), last), &mut out).await?;
         // Containers have many series: they are asked for where nothing else shows a sample.
         for days in days_without(&out, first, last) {
-            self.raw_presence(account, &OF_ALLOCATIONS, days, &mut out).await?;
+            self.raw_presence(account, &OF_ALLOCATIONS, (days, last), &mut out).await?;
         }
         Ok(out)
     }
@@ -162,10 +169,16 @@ impl CostSource for PrometheusQuery {
         now_seconds: i64,
     ) -> Result<SourceDay, Failure> {
         let asking = Asking::new(&self.questions, &self.settings, account);
-        match phase {
-            Phase::Exporter => exporter_metrics::day_costs(asking, day, now_seconds).await,
-            Phase::Raw => cost_model_metrics::day_costs(asking, day, now_seconds).await,
+        let mut costs = match phase {
+            Phase::Exporter => exporter_metrics::day_costs(asking, day, now_seconds).await?,
+            Phase::Raw => cost_model_metrics::day_costs(asking, day, now_seconds).await?,
+        };
+        let away = self.stores_away.lock().unwrap_or_else(PoisonError::into_inner);
+        for store in away.iter().filter(|store| store.may_have(day)) {
+            costs.is_partial = true;
+            costs.warnings.push(store.warning());
         }
+        Ok(costs)
     }
 }
 
@@ -175,10 +188,10 @@ impl PrometheusQuery {
         &self,
         account: &Account,
         metrics: &[&str],
-        days: (Day, Day),
+        (days, newest): ((Day, Day), Day),
         out: &mut BTreeMap<Day, Presence>,
     ) -> Result<(), Failure> {
-        for (day, told) in self.told(account, metrics, days).await? {
+        for (day, told) in self.told(account, metrics, days, newest).await? {
             let presence = out.entry(day).or_default();
             presence.raw_minutes = told.minutes;
             presence.raw_samples = told.samples;
@@ -194,6 +207,7 @@ impl PrometheusQuery {
         account: &Account,
         metrics: &[&str],
         days: (Day, Day),
+        newest: Day,
     ) -> Result<BTreeMap<Day, Told>, Failure> {
         let selector = self.settings.selector(account);
         let any = |of: &dyn Fn(String) -> String| {
@@ -214,10 +228,10 @@ impl PrometheusQuery {
         let slots = selector
             .over_clusters("max", &format!("count_over_time(({in_slots})[{DAY_RANGE}:5m])"));
         let mut told: BTreeMap<Day, Told> = BTreeMap::new();
-        for (day, count) in self.by_day(&account.id, &samples, days).await? {
+        for (day, count) in self.by_day(&account.id, &samples, (days, newest)).await? {
             told.entry(day).or_default().samples += count;
         }
-        for (day, count) in self.by_day(&account.id, &slots, days).await? {
+        for (day, count) in self.by_day(&account.id, &slots, (days, newest)).await? {
             let minutes = u32::try_from(count * 5).unwrap_or(u32::MAX);
             if let Some(of_day) = told.get_mut(&day) {
                 of_day.minutes = of_day.minutes.max(minutes);
@@ -232,7 +246,7 @@ impl PrometheusQuery {
         &self,
         account: &AccountId,
         query: &str,
-        days: (Day, Day),
+        (days, newest): ((Day, Day), Day),
     ) -> Result<Vec<(Day, u64)>, Failure> {
         let mut open = vec![days];
         let mut found = Vec::new();
@@ -249,7 +263,7 @@ impl PrometheusQuery {
                     continue;
                 }
                 Err(NoAnswer::TooMuch(failure) | NoAnswer::OutOfReach(failure))
-                    if first < days.1.previous() =>
+                    if first < newest.previous() =>
                 {
                     tracing::warn!(%failure, day = %first, "the query layer refuses this day");
                     continue;
@@ -267,7 +281,6 @@ impl PrometheusQuery {
         }
         Ok(found)
     }
-    Ok(found)
 }
 
 #[cfg(test)]

@@ -98,19 +98,30 @@ pub(super) fn fix(class: Class, status: u16) -> &'static str {
     }
 }
 
-/// A server's text without the query that it repeats, `query="..."`: what is wrong stands behind
-/// it, and its label values are no words of the server.
+/// A server's text without the queries that it repeats in quotes: what is wrong stands behind
+/// them, and their label values are no words of the server.
 pub(super) fn without_query(text: &str) -> String {
-    const MARK: &str = "query=\"";
-    let Some((before, rest)) = text.split_once(MARK) else { return text.to_owned() };
-    let mut is_escaped = false;
-    let end = rest.find(|c: char| {
-        let is_end = c == '"' && !is_escaped;
-        is_escaped = c == '\\' && !is_escaped;
-        is_end
-    });
-    let after = end.map_or("", |end| &rest[end + 1..]);
-    format!("{before}query=…{}", without_query(after))
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((before, quoted)) = rest.split_once('"') {
+        let mut is_escaped = false;
+        let end = quoted.find(|c: char| {
+            let is_end = c == '"' && !is_escaped;
+            is_escaped = c == '\\' && !is_escaped;
+            is_end
+        });
+        let (inside, after) = match end {
+            Some(end) => (&quoted[..end], &quoted[end + 1..]),
+            None => (quoted, ""),
+        };
+        out.push_str(before);
+        match inside.contains(['{', '(']) {
+            true => out.push('…'),
+            false => out.push_str(&rest[before.len()..rest.len() - after.len()]),
+        }
+        rest = after;
+    }
+    out + rest
 }
 
 #[cfg(test)]
@@ -180,9 +191,14 @@ mod tests {
 
     #[test]
     fn the_reason_is_shown_and_not_the_query() {
-        let text = r#"error when executing query="a{b=\"c\\\"}" for (time=1): cannot select"#;
-        assert_eq!(without_query(text), "error when executing query=… for (time=1): cannot select");
-        assert_eq!(without_query("query=\"cut"), "query=…");
-        assert_eq!(without_query("plain"), "plain");
+        let text = "error when executing query=\"a{b=\\\"c\\\"}\" for (time=1): cannot evaluate \
+                    \"a{b=\\\"c\\\"}\": cannot select";
+        assert_eq!(
+            without_query(text),
+            "error when executing query=… for (time=1): cannot evaluate …: cannot select"
+        );
+        assert_eq!(without_query("query=\"a{cut"), "query=…");
+        let named = "invalid parameter \"query\": no expression";
+        assert_eq!(without_query(named), named);
     }
 }
