@@ -98,8 +98,10 @@ pub const UNKNOWN_AUTHORITY: &str = "the certificate is signed by an unknown aut
 /// Whether an error's text says that a server's certificate is not trusted.
 #[must_use]
 pub fn is_unknown_authority(text: &str) -> bool {
-    const WORDS: [&str; 7] = [
+    const WORDS: [&str; 8] = [
         "unknownissuer",
+        // An authority of a known name, with another key.
+        "badsignature",
         "unknown issuer",
         "unknownca",
         "unknown ca",
