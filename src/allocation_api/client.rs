@@ -10,9 +10,10 @@ use std::time::Duration;
 use backon::{ExponentialBuilder, Retryable};
 use reqwest::{Response, StatusCode};
 
+use super::keys;
 use super::reply::{self, Product, Reply};
 use super::window::Window;
-use crate::service::failure::{Failure, Kind};
+use crate::service::failure::{Failure, Hop, Kind, is_unknown_authority};
 use crate::service::http::kind_of_status;
 use crate::settings::Endpoint;
 use crate::settings::auth::Auth;
@@ -70,6 +71,13 @@ impl Asker {
         }
     }
 
+    fn of_authorities(self) -> &'static str {
+        match self {
+            Self::Exporter => "KUBECOST_CA_FILE",
+            Self::Worker => "CA_FILE",
+        }
+    }
+
     fn of_throttling(self) -> &'static str {
         match self {
             Self::Exporter => "ask less often: SCRAPE_INTERVAL",
@@ -93,6 +101,8 @@ pub struct ClientOptions {
     pub attempts: usize,
     /// The largest reply that is read, bytes after decompression.
     pub reply_bytes_max: usize,
+    /// The only cluster whose rows are taken, of a server that answers for several.
+    pub cluster: Option<String>,
 }
 
 impl ClientOptions {
@@ -106,6 +116,7 @@ impl ClientOptions {
             timeout: Duration::from_secs(100),
             attempts: 3,
             reply_bytes_max: 256 * 1024 * 1024,
+            cluster: None,
         }
     }
 }
@@ -198,6 +209,8 @@ impl AllocationClient {
         } else if !endpoint.redacted().starts_with("https:") {
             // Plain HTTP must not fail where an image holds no certificates.
             builder = builder.tls_certs_only([]);
+        } else {
+            builder = builder.tls_certs_merge(crate::service::http::trusted_certificates());
         }
         let http = builder.build().map_err(unusable)?;
         Ok(Self { http, endpoint, options, path: Mutex::new(None) })
@@ -219,13 +232,42 @@ impl AllocationClient {
             .with_min_delay(RETRY_DELAY_LEAST)
             .with_max_delay(RETRY_DELAY_MOST)
             .with_max_times(self.options.attempts.saturating_sub(1));
-        let reply = (|| self.find(request)).retry(backoff).when(Failure::is_retryable).await?;
+        let mut reply = (|| self.find(request)).retry(backoff).when(Failure::is_retryable).await?;
+        if let Some(cluster) = &self.options.cluster {
+            keys::keep_cluster(&mut reply.sets, cluster, request.aggregate).map_err(|other| {
+                let what = format!(
+                    "{} answers for the cluster '{other}' beside '{cluster}', with costs that may \
+                     be of either",
+                    self.describe()
+                );
+                let fix =
+                    "update Kubecost or OpenCost to a version that reads the parameter filter";
+                Failure::query(Kind::BadData, what, fix)
+            })?;
+        }
         if request.idle == Idle::SharedEven && reply.product == Product::OpenCost {
             let what = "is an OpenCost, which shares idle cost only by weight";
             let fix = "set SHARE_IDLE=weighted";
             return Err(Failure::query(Kind::Refused, format!("{} {what}", self.describe()), fix));
         }
         Ok(reply)
+    }
+
+    /// Whether only one cluster's rows are taken: then keys have to name it.
+    #[must_use]
+    pub fn is_of_one_cluster(&self) -> bool {
+        self.options.cluster.is_some()
+    }
+
+    /// The currency that the product is set to, where it says so.
+    pub async fn currency(&self) -> Option<String> {
+        let path = match self.known_path()? {
+            "/allocation" => "/getConfigs",
+            _ => "/model/getConfigs",
+        };
+        let request = self.options.auth.apply(self.http.get(self.endpoint.join(path)));
+        let response = request.send().await.ok().filter(|reply| reply.status().is_success())?;
+        reply::currency(&self.read(response, ERROR_BYTES_MAX).await.ok()?)
     }
 
     /// Asks at the known path, or at each until one answers.
@@ -256,7 +298,14 @@ impl AllocationClient {
     }
 
     async fn ask(&self, path: &str, request: &Request) -> Result<Asked, Failure> {
-        let request = self.http.get(self.endpoint.join(path)).query(&request.parameters());
+        let mut request = self.http.get(self.endpoint.join(path)).query(&request.parameters());
+        if let Some(cluster) = &self.options.cluster {
+            // The second is the name of earlier versions; where both are read they say the same.
+            let quoted = cluster.replace('\\', "\\\\").replace('"', "\\\"");
+            let filters =
+                [("filter", format!("cluster:\"{quoted}\"")), ("filterClusters", cluster.clone())];
+            request = request.query(&filters);
+        }
         let response =
             self.options.auth.apply(request).send().await.map_err(|error| self.broken(&error))?;
         let status = response.status();
@@ -317,7 +366,12 @@ impl AllocationClient {
             causes.push(error.to_string());
             cause = error.source();
         }
-        let what = format!("{shown} cannot be reached: {}", causes.join(": "));
+        let causes = causes.join(": ");
+        if is_unknown_authority(&causes) {
+            let setting = self.options.asker.of_authorities();
+            return Failure::unknown_authority(Hop::QueryLayer, shown, setting);
+        }
+        let what = format!("{shown} cannot be reached: {causes}");
         let fix = "see that KUBECOST_URL is right and the server is up";
         Failure::query(Kind::Unavailable, what, fix)
     }

@@ -1,11 +1,12 @@
 //! The allocation API of Kubecost and OpenCost: what to ask it for and how to read its answers.
 //!
-//! `window` (closed windows), `number`, `row` and `reply` (answers as typed rows) and `verdict`
+//! `window` (closed windows), `keys`, `number`, `row` and `reply` (answers as typed rows) and `verdict`
 //! (what is not to be believed) are pure; `client` does the asking. What belongs here: everything
 //! that both the exporter and the worker need of that API. What does not: gauges (`exporter`) and
 //! days of an account (`query::allocation_api`).
 
 pub mod client;
+pub mod keys;
 mod number;
 pub mod reply;
 pub mod row;

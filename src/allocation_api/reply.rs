@@ -81,6 +81,24 @@ pub fn parse(body: &[u8]) -> Result<Reply, Failure> {
     Ok(Reply { product, sets, warning: envelope.warning.0, faults })
 }
 
+/// The currency code in a reply of a product's settings.
+#[must_use]
+pub fn currency(body: &[u8]) -> Option<String> {
+    #[derive(Default, Deserialize)]
+    #[serde(default, rename_all = "camelCase")]
+    struct Settings {
+        currency_code: Text,
+    }
+    #[derive(Deserialize)]
+    struct Configs {
+        data: Settings,
+    }
+    let code = serde_json::from_slice::<Configs>(body).ok()?.data.currency_code.0?;
+    let code = code.trim().to_uppercase();
+    let is_code = code.len() == 3 && code.bytes().all(|byte| byte.is_ascii_uppercase());
+    is_code.then_some(code)
+}
+
 /// What an error reply says: its `message`, or its text, cut to what a log line can bear.
 #[must_use]
 pub fn error_text(body: &[u8]) -> String {
@@ -233,6 +251,17 @@ impl Set {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_currency_of_a_product_is_a_code_or_unknown() {
+        let of = |json: &str| currency(json.as_bytes());
+        assert_eq!(of(r#"{"code":200,"data":{"currencyCode":"EUR"}}"#).as_deref(), Some("EUR"));
+        assert_eq!(of(r#"{"data":{"currencyCode":" inr ","x":1}}"#).as_deref(), Some("INR"));
+        for none in ["", "<html>", "{}", r#"{"data":{}}"#, r#"{"data":{"currencyCode":"dollars"}}"#]
+        {
+            assert_eq!(of(none), None, "{none}");
+        }
+    }
 
     #[test]
     fn empty_shapes_are_sets_without_rows() {

@@ -52,6 +52,8 @@ pub enum Fault {
     IdleTwice,
     /// Idle was asked for and is not there.
     IdleMissing,
+    /// Rows of several clusters where one was expected: all are in the sums.
+    SeveralClusters,
 }
 
 impl Fault {
@@ -76,6 +78,7 @@ impl Fault {
             Self::BadName => "bad-name",
             Self::IdleTwice => "idle-twice",
             Self::IdleMissing => "idle-missing",
+            Self::SeveralClusters => "several-clusters",
         }
     }
 }

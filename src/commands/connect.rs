@@ -31,6 +31,7 @@ use crate::source::CostSource;
 use crate::source::allocation_api::AllocationApiQuery;
 use crate::source::metroculus::MetroculusQuery;
 use crate::source::metroculus::client::MetroculusClient;
+use crate::source::prometheus::client::PromClient;
 use crate::source::prometheus::session::PrometheusSettings;
 use crate::source::prometheus::{BatchSettings, PrometheusQuery};
 use crate::stores::mongo;
@@ -107,6 +108,7 @@ fn query(
         QueryConfig::Prometheus {
             endpoint,
             auth,
+            headers,
             tenant_label,
             cluster_label,
             samples_max,
@@ -126,18 +128,20 @@ fn query(
                     concurrency: run.parallel.concurrency,
                 },
             };
-            Arc::new(PrometheusQuery::new(endpoint.clone(), auth.clone(), settings)?)
+            let client = PromClient::new(endpoint.clone(), auth.clone(), headers.clone())?;
+            Arc::new(PrometheusQuery::new(client, settings))
         }
         QueryConfig::Metroculus { endpoint, secret } => {
             let client = MetroculusClient::new(endpoint.clone(), secret.clone())?;
             let cluster = run.default_cluster.clone();
             Arc::new(MetroculusQuery::new(client, journal, cluster, run.levels, run.phase))
         }
-        QueryConfig::AllocationApi { endpoint, auth } => {
-            let options = ClientOptions::for_days(auth.clone());
+        QueryConfig::AllocationApi { endpoint, auth, cluster_filter, currency } => {
+            let cluster = cluster_filter.clone();
+            let options = ClientOptions { cluster, ..ClientOptions::for_days(auth.clone()) };
             let client = AllocationClient::new(endpoint.clone(), options)?;
             let cluster = run.default_cluster.clone();
-            Arc::new(AllocationApiQuery::new(client, cluster, run.levels.pod))
+            Arc::new(AllocationApiQuery::new(client, cluster, run.levels.pod, currency.clone()))
         }
     })
 }

@@ -8,9 +8,9 @@ use clap::ArgMatches;
 use crate::run::Environment;
 use crate::service::clock::{Clock, FixedClock, SystemClock};
 use crate::service::failure::Failure;
-use crate::service::logging;
+use crate::service::{http, logging};
 use crate::settings::worker::{PipelineSettings, SETTINGS};
-use crate::settings::worker_names::LOG_FORMAT;
+use crate::settings::worker_names::{CA_FILE, LOG_FORMAT};
 use crate::settings::{ConfigErrors, RawSettings, ReadSettings};
 
 use super::connect;
@@ -93,7 +93,12 @@ impl Context {
     /// # Errors
     /// All that is wrong with them.
     pub fn settings<S: ReadSettings>(&self) -> Result<S, ConfigErrors> {
-        S::validate(self.raw())
+        let mut raw = self.raw();
+        let authorities = raw.value(&CA_FILE).filter(|path| !path.is_empty()).map(PathBuf::from);
+        if let Some(Err(what)) = authorities.as_deref().map(http::trust) {
+            raw.error(CA_FILE.name, &what);
+        }
+        S::validate(raw)
     }
 
     /// All hops of a run at the command's time.

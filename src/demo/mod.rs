@@ -113,7 +113,12 @@ fn environment(
     let status = Arc::new(SqliteDayStatus::new(store.clone()));
     let readers = Readers {
         accounts: Arc::new(AccountList::new(vec![account(id)?.id])),
-        source: Arc::new(AllocationApiQuery::new(client, "test-cluster".to_owned(), false)),
+        source: Arc::new(AllocationApiQuery::new(
+            client,
+            "test-cluster".to_owned(),
+            false,
+            "USD".to_owned(),
+        )),
         documents: documents.clone(),
         ledger: ledger.clone(),
         status: status.clone(),

@@ -11,8 +11,8 @@ use super::belief::{Belief, Look};
 use super::render::View;
 use super::snapshot::{self, Pod, Snapshot};
 use crate::allocation_api::{
-    AllocationClient, Asker, ClientOptions, Disbelief, Faults, Product, Request, Selected, Window,
-    verdict,
+    AllocationClient, Asker, ClientOptions, Disbelief, Fault, Faults, Product, Request, Row,
+    Selected, Window, keys, verdict,
 };
 use crate::service::clock::Clock;
 use crate::service::failure::{Failure, Hop, Kind};
@@ -61,6 +61,7 @@ struct State {
     errors: BTreeMap<&'static str, u64>,
     odd_values: BTreeMap<&'static str, u64>,
     product: Option<Product>,
+    is_currency_known: bool,
 }
 
 /// Polls the API and answers scrapes from memory.
@@ -91,6 +92,7 @@ impl Poller {
             timeout: config.timeout,
             attempts: ATTEMPTS,
             reply_bytes_max: config.reply_bytes_max,
+            cluster: config.cluster_filter.clone(),
         };
         let endpoint: Endpoint = config.endpoint.clone();
         let errors = REASONS.into_iter().map(|reason| (reason, 0)).collect();
@@ -160,7 +162,8 @@ impl Poller {
     /// One poll: the answer is asked for, judged, and believed or not.
     async fn ask(&self, now: i64, faults: &mut Faults) -> Result<String, PollError> {
         let asked = Window::last_closed(now, self.config.window_seconds);
-        let selected = self.rows(asked, "namespace", faults).await?;
+        let selected = self.rows(asked, self.aggregate(false), faults).await?;
+        self.warn_of_clusters(&selected.rows, faults);
         let window = selected.window;
         let namespaces = Snapshot::of_namespaces(window, &selected.rows, self.config.idle, faults);
         let look = Look {
@@ -184,16 +187,57 @@ impl Poller {
         let snapshot = namespaces.bounded(pods, self.config.series_max);
         let pods = snapshot.pods.len();
         self.state().belief.accept(look, snapshot, now);
+        self.warn_of_currency().await;
         let mode = self.config.mode.as_str();
         Ok(format!(
             "exported {count} namespaces, {pods} pods, total_cost=${total:.2} (mode={mode}, window={window})"
         ))
     }
 
+    /// By what rows are made: a filter for one cluster needs its name in the keys.
+    fn aggregate(&self, with_pods: bool) -> &'static str {
+        match (self.config.cluster_filter.is_some(), with_pods) {
+            (false, false) => "namespace",
+            (false, true) => "namespace,pod",
+            (true, false) => "cluster,namespace",
+            (true, true) => "cluster,namespace,pod",
+        }
+    }
+
+    /// Rows of other clusters would all be this one's cost.
+    fn warn_of_clusters(&self, rows: &[Row], faults: &mut Faults) {
+        let clusters = keys::clusters(rows, self.aggregate(false));
+        if clusters.len() < 2 {
+            return;
+        }
+        let named = clusters.into_iter().collect::<Vec<_>>().join(", ");
+        faults.add(Fault::SeveralClusters, &named);
+        tracing::warn!(
+            clusters = named,
+            "the allocation API answers for several clusters, all shown as '{}': set CLUSTER_FILTER \
+             to the one that this is",
+            self.cluster
+        );
+    }
+
+    /// Warns where the product is set to another currency than the gauges' label, once.
+    async fn warn_of_currency(&self) {
+        if std::mem::replace(&mut self.state().is_currency_known, true) {
+            return;
+        }
+        if let Some(code) = self.client.currency().await.filter(|code| **code != *self.currency) {
+            tracing::warn!(
+                "the allocation API is set to the currency {code}, and its costs are labelled {}: \
+                 set CURRENCY to the one that they are in",
+                self.currency
+            );
+        }
+    }
+
     /// The pods of a window. When they cannot be had the last ones stand, for as long as an
     /// answer may; namespaces do not wait for them.
     async fn pods(&self, window: Window, now: i64, faults: &mut Faults) -> Vec<Pod> {
-        let error = match self.rows(window, "namespace,pod", faults).await {
+        let error = match self.rows(window, self.aggregate(true), faults).await {
             Ok(selected) if selected.window == window => {
                 self.state().pods_confirmed_at = now;
                 return snapshot::pods(selected.rows, faults);

@@ -272,7 +272,9 @@ impl View {
         labels.push(("version", env!("CARGO_PKG_VERSION")));
         labels.push(("mode", self.mode.as_str()));
         labels.push(("source", self.product.unwrap_or("unknown")));
-        let help = "1; the labels tell version, mode of the cost gauges, and source.";
+        // A receiver may put another tenant_id over this one: it shows for which account this is.
+        labels.push(("account", &*self.tenant));
+        let help = "1; the labels are version, mode of the cost gauges, source and account.";
         writer.one("cloudtuner_kubecost_exporter_build_info", help, &labels, 1.0)
     }
 }

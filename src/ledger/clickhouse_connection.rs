@@ -11,10 +11,14 @@ use std::time::Duration;
 
 use clickhouse::query::Query;
 use clickhouse::{Client, Row};
+use hyper_util::rt::TokioExecutor;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
 use crate::service::failure::{Failure, Hop, Kind};
+use crate::service::http::Authorities;
 use crate::settings::worker::CloudTunerConfig;
 use crate::stores::WRITE_TIMEOUT;
 
@@ -72,12 +76,34 @@ pub(super) struct Connection {
 pub fn client(config: &CloudTunerConfig) -> Client {
     crate::service::http::install_tls();
     let user = config.clickhouse.credentials().map(|(user, _)| user.as_str());
-    Client::default()
+    let client = crate::service::http::authorities().map_or_else(Client::default, trusting);
+    client
         .with_url(config.clickhouse.redacted())
         .with_database(&config.clickhouse_database)
         .with_user(user.unwrap_or(&config.clickhouse_user))
         .with_password(config.clickhouse_password.expose())
         .with_validation(false)
+}
+
+/// A client that trusts further certificate authorities; the library's own cannot be given any.
+fn trusting(authorities: &Authorities) -> Client {
+    /// The server closes idle connections after three.
+    const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
+    let mut roots =
+        rustls::RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    roots.add_parsable_certificates(
+        CertificateDer::pem_slice_iter(&authorities.pem).filter_map(Result::ok),
+    );
+    let tls = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let connector = hyper_rustls::HttpsConnectorBuilder::new()
+        .with_tls_config(tls)
+        .https_or_http()
+        .enable_http1()
+        .build();
+    let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .build(connector);
+    Client::with_http_client(http)
 }
 
 impl Connection {

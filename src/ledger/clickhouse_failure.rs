@@ -2,12 +2,16 @@
 
 use clickhouse::error::Error;
 
-use crate::service::failure::{Failure, Hop, Kind, excerpt};
+use crate::service::failure::{Failure, Hop, Kind, excerpt, is_unknown_authority};
 
 /// Classifies an error of the client or the server; `what` says what was being done.
 #[must_use]
 pub fn clickhouse_failure(what: &str, address: &str, error: &Error) -> Failure {
     let said = said(error);
+    if matches!(error, Error::Network(_)) && is_unknown_authority(&said) {
+        let what = format!("{what} at {address} failed");
+        return Failure::unknown_authority(Hop::ClickHouse, &what, "CA_FILE");
+    }
     let (kind, fix) = match (error, code(&said)) {
         (_, Some(192 | 193 | 194 | 497 | 516)) => (
             Kind::Denied,
@@ -107,6 +111,10 @@ mod tests {
             assert!(failure.fix.contains(advice), "{}", failure.fix);
             assert!(failure.what.contains("readonly mode"), "{}", failure.what);
         }
+        let tls = std::io::Error::other("invalid peer certificate: UnknownIssuer");
+        let failure = clickhouse_failure("reading", "https://h", &Error::Network(tls.into()));
+        assert!(failure.what.contains("unknown authority: set CA_FILE"), "{failure}");
+        assert!(!failure.fix.contains("ClickHouse is up"), "{failure}");
         let html = Error::BadResponse("<html>".into());
         assert_eq!(clickhouse_failure("reading", "http://h", &html).kind, Kind::BadReply);
     }

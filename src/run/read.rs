@@ -11,7 +11,9 @@ use crate::service::failure::{Failure, Hop, Kind, REPORT};
 use crate::settings::worker::GapPolicy;
 use crate::source::{Phase, SourceDay};
 
-use super::day::inputs::{CostedDay, DayInputs, DocumentsRead, DueDay, RowsRead};
+use super::day::inputs::{
+    CostedDay, DayInputs, DocumentsRead, DueDay, RowsRead, clusters_before, name_missed_clusters,
+};
 use super::day::rows::{DayRows, unknown_ids};
 use super::due::{days_due, phase_of, work_order};
 use super::environment::Readers;
@@ -79,7 +81,8 @@ impl Readers {
             let presence = presence.get(&day).copied().unwrap_or_default();
             let status = statuses.get(&day).cloned();
             let phase = phase_of(self.settings.phase, presence, status.as_ref());
-            DueDay { day, phase, presence, status }
+            let clusters_before = clusters_before(day, &statuses);
+            DueDay { day, phase, presence, status, clusters_before }
         });
         Ok(AccountState { due: due.collect(), differences })
     }
@@ -141,7 +144,9 @@ impl Readers {
             let expected = due.day.minutes_passed(now_seconds).max(1);
             return Ok(SourceDay::without_samples(Phase::Exporter, expected));
         };
-        self.source.day_costs(job.account, due.day, phase, now_seconds).await
+        let mut costs = self.source.day_costs(job.account, due.day, phase, now_seconds).await?;
+        name_missed_clusters(&mut costs, &due.clusters_before);
+        Ok(costs)
     }
 
     async fn documents(

@@ -40,6 +40,8 @@ pub struct DaySummary {
     pub documents_written: u64,
     /// By how much what was stored differed from the day's record before this run, USD.
     pub reconciliation_difference_usd: f64,
+    /// Parents whose children cost over 1 % more than they: the source contradicts itself.
+    pub contradictions: u64,
     /// What an operator should know.
     pub warnings: Vec<String>,
 }
@@ -64,6 +66,7 @@ impl DaySummary {
             keys_healed: 0,
             documents_written: 0,
             reconciliation_difference_usd: 0.0,
+            contradictions: 0,
             warnings: Vec::new(),
         }
     }

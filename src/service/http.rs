@@ -3,15 +3,16 @@
 //! What belongs here: what every HTTP client of this program needs. What does not: what a reply
 //! means (`query`, `rest_api`).
 
-use std::sync::Once;
+use std::path::{Path, PathBuf};
+use std::sync::{Once, OnceLock};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use reqwest::redirect::Policy;
-use reqwest::{Client, Response, StatusCode};
+use reqwest::{Certificate, Client, Response, StatusCode};
 use url::Url;
 
-use crate::service::failure::{Failure, Hop, Kind, chain, excerpt};
+use crate::service::failure::{Failure, Hop, Kind, chain, excerpt, is_unknown_authority};
 
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -27,6 +28,48 @@ pub fn install_tls() {
         // It fails only where one is chosen already, and then that one is used.
         let _ = rustls::crypto::ring::default_provider().install_default();
     });
+}
+
+/// Certificate authorities that are trusted beside the usual ones.
+#[derive(Clone, Debug)]
+pub struct Authorities {
+    /// The PEM file that they are from: some clients read it themselves.
+    pub path: PathBuf,
+    /// What it holds.
+    pub pem: Vec<u8>,
+}
+
+static AUTHORITIES: OnceLock<Authorities> = OnceLock::new();
+
+/// Has all clients that are built from now on trust the authorities of a PEM file. A process has
+/// one such file: the first that is named.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn trust(path: &Path) -> Result<(), String> {
+    let shown = path.display();
+    let pem = std::fs::read(path).map_err(|error| format!("'{shown}' cannot be read: {error}"))?;
+    let found = Certificate::from_pem_bundle(&pem).map_err(|error| {
+        format!("'{shown}' holds no certificates in PEM: {}", excerpt(&chain(&error)))
+    })?;
+    if found.is_empty() {
+        return Err(format!("'{shown}' holds no certificate"));
+    }
+    AUTHORITIES.get_or_init(|| Authorities { path: path.to_owned(), pem });
+    Ok(())
+}
+
+/// The authorities of [`trust`], if any.
+#[must_use]
+pub fn authorities() -> Option<&'static Authorities> {
+    AUTHORITIES.get()
+}
+
+/// They as this library wants them.
+#[must_use]
+pub fn trusted_certificates() -> Vec<Certificate> {
+    let read = |trusted: &Authorities| Certificate::from_pem_bundle(&trusted.pem).ok();
+    authorities().and_then(read).unwrap_or_default()
 }
 
 /// A client whose whole exchanges, from connecting to the last byte, take at most `timeout`.
@@ -48,6 +91,7 @@ pub fn client(timeout: Duration) -> Result<Client, Failure> {
 
 fn builder(timeout: Duration) -> reqwest::ClientBuilder {
     Client::builder()
+        .tls_certs_merge(trusted_certificates())
         .user_agent(USER_AGENT)
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(timeout)
@@ -104,6 +148,9 @@ pub fn too_long(hop: Hop, bytes_max: u64) -> Failure {
 pub fn transport_failure(hop: Hop, what: &str, error: reqwest::Error) -> Failure {
     // The address may hold a secret in its query, and the caller names the server anyway.
     let error = error.without_url();
+    if is_unknown_authority(&chain(&error)) {
+        return Failure::unknown_authority(hop, what, "CA_FILE").caused_by(error);
+    }
     let (kind, fix) = if error.is_timeout() {
         (Kind::Timeout, "check that the server is up and how loaded it is")
     } else if error.is_redirect() {

@@ -86,6 +86,8 @@ pub struct ExporterConfig {
     pub tenant: AccountId,
     /// The label `cluster`.
     pub cluster: String,
+    /// The only cluster whose costs are taken, as the allocation API names it.
+    pub cluster_filter: Option<String>,
     /// How often the API is asked.
     pub interval: Duration,
     /// Length of the window, seconds.
@@ -147,6 +149,7 @@ impl ReadSettings for ExporterConfig {
             ca_file: reader.text(names::KUBECOST_CA_FILE).map(PathBuf::from),
             tenant: tenant?,
             cluster: cluster?,
+            cluster_filter: reader.optional_text(names::CLUSTER_FILTER),
             interval: interval?,
             window_seconds: window_seconds?,
             mode: mode?,

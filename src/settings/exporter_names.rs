@@ -9,6 +9,8 @@ super::table::settings! {
     KUBECOST_CA_FILE: "PEM file of the certificates to trust at KUBECOST_URL";
     TENANT_ID: "Label tenant_id: the id of the CloudTuner cloud account";
     CLUSTER_NAME: "Label cluster: the cluster's name";
+    CLUSTER_FILTER:
+        "The one cluster to take, of a Kubecost or OpenCost that answers for several, as it names it";
     SCRAPE_INTERVAL = "60": "How often the allocation API is asked";
     WINDOW = "1h": "Length of the window asked for: 1h, 2h, 3h, 4h, 6h, 8h, 12h or 1d";
     METRIC_MODE = "rate": "rate: USD per hour; total: USD per window";

@@ -99,6 +99,11 @@ impl RawSettings {
         for setting in table {
             let flag = matches.get_one::<String>(setting.name).cloned();
             if let Some(value) = raw.strongest(setting, flag, environment, &file) {
+                // Secrets written by editors and `echo` end in a line break that is no part of them.
+                let value = match setting.is_secret {
+                    true => value.trim_end_matches(['\n', '\r']).to_owned(),
+                    false => value,
+                };
                 raw.values.insert(setting.name, value);
             }
         }
@@ -152,8 +157,7 @@ impl RawSettings {
 
     fn read_secret(&mut self, name: &str, path: &str) -> Option<String> {
         match std::fs::read_to_string(path) {
-            // Secrets written by editors and `echo` end in a line break that is no part of them.
-            Ok(text) => Some(text.trim_end_matches(['\n', '\r']).to_owned()),
+            Ok(text) => Some(text),
             Err(error) => {
                 self.error(
                     name,
@@ -226,5 +230,42 @@ fn scalar(value: &toml::Value) -> Option<String> {
             words.map(|words| words.join(","))
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static TABLE: [Setting; 2] = [
+        Setting { name: "KEY", default: None, is_secret: true, help: "" },
+        Setting { name: "WORD", default: None, is_secret: false, help: "" },
+    ];
+
+    fn key(environment: &dyn Fn(&str) -> Option<String>, config: Option<&Path>) -> String {
+        let matches = clap::Command::new("x").args(flags(&TABLE)).get_matches_from(["x"]);
+        let raw = RawSettings::collect(&TABLE, &matches, environment, config);
+        assert!(raw.errors.is_empty(), "{:?}", raw.errors);
+        raw.value(&TABLE[0]).unwrap_or_default().to_owned()
+    }
+
+    #[test]
+    fn line_breaks_at_the_end_are_no_part_of_a_secret_wherever_it_comes_from() {
+        for written in ["hunter2", "hunter2\n", "hunter2\r\n", "hunter2\n\n"] {
+            let from_environment = |name: &str| (name == "KEY").then(|| written.to_owned());
+            assert_eq!(key(&from_environment, None), "hunter2", "{written:?}");
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("key");
+            std::fs::write(&path, written).unwrap();
+            let named = path.to_str().unwrap().to_owned();
+            let from_file = |name: &str| (name == "KEY_FILE").then(|| named.clone());
+            assert_eq!(key(&from_file, None), "hunter2", "{written:?}");
+            let config = directory.path().join("config.toml");
+            let quoted = written.replace('\n', "\\n").replace('\r', "\\r");
+            std::fs::write(&config, format!("key = \"{quoted}\"")).unwrap();
+            assert_eq!(key(&|_| None, Some(&config)), "hunter2", "{written:?}");
+        }
+        let with_spaces = |name: &str| (name == "KEY").then(|| " a b \n".to_owned());
+        assert_eq!(key(&with_spaces, None), " a b ", "only line breaks");
     }
 }

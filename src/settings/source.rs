@@ -3,6 +3,7 @@
 use super::auth::{Auth, AuthSettings};
 use super::cluster_label::ClusterLabel;
 use super::currency::CurrencyConfig;
+use super::headers::RequestHeaders;
 use super::reader::{ReadSettings, Reader};
 use super::secret::{Endpoint, Secret};
 use super::worker_names as names;
@@ -23,6 +24,8 @@ pub enum QueryConfig {
         endpoint: Endpoint,
         /// How requests to it are authenticated.
         auth: Auth,
+        /// Headers that requests to it have.
+        headers: RequestHeaders,
         /// The label that holds the account's id, if any.
         tenant_label: Option<String>,
         /// The label that names a series' cluster.
@@ -45,6 +48,10 @@ pub enum QueryConfig {
         endpoint: Endpoint,
         /// How requests to it are authenticated.
         auth: Auth,
+        /// The only cluster whose costs are taken.
+        cluster_filter: Option<String>,
+        /// The ledger's currency.
+        currency: String,
     },
 }
 
@@ -76,6 +83,7 @@ fn prometheus(reader: &mut Reader<'_>) -> Option<QueryConfig> {
     let why = "QUERY_LAYER=prometheus needs it";
     let endpoint = reader.required_endpoint(names::PROMETHEUS_URL, why);
     let auth = PROMETHEUS_AUTH.read(reader, endpoint.as_ref());
+    let headers = headers(reader);
     let tenant_label = tenant_label(reader);
     let cluster_label = cluster_label(reader);
     let samples_max = reader.number(names::MAX_SAMPLES, 1_440, 1_000_000_000);
@@ -83,6 +91,7 @@ fn prometheus(reader: &mut Reader<'_>) -> Option<QueryConfig> {
     Some(QueryConfig::Prometheus {
         endpoint: endpoint?,
         auth: auth?,
+        headers: headers?,
         tenant_label,
         cluster_label: cluster_label?,
         samples_max: samples_max?,
@@ -100,7 +109,16 @@ fn metroculus(reader: &mut Reader<'_>) -> Option<QueryConfig> {
 fn allocation_api(reader: &mut Reader<'_>) -> Option<QueryConfig> {
     let why = "QUERY_LAYER=allocation-api needs it";
     let endpoint = reader.required_endpoint(names::KUBECOST_URL, why)?;
-    Some(QueryConfig::AllocationApi { auth: Auth::in_address(&endpoint), endpoint })
+    let currency = CurrencyConfig::read(reader)?.code;
+    let cluster_filter = reader.optional_text(names::CLUSTER_FILTER);
+    let auth = Auth::in_address(&endpoint);
+    Some(QueryConfig::AllocationApi { auth, endpoint, cluster_filter, currency })
+}
+
+fn headers(reader: &mut Reader<'_>) -> Option<RequestHeaders> {
+    let text = reader.secret(names::PROMETHEUS_HEADERS);
+    let parsed = RequestHeaders::parse(text.as_ref().map_or("", |text| text.expose()));
+    parsed.map_err(|what| reader.error(names::PROMETHEUS_HEADERS, &what)).ok()
 }
 
 fn tenant_label(reader: &mut Reader<'_>) -> Option<String> {

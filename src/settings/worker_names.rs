@@ -9,12 +9,18 @@ super::table::settings! {
     PROMETHEUS_USER: "User name for basic authentication at PROMETHEUS_URL";
     PROMETHEUS_PASSWORD (secret): "Password for basic authentication at PROMETHEUS_URL";
     PROMETHEUS_TOKEN (secret): "Bearer token for PROMETHEUS_URL";
+    PROMETHEUS_HEADERS (secret):
+        "Headers of all requests to PROMETHEUS_URL, 'Name: value' on lines of their own or in a \
+         comma list, such as X-Scope-OrgID: {account}, where {account} is the account's id";
     TENANT_LABEL = "tenant_id":
         "Label that holds the account's id; empty: the server holds one tenant only, and \
          exactly one account is allowed";
     METROCULUS_URL: "Address of Metroculus, for QUERY_LAYER=metroculus and for verify";
     CLUSTER_SECRET (secret): "The header Secret of Metroculus and of the REST API";
     KUBECOST_URL: "Address of a Kubecost or OpenCost, for QUERY_LAYER=allocation-api";
+    CLUSTER_FILTER:
+        "QUERY_LAYER=allocation-api: the one cluster to take, of a Kubecost or OpenCost that answers \
+         for several, as it names it";
     ACCOUNTS = "auto":
         "Which accounts: rest, mongo (collection cloud_account or cloudaccount), a comma list \
          of ids; auto: rest where REST_URL and CLUSTER_SECRET are set, else mongo";
@@ -96,5 +102,7 @@ super::table::settings! {
     DIPROXY_PASSWORD (secret): "verify: password at DIPROXY_URL";
     DIPROXY_TOKEN (secret): "verify: bearer token for DIPROXY_URL";
     REST_TOKEN (secret): "verify: a user's bearer token for REST_URL, beside CLUSTER_SECRET";
+    CA_FILE:
+        "PEM file of certificate authorities to trust beside the usual ones, at every server";
     LOG_FORMAT = "text": "text or json, on standard error; RUST_LOG sets the level";
 }

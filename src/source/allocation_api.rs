@@ -14,13 +14,14 @@
 //! the coverage.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
 use crate::accounts::Account;
 use crate::allocation_api::window::HOUR_SECONDS;
 use crate::allocation_api::{
-    AllocationClient, AllocationSet, Disbelief, Faults, Idle, Request, Row, Window, verdict,
+    AllocationClient, AllocationSet, Disbelief, Faults, Idle, Request, Row, Window, keys, verdict,
 };
 use crate::cost::costs::is_special;
 use crate::cost::{Day, DayCosts, PodCosts};
@@ -42,6 +43,9 @@ pub struct AllocationApiQuery {
     client: AllocationClient,
     default_cluster: String,
     wants_pods: bool,
+    currency: String,
+    /// What an operator should know of the product's currency, as of the last check.
+    currency_warning: Mutex<Option<String>>,
 }
 
 /// What the hourly sets of a day tell.
@@ -53,10 +57,16 @@ struct Hours {
 
 impl AllocationApiQuery {
     /// A query layer that names clusters `default_cluster` where the server does not, and asks for
-    /// pods only when they are wanted.
+    /// pods only when they are wanted. `currency` is the ledger's.
     #[must_use]
-    pub fn new(client: AllocationClient, default_cluster: String, wants_pods: bool) -> Self {
-        Self { client, default_cluster, wants_pods }
+    pub fn new(
+        client: AllocationClient,
+        default_cluster: String,
+        wants_pods: bool,
+        currency: String,
+    ) -> Self {
+        let currency_warning = Mutex::default();
+        Self { client, default_cluster, wants_pods, currency, currency_warning }
     }
 
     async fn ask(
@@ -123,6 +133,20 @@ impl AllocationApiQuery {
         Ok(Some(Hours { sets, covered_minutes, has_gap }))
     }
 
+    fn currency_warning(&self) -> MutexGuard<'_, Option<String>> {
+        self.currency_warning.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What an operator should know of the product's currency.
+    async fn other_currency(&self) -> Option<String> {
+        let code = self.client.currency().await.filter(|code| *code != self.currency)?;
+        Some(format!(
+            "{} is set to the currency {code}, and its costs are stored as {}: set both to one",
+            self.client.describe(),
+            self.currency
+        ))
+    }
+
     /// Pods of a window: the hours of a day with a gap one by one, so that no reply is larger than
     /// a day's.
     async fn pods(
@@ -157,7 +181,10 @@ impl CostSource for AllocationApiQuery {
     async fn check(&self) -> Result<(), Failure> {
         // An hour long past has no rows and costs the server nothing.
         let window = Window::new(0, HOUR_SECONDS);
-        self.ask(window, 1, NAMESPACES, &mut Faults::default()).await.map(|_| ())
+        self.ask(window, 1, NAMESPACES, &mut Faults::default()).await?;
+        let warning = self.other_currency().await;
+        *self.currency_warning() = warning;
+        Ok(())
     }
 
     async fn observe(&self, _account: &Account, _now_seconds: i64) -> Result<(), Failure> {
@@ -230,8 +257,11 @@ impl CostSource for AllocationApiQuery {
         .min(expected_minutes);
         let clusters = add_namespaces(&mut out.costs, &rows, &self.default_cluster);
         out.cover_all(covered_minutes);
+        out.warnings.extend(several(&clusters));
+        out.warnings.extend(self.currency_warning().clone());
         if self.wants_pods {
-            let aggregate = if clusters.len() > 1 { PODS_OF_CLUSTERS } else { PODS };
+            let is_filtered = self.client.is_of_one_cluster();
+            let aggregate = if clusters.len() > 1 || is_filtered { PODS_OF_CLUSTERS } else { PODS };
             let pods = self.pods(window, by_hour, aggregate, &mut faults).await?;
             let lone = clusters.first().unwrap_or(&self.default_cluster);
             add_pods(&mut out.costs, &pods, lone);
@@ -244,24 +274,31 @@ impl CostSource for AllocationApiQuery {
     }
 }
 
+/// What an operator should know of a server that answers for several clusters.
+fn several(clusters: &BTreeSet<String>) -> Option<String> {
+    const NAMED_MAX: usize = 5;
+    (clusters.len() > 1).then(|| {
+        let named: Vec<&str> = clusters.iter().take(NAMED_MAX).map(String::as_str).collect();
+        format!(
+            "the server answers for {} clusters, all stored for this account: {}; CLUSTER_FILTER \
+             takes one of them",
+            clusters.len(),
+            named.join(", ")
+        )
+    })
+}
+
 /// Adds rows keyed `cluster/namespace`; special ones only to their cluster. Returns the clusters.
 fn add_namespaces(costs: &mut DayCosts, rows: &[Row], default_cluster: &str) -> BTreeSet<String> {
-    let named: BTreeSet<String> = rows
-        .iter()
-        .filter_map(|row| row.key.split_once('/'))
-        .map(|(cluster, _)| cluster.to_owned())
-        .filter(|cluster| !is_special(cluster))
-        .collect();
+    let of_keys = rows.iter().filter_map(|row| keys::of_namespace(&row.key).0);
+    let named: BTreeSet<&str> = of_keys.collect();
     let lone = match (named.len(), named.first()) {
-        (1, Some(cluster)) => cluster.clone(),
-        _ => default_cluster.to_owned(),
+        (1, Some(cluster)) => *cluster,
+        _ => default_cluster,
     };
     for row in rows {
-        let (cluster, namespace) = match row.key.split_once('/') {
-            Some((cluster, namespace)) if !is_special(cluster) => (cluster, namespace),
-            Some((_, namespace)) => (row.cluster.as_deref().unwrap_or(&lone), namespace),
-            None => (row.cluster.as_deref().unwrap_or(&lone), &*row.key),
-        };
+        let (cluster, namespace) = keys::of_namespace(&row.key);
+        let cluster = cluster.or(row.cluster.as_deref()).unwrap_or(lone);
         let of_cluster = costs.cluster_mut(cluster);
         *of_cluster.total_usd.get_or_insert(0.0) += row.costs.total;
         if !is_special(namespace) {
@@ -276,15 +313,8 @@ fn add_namespaces(costs: &mut DayCosts, rows: &[Row], default_cluster: &str) -> 
 /// `__unmounted__`) stays in its parent's remainder.
 fn add_pods(costs: &mut DayCosts, rows: &[Row], lone_cluster: &str) {
     for row in rows {
-        let parts: Vec<&str> = row.key.split('/').collect();
-        let (cluster, namespace, pod) = match parts.as_slice() {
-            [namespace, pod] => (row.cluster.as_deref().unwrap_or(lone_cluster), *namespace, *pod),
-            [cluster, namespace, pod] if !is_special(cluster) => (*cluster, *namespace, *pod),
-            _ => continue,
-        };
-        if is_special(namespace) || is_special(pod) {
-            continue;
-        }
+        let Some((cluster, namespace, pod)) = keys::of_pod(&row.key) else { continue };
+        let cluster = cluster.or(row.cluster.as_deref()).unwrap_or(lone_cluster);
         let of_pod = PodCosts {
             total_usd: row.costs.total,
             node: row.node.as_deref().map(str::to_owned),
@@ -318,6 +348,24 @@ mod tests {
         assert_eq!(costs.clusters["one"].total_usd, Some(15.0));
         let names: Vec<_> = costs.clusters["one"].namespaces.keys().collect();
         assert_eq!(names, ["lost", "shop"]);
+    }
+
+    #[test]
+    fn arns_of_two_clusters_are_two_names() {
+        const TWO: [&str; 2] = ["arn:aws:eks:eu:1:cluster/prod", "arn:aws:eks:us:1:cluster/prod"];
+        let mut costs = DayCosts::default();
+        let of = |more: &str| TWO.map(|arn| row(&format!("{arn}/{more}"), 1.0));
+        let rows = [of("shop"), of("data"), of("__idle__")].concat();
+        let clusters = add_namespaces(&mut costs, &rows, "home");
+        assert_eq!(clusters.iter().map(String::as_str).collect::<Vec<_>>(), TWO);
+        assert!(several(&clusters).unwrap().contains("CLUSTER_FILTER"));
+        add_pods(&mut costs, &of("shop/web-0"), "home");
+        for arn in TWO {
+            let cluster = &costs.clusters[arn];
+            assert_eq!(cluster.total_usd, Some(3.0));
+            assert_eq!(cluster.namespaces.keys().collect::<Vec<_>>(), ["data", "shop"]);
+            assert_eq!(cluster.namespaces["shop"].pods["web-0"].total_usd, 1.0);
+        }
     }
 
     #[test]

@@ -11,12 +11,13 @@ use std::time::Duration;
 use futures_util::TryStreamExt;
 use mongodb::bson::{self, Bson, Document, doc};
 use mongodb::error::{Error, ErrorKind, WriteFailure};
-use mongodb::options::{ClientOptions, ReadPreference, SelectionCriteria, WriteConcern};
+use mongodb::options::{ClientOptions, ReadPreference, SelectionCriteria, Tls, WriteConcern};
 use mongodb::{Client, Collection, Database, IndexModel};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::service::failure::{Failure, Hop, Kind, excerpt};
+use crate::service::failure::{Failure, Hop, Kind, excerpt, is_unknown_authority};
+use crate::service::http;
 use crate::settings::Secret;
 use crate::settings::mongo_url::{FIX_URL, has_bare_at_sign};
 
@@ -71,6 +72,9 @@ pub async fn connect_within(
         }
         refused()
     })?;
+    if let (Some(Tls::Enabled(tls)), Some(trusted)) = (&mut options.tls, http::authorities()) {
+        tls.ca_file_path.get_or_insert_with(|| trusted.path.clone());
+    }
     options.app_name.get_or_insert_with(|| "kubecost-worker".to_owned());
     options.server_selection_timeout.get_or_insert(SERVER_SELECTION_TIMEOUT);
     options.connect_timeout.get_or_insert(CONNECT_TIMEOUT);
@@ -204,6 +208,9 @@ pub fn mongo_failure(what: &str, error: &Error) -> Failure {
         ErrorKind::Io(io) if io.kind() == std::io::ErrorKind::TimedOut => {
             (Kind::Timeout, "the connection timed out".to_owned(), FIX_REACH)
         }
+        ErrorKind::Io(io) if is_unknown_authority(&io.to_string()) => {
+            return Failure::unknown_authority(Hop::MongoDb, what, "CA_FILE");
+        }
         ErrorKind::Io(io) => (Kind::Unavailable, format!("the connection broke: {io}"), FIX_REACH),
         ErrorKind::ConnectionPoolCleared { message, .. } => {
             (Kind::Unavailable, format!("the connection broke: {message}"), FIX_REACH)
@@ -237,7 +244,13 @@ pub fn mongo_failure(what: &str, error: &Error) -> Failure {
             "check that MONGO_URL leads to a MongoDB server of version 4.4 or later",
         ),
         // Kinds with texts of their own that say nothing of addresses or credentials.
-        other => (Kind::Internal, format!("{other}"), "run again; if it stays, report it"),
+        other => {
+            let text = other.to_string();
+            let by_words = setting_of_others(&text).map(|fix| (Kind::Refused, fix));
+            let (kind, fix) =
+                by_words.unwrap_or((Kind::Internal, "run again; if it stays, report it"));
+            (kind, text, fix)
+        }
     };
     Failure::new(Hop::MongoDb, kind, format!("{what}: {}", excerpt(&cause)), fix)
 }
@@ -249,6 +262,9 @@ fn selection_failure(what: &str, message: &str) -> Failure {
         let what = format!("{what}: the credentials were refused");
         return Failure::new(Hop::MongoDb, Kind::Denied, what, FIX_CREDENTIALS);
     }
+    if is_unknown_authority(message) {
+        return Failure::unknown_authority(Hop::MongoDb, what, "CA_FILE");
+    }
     // With a cause known for some server it is down; without one, it is just silent.
     let is_known = message.contains("Error: ");
     let kind = if is_known { Kind::Unavailable } else { Kind::Timeout };
@@ -258,9 +274,39 @@ fn selection_failure(what: &str, message: &str) -> Failure {
     Failure::new(Hop::MongoDb, kind, what, FIX_REACH)
 }
 
+/// The settings that servers of MongoDB's protocol want (DocumentDB, CosmosDB) and name only in
+/// words, and words of their refusals in lower case.
+const SETTINGS_OF_OTHERS: [(&str, &str); 6] = [
+    ("retryable writes", FIX_RETRY_WRITES),
+    ("retrywrites", FIX_RETRY_WRITES),
+    ("transaction numbers are only allowed", FIX_RETRY_WRITES),
+    ("unsupported mechanism", FIX_MECHANISM),
+    ("order-by item is excluded", FIX_INDEXES),
+    ("cannot create unique index when collection contains documents", FIX_UNIQUE_INDEX),
+];
+const FIX_RETRY_WRITES: &str = "add retryWrites=false to the options of MONGO_URL";
+const FIX_MECHANISM: &str = "add authMechanism=SCRAM-SHA-1 to the options of MONGO_URL";
+const FIX_INDEXES: &str = "run kubecost-worker migrate: the server sorts by indexed fields only";
+const FIX_UNIQUE_INDEX: &str =
+    "the server makes unique indexes of empty collections only: run migrate before the first run";
+
+/// What a server of another make wants, by its words.
+fn setting_of_others(message: &str) -> Option<&'static str> {
+    let message = message.to_lowercase();
+    let found = SETTINGS_OF_OTHERS.iter().find(|(words, _)| message.contains(words));
+    found.map(|(_, fix)| *fix)
+}
+
 /// What a server's error code means.
 pub(super) fn code_failure(what: &str, code: i32, message: &str) -> Failure {
-    let (kind, fix) = match code {
+    let by_words = setting_of_others(message).map(|fix| (Kind::Refused, fix));
+    let (kind, fix) = by_words.unwrap_or_else(|| meaning_of_code(code));
+    let what = format!("{what}: error {code}: {}", excerpt(message));
+    Failure::new(Hop::MongoDb, kind, what, fix)
+}
+
+fn meaning_of_code(code: i32) -> (Kind, &'static str) {
+    match code {
         13 | 18 | 8000 => (Kind::Denied, FIX_CREDENTIALS),
         50 | 89 | 262 => (Kind::Timeout, "look at MongoDB's load"),
         6 | 7 | 91 | 189 | 9001 | 10_107 | 11_600 | 11_602 | 13_435 | 13_436 => {
@@ -272,14 +318,12 @@ pub(super) fn code_failure(what: &str, code: i32, message: &str) -> Failure {
             (Kind::Conflict, "another writer was at the same documents; the next run goes on")
         }
         121 => (Kind::Schema, "the collection's validation rules refuse the document"),
-        59 | 115 => (
+        59 | 115 | 303 | 304 => (
             Kind::Schema,
             "the server does not have this operation; MongoDB 4.4 or later is needed",
         ),
         _ => (Kind::BadReply, "look at MongoDB's log"),
-    };
-    let what = format!("{what}: error {code}: {}", excerpt(message));
-    Failure::new(Hop::MongoDb, kind, what, fix)
+    }
 }
 
 /// A value as a document.
@@ -379,6 +423,38 @@ mod tests {
         assert!(failure.what.ends_with("I/O error: broken"), "{failure}");
         let failure = selection_failure("reading", "Address: h:27017, Type: Unknown");
         assert_eq!(failure.kind, Kind::Timeout, "{failure}");
+    }
+
+    #[test]
+    fn servers_of_another_make_have_their_setting_named() {
+        for (code, message, part) in [
+            (301, "Retryable writes are not supported", "retryWrites=false"),
+            (
+                2,
+                "Retryable writes are not supported. Please disable retryable writes by specifying \
+                 \"retrywrites=false\" in the connection string",
+                "retryWrites=false",
+            ),
+            (20, "Transaction numbers are only allowed on a replica set", "retryWrites=false"),
+            (301, "Unsupported mechanism [ -301 ]", "authMechanism=SCRAM-SHA-1"),
+            (
+                2,
+                "The index path corresponding to the specified order-by item is excluded.",
+                "migrate",
+            ),
+        ] {
+            let failure = code_failure("writing", code, message);
+            assert_eq!(failure.kind, Kind::Refused, "{failure}");
+            assert!(failure.fix.contains(part), "{failure}");
+        }
+        assert_eq!(
+            code_failure("reading", 304, "Aggregation stage not supported").kind,
+            Kind::Schema
+        );
+        let message = "Address: h:27017, Type: Unknown, Error: Kind: I/O error: invalid peer \
+                       certificate: UnknownIssuer, labels: {}";
+        let failure = selection_failure("reading", message);
+        assert!(failure.what.contains("unknown authority: set CA_FILE"), "{failure}");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::cost::{AccountId, Day};
 use crate::documents::collection;
 use crate::service::clock::{Clock, SystemClock};
 use crate::service::failure::Failure;
+use crate::settings::headers::RequestHeaders;
 use crate::settings::worker::{AccountsConfig, QueryConfig, StoreConfig, VerifySettings};
 use crate::source::Phase;
 
@@ -103,7 +104,9 @@ impl AccountCheck<'_> {
             if is_of_others {
                 return (HopFinding::skipped(NOT_ALONE), HopFinding::skipped(NOT_ALONE), None);
             }
-            let prom = PromServer { client, endpoint, auth, settings: "SOURCE_PROMETHEUS" };
+            let headers = &RequestHeaders::default();
+            let prom =
+                PromServer { client, endpoint, auth, headers, settings: "SOURCE_PROMETHEUS" };
             let (target, write) = tokio::join!(
                 probe_source::target(prom, now),
                 probe_source::remote_write(prom, now)
@@ -137,11 +140,13 @@ impl AccountCheck<'_> {
 
     /// What the query layer answers; `None` where it is none that is asked by PromQL.
     async fn ask_query(&self, client: &Client) -> Option<QueryAnswers> {
-        let QueryConfig::Prometheus { endpoint, auth, tenant_label, .. } = &self.config.query
+        let QueryConfig::Prometheus { endpoint, auth, headers, tenant_label, .. } =
+            &self.config.query
         else {
             return None;
         };
-        let prom = PromServer { client, endpoint, auth, settings: "PROMETHEUS" };
+        let headers = &headers.for_account(self.id().unwrap_or_default());
+        let prom = PromServer { client, endpoint, auth, headers, settings: "PROMETHEUS" };
         let (label, now) = (tenant_label.as_deref(), self.now_seconds);
         let reachable = timed(probe_query::reachable(prom, now)).await;
         let account = match (&reachable.0, self.account) {
@@ -149,7 +154,7 @@ impl AccountCheck<'_> {
             _ => return Some(QueryAnswers { reachable, rest: None }),
         };
         let (tenants, windows) = tokio::join!(
-            timed(probe_query::tenants(prom, label, now)),
+            timed(probe_query::tenants(prom, label, account, now)),
             timed(probe_query::windows(prom, label, account, now))
         );
         // Without a tenant label all series are the one account's.

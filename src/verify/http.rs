@@ -9,6 +9,7 @@ use crate::service::failure::{Failure, Hop, Kind, excerpt};
 use crate::service::http;
 use crate::settings::Endpoint;
 use crate::settings::auth::Auth;
+use crate::settings::headers::RequestHeaders;
 use crate::source::prometheus::reply::{Reply as PrometheusReply, Series};
 
 /// How long one probe may take.
@@ -114,6 +115,8 @@ pub struct PromServer<'a> {
     pub endpoint: &'a Endpoint,
     /// How requests to it are authenticated.
     pub auth: &'a Auth,
+    /// Headers that requests to it have, the account's id put in.
+    pub headers: &'a RequestHeaders,
     /// `PROMETHEUS` or `SOURCE_PROMETHEUS`.
     pub settings: &'static str,
 }
@@ -129,7 +132,8 @@ impl PromServer<'_> {
         let parameters =
             [("query", query), ("time", &time.to_string()), ("partial_response", "false")];
         let request = self.client.get(self.endpoint.join("api/v1/query")).query(&parameters);
-        let reply = send(self.auth.apply(request), address).await?;
+        let request = self.headers.apply(self.auth.apply(request));
+        let reply = send(request.header("Cache-Control", "no-store"), address).await?;
         let parsed: Option<PrometheusReply> = serde_json::from_str(&reply.body).ok();
         let refused = |kind, fix: String| {
             let what = format!("{address} {}", reply.excerpt());
@@ -139,6 +143,11 @@ impl PromServer<'_> {
             (401 | 403, _) => refused(
                 Kind::Denied,
                 format!("set {name}_USER and {name}_PASSWORD_FILE, or {name}_TOKEN_FILE"),
+            ),
+            // An agent scrapes and writes, and keeps nothing that could be asked for.
+            (422, _) if reply.body.contains("Prometheus Agent") => refused(
+                Kind::Refused,
+                format!("leave {name}_URL out, or set it to a server that answers queries"),
             ),
             (200, Some(parsed)) if parsed.status == "success" => Ok(InstantResult {
                 series: parsed.data.unwrap_or_default().result,

@@ -42,6 +42,10 @@ pub struct TenantFacts {
     pub gauges: BTreeMap<String, i64>,
     /// Of raw cost-model metrics.
     pub raw: BTreeMap<String, i64>,
+    /// The accounts that exporters of the account's gauges are set up for, where they say so.
+    pub exporters_of: Vec<String>,
+    /// Metrics of the account with a label `exported_namespace`.
+    pub renamed: Vec<String>,
 }
 
 impl TenantFacts {
@@ -115,7 +119,33 @@ pub fn tenant(asked: &Result<TenantFacts, Failure>, question: TenantQuestion<'_>
             "install the exporter, keep cloudtuner_kubecost_.*, or set PHASE=auto",
         );
     }
-    HopFinding::ok(format!("phase {number}, newest sample {} old", ago(age)))
+    misplaced(facts, question, phase).unwrap_or_else(|| {
+        HopFinding::ok(format!("phase {number}, newest sample {} old", ago(age)))
+    })
+}
+
+/// Samples that are there, but are another account's or have another's names.
+fn misplaced(
+    facts: &TenantFacts,
+    question: TenantQuestion<'_>,
+    phase: Phase,
+) -> Option<HopFinding> {
+    let account = question.account;
+    let other = facts.exporters_of.iter().find(|id| *id != account);
+    if let Some(other) = other.filter(|_| !account.is_empty()) {
+        return Some(HopFinding::broken(
+            format!("its gauges come from an exporter that is set up for '{other}'"),
+            "the header Cloud-Account-Id of remote_write and the exporter's TENANT_ID differ",
+            format!("set both to the id of the one account whose cluster that is ({account}?)"),
+        ));
+    }
+    let is_read = |name: &&String| name.starts_with("cloudtuner_") == (phase == Phase::Exporter);
+    let metric = facts.renamed.iter().find(is_read)?;
+    Some(HopFinding::broken(
+        format!("{metric} has the label exported_namespace"),
+        "it is scraped without honor_labels: its namespaces and pods are those of the scraped pod",
+        "set honor_labels: true in the scrape config (honorLabels in a ServiceMonitor)",
+    ))
 }
 
 fn absent(facts: &TenantFacts, question: TenantQuestion<'_>) -> HopFinding {

@@ -1,6 +1,6 @@
 //! What is found in the customer's cluster: exporter, Prometheus, remote_write, and at diproxy.
 
-use crate::service::failure::{Failure, Kind};
+use crate::service::failure::{Failure, Kind, UNKNOWN_AUTHORITY};
 use crate::service::metrics::{Sample, samples};
 use crate::source::metric_names::CLUSTER_TOTAL;
 
@@ -127,12 +127,22 @@ impl TargetFacts {
     }
 }
 
+/// What is known of a customer's Prometheus that did not answer: an agent is no fault.
+fn unanswered(failure: &Failure) -> HopFinding {
+    if failure.kind == Kind::Refused {
+        return HopFinding::skipped(
+            "that Prometheus is an agent: it scrapes and writes, but answers no queries",
+        );
+    }
+    HopFinding::failed(failure, likely_cause(failure))
+}
+
 /// The exporter as a target of the customer's Prometheus.
 #[must_use]
 pub fn target(asked: &Result<TargetFacts, Failure>, account: Option<&str>) -> HopFinding {
     let facts = match asked {
         Ok(facts) => facts,
-        Err(failure) => return HopFinding::failed(failure, likely_cause(failure)),
+        Err(failure) => return unanswered(failure),
     };
     if let Some((instance, _)) = facts.up.iter().find(|(_, up)| *up == 0.0) {
         let what = format!("the target {instance} is down");
@@ -170,6 +180,9 @@ pub fn target(asked: &Result<TargetFacts, Failure>, account: Option<&str>) -> Ho
 #[must_use]
 pub fn likely_cause(failure: &Failure) -> &'static str {
     match failure.kind {
+        _ if failure.what.contains(UNKNOWN_AUTHORITY) => {
+            "its certificate is of an authority that this machine does not know"
+        }
         Kind::Denied => "wrong or missing credentials",
         Kind::Unavailable => "the server is down, not ready or not reachable from here",
         Kind::Timeout => "the server is overloaded, or packets to it are dropped",
@@ -198,7 +211,7 @@ pub struct WriteFacts {
 pub fn remote_write(asked: &Result<WriteFacts, Failure>) -> HopFinding {
     let facts = match asked {
         Ok(facts) => facts,
-        Err(failure) => return HopFinding::failed(failure, likely_cause(failure)),
+        Err(failure) => return unanswered(failure),
     };
     if !facts.has_queue && !facts.sees_itself {
         return HopFinding::skipped(

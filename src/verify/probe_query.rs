@@ -6,7 +6,8 @@ use crate::cost::AccountId;
 use crate::service::failure::Failure;
 use crate::settings::{Endpoint, Secret};
 use crate::source::metric_names::{
-    CLUSTER_TOTAL, CPU_PRICE, NODE_TOTAL, WINDOW_END, WINDOW_SECONDS,
+    BUILD_INFO, CLUSTER_TOTAL, CPU_ALLOCATION, CPU_PRICE, NAMESPACE_TOTAL, NODE_TOTAL, POD_TOTAL,
+    RAM_ALLOCATION, WINDOW_END, WINDOW_SECONDS,
 };
 use crate::source::metroculus::client::MetroculusClient;
 use crate::source::prometheus::promql::quoted;
@@ -22,6 +23,7 @@ pub(super) async fn reachable(prom: PromServer<'_>, now: i64) -> Result<InstantR
 pub(super) async fn tenants(
     prom: PromServer<'_>,
     label: Option<&str>,
+    account: &str,
     now: i64,
 ) -> Result<TenantFacts, Failure> {
     let by = label.unwrap_or_default();
@@ -31,9 +33,27 @@ pub(super) async fn tenants(
     };
     let gauges = query(CLUSTER_TOTAL);
     let raw = format!("{} or {}", query(NODE_TOTAL), query(CPU_PRICE));
+    let tenant = label.map_or(String::new(), |label| format!(",{label}={}", quoted(account)));
+    let set_up_for = format!("count by (account) ({BUILD_INFO}{{account!=\"\"{tenant}}})");
+    let names = format!("{NAMESPACE_TOTAL}|{POD_TOTAL}|{CPU_ALLOCATION}|{RAM_ALLOCATION}");
+    let renamed =
+        format!("count by (__name__) ({{__name__=~\"{names}\",exported_namespace!=\"\"{tenant}}})");
     let asked = async {
-        let (gauges, raw) = tokio::join!(prom.instant(&gauges, now), prom.instant(&raw, now));
-        Ok(TenantFacts { gauges: newest(gauges?, by), raw: newest(raw?, by) })
+        let (gauges, raw, set_up_for, renamed) = tokio::join!(
+            prom.instant(&gauges, now),
+            prom.instant(&raw, now),
+            prom.instant(&set_up_for, now),
+            prom.instant(&renamed, now)
+        );
+        let names = |result: InstantResult, label: &str| -> Vec<String> {
+            result.series.iter().map(|series| series.label(label).to_owned()).collect()
+        };
+        Ok(TenantFacts {
+            gauges: newest(gauges?, by),
+            raw: newest(raw?, by),
+            exporters_of: names(set_up_for?, "account"),
+            renamed: names(renamed?, "__name__"),
+        })
     };
     within("asking for tenants", asked).await
 }

@@ -22,6 +22,7 @@ fn options() -> ClientOptions {
         timeout: Duration::from_secs(5),
         attempts: 1,
         reply_bytes_max: 1 << 20,
+        cluster: None,
     }
 }
 
@@ -212,8 +213,9 @@ async fn a_private_certificate_is_trusted_by_its_ca_file_only() {
     let other = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let distrusting = ClientOptions { ca_pem: Some(other.cert.pem().into_bytes()), ..options() };
     let failure = ask(&url, distrusting).await.unwrap_err();
-    assert_eq!(failure.kind, Kind::Unavailable);
-    assert!(failure.to_string().contains("certificate"), "{failure}");
+    assert_eq!(failure.kind, Kind::Denied, "{failure}");
+    let wanted = "the certificate is signed by an unknown authority: set KUBECOST_CA_FILE";
+    assert!(failure.to_string().contains(wanted), "{failure}");
     let garbage =
         ClientOptions { ca_pem: Some(b"-----BEGIN CERTIFICATE-----\nx".to_vec()), ..options() };
     assert!(ask(&url, garbage).await.is_err());

@@ -1,20 +1,33 @@
 //! `AllocationApiQuery`: days out of recorded replies.
 
 use kubecost_worker::accounts::Account;
+use kubecost_worker::allocation_api::window::rfc3339;
 use kubecost_worker::allocation_api::{AllocationClient, ClientOptions};
 use kubecost_worker::cost::{AccountId, Day};
-use kubecost_worker::service::failure::Kind;
+use kubecost_worker::service::failure::{Failure, Kind};
 use kubecost_worker::settings::Endpoint;
 use kubecost_worker::settings::worker::Auth;
 use kubecost_worker::source::allocation_api::AllocationApiQuery;
 use kubecost_worker::source::{CostSource, Phase, SourceDay};
 
-use crate::support::{Answer, Seen, Server, assert_near, at, fixture, sets};
+use serde_json::json;
+
+use crate::support::{
+    Answer, Seen, Server, assert_near, at, by_namespace, exporter, fixture, scraped, sets,
+};
 
 fn query(url: &str, wants_pods: bool) -> AllocationApiQuery {
     let options = ClientOptions { attempts: 1, ..ClientOptions::for_days(Auth::None) };
     let client = AllocationClient::new(Endpoint::parse(url).unwrap(), options).unwrap();
-    AllocationApiQuery::new(client, "default".to_owned(), wants_pods)
+    AllocationApiQuery::new(client, "default".to_owned(), wants_pods, "USD".to_owned())
+}
+
+/// The only cluster that is taken, where there is a filter.
+fn query_of(url: &str, cluster: Option<&str>) -> AllocationApiQuery {
+    let cluster = cluster.map(str::to_owned);
+    let options = ClientOptions { attempts: 1, cluster, ..ClientOptions::for_days(Auth::None) };
+    let client = AllocationClient::new(Endpoint::parse(url).unwrap(), options).unwrap();
+    AllocationApiQuery::new(client, "default".to_owned(), true, "USD".to_owned())
 }
 
 fn account() -> Account {
@@ -192,4 +205,120 @@ async fn pods_of_a_day_with_a_gap_are_read_hour_by_hour() {
 
 fn usd(row: &serde_json::Value) -> f64 {
     row["totalCost"].as_f64().unwrap()
+}
+
+const ARN: &str = "arn:aws:eks:eu-west-1:111122223333:cluster/prod-1";
+const OTHER_ARN: &str = "arn:aws:eks:us-east-1:444455556666:cluster/prod-1";
+
+/// A Kubecost of these clusters: each hour `shop/web-0` costs $1.5 and idle 0.5, in each.
+fn of_clusters(clusters: &'static [&'static str]) -> impl Fn(&Seen) -> Answer + Send + Sync {
+    move |seen| {
+        if seen.path.ends_with("getConfigs") {
+            return Answer::json(json!({"code": 200, "data": {"currencyCode": "EUR"}}).to_string());
+        }
+        let (start, end) = seen.window();
+        let step = if seen.query["step"] == "1h" { 3_600 } else { end - start };
+        let with_pods = seen.query["aggregate"].ends_with("pod");
+        let with_clusters = seen.query["aggregate"].starts_with("cluster");
+        let set = |from: i64| {
+            let hours = step as f64 / 3_600.0;
+            let window = json!({"start": rfc3339(from), "end": rfc3339(from + step)});
+            let row = |usd: f64, cluster: &str| {
+                json!({"properties": {"cluster": cluster}, "window": window,
+                    "start": rfc3339(from), "end": rfc3339(from + step), "minutes": hours * 60.0,
+                    "cpuCost": usd * hours, "totalCost": usd * hours})
+            };
+            let mut rows = serde_json::Map::new();
+            for cluster in clusters {
+                let before = if with_clusters { format!("{cluster}/") } else { String::new() };
+                let pod = if with_pods { "/web-0" } else { "" };
+                rows.insert(format!("{before}shop{pod}"), row(1.5, cluster));
+                rows.insert(format!("{before}__idle__"), row(0.5, cluster));
+            }
+            rows
+        };
+        let starts = (start..end).step_by(usize::try_from(step).unwrap());
+        Answer::sets(&starts.map(set).collect::<Vec<_>>())
+    }
+}
+
+async fn first_day(query: &AllocationApiQuery) -> Result<SourceDay, Failure> {
+    let now = at("2026-11-21T04:00:00Z");
+    query.day_costs(&account(), day("2026-11-20"), Phase::Exporter, now).await
+}
+
+fn assert_cluster(source: &SourceDay, name: &str) {
+    let cluster = &source.costs.clusters[name];
+    assert_near(cluster.total_usd.unwrap(), 48.0, 1e-9);
+    assert_eq!(cluster.namespaces.keys().collect::<Vec<_>>(), ["shop"], "{name}");
+    let shop = &cluster.namespaces["shop"];
+    assert_near(shop.total_usd.unwrap(), 36.0, 1e-9);
+    assert_eq!(shop.pods.keys().collect::<Vec<_>>(), ["web-0"], "{name}");
+}
+
+#[tokio::test]
+async fn a_cluster_that_is_named_by_an_arn_is_one() {
+    for name in [ARN, "gke_project/europe/one", "plain"] {
+        let clusters: &'static [&'static str] = Box::leak(Box::new([name]));
+        let server = Server::start(of_clusters(clusters)).await;
+        let source = first_day(&query_of(&server.url, None)).await.unwrap();
+        assert_eq!(source.costs.clusters.len(), 1, "{name}");
+        assert_cluster(&source, name);
+    }
+}
+
+#[tokio::test]
+async fn two_arns_in_one_kubecost_are_two_clusters_and_named() {
+    let server = Server::start(of_clusters(&[ARN, OTHER_ARN])).await;
+    let source = first_day(&query_of(&server.url, None)).await.unwrap();
+    assert_eq!(source.costs.clusters.len(), 2);
+    assert_cluster(&source, ARN);
+    assert_cluster(&source, OTHER_ARN);
+    let warnings = source.warnings.join(" ");
+    assert!(warnings.contains(OTHER_ARN) && warnings.contains("CLUSTER_FILTER"), "{warnings}");
+}
+
+#[tokio::test]
+async fn one_cluster_of_several_is_taken_by_its_name() {
+    for clusters in [&[ARN, OTHER_ARN][..], &["two", ARN, "three"][..]] {
+        let server = Server::start(of_clusters(clusters)).await;
+        // This server does not know the filter: what is of others is left out here.
+        let source = first_day(&query_of(&server.url, Some(ARN))).await.unwrap();
+        assert_eq!(source.costs.clusters.len(), 1);
+        assert_cluster(&source, ARN);
+        let filters: Vec<_> =
+            server.seen().iter().map(|seen| seen.query["filter"].clone()).collect();
+        assert!(
+            filters.iter().all(|filter| *filter == format!("cluster:\"{ARN}\"")),
+            "{filters:?}"
+        );
+    }
+    let server = Server::start(of_clusters(&["two"])).await;
+    let source = first_day(&query_of(&server.url, Some(ARN))).await;
+    assert!(source.is_err() || source.unwrap().costs.is_empty(), "nothing is of that cluster");
+}
+
+#[tokio::test]
+async fn a_currency_of_the_product_that_is_another_is_named() {
+    let server = Server::start(of_clusters(&["one"])).await;
+    let query = query_of(&server.url, None);
+    query.check().await.unwrap();
+    let source = first_day(&query).await.unwrap();
+    assert!(source.warnings.join(" ").contains("EUR"), "{:?}", source.warnings);
+}
+
+#[tokio::test]
+async fn an_exporter_takes_one_cluster_of_several() {
+    for clusters in [&[OTHER_ARN, ARN, "three"][..], &["two", ARN][..]] {
+        let server = Server::start(of_clusters(clusters)).await;
+        let settings = [("CLUSTER_FILTER", ARN), ("POD_METRICS", "true")];
+        let (poller, _) = exporter(&server.url, "2026-11-20T17:05:00Z", &settings);
+        poller.poll().await;
+        let shown = scraped(&poller);
+        assert_near(shown["cluster_total_cost"], 2.0, 1e-9);
+        let namespaces = by_namespace(&shown, "namespace_total_cost");
+        assert_eq!(namespaces.keys().collect::<Vec<_>>(), ["__idle__", "shop"]);
+        assert_near(namespaces["shop"], 1.5, 1e-9);
+        assert_near(by_namespace(&shown, "pod_total_cost")["shop"], 1.5, 1e-9);
+    }
 }

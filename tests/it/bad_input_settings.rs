@@ -56,6 +56,10 @@ fn each_wrong_setting_is_named_with_what_would_be_right() {
         ("QUERY_LAYER", "graphite", "prometheus, metroculus"),
         ("STORE", "postgres", "sqlite:PATH"),
         ("TENANT_LABEL", "tenant-id", "no label name"),
+        ("PROMETHEUS_HEADERS", "hunter2", "Name: value"),
+        ("PROMETHEUS_HEADERS", "X-Key: hunter2\nhunter2", "Name: value"),
+        ("CA_FILE", "/no/such/file", "cannot be read"),
+        ("CA_FILE", "/dev/null", "no certificate"),
         ("MONGO_URL_FILE", "/no/such/file", "set one of them"),
         ("PROMETHEUS_PASSWORD", "hunter2", "PROMETHEUS_USER"),
     ] {

@@ -199,3 +199,37 @@ fn the_tests_that_the_architecture_names_are_there() {
     }
     assert!(tests.len() > 20, "{} tests found", tests.len());
 }
+
+/// Names of tests in a document, `folder/file::name`.
+fn named_tests(document: &str) -> Vec<(String, String)> {
+    let quoted = document.lines().flat_map(|line| line.split('`').skip(1).step_by(2));
+    let parts = quoted.filter_map(|text| text.split_once("::"));
+    parts.map(|(file, name)| (file.to_owned(), name.to_owned())).collect()
+}
+
+#[test]
+fn what_is_said_to_be_run_is_a_test() {
+    let document = std::fs::read_to_string(root().join("docs/COMPATIBILITY.md")).unwrap();
+    let named = named_tests(&document);
+    assert!(named.len() > 20, "{named:?}");
+    for (file, name) in named {
+        let paths = [format!("{file}.rs"), format!("{file}/mod.rs")];
+        let found = paths.iter().find_map(|path| {
+            let in_tests = root().join("tests").join(path);
+            let in_sources = root().join("src").join(path);
+            std::fs::read_to_string(in_tests).or_else(|_| std::fs::read_to_string(in_sources)).ok()
+        });
+        let text =
+            found.unwrap_or_else(|| panic!("docs/COMPATIBILITY.md: no file of {file}::{name}"));
+        let declared = format!("fn {name}(");
+        let at = text.find(&declared).unwrap_or_else(|| panic!("{file} has no test {name}"));
+        let before = &text[..at];
+        let is_test = before.rfind("test").is_some_and(|mark| !before[mark..].contains("\n}"));
+        assert!(is_test, "{file}::{name} is no test");
+    }
+    for line in document.lines().filter(|line| line.starts_with("| ") && line.contains("run")) {
+        let is_rule = ["run: ", "run on "].iter().any(|words| line.contains(words));
+        let has_name = line.contains("::");
+        assert!(!is_rule || has_name, "no test is named: {line}");
+    }
+}

@@ -40,6 +40,7 @@ mod mongo_contract;
 mod outages;
 mod own_metrics;
 mod pinned_settings;
+mod query_layers;
 mod raw_metrics;
 mod readers;
 mod replicas;

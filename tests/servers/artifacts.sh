@@ -5,6 +5,7 @@
 BASE_PACKAGES=clickhouse-server,prometheus,python3
 SECANTUS_VERSION=0.5.3-beta.196
 PROMETHEUS3_VERSION=v0.305.0 # the Go module's number for Prometheus 3.5.0
+THANOS_VERSION=v0.35.1
 CHDB_PACKAGES='chdb-core==26.9.0 lz4==4.4.5 clickhouse-cityhash==1.0.2.6'
 ZOOKEEPER_PACKAGES='openjdk-17-jre-headless libzookeeper-java libslf4j-java libnetty-java libdropwizard-metrics-java
   libsnappy-java libcommons-cli-java libcommons-io-java'
@@ -71,6 +72,24 @@ make_prometheus3() {
   # The version is what /api/v1/status/buildinfo tells.
   (cd "$1/source" && CGO_ENABLED=0 quietly prometheus3 go build -trimpath \
     -ldflags "-s -w -X github.com/prometheus/common/version.Version=$(cat VERSION)" -o "$2" ./cmd/prometheus)
+}
+
+# Thanos, for its query and its query-frontend; built as Prometheus 3 is.
+make_thanos() {
+  local module=github.com/thanos-io/thanos source
+  have go || die "Thanos is built from source, which needs Go 1.23 or newer"
+  (cd "$1" && quietly thanos-download go mod download -x "$module@$THANOS_VERSION")
+  source=$(cd "$1" && go list -m -f '{{.Dir}}' "$module@$THANOS_VERSION")
+  cp -r "$source" "$1/source"
+  chmod -R u+w "$1/source"
+  (cd "$1/source" && CGO_ENABLED=0 quietly thanos go build -trimpath -ldflags '-s -w' -o "$2" ./cmd/thanos)
+}
+
+# VictoriaMetrics' single server, of the same Debian as the base image, which has all that it links.
+make_victoriametrics() {
+  (cd "$1" && quietly victoriametrics apt-get download victoria-metrics)
+  dpkg-deb -x "$1"/victoria-metrics_*.deb "$1/unpacked"
+  cp "$1/unpacked/usr/bin/victoria-metrics" "$2"
 }
 
 # ClickHouse's engine as a Python package, with what its HTTP interface here needs to read the client's compression.

@@ -69,6 +69,8 @@ ensure_local_image() {
       ensure_local_image prometheus "$PROMETHEUS_LOCAL"
       cached "prometheus-$PROMETHEUS3_VERSION" make_prometheus3
       ;;
+    thanos) cached "thanos-$THANOS_VERSION" make_thanos ;;
+    victoriametrics) cached victoriametrics-bookworm make_victoriametrics ;;
     clickhouse-cluster)
       ensure_local_image clickhouse "$CLICKHOUSE_LOCAL"
       cached "zookeeper-$(printf '%s' "$ZOOKEEPER_PACKAGES" | sha256sum | cut -c 1-12).tar.gz" make_zookeeper
@@ -109,6 +111,7 @@ recipe() {
     case $1 in
       mongodb) echo "$SECANTUS_VERSION" ;;
       prometheus3) echo "$PROMETHEUS3_VERSION"; cat "$HERE"/prometheus/* ;;
+      thanos) echo "$THANOS_VERSION" ;;
       clickhouse-cluster) echo "$ZOOKEEPER_PACKAGES"; cat "$HERE"/clickhouse/* ;;
       clickhouse-newest) echo "$CHDB_PACKAGES $CHDB_PYTHON" ;;
     esac

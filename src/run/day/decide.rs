@@ -257,6 +257,7 @@ fn summary(inputs: &DayInputs, rows: &DayRows, state: DayState, cause: String) -
         source_total_usd: roll.total.usd(),
         reconciliation_difference_usd: status
             .map_or(0.0, |status| reconcile::difference_usd(status, stored_usd)),
+        contradictions: roll.contradictions.len() as u64,
         warnings,
         ..DaySummary::without_costs(inputs.due.day)
     }

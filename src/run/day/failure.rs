@@ -17,7 +17,12 @@ pub(in crate::run) fn is_of_one_day(failure: &Failure) -> bool {
     match failure.hop {
         Hop::QueryLayer => matches!(
             failure.kind,
-            Kind::BadData | Kind::BadReply | Kind::Timeout | Kind::Overloaded
+            Kind::BadData
+                | Kind::BadReply
+                | Kind::Timeout
+                | Kind::Overloaded
+                // A day that is older than what the query layer keeps.
+                | Kind::Refused
         ),
         Hop::Worker => failure.kind == Kind::Timeout,
         _ => false,

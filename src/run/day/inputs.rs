@@ -1,6 +1,6 @@
 //! All that a decision about a day rests on.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cost::{AccountId, CostLine, Day, Levels, RollUp, roll_up};
 use crate::day_status::DayStatus;
@@ -22,6 +22,36 @@ pub struct DueDay {
     pub presence: Presence,
     /// Its status, if there is one.
     pub status: Option<DayStatus>,
+    /// The clusters that the days before it had.
+    pub clusters_before: BTreeSet<String>,
+}
+
+/// For how many days after its last one a cluster is missed: from then on it is taken for gone.
+const MISSED_DAYS: u32 = 3;
+/// How long a day must have run before a cluster without a sample is missed, minutes.
+const MISSED_AFTER_MINUTES: u32 = 60;
+
+/// The clusters that the days before a day have in store.
+#[must_use]
+pub fn clusters_before(day: Day, statuses: &BTreeMap<Day, DayStatus>) -> BTreeSet<String> {
+    let days = statuses.range(day.minus(MISSED_DAYS)..day).map(|(_, status)| status);
+    let clusters = days.flat_map(|status| &status.stored.coverage.clusters);
+    clusters.filter(|one| one.covered_minutes > 0).map(|one| one.cluster.clone()).collect()
+}
+
+/// Names the clusters that the days before had and this one lacks: a store that is away takes its
+/// clusters with it, without a word.
+pub fn name_missed_clusters(source: &mut SourceDay, before: &BTreeSet<String>) {
+    if source.covered_minutes == 0 || source.expected_minutes < MISSED_AFTER_MINUTES {
+        return;
+    }
+    for cluster in before.iter().filter(|cluster| source.minutes_of(cluster) == 0) {
+        source.missing.push(format!(
+            "cluster '{cluster}', which the days before have, has no sample of this day: if it is \
+             gone, this ends by itself after {MISSED_DAYS} days; else see its exporter, and the \
+             stores of the query layer"
+        ));
+    }
 }
 
 /// A day's costs as they would be stored.
@@ -100,4 +130,42 @@ pub struct DayInputs {
     pub documents: DocumentsRead,
     /// Its rows.
     pub rows: RowsRead,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::day_status::ClusterCoverage;
+    use crate::day_status::stored_form::tests::complete;
+
+    #[test]
+    fn a_cluster_that_the_days_before_had_is_missed_for_three_days() {
+        let day = |text: &str| -> Day { text.parse().unwrap() };
+        let mut status = complete(day("2026-11-17"));
+        let cluster = |name: &str, covered_minutes| ClusterCoverage {
+            cluster: name.to_owned(),
+            covered_minutes,
+        };
+        status.stored.coverage.clusters = vec![cluster("c", 1_440), cluster("none", 0)];
+        let statuses = BTreeMap::from([(status.day, status)]);
+        let before = |text: &str| clusters_before(day(text), &statuses);
+        assert_eq!(before("2026-11-18"), BTreeSet::from(["c".to_owned()]));
+        assert_eq!(before("2026-11-20"), before("2026-11-18"));
+        assert!(before("2026-11-21").is_empty() && before("2026-11-17").is_empty());
+    }
+
+    #[test]
+    fn a_day_without_one_of_its_clusters_is_missing_something() {
+        let before = BTreeSet::from(["a".to_owned(), "b".to_owned()]);
+        let missed = |covered: u32, expected: u32| {
+            let mut source = SourceDay::without_samples(Phase::Exporter, expected);
+            source.cover(BTreeMap::from([("a".to_owned(), covered)]));
+            name_missed_clusters(&mut source, &before);
+            source.missing
+        };
+        assert!(missed(1_440, 1_440)[0].contains("cluster 'b'"));
+        assert_eq!(missed(1_440, 1_440).len(), 1);
+        assert!(missed(59, 59).is_empty(), "it may still come");
+        assert!(missed(0, 1_440).is_empty(), "that day has no data at all");
+    }
 }

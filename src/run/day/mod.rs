@@ -4,6 +4,8 @@ pub mod decide;
 pub(super) mod failure;
 pub(super) mod gap_scaling;
 pub mod inputs;
+#[cfg(test)]
+mod never_ok;
 pub mod rows;
 pub(super) mod status;
 pub mod verdict;

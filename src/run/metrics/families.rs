@@ -223,6 +223,10 @@ fn of_accounts(summary: &RunSummary) -> Vec<Family> {
         let difference = difference_usd(account);
         difference.map(|usd| (vec![id(account)], usd)).into_iter().collect()
     });
+    let contradictions = each(&|account| {
+        let count: u64 = account.days.iter().map(|day| day.contradictions).sum();
+        vec![(vec![id(account)], count as f64)]
+    });
     let lags = each(&|account| {
         let told = account.days.iter().filter(|day| day.covered_minutes > 0);
         let newest = told.max_by_key(|day| day.day);
@@ -247,6 +251,11 @@ fn of_accounts(summary: &RunSummary) -> Vec<Family> {
             "kubecost_worker_reconciliation_difference_usd",
             "Between source and stores over the run's days that were stored, USD.",
             differences,
+        ),
+        gauge(
+            "kubecost_worker_source_contradictions",
+            "Clusters and namespaces of the last run's days whose parts cost over 1 % more than they.",
+            contradictions,
         ),
         gauge(
             "kubecost_worker_source_lag_seconds",

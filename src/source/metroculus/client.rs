@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
 use reqwest::StatusCode;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::cost::AccountId;
 use crate::service::failure::{Failure, Hop, Kind, excerpt};
@@ -14,7 +14,9 @@ use crate::service::http;
 use crate::settings::{Endpoint, Secret};
 
 use crate::source::prometheus::client::REPLY_BYTES_MAX;
-use crate::source::prometheus::reply::{Reply, Series, read_json};
+use crate::source::prometheus::reply::{Series, read_json};
+
+use super::reply::{self, CostsReply, Form, MetricsReply};
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 const RETRIES_MAX: usize = 2;
@@ -26,7 +28,11 @@ pub struct MetroculusMetric {
     /// The series of the account asked for.
     pub series: Vec<Series>,
     /// Whether the series have points of the past, not only of now.
-    pub is_matrix: bool,
+    pub is_history: bool,
+    /// Whether the series have one value each, of now.
+    pub is_now: bool,
+    /// How many of them have no tenant: they are taken to be the account's.
+    pub without_tenant: usize,
 }
 
 /// Asks one Metroculus.
@@ -35,23 +41,6 @@ pub struct MetroculusClient {
     http: reqwest::Client,
     endpoint: Endpoint,
     secret: Secret,
-}
-
-#[derive(Deserialize)]
-struct MetricsReply {
-    metrics: Option<BTreeMap<String, Option<Reply>>>,
-}
-
-/// The two shapes of the cluster's costs: flat, and with a summary.
-#[derive(Deserialize)]
-struct CostsReply {
-    total_cost: Option<f64>,
-    summary: Option<CostsSummary>,
-}
-
-#[derive(Deserialize)]
-struct CostsSummary {
-    total_cost: Option<f64>,
 }
 
 impl MetroculusClient {
@@ -98,16 +87,18 @@ impl MetroculusClient {
         start: i64,
         end: i64,
     ) -> Result<BTreeMap<String, MetroculusMetric>, Failure> {
-        let names = ("metrics", names.join(","));
+        let asked = ("metrics", names.join(","));
         let reply: MetricsReply =
-            self.ask("kubecost_metrics", account, Some(names), start, end).await?;
+            self.ask("kubecost_metrics", account, Some(asked), start, end).await?;
+        self.no_error(&reply.error)?;
         let Some(metrics) = reply.metrics else {
             let what = format!("{} answered without 'metrics'", self.address());
             return Err(Failure::query(Kind::BadReply, what, FIX_ADDRESS));
         };
         let mut out = BTreeMap::new();
-        for (name, reply) in metrics {
-            out.insert(name.clone(), self.metric(account, &name, reply.unwrap_or_default())?);
+        // Some versions answer all that they have.
+        for (name, reply) in metrics.into_iter().filter(|(name, _)| names.contains(&&**name)) {
+            out.insert(name.clone(), self.metric(account, &name, reply)?);
         }
         Ok(out)
     }
@@ -116,33 +107,34 @@ impl MetroculusClient {
         &self,
         account: &AccountId,
         name: &str,
-        reply: Reply,
+        reply: Value,
     ) -> Result<MetroculusMetric, Failure> {
-        if reply.status == "error" || !reply.error.is_empty() {
-            let text = excerpt(&reply.error);
-            let what = format!("{} has no answer for {name}: {text}", self.address());
-            return Err(Failure::query(Kind::BadReply, what, "see Metroculus' and Thanos' logs"));
-        }
-        let data = reply.data.unwrap_or_default();
-        let is_matrix = data.result_type == "matrix";
-        if !matches!(data.result_type.as_str(), "" | "vector" | "matrix") {
-            let what = format!("{} answered {name} with a {}", self.address(), data.result_type);
-            return Err(Failure::query(Kind::BadReply, what, FIX_ADDRESS));
-        }
-        let all = data.result.len();
-        let series: Vec<Series> = data
-            .result
-            .into_iter()
-            .filter(|series| {
-                matches!(series.label("tenant_id"), "")
-                    || series.label("tenant_id") == account.as_str()
-            })
-            .collect();
-        if series.len() < all {
-            let foreign = all - series.len();
+        let (all, form) = reply::read(reply).map_err(|text| {
+            let what = format!("{} has no answer for {name}: {}", self.address(), excerpt(&text));
+            Failure::query(Kind::BadReply, what, "see Metroculus' and Thanos' logs")
+        })?;
+        let count = all.len();
+        let tenant = |series: &Series| series.label("tenant_id").to_owned();
+        let is_own = |series: &Series| {
+            matches!(tenant(series).as_str(), "") || tenant(series) == account.as_str()
+        };
+        let series: Vec<Series> = all.into_iter().filter(is_own).collect();
+        if series.len() < count {
+            let foreign = count - series.len();
             tracing::warn!(account.id = %account, metric = name, foreign, "series of other tenants are refused");
         }
-        Ok(MetroculusMetric { series, is_matrix })
+        let without_tenant = series.iter().filter(|series| tenant(series).is_empty()).count();
+        let (is_history, is_now) = (form == Form::History, form == Form::Vector);
+        Ok(MetroculusMetric { series, is_history, is_now, without_tenant })
+    }
+
+    /// A body may be an error whatever its status.
+    fn no_error(&self, error: &Value) -> Result<(), Failure> {
+        let Some(text) = reply::error_text(error) else { return Ok(()) };
+        let code = error.get("status_code").and_then(Value::as_u64);
+        let code = code.and_then(|code| u16::try_from(code).ok()).unwrap_or(500);
+        let status = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Err(self.refused(status, &text))
     }
 
     /// The cluster's rate in USD per hour: the service answers the rate times the hours asked for.
@@ -158,8 +150,8 @@ impl MetroculusClient {
     ) -> Result<Option<f64>, Failure> {
         let reply: CostsReply =
             self.ask("kubecost_cluster_costs", account, None, start, end).await?;
-        let total = reply.total_cost.or_else(|| reply.summary.and_then(|s| s.total_cost));
-        let Some(total) = total else {
+        self.no_error(&reply.error)?;
+        let Some(total) = reply.total() else {
             let what = format!("{} answered cluster costs without a total", self.address());
             return Err(Failure::query(Kind::BadReply, what, FIX_ADDRESS));
         };
@@ -211,7 +203,11 @@ impl MetroculusClient {
         let status = response.status();
         let body = http::read_bounded(response, REPLY_BYTES_MAX, Hop::QueryLayer).await?;
         if !status.is_success() {
-            return Err(self.refused(status, &String::from_utf8_lossy(&body)));
+            let text = reply::body_error(&body);
+            return Err(self.refused(
+                status,
+                &text.unwrap_or_else(|| String::from_utf8_lossy(&body).into_owned()),
+            ));
         }
         read_json(body.as_slice(), REPLY_BYTES_MAX).map_err(|error| {
             let text = excerpt(&String::from_utf8_lossy(&body));

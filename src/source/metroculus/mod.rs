@@ -3,8 +3,8 @@
 //! It answers instant vectors: one reply is a rate, not a cost. Each run therefore notes what it
 //! sees in a journal, one entry per account and slot of five minutes, and a day's costs are the
 //! sum over its slots of rate times slot length. The first note of a slot stands, so two runs in
-//! one slot agree. Slots never seen are gaps. Where a reply is a matrix, its points are integrated
-//! minute by minute instead, and the journal is not needed.
+//! one slot agree. Slots never seen are gaps. Where a reply is a matrix or a list of points, it
+//! holds history: it is integrated minute by minute instead, and the journal is not needed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,14 +24,17 @@ use crate::source::metric_names::{
 use crate::source::prometheus::promql::next_grid_point;
 use crate::source::prometheus::reply::Series;
 use crate::source::{CostSource, Phase, Presence, SourceDay};
-use client::MetroculusClient;
+use client::{MetroculusClient, MetroculusMetric};
 use slots::{conflicts, covered, put, slot_minutes, summed};
 
 pub mod client;
+mod reply;
 mod slots;
 
 /// For how long a sample stands when no newer one follows (seconds): Prometheus' own look-back.
 const LOOKBACK_SECONDS: f64 = 300.0;
+/// The longest distance of points that stand for the time until the next one, seconds.
+const STEP_SECONDS_MAX: f64 = 3_600.0;
 
 /// Costs through Metroculus.
 pub struct MetroculusQuery {
@@ -89,8 +92,12 @@ impl MetroculusQuery {
             return Ok(Some(slot));
         }
         let metrics = self.client.metrics(&account.id, &self.metrics(), start, end).await?;
-        if metrics.values().any(|metric| metric.is_matrix) {
+        if metrics.values().any(|metric| metric.is_history) {
             return Ok(None);
+        }
+        for (name, metric) in metrics.iter().filter(|(_, metric)| metric.without_tenant > 0) {
+            let warning = without_tenant(name, metric.without_tenant);
+            tracing::warn!(account.id = %account.id, "{warning}");
         }
         let series = |metric: &str| metrics.get(metric).map_or(&[][..], |m| m.series.as_slice());
         for (level, metric) in LEVELS {
@@ -149,7 +156,7 @@ impl MetroculusQuery {
             return RateReading::Refused;
         }
         RateReading::Rate(SeenRate {
-            cluster: label("cluster").unwrap_or_else(|| self.default_cluster.clone()),
+            cluster: cluster_of(series).unwrap_or(&self.default_cluster).to_owned(),
             namespace: namespace.filter(|_| level != Level::Cluster),
             pod: pod.filter(|_| level == Level::Pod),
             node: label("node").filter(|_| level == Level::Pod),
@@ -206,19 +213,28 @@ impl MetroculusQuery {
     ) -> Result<Option<SourceDay>, Failure> {
         let (start, end) = (day.start_seconds(), day.end_seconds().min(now_seconds + 1));
         let metrics = self.client.metrics(&account.id, &self.metrics(), start, end).await?;
-        if !metrics.values().any(|metric| metric.is_matrix) {
+        let has_any = |of: fn(&MetroculusMetric) -> bool| metrics.values().any(of);
+        if !has_any(|m| m.is_history) && (has_any(|m| m.is_now) || metrics.is_empty()) {
             return Ok(None);
         }
+        let mut warnings = Vec::new();
+        let mut refused = 0;
         let mut costs = DayCosts::default();
         let mut clusters = BTreeMap::new();
         for (level, metric) in LEVELS {
+            let Some(answered) = metrics.get(metric) else { continue };
+            if answered.without_tenant > 0 {
+                warnings.push(without_tenant(metric, answered.without_tenant));
+            }
+            let stands_seconds = stands_seconds(&answered.series);
             let mut of_name: BTreeMap<_, Vec<&Series>> = BTreeMap::new();
-            for one in metrics.get(metric).map_or(&[][..], |m| m.series.as_slice()) {
-                let name = ["cluster", "namespace", "pod"].map(|label| one.label(label));
+            for one in &answered.series {
+                let name = (cluster_of(one), one.label("namespace"), one.label("pod"));
                 of_name.entry(name).or_default().push(one);
+                refused += one.points.iter().filter(|(_, rate)| !is_rate(*rate)).count();
             }
             for doubled in of_name.values() {
-                let (usd, minutes) = integrated(doubled, start, end);
+                let (usd, minutes) = integrated(doubled, (start, end), stands_seconds);
                 let labels = doubled.last().map(|one| one.labels.clone()).unwrap_or_default();
                 let point = Series { labels, points: vec![(0.0, usd)] };
                 let RateReading::Rate(rate) = self.rate(level, &point) else { continue };
@@ -227,7 +243,15 @@ impl MetroculusQuery {
                 *most = minutes.max(*most);
             }
         }
-        Ok(Some(source_day(costs, Phase::Exporter, clusters, day, 0, now_seconds)))
+        let mut source = source_day(costs, Phase::Exporter, clusters, day, 0, now_seconds);
+        source.is_partial = refused > 0;
+        if refused > 0 {
+            warnings.push(format!(
+                "{refused} rates that are no cost (NaN, infinite or negative) are left out"
+            ));
+        }
+        source.warnings = warnings;
+        Ok(Some(source))
     }
 }
 
@@ -257,13 +281,36 @@ fn lag(ends: &[Series], windows: &[Series], now_seconds: i64) -> Option<i64> {
     Some(lag.max(0.0) as i64)
 }
 
+/// The cluster that a series names: by `cluster`, or by `cluster_id` in earlier versions.
+fn cluster_of(series: &Series) -> Option<&str> {
+    ["cluster", "cluster_id"].map(|name| series.label(name)).into_iter().find(|n| !n.is_empty())
+}
+
+/// What an operator should know of series that name no tenant.
+fn without_tenant(metric: &str, count: usize) -> String {
+    format!(
+        "{count} series of {metric} have no label tenant_id: they are taken to be this account's; \
+         see that Metroculus asks for one tenant"
+    )
+}
+
+/// For how long a sample of these series stands (seconds): until the next one is due, where they
+/// come at a regular distance that is longer than a look-back.
+fn stands_seconds(series: &[Series]) -> f64 {
+    let pairs = series.iter().flat_map(|one| one.points.windows(2));
+    let mut distances: Vec<f64> = pairs.map(|pair| pair[1].0 - pair[0].0).collect();
+    distances.sort_by(f64::total_cmp);
+    let middle = distances.get(distances.len() / 2).copied().unwrap_or(0.0);
+    if middle > STEP_SECONDS_MAX { LOOKBACK_SECONDS } else { middle.max(LOOKBACK_SECONDS) }
+}
+
 /// The integral of the greatest of some series over `start..end` on the minute grid, USD, and the
 /// minutes that have a value. Samples are `(Unix seconds, USD per hour)` in the order of time.
-fn integrated(series: &[&Series], start: i64, end: i64) -> (f64, u32) {
+fn integrated(series: &[&Series], (start, end): (i64, i64), stands_seconds: f64) -> (f64, u32) {
     let (mut usd, mut minutes) = (0.0, 0);
     for minute in (next_grid_point(start)..end).step_by(60) {
-        let rates = series.iter().filter_map(|one| rate_at(&one.points, minute as f64));
-        if let Some(rate) = rates.max_by(f64::total_cmp) {
+        let at = |one: &&Series| rate_at(&one.points, minute as f64, stands_seconds);
+        if let Some(rate) = series.iter().filter_map(at).max_by(f64::total_cmp) {
             usd += rate / 60.0;
             minutes += 1;
         }
@@ -271,11 +318,15 @@ fn integrated(series: &[&Series], start: i64, end: i64) -> (f64, u32) {
     (usd, minutes)
 }
 
+fn is_rate(value: f64) -> bool {
+    value.is_finite() && value >= 0.0
+}
+
 /// What an instant query at that time returns, if it is a rate.
-fn rate_at(points: &[(f64, f64)], time: f64) -> Option<f64> {
+fn rate_at(points: &[(f64, f64)], time: f64, stands_seconds: f64) -> Option<f64> {
     let next = points.partition_point(|(sampled, _)| *sampled <= time);
     let (sampled, rate) = points.get(next.checked_sub(1)?)?;
-    (time - sampled < LOOKBACK_SECONDS && rate.is_finite() && *rate >= 0.0).then_some(*rate)
+    (time - sampled < stands_seconds && is_rate(*rate)).then_some(*rate)
 }
 
 fn source_day(
@@ -386,7 +437,7 @@ mod tests {
     fn a_sample_stands_for_five_minutes_at_most() {
         let of = |points: &[(f64, f64)], end| {
             let series = Series { labels: BTreeMap::new(), points: points.to_vec() };
-            integrated(&[&series], 0, end)
+            integrated(&[&series], (0, end), LOOKBACK_SECONDS)
         };
         assert_eq!(of(&[(0.0, 60.0)], 3_600), (5.0, 5));
         assert_eq!(of(&[(0.0, 60.0), (60.0, 0.0)], 120), (1.0, 2));
@@ -399,7 +450,35 @@ mod tests {
         let series =
             |points: &[(f64, f64)]| Series { labels: BTreeMap::new(), points: points.to_vec() };
         let (one, other) = (series(&[(0.0, 60.0), (60.0, 30.0)]), series(&[(60.0, 90.0)]));
-        assert_eq!(integrated(&[&one, &other], 0, 120), (2.5, 2));
+        assert_eq!(integrated(&[&one, &other], (0, 120), LOOKBACK_SECONDS), (2.5, 2));
+    }
+
+    #[test]
+    fn hourly_points_stand_for_an_hour_and_a_missing_one_is_a_gap() {
+        let hours = |of: &[i64]| Series {
+            labels: BTreeMap::new(),
+            points: of.iter().map(|hour| ((hour * 3_600) as f64, 2.0)).collect(),
+        };
+        let whole = hours(&(0..24).collect::<Vec<_>>());
+        let stands = stands_seconds(std::slice::from_ref(&whole));
+        let (usd, minutes) = integrated(&[&whole], (0, 86_400), stands);
+        assert!((usd - 48.0).abs() < 1e-9 && minutes == 1_440, "{usd} {minutes}");
+        let with_gap = hours(&(0..24).filter(|hour| *hour != 7).collect::<Vec<_>>());
+        let stands = stands_seconds(std::slice::from_ref(&with_gap));
+        assert_eq!(integrated(&[&with_gap], (0, 86_400), stands).1, 1_380);
+        let daily = hours(&[0, 24, 48]);
+        assert_eq!(stands_seconds(&[daily]), LOOKBACK_SECONDS);
+    }
+
+    #[test]
+    fn a_cluster_is_named_by_either_label() {
+        let of = |pairs: &[(&str, &str)]| {
+            let own = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+            cluster_of(&Series { labels: own, points: Vec::new() }).map(str::to_owned)
+        };
+        assert_eq!(of(&[("cluster_id", "x")]).as_deref(), Some("x"));
+        assert_eq!(of(&[("cluster", "c"), ("cluster_id", "x")]).as_deref(), Some("c"));
+        assert_eq!(of(&[("cluster", "")]), None);
     }
 
     #[test]

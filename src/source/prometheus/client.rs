@@ -1,20 +1,27 @@
 //! The Prometheus HTTP API: one query, one answer, bounded in time, size and tries.
 
 use std::io::Read;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
 use bytes::{Buf, Bytes};
 use futures_util::StreamExt;
 use reqwest::StatusCode;
+use reqwest::header::CACHE_CONTROL;
 use tokio::sync::mpsc;
 
+use crate::cost::AccountId;
 use crate::service::failure::{Failure, Hop, Kind, excerpt};
 use crate::service::http;
 use crate::settings::Endpoint;
 use crate::settings::auth::Auth;
+use crate::settings::headers::RequestHeaders;
 
+use crate::source::prometheus::refusal::{self, Class};
 use crate::source::prometheus::reply::{Reply, ReplyError, Series, read_reply};
+use crate::source::prometheus::stores::{self, StoreAway};
 
 /// How long one query may take, seconds.
 const QUERY_TIMEOUT_SECONDS: u64 = 60;
@@ -43,6 +50,8 @@ pub enum NoAnswer {
     TooMuch(Failure),
     /// The server, or a gateway before it, cannot now: it may be down, or this may be too much.
     Busy(Failure),
+    /// The server does not answer for a part of the time that is asked for.
+    OutOfReach(Failure),
     /// Anything else.
     Failed(Failure),
 }
@@ -52,8 +61,18 @@ impl NoAnswer {
     #[must_use]
     pub fn into_failure(self) -> Failure {
         match self {
-            Self::TooMuch(failure) | Self::Busy(failure) | Self::Failed(failure) => failure,
+            Self::TooMuch(failure)
+            | Self::Busy(failure)
+            | Self::OutOfReach(failure)
+            | Self::Failed(failure) => failure,
         }
+    }
+
+    /// Whether the server may not have got what was posted: proxies lose forms, make other
+    /// requests of them, or let none through.
+    fn may_be_of_a_lost_form(&self) -> bool {
+        matches!(self, Self::Failed(failure)
+            if matches!(failure.kind, Kind::Denied | Kind::BadReply | Kind::BadData))
     }
 }
 
@@ -97,6 +116,9 @@ pub struct PromClient {
     http: reqwest::Client,
     endpoint: Endpoint,
     auth: Auth,
+    headers: RequestHeaders,
+    /// Whether forms do not arrive: then the address has to hold the query, however long.
+    loses_forms: Arc<AtomicBool>,
 }
 
 impl PromClient {
@@ -104,8 +126,21 @@ impl PromClient {
     ///
     /// # Errors
     /// When no HTTP client can be made (no usable TLS).
-    pub fn new(endpoint: Endpoint, auth: Auth) -> Result<Self, Failure> {
-        Ok(Self { http: http::client(Duration::from_secs(QUERY_TIMEOUT_SECONDS))?, endpoint, auth })
+    pub fn new(endpoint: Endpoint, auth: Auth, headers: RequestHeaders) -> Result<Self, Failure> {
+        let http = http::client(Duration::from_secs(QUERY_TIMEOUT_SECONDS))?;
+        Ok(Self { http, endpoint, auth, headers, loses_forms: Arc::default() })
+    }
+
+    /// The same client, with an account's id in its headers where they name it.
+    #[must_use]
+    pub fn for_account(&self, account: &AccountId) -> Self {
+        Self { headers: self.headers.for_account(account.as_str()), ..self.clone() }
+    }
+
+    /// Whether headers name the account: then one query can be about one account only.
+    #[must_use]
+    pub fn is_per_account(&self) -> bool {
+        self.headers.name_account()
     }
 
     /// The server's address without credentials.
@@ -123,7 +158,8 @@ impl PromClient {
         self.ask("api/v1/query", &parameters, "vector").await
     }
 
-    /// A range query; times in Unix seconds, step in seconds.
+    /// A range query; times in Unix seconds, step in seconds. A start at a multiple of the step
+    /// stays where it is: query-frontends and VictoriaMetrics move others there.
     ///
     /// # Errors
     /// [`NoAnswer`] after bounded retries.
@@ -137,10 +173,22 @@ impl PromClient {
         let parameters = [
             ("query", query.to_owned()),
             ("start", start.to_string()),
-            ("end", end.to_string()),
+            ("end", (end - (end - start).rem_euclid(step)).to_string()),
             ("step", step.to_string()),
         ];
         self.ask("api/v1/query_range", &parameters, "matrix").await
+    }
+
+    /// Thanos' stores that are away; none where the server does not say.
+    pub(super) async fn stores_away(&self) -> Vec<StoreAway> {
+        const BYTES_MAX: u64 = 4 << 20;
+        let request = self.http.get(self.endpoint.join("api/v1/stores"));
+        let sent = self.headers.apply(self.auth.apply(request)).send().await;
+        let Some(response) = sent.ok().filter(|reply| reply.status().is_success()) else {
+            return Vec::new();
+        };
+        let body = http::read_bounded(response, BYTES_MAX, Hop::QueryLayer).await;
+        body.map_or_else(|_| Vec::new(), |body| stores::away(&body))
     }
 
     /// Asks until there is an answer of the type that is due, in bounded tries.
@@ -158,7 +206,7 @@ impl PromClient {
         let asked = (|| self.ask_once(path, parameters, due))
             .retry(retries)
             .when(|error| match error {
-                NoAnswer::TooMuch(_) => false,
+                NoAnswer::TooMuch(_) | NoAnswer::OutOfReach(_) => false,
                 NoAnswer::Busy(_) => true,
                 NoAnswer::Failed(failure) => failure.is_retryable(),
             })
@@ -174,24 +222,75 @@ impl PromClient {
         }
     }
 
+    /// Asks by the shorter way that the server is known to take.
     async fn ask_once(
         &self,
         path: &str,
         parameters: &[(&str, String)],
         due: &str,
     ) -> Result<Answer, NoAnswer> {
-        // Thanos: a store that is down must be an error, not a smaller bill; replicas are one.
-        let thanos = [("partial_response", "false"), ("dedup", "true")];
-        let address = self.endpoint.join(path);
         // Proxies refuse long addresses; a form may be long, but not every proxy lets one through.
         let length: usize = parameters.iter().map(|(_, value)| value.len()).sum();
-        let request = if length > ADDRESS_BYTES_MAX {
-            let owned = thanos.map(|(name, value)| (name, value.to_owned()));
-            self.http.post(address).form(&[parameters, &owned].concat())
-        } else {
-            self.http.get(address).query(parameters).query(&thanos)
+        if length <= ADDRESS_BYTES_MAX || self.loses_forms.load(Ordering::Relaxed) {
+            return self.exchange(self.get(path, parameters), due).await;
+        }
+        let form = [parameters, &self.extra()].concat();
+        let posted = self.exchange(self.http.post(self.endpoint.join(path)).form(&form), due).await;
+        let refused = match posted {
+            Err(refused) if refused.may_be_of_a_lost_form() => refused,
+            other => return other,
         };
-        let response = self.auth.apply(request).send().await.map_err(|e| self.transport(e))?;
+        match self.exchange(self.get(path, parameters), due).await {
+            Ok(answer) => {
+                self.loses_forms.store(true, Ordering::Relaxed);
+                tracing::warn!(
+                    failure = %refused.into_failure(),
+                    "POST does not get through to the query layer: long queries go by GET"
+                );
+                Ok(answer)
+            }
+            // What the server says of the query itself.
+            Err(too_much @ NoAnswer::TooMuch(_)) => Err(too_much),
+            Err(by_get) => {
+                let (by_post, by_get) = (refused.into_failure(), by_get.into_failure());
+                let is_of_query = by_post == by_get;
+                Err(if is_of_query {
+                    NoAnswer::Failed(by_post)
+                } else {
+                    lost_form(by_post, &by_get)
+                })
+            }
+        }
+    }
+
+    fn get(&self, path: &str, parameters: &[(&str, String)]) -> reqwest::RequestBuilder {
+        self.http.get(self.endpoint.join(path)).query(parameters).query(&self.extra())
+    }
+
+    /// What every query has beside its own parameters; servers ignore those of others.
+    fn extra(&self) -> [(&'static str, String); 4] {
+        [
+            // Thanos: a store that is down must be an error, not a smaller bill.
+            ("partial_response", "false"),
+            // Thanos: replicas are one.
+            ("dedup", "true"),
+            // VictoriaMetrics: as Thanos' partial_response.
+            ("deny_partial_response", "1"),
+            // VictoriaMetrics: cached results lack samples that came late.
+            ("nocache", "1"),
+        ]
+        .map(|(name, value)| (name, value.to_owned()))
+    }
+
+    async fn exchange(
+        &self,
+        request: reqwest::RequestBuilder,
+        due: &str,
+    ) -> Result<Answer, NoAnswer> {
+        // Results caches of query-frontends lack samples that came late.
+        let request =
+            self.headers.apply(self.auth.apply(request)).header(CACHE_CONTROL, "no-store");
+        let response = request.send().await.map_err(|e| self.transport(e))?;
         let status = response.status();
         let is_json = response
             .headers()
@@ -274,6 +373,7 @@ impl PromClient {
         if !status.is_success() || reply.status == "error" {
             return Err(self.refused(status, &reply.error_type, &reply.error));
         }
+        let warnings = reply.what_is_missing();
         let data = match reply.data {
             Some(data) if reply.status == "success" => data,
             _ => return Err(self.refused(status, "", "a reply without status and data")),
@@ -285,63 +385,32 @@ impl PromClient {
             let fix = "see that PROMETHEUS_URL answers PromQL unchanged";
             return Err(NoAnswer::Failed(Failure::query(Kind::BadReply, what, fix)));
         }
-        Ok(Answer { series: data.result, warnings: reply.warnings.unwrap_or_default() })
+        Ok(Answer { series: data.result, warnings })
     }
 
-    /// Classifies what a server said instead of an answer.
+    /// What a server means that has no answer.
     fn refused(&self, status: StatusCode, error_type: &str, text: &str) -> NoAnswer {
-        let said = excerpt(text);
-        let what = format!("{} answered {status}: {said}", self.address());
-        let is_limit = ["too many samples", "exceed", "limit", "timed out", "too large"]
-            .iter()
-            .any(|word| text.contains(word));
-        let (kind, fix) = match (status.as_u16(), error_type) {
-            (401 | 403, _) => (
-                Kind::Denied,
-                "set PROMETHEUS_USER and PROMETHEUS_PASSWORD_FILE, or PROMETHEUS_TOKEN_FILE, to what the server wants",
-            ),
-            (404, _) => (
-                Kind::BadReply,
-                "see that PROMETHEUS_URL, with its path, is where /api/v1/query is served",
-            ),
-            (_, "timeout") => {
-                return NoAnswer::TooMuch(Failure::query(
-                    Kind::Timeout,
-                    what,
-                    "give the query layer more time or memory, or lower MAX_SAMPLES",
-                ));
-            }
-            (422, _) | (413, _) if is_limit => {
-                return NoAnswer::TooMuch(Failure::query(
-                    Kind::Overloaded,
-                    what,
-                    "lower MAX_SAMPLES, or raise the server's query limits",
-                ));
-            }
-            (422, _) => (
-                Kind::BadData,
-                "the stored series contradict each other: see docs/RUNBOOK.md, query layer",
-            ),
-            (429, _) => {
-                (Kind::Overloaded, "the query layer limits its callers: run fewer workers at once")
-            }
-            (503 | 504, _) => {
-                return NoAnswer::Busy(Failure::query(
-                    Kind::Unavailable,
-                    what,
-                    "see that the query layer is up and ready, and what its gateway allows",
-                ));
-            }
-            (500..=599, _) => (Kind::Unavailable, "see that the query layer is up and ready"),
-            (200..=299, "") => (
-                Kind::BadReply,
-                "see that PROMETHEUS_URL is a Prometheus or Thanos Query: this is no reply of one",
-            ),
-            _ => (
-                Kind::BadReply,
-                "see that PROMETHEUS_URL is a Prometheus or Thanos Query of a version with /api/v1/query",
-            ),
-        };
-        NoAnswer::Failed(Failure::query(kind, what, fix))
+        let class = refusal::classify(status.as_u16(), error_type, text);
+        let shown = excerpt(&refusal::without_query(text));
+        let what = format!("{} answered {status}: {shown}", self.address());
+        let fix = refusal::fix(class, status.as_u16());
+        let failure = |kind| Failure::query(kind, what, fix);
+        match class {
+            Class::TooMuch(kind) => NoAnswer::TooMuch(failure(kind)),
+            Class::Busy(kind) => NoAnswer::Busy(failure(kind)),
+            Class::OutOfReach => NoAnswer::OutOfReach(failure(Kind::Refused)),
+            Class::Final(kind) => NoAnswer::Failed(failure(kind)),
+        }
     }
+}
+
+/// A long query that neither way gets an answer.
+fn lost_form(by_post: Failure, by_get: &Failure) -> NoAnswer {
+    let what = format!("by POST, {}; by GET, {}", by_post.what, by_get.what);
+    let fix = format!(
+        "{}; else let the proxies before the query layer pass POST with its body, or addresses of \
+         16 KiB",
+        by_post.fix
+    );
+    NoAnswer::Failed(Failure { what, fix, ..by_post })
 }

@@ -117,8 +117,44 @@ fn holes(seen: &BTreeSet<i64>, window: Window) -> Vec<(i64, i64)> {
     out
 }
 
+/// By how much the distances of holes may differ that a scrape interval makes, seconds.
+const JITTER_SECONDS: i64 = 60;
+/// How many holes it takes to tell a scrape interval from outages.
+const REGULAR_MIN: usize = 6;
+
+/// The scrape interval (seconds) that most holes come from: a sample stands for five minutes, so
+/// rarer ones leave holes at equal distances.
+fn scrape_interval(holes: &[(i64, i64)]) -> Option<i64> {
+    let distances: Vec<i64> = holes.windows(2).map(|pair| pair[1].0 - pair[0].0).collect();
+    let mut sorted = distances.clone();
+    sorted.sort_unstable();
+    let middle = *sorted.get(sorted.len() / 2)?;
+    let is_regular = |distance: &&i64| (**distance - middle).abs() <= JITTER_SECONDS;
+    let regular = distances.iter().filter(is_regular).count();
+    let is_rule = holes.len() >= REGULAR_MIN && regular * 10 >= distances.len() * 9;
+    // Outages at equal distances leave longer stretches of samples between them.
+    (is_rule && middle <= 2 * 3_600 && stands_for(holes) <= STANDS_SECONDS_MAX).then_some(middle)
+}
+
+/// How long one sample stands for (seconds): in Prometheus the five minutes of its look-back.
+const STANDS_SECONDS_MAX: i64 = 360;
+
+/// The middle length of what lies between holes, seconds.
+fn stands_for(holes: &[(i64, i64)]) -> i64 {
+    let mut between: Vec<i64> = holes.windows(2).map(|pair| pair[1].0 - pair[0].1).collect();
+    between.sort_unstable();
+    between.get(between.len() / 2).copied().unwrap_or(0)
+}
+
 /// A cluster's holes `start..end`, and why they are there: whether the exporter was alive.
 pub(super) fn phrase(cluster: &str, holes: &[(i64, i64)], alive: &BTreeSet<i64>) -> String {
+    if let Some(seconds) = scrape_interval(holes) {
+        return format!(
+            "cluster '{cluster}' has a sample every {} min only, and a sample stands for 5 min: \
+             set its scrape_interval to 1m, or GAP_POLICY=scale",
+            (seconds + 30) / 60
+        );
+    }
     let named: Vec<String> = holes
         .iter()
         .take(NAMED_MAX)
@@ -183,6 +219,25 @@ mod tests {
         );
         let many: Vec<_> = (0..9).map(|hole| (hole * 120, hole * 120 + 60)).collect();
         assert!(phrase("c", &many, &alive).ends_with("and 6 more holes"));
+    }
+
+    #[test]
+    fn regular_holes_are_a_scrape_interval_and_others_are_outages() {
+        let every = |period: i64, hole: i64, count: i64| -> Vec<(i64, i64)> {
+            (0..count).map(|n| (n * period, n * period + hole)).collect()
+        };
+        assert_eq!(scrape_interval(&every(600, 300, 144)), Some(600));
+        assert_eq!(scrape_interval(&every(900, 600, 96)), Some(900));
+        assert_eq!(scrape_interval(&every(600, 60, 144)), None, "nine of ten minutes are there");
+        assert_eq!(scrape_interval(&every(600, 300, 5)), None, "too few to tell");
+        let irregular: Vec<_> = (0..20).map(|n| (n * n * 600, n * n * 600 + 300)).collect();
+        assert_eq!(scrape_interval(&irregular), None);
+        let text = phrase("c", &every(600, 300, 144), &BTreeSet::new());
+        assert!(text.contains("every 10 min") && !text.contains("holes"), "{text}");
+        // An outage of an hour amid them.
+        let mut with_outage = every(600, 300, 144);
+        with_outage.drain(20..26);
+        assert_eq!(scrape_interval(&with_outage), Some(600));
     }
 
     #[test]

@@ -5,15 +5,14 @@
 //! model's); `session` puts them in pieces that the server can bear.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 
 use crate::accounts::Account;
 use crate::cost::day::DAY_SECONDS;
 use crate::cost::{AccountId, Day, ResourceKey};
-use crate::service::failure::Failure;
-use crate::settings::Endpoint;
-use crate::settings::worker::Auth;
+use crate::service::failure::{Failure, Kind};
 
 use crate::source::metric_names::{
     CLUSTER_TOTAL, CPU_ALLOCATION, CPU_PRICE, NODE_TOTAL, RAM_ALLOCATION, RAM_PRICE, VOLUME_CLAIMS,
@@ -24,6 +23,7 @@ use client::{NoAnswer, PromClient};
 use promql::GRID_SECONDS;
 use questions::{Questions, Times};
 use session::{Asking, PrometheusSettings};
+use stores::StoreAway;
 
 pub use questions::BatchSettings;
 
@@ -41,9 +41,11 @@ mod last_samples;
 mod plain_costs;
 pub mod promql;
 mod questions;
+mod refusal;
 pub mod reply;
 pub mod session;
 pub(crate) mod source_conflicts;
+mod stores;
 mod window_costs;
 mod window_showings;
 mod windows;
@@ -75,21 +77,16 @@ struct Told {
 pub struct PrometheusQuery {
     questions: Questions,
     settings: PrometheusSettings,
+    /// Thanos' stores that were away when the server was last checked.
+    stores_away: Arc<Mutex<Vec<StoreAway>>>,
 }
 
 impl PrometheusQuery {
-    /// An adapter for the server at `endpoint`.
-    ///
-    /// # Errors
-    /// When no HTTP client can be made.
-    pub fn new(
-        endpoint: Endpoint,
-        auth: Auth,
-        settings: PrometheusSettings,
-    ) -> Result<Self, Failure> {
-        let client = PromClient::new(endpoint, auth)?;
+    /// An adapter for the server that `client` asks.
+    #[must_use]
+    pub fn new(client: PromClient, settings: PrometheusSettings) -> Self {
         let questions = Questions::new(client, settings.tenant_label.clone(), settings.batches);
-        Ok(Self { questions, settings })
+        Self { questions, settings, stores_away: Arc::default() }
     }
 }
 
@@ -118,8 +115,15 @@ impl CostSource for PrometheusQuery {
 
     async fn check(&self) -> Result<(), Failure> {
         self.questions.begin();
-        let asked = self.questions.client().instant("vector(1)", 1).await;
-        asked.map(|_| ()).map_err(NoAnswer::into_failure)
+        let client = self.questions.client();
+        let away = client.stores_away().await;
+        *self.stores_away.lock().unwrap_or_else(PoisonError::into_inner) = away;
+        let asked = client.instant("vector(1)", 1).await;
+        match asked.map_err(NoAnswer::into_failure) {
+            // There is no account yet whose id could be in the headers.
+            Err(failure) if failure.kind == Kind::Denied && client.is_per_account() => Ok(()),
+            asked => asked.map(|_| ()),
+        }
     }
 
     async fn observe(&self, _account: &Account, _now_seconds: i64) -> Result<(), Failure> {
@@ -134,15 +138,15 @@ impl CostSource for PrometheusQuery {
         _now_seconds: i64,
     ) -> Result<BTreeMap<Day, Presence>, Failure> {
         let mut out: BTreeMap<Day, Presence> = BTreeMap::new();
-        for (day, told) in self.told(account, &[CLUSTER_TOTAL], (first, last)).await? {
+        for (day, told) in self.told(account, &[CLUSTER_TOTAL], (first, last), last).await? {
             let presence = out.entry(day).or_default();
             presence.exporter_minutes = told.minutes;
             presence.exporter_samples = told.samples;
         }
-        self.raw_presence(account, &OF_NODES, (first, last), &mut out).await?;
+        self.raw_presence(account, &OF_NODES, ((first, last), last), &mut out).await?;
         // Containers have many series: they are asked for where nothing else shows a sample.
         for days in days_without(&out, first, last) {
-            self.raw_presence(account, &OF_ALLOCATIONS, days, &mut out).await?;
+            self.raw_presence(account, &OF_ALLOCATIONS, (days, last), &mut out).await?;
         }
         Ok(out)
     }
@@ -165,10 +169,16 @@ impl CostSource for PrometheusQuery {
         now_seconds: i64,
     ) -> Result<SourceDay, Failure> {
         let asking = Asking::new(&self.questions, &self.settings, account);
-        match phase {
-            Phase::Exporter => exporter_metrics::day_costs(asking, day, now_seconds).await,
-            Phase::Raw => cost_model_metrics::day_costs(asking, day, now_seconds).await,
+        let mut costs = match phase {
+            Phase::Exporter => exporter_metrics::day_costs(asking, day, now_seconds).await?,
+            Phase::Raw => cost_model_metrics::day_costs(asking, day, now_seconds).await?,
+        };
+        let away = self.stores_away.lock().unwrap_or_else(PoisonError::into_inner);
+        for store in away.iter().filter(|store| store.may_have(day)) {
+            costs.is_partial = true;
+            costs.warnings.push(store.warning());
         }
+        Ok(costs)
     }
 }
 
@@ -178,10 +188,10 @@ impl PrometheusQuery {
         &self,
         account: &Account,
         metrics: &[&str],
-        days: (Day, Day),
+        (days, newest): ((Day, Day), Day),
         out: &mut BTreeMap<Day, Presence>,
     ) -> Result<(), Failure> {
-        for (day, told) in self.told(account, metrics, days).await? {
+        for (day, told) in self.told(account, metrics, days, newest).await? {
             let presence = out.entry(day).or_default();
             presence.raw_minutes = told.minutes;
             presence.raw_samples = told.samples;
@@ -197,6 +207,7 @@ impl PrometheusQuery {
         account: &Account,
         metrics: &[&str],
         days: (Day, Day),
+        newest: Day,
     ) -> Result<BTreeMap<Day, Told>, Failure> {
         let selector = self.settings.selector(account);
         let any = |of: &dyn Fn(String) -> String| {
@@ -204,7 +215,9 @@ impl PrometheusQuery {
             parts.collect::<Vec<_>>().join(" or ")
         };
         let samples = any(&|stored| {
-            selector.sum_by(&[], &format!("count_over_time({stored}[{SAMPLED_RANGE}])"))
+            // Not asked for a minute earlier: caches move what begins at no multiple of its step.
+            let of_day = format!("{stored}[{SAMPLED_RANGE}] offset {GRID_SECONDS}s");
+            selector.sum_by(&[], &format!("count_over_time({of_day})"))
         });
         let in_slots = any(&|stored| {
             let in_slot = format!("count_over_time({stored}[{SLOT_RANGE}] offset 1s)");
@@ -215,10 +228,10 @@ impl PrometheusQuery {
         let slots = selector
             .over_clusters("max", &format!("count_over_time(({in_slots})[{DAY_RANGE}:5m])"));
         let mut told: BTreeMap<Day, Told> = BTreeMap::new();
-        for (day, count) in self.by_day(&account.id, &samples, days, -GRID_SECONDS).await? {
+        for (day, count) in self.by_day(&account.id, &samples, (days, newest)).await? {
             told.entry(day).or_default().samples += count;
         }
-        for (day, count) in self.by_day(&account.id, &slots, days, 0).await? {
+        for (day, count) in self.by_day(&account.id, &slots, (days, newest)).await? {
             let minutes = u32::try_from(count * 5).unwrap_or(u32::MAX);
             if let Some(of_day) = told.get_mut(&day) {
                 of_day.minutes = of_day.minutes.max(minutes);
@@ -227,27 +240,32 @@ impl PrometheusQuery {
         Ok(told)
     }
 
-    /// The values of a query at the ends of days, `shift_seconds` later.
+    /// The values of a query at the ends of days. Days before yesterday that the server refuses
+    /// alone are left out: they cannot be known, and are no reason to leave the others undone.
     async fn by_day(
         &self,
         account: &AccountId,
         query: &str,
-        days: (Day, Day),
-        shift_seconds: i64,
+        (days, newest): ((Day, Day), Day),
     ) -> Result<Vec<(Day, u64)>, Failure> {
         let mut open = vec![days];
         let mut found = Vec::new();
         while let Some((first, last)) = open.pop() {
-            let (start, end) =
-                (first.end_seconds() + shift_seconds, last.end_seconds() + shift_seconds);
+            let (start, end) = (first.end_seconds(), last.end_seconds());
             let times = Times::Steps { first: start, last: end, step: DAY_SECONDS };
             let series = match self.questions.ask(account, query, times, 0).await {
                 Ok(answer) => answer.series,
-                Err(NoAnswer::TooMuch(failure)) if first < last => {
+                Err(NoAnswer::TooMuch(failure) | NoAnswer::OutOfReach(failure)) if first < last => {
                     tracing::debug!(%failure, %first, %last, "asking about fewer days");
                     let length = (last.start_seconds() - first.start_seconds()) / DAY_SECONDS;
                     let middle = Day::of_unix(first.start_seconds() + length / 2 * DAY_SECONDS);
-                    open.extend([(middle.next(), last), (first, middle)]);
+                    open.extend([(first, middle), (middle.next(), last)]);
+                    continue;
+                }
+                Err(NoAnswer::TooMuch(failure) | NoAnswer::OutOfReach(failure))
+                    if first < newest.previous() =>
+                {
+                    tracing::warn!(%failure, day = %first, "the query layer refuses this day");
                     continue;
                 }
                 Err(no_answer) => return Err(no_answer.into_failure()),
@@ -258,7 +276,7 @@ impl PrometheusQuery {
                     clippy::cast_sign_loss,
                     reason = "a count at a whole second"
                 )]
-                found.push((Day::of_unix(*time as i64 - shift_seconds - 1), value.max(0.0) as u64));
+                found.push((Day::of_unix(*time as i64 - 1), value.max(0.0) as u64));
             }
         }
         Ok(found)

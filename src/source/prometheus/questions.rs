@@ -104,11 +104,14 @@ impl Questions {
         times: Times,
         samples: u64,
     ) -> Outcome {
+        if self.client.is_per_account() {
+            return ask_client(&self.client.for_account(account), query, times).await;
+        }
         let Some(template) = self.template(account, query) else {
-            return self.ask_client(query, times).await;
+            return ask_client(&self.client, query, times).await;
         };
         if self.lock().contains(account) {
-            return self.ask_client(query, times).await;
+            return ask_client(&self.client, query, times).await;
         }
         let key = (template, times);
         let (questions, of_batch) = (self.clone(), key.clone());
@@ -168,6 +171,9 @@ impl Questions {
                     answers.extend(others);
                     answers
                 }
+                Ok(Err(Together::OutOfReach(failure))) => {
+                    vec![Err(NoAnswer::OutOfReach(failure)); accounts.len()]
+                }
                 Ok(Err(Together::OneByOne)) | Err(_) => {
                     let mut each = Vec::with_capacity(accounts.len());
                     for account in accounts {
@@ -188,9 +194,10 @@ impl Questions {
         let all: Vec<&AccountId> = accounts.iter().collect();
         let matcher = self.matcher(&all).unwrap_or_default();
         let query = template.replace(ACCOUNT_MATCHER, &matcher);
-        match self.ask_client(&query, *times).await {
+        match ask_client(&self.client, &query, *times).await {
             Ok(answer) => self.by_account(answer, accounts).ok_or(Together::OneByOne),
             Err(NoAnswer::TooMuch(_) | NoAnswer::Busy(_)) => Err(Together::TooMuch),
+            Err(NoAnswer::OutOfReach(failure)) => Err(Together::OutOfReach(failure)),
             Err(_) => Err(Together::OneByOne),
         }
     }
@@ -224,7 +231,7 @@ impl Questions {
     ) -> Outcome {
         let matcher = self.matcher(&[account]).unwrap_or_default();
         let query = template.replace(ACCOUNT_MATCHER, &matcher);
-        let mut asked = std::pin::pin!(self.ask_client(&query, *times));
+        let mut asked = std::pin::pin!(ask_client(&self.client, &query, *times));
         let in_time = tokio::time::timeout(PATIENCE, &mut asked).await;
         drop(place);
         let outcome = match in_time {
@@ -234,17 +241,10 @@ impl Questions {
                 asked.await
             }
         };
-        if outcome.is_err() {
+        if matches!(&outcome, Err(failed) if !matches!(failed, NoAnswer::OutOfReach(_))) {
             self.set_alone(account);
         }
         outcome
-    }
-
-    async fn ask_client(&self, query: &str, times: Times) -> Outcome {
-        match times {
-            Times::At(time) => self.client.instant(query, time).await,
-            Times::Steps { first, last, step } => self.client.range(query, first, last, step).await,
-        }
     }
 
     fn set_alone(&self, account: &AccountId) {
@@ -258,8 +258,17 @@ impl Questions {
     }
 }
 
+async fn ask_client(client: &PromClient, query: &str, times: Times) -> Outcome {
+    match times {
+        Times::At(time) => client.instant(query, time).await,
+        Times::Steps { first, last, step } => client.range(query, first, last, step).await,
+    }
+}
+
 /// Why several accounts have no answer together.
 enum Together {
+    /// No account has one for that time.
+    OutOfReach(Failure),
     /// It was too much: fewer may be answered.
     TooMuch,
     /// It may be for one account's sake.

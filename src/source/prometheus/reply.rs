@@ -66,6 +66,27 @@ pub struct Reply {
     /// What may be missing from the result.
     #[serde(default)]
     pub warnings: Option<Vec<String>>,
+    /// Thanos' and Prometheus' notes: on the query, or on what may be missing.
+    #[serde(default)]
+    pub infos: Option<Vec<String>>,
+    /// VictoriaMetrics: a storage node did not answer.
+    #[serde(default, rename = "isPartial")]
+    pub is_partial: Option<bool>,
+}
+
+impl Reply {
+    /// What the server says may be missing from the result, a sentence each.
+    #[must_use]
+    pub fn what_is_missing(&self) -> Vec<String> {
+        let infos = self.infos.iter().flatten();
+        let of_data = infos.filter(|info| !info.starts_with("PromQL info"));
+        let mut missing: Vec<String> =
+            self.warnings.iter().flatten().chain(of_data).cloned().collect();
+        if self.is_partial == Some(true) {
+            missing.push("the answer is partial (isPartial): a storage node is away".to_owned());
+        }
+        missing
+    }
 }
 
 /// The result of a query.
@@ -296,6 +317,20 @@ mod tests {
         )
         .unwrap();
         assert_eq!(reply.data.unwrap().result[0].points, [(1.0, 2.0), (3.0, f64::INFINITY)]);
+    }
+
+    #[test]
+    fn what_is_missing_is_said_in_every_dialect() {
+        let of = |more: &str| {
+            let text = format!(r#"{{"status":"success",{more},"data":{{"result":[]}}}}"#);
+            read(&text).unwrap().what_is_missing().len()
+        };
+        assert_eq!(of(r#""isPartial":true"#), 1);
+        assert_eq!(of(r#""isPartial":false"#), 0);
+        assert_eq!(of(r#""warnings":["store away"],"isPartial":true"#), 2);
+        assert_eq!(of(r#""infos":["No StoreAPIs matched for this query"]"#), 1);
+        assert_eq!(of(r#""infos":["PromQL info: metric might not be a counter"]"#), 0);
+        assert_eq!(of(r#""warnings":null,"infos":null,"isPartial":null"#), 0);
     }
 
     #[test]

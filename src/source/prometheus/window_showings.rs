@@ -168,9 +168,15 @@ async fn shown(
     // Where the labels of costs and windows do not match, the cluster has to do.
     let ends = selector.raw(WINDOW_END, &[]);
     let costs = selector.raw(CLUSTER_TOTAL, &[]);
-    let with_costs = selector.max_by(&[], &format!("{ends} and ignoring (currency, mode) {costs}"));
+    let with = |costs: &str| {
+        selector.max_by(&[], &format!("{ends} and ignoring (currency, mode) {costs}"))
+    };
+    // A cost that an instant query still finds when its series has stopped is of another window.
+    let fresh = format!(
+        "(timestamp({costs}) >= ignoring (currency, mode) group_left () timestamp({ends}))"
+    );
     let any = format!("({} and {})", selector.max_by(&[], &ends), selector.max_by(&[], &costs));
-    let query = format!("{with_costs} or {any}");
+    let query = format!("{} or ({any} unless {})", with(&fresh), with(&costs));
     let ends_shown = asking.values(minutes_of(shown_in), count, |_| query.clone()).await?;
     let changing = if lengths.values().any(Option::is_none) {
         let seconds = selector.raw(WINDOW_SECONDS, &[]);

@@ -58,3 +58,13 @@ fn an_exporter_without_a_page_is_no_exporter() {
     broken(&exporter(&reply(200, "up 1\n"), None, NOW), "another program");
     broken(&exporter(&reply(404, "nothing"), None, NOW), "something else");
 }
+
+#[test]
+fn an_agent_that_answers_no_queries_is_no_fault() {
+    let agent = Failure::query(Kind::Refused, "answered 422: unavailable with Agent", "fix");
+    assert_eq!(target(&Err(agent.clone()), Some("a")).state, HopState::Skipped);
+    assert_eq!(remote_write(&Err(agent)).state, HopState::Skipped);
+    let down = Failure::query(Kind::Unavailable, "refused", "fix");
+    assert_eq!(target(&Err(down.clone()), Some("a")).state, HopState::Broken);
+    assert_eq!(remote_write(&Err(down)).state, HopState::Broken);
+}

@@ -35,6 +35,12 @@ impl History {
         }
     }
 
+    /// The samples as text with times in milliseconds, as VictoriaMetrics imports them.
+    pub(crate) fn in_milliseconds(&self) -> String {
+        let lines = self.metrics.values().flatten();
+        lines.map(|line| format!("{line}000\n")).collect()
+    }
+
     /// Writes the blocks below `directory`.
     pub(crate) fn write_blocks(&self, directory: &Path) {
         let mut text = String::new();

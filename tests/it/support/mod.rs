@@ -11,6 +11,7 @@ pub(crate) mod embedded;
 pub(crate) mod exporters;
 pub(crate) mod fake_prometheus;
 pub(crate) mod http;
+pub(crate) mod layer;
 pub(crate) mod metrics;
 pub(crate) mod opencost;
 pub(crate) mod proxy;

@@ -253,6 +253,51 @@ pub(crate) fn prometheus_with(version: PrometheusVersion, data: &Path, more: &[&
     })
 }
 
+/// An address of this machine as containers see it.
+fn from_container(url: &str) -> String {
+    url.replace("127.0.0.1", "host.docker.internal")
+}
+
+/// Thanos' query-frontend before a PromQL server of this machine, with a results cache in memory.
+pub(crate) fn query_frontend(downstream: &str) -> Server {
+    const CACHE: &str = "type: IN-MEMORY\nconfig:\n  max_size: 64MB\n";
+    let downstream = from_container(downstream);
+    start("http", 10_902, move || {
+        image("THANOS_IMAGE")
+            .with_exposed_port(10_902.tcp())
+            .with_wait_for(ready("/-/ready", 10_902))
+            .with_host("host.docker.internal", testcontainers::core::Host::HostGateway)
+            .with_cmd([
+                "query-frontend".to_owned(),
+                "--http-address=0.0.0.0:10902".to_owned(),
+                format!("--query-frontend.downstream-url={downstream}"),
+                format!("--query-range.response-cache-config={CACHE}"),
+            ])
+    })
+}
+
+/// A VictoriaMetrics that holds a history.
+pub(crate) async fn victoriametrics(history: &super::metrics::History) -> Server {
+    let server = start("http", 8_428, || {
+        image("VICTORIAMETRICS_IMAGE")
+            .with_exposed_port(8_428.tcp())
+            .with_wait_for(ready("/health", 8_428))
+            .with_cmd([
+                "-storageDataPath=/storage",
+                "-retentionPeriod=100y",
+                "-search.latencyOffset=1s",
+                "-selfScrapeInterval=0s",
+            ])
+    });
+    let client = reqwest::Client::builder().no_gzip().build().unwrap();
+    let address = |path: &str| format!("{}{path}", server.url);
+    let import = client.post(address("/api/v1/import/prometheus")).body(history.in_milliseconds());
+    assert!(import.send().await.unwrap().status().is_success());
+    let flush = client.get(address("/internal/force_flush")).send().await.unwrap();
+    assert!(flush.status().is_success());
+    server
+}
+
 /// Time passes: all leases of a MongoDB's database expire. Returns how many were held.
 pub(crate) async fn expire_leases(url: &str, database: &str) -> u64 {
     let database = mongodb::Client::with_uri_str(url).await.unwrap().database(database);

@@ -82,6 +82,7 @@ pub(in crate::run::day) fn new_day() -> DayInputs {
             phase: Some(Phase::Exporter),
             presence: complete(day()).seen,
             status: None,
+            clusters_before: BTreeSet::new(),
         },
         costs,
         documents: DocumentsRead { observed, ..DocumentsRead::default() },

@@ -26,6 +26,7 @@ fn day(name: &str, state: DayState, source_usd: f64, stored_usd: f64) -> DaySumm
         keys_changed: 1,
         keys_healed: 0,
         documents_written: 1,
+        contradictions: 2,
         warnings: Vec::new(),
         reconciliation_difference_usd: match state {
             DayState::Ok | DayState::Partial => (source_usd - stored_usd).abs(),
@@ -99,6 +100,7 @@ fn a_good_run_says_all_there_is_to_say() {
         "kubecost_worker_coverage_ratio{cloud_account_id=\"a\",day=\"yesterday\"} 0.5",
         "kubecost_worker_day_cost_usd{cloud_account_id=\"a\",day=\"yesterday\"} 23.5",
         "kubecost_worker_reconciliation_difference_usd{cloud_account_id=\"a\"} 0.5",
+        "kubecost_worker_source_contradictions{cloud_account_id=\"a\"} 4.0",
         "kubecost_worker_source_lag_seconds{cloud_account_id=\"a\"} 3900.0",
         "expenses_last_insert_time{cloud_account_id=\"a\",cloud_account_type=\"kubernetes_cnr\"} 1795176002.0",
     ] {
