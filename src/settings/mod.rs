@@ -11,6 +11,7 @@ pub mod currency;
 pub mod document;
 pub mod exporter;
 pub mod exporter_names;
+pub mod former_names;
 pub mod metrics;
 pub mod mongo_url;
 pub mod raw;

@@ -5,8 +5,8 @@
 {{- $shards := "" -}}
 {{- if gt (int .Values.shards) 1 }}{{ $shards = join "|" (until (int .Values.shards)) }}{{ end -}}
 {{- .Files.Get "files/alerts.yaml"
-  | replace "(300)" (printf "(%d)" $interval)
   | replace "(3600)" (printf "(%d)" $window)
+  | replace "(300)" (printf "(%d)" $interval)
   | replace "for: 15m # three runs" (printf "for: %ds" (max 900 (mul 3 $interval)))
   | replace "for: 2h # a window and an hour" (printf "for: %ds" (add $window 3600))
   | replace "shard=~\".*\"" (printf "shard=~%q" $shards)
