@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use kubecost_worker::exporter::run;
 use kubecost_worker::service::logging;
+use kubecost_worker::settings::former_names;
 
 fn main() -> ExitCode {
     let matches = run::command().get_matches();
@@ -16,6 +17,9 @@ fn main() -> ExitCode {
         }
     };
     logging::start(config.logs_json, std::env::var("RUST_LOG").ok().as_deref());
+    for warning in former_names::translate(&|name| std::env::var(name).ok()).warnings {
+        tracing::warn!("{warning}");
+    }
     // One thread is enough, and each more would cost memory.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = match runtime {

@@ -78,6 +78,15 @@ account, index, documents, clickhouse, rows, rest-filters, rest-expenses. Nothin
 It takes less than 10 seconds.
 Exit codes: 0 no hop is broken; 1 some hop is; 2 the settings are wrong.";
 
+const JOB_MANIFEST_EXAMPLES: &str = "\
+Examples:
+  kubectl -n NS get cronjob kubecost-worker -o json > cronjob.json
+  kubecost-worker job-manifest --cronjob cronjob.json backfill --from 2026-11-01 --to 2026-11-05 \\
+    | kubectl -n NS apply -f -
+
+The Job has a name of its own each time, no owner and no deadline. backfill and run keep the shards \
+of the CronJob; other commands see all accounts in one Pod.";
+
 const DEMO_EXAMPLES: &str = "\
 Examples:
   kubecost-worker demo
@@ -142,6 +151,7 @@ pub fn command() -> Command {
                 .after_help(VERIFY_EXAMPLES)
                 .arg(option("account", "ID", "This account; otherwise up to 8 of those configured")),
         )
+        .subcommand(job_manifest())
         .subcommand(
             Command::new("demo")
                 .about(
@@ -154,6 +164,22 @@ pub fn command() -> Command {
             Command::new("accounts")
                 .about("List the accounts that a run works on")
                 .after_help(format!("{ACCOUNTS_EXAMPLES}\n\n{EXIT_CODES}")),
+        )
+}
+
+fn job_manifest() -> Command {
+    Command::new("job-manifest")
+        .about("Print a Job that runs a command by hand, made from the CronJob of a release")
+        .after_help(JOB_MANIFEST_EXAMPLES)
+        .arg(option("cronjob", "FILE", "The CronJob as JSON; -: standard input").default_value("-"))
+        .arg(
+            Arg::new("arguments")
+                .value_name("COMMAND")
+                .help("The command and its arguments")
+                .num_args(1..)
+                .required(true)
+                .trailing_var_arg(true)
+                .allow_hyphen_values(true),
         )
 }
 

@@ -15,6 +15,7 @@ pub mod backfill;
 pub mod connect;
 mod context;
 pub mod demo;
+pub mod job_manifest;
 pub mod migrate;
 pub mod output;
 pub mod plan;
@@ -64,6 +65,7 @@ async fn dispatch(matches: &ArgMatches) -> Result<u8, CliError> {
         "migrate" => migrate::migrate(&context).await,
         "accounts" => accounts::accounts(&context).await,
         "verify" => verify::verify(&context).await,
+        "job-manifest" => job_manifest::job_manifest(&context),
         "demo" => demo::demo(&context).await,
         other => Err(CliError::Argument(format!("'{other}' is no command"))),
     }

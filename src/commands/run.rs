@@ -24,11 +24,12 @@ pub async fn run(context: &Context) -> Result<u8, CliError> {
     let plan = plan::load_plan(context)?;
     tracing::info!(source = environment.readers.source.describe(), "run");
     let stop = stop_on_signal()?;
-    let summary = match &plan {
+    let mut summary = match &plan {
         _ if is_dry => preview(&environment.readers, &request, &stop).await.0,
         Some(plan) => run_plan(&environment, &request, plan, &stop).await,
         None => run_once(&environment, &request, &stop).await,
     };
+    summary.exit_code = config.fail_on.exit_code(summary.exit_code, summary.accounts_done);
     publish(&config.metrics, config.pipeline.selection.shard, &summary).await;
     output::summary(&mut std::io::stdout().lock(), &summary, context.is_json)?;
     Ok(summary.exit_code)

@@ -9,7 +9,7 @@ use tokio_cron_scheduler::{Job, JobScheduler};
 use crate::run::metrics::serve::{self, Metrics};
 use crate::run::{Environment, RunRequest, Stop, run as run_once};
 use crate::service::failure::{Failure, Hop, Kind};
-use crate::settings::worker::ScheduleSettings;
+use crate::settings::worker::{FailOn, ScheduleSettings};
 
 use super::request::stop_on_signal;
 use super::{CliError, Context, output};
@@ -34,6 +34,7 @@ pub async fn schedule(context: &Context) -> Result<u8, CliError> {
         metrics,
         stop: stop.clone(),
         is_json: context.is_json,
+        fail_on: config.fail_on,
         running: Mutex::new(()),
         exit_code: AtomicU8::new(0),
     });
@@ -58,6 +59,7 @@ struct Scheduled {
     metrics: Metrics,
     stop: Stop,
     is_json: bool,
+    fail_on: FailOn,
     running: Mutex<()>,
     exit_code: AtomicU8,
 }
@@ -71,7 +73,8 @@ impl Scheduled {
         if self.stop.is_asked() {
             return;
         }
-        let summary = run_once(&self.environment, &RunRequest::default(), &self.stop).await;
+        let mut summary = run_once(&self.environment, &RunRequest::default(), &self.stop).await;
+        summary.exit_code = self.fail_on.exit_code(summary.exit_code, summary.accounts_done);
         self.exit_code.store(summary.exit_code, Ordering::SeqCst);
         self.metrics.add(&summary);
         if let Err(error) = output::summary(&mut std::io::stdout().lock(), &summary, self.is_json) {

@@ -12,7 +12,7 @@ use super::server;
 use crate::service::clock::SystemClock;
 use crate::service::failure::Failure;
 use crate::settings::exporter::SETTINGS;
-use crate::settings::{ConfigErrors, ExporterConfig, RawSettings, ReadSettings, raw};
+use crate::settings::{ConfigErrors, ExporterConfig, RawSettings, ReadSettings, former_names, raw};
 
 const EXAMPLES: &str = "Examples:
   KUBECOST_URL=http://kubecost-cost-analyzer.kubecost:9090 TENANT_ID=ID CLUSTER_NAME=prod \\
@@ -50,7 +50,13 @@ pub fn settings(
     environment: &dyn Fn(&str) -> Option<String>,
 ) -> Result<ExporterConfig, ConfigErrors> {
     let file = matches.get_one::<PathBuf>("config").map(PathBuf::as_path);
-    ExporterConfig::validate(RawSettings::collect(SETTINGS, matches, environment, file))
+    let former = former_names::translate(environment);
+    let today = |name: &str| former.value(name).map(str::to_owned).or_else(|| environment(name));
+    let mut raw = RawSettings::collect(SETTINGS, matches, &today, file);
+    for error in &former.errors {
+        raw.error(&error.name, &error.what);
+    }
+    ExporterConfig::validate(raw)
 }
 
 /// Polls and serves until a signal to end.

@@ -12,6 +12,7 @@ pub mod document;
 pub mod exporter;
 pub mod exporter_names;
 pub mod headers;
+pub mod former_names;
 pub mod metrics;
 pub mod mongo_url;
 pub mod parallel;

@@ -21,6 +21,24 @@ pub enum GapPolicy {
     Scale,
 }
 
+/// When a run in which accounts failed is itself one that failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FailOn {
+    /// When any account failed.
+    #[default]
+    Account,
+    /// When none was done.
+    Run,
+}
+
+impl FailOn {
+    /// The exit code of a run with this exit code, in which so many accounts were done.
+    #[must_use]
+    pub fn exit_code(self, code: u8, accounts_done: usize) -> u8 {
+        if self == Self::Run && code == 1 && accounts_done > 0 { 0 } else { code }
+    }
+}
+
 /// How a run computes and protects days.
 #[derive(Clone, Debug)]
 pub struct RunConfig {
@@ -93,6 +111,10 @@ pub(super) fn phase(reader: &mut Reader<'_>) -> Option<Option<Phase>> {
     reader.choice(names::PHASE, &phases)
 }
 
+pub(super) fn fail_on(reader: &mut Reader<'_>) -> Option<FailOn> {
+    reader.choice(names::FAIL_ON, &[("account", FailOn::Account), ("run", FailOn::Run)])
+}
+
 pub(super) fn lease(reader: &mut Reader<'_>) -> Option<Duration> {
     reader.duration(names::LEASE_SECONDS, LEASE_MIN, LEASE_MAX)
 }
@@ -116,4 +138,19 @@ fn levels(reader: &mut Reader<'_>) -> Option<Levels> {
         }
     }
     Some(levels)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::FailOn;
+
+    #[test]
+    fn one_failed_account_of_many_fails_a_run_only_if_asked_for() {
+        assert_eq!(FailOn::Account.exit_code(1, 999), 1);
+        assert_eq!(FailOn::Run.exit_code(1, 999), 0);
+        assert_eq!(FailOn::Run.exit_code(1, 0), 1);
+        for other in [0, 2, 3] {
+            assert_eq!(FailOn::Run.exit_code(other, 999), other);
+        }
+    }
 }

@@ -7,14 +7,14 @@ use std::time::Duration;
 use crate::cost::Phase;
 
 use super::reader::{ReadSettings, Reader};
-use super::run::{catch_up_days, lease, phase};
+use super::run::{catch_up_days, fail_on, lease, phase};
 use super::{metrics, worker_names as names};
 
 pub use super::accounts::{AccountSelection, AccountsConfig, Shard};
 pub use super::auth::Auth;
 pub use super::metrics::MetricsConfig;
 pub use super::resources::{PoolOwner, ResourcesConfig, RestConfig};
-pub use super::run::{GapPolicy, LEASE_MIN, RunConfig};
+pub use super::run::{FailOn, GapPolicy, LEASE_MIN, RunConfig};
 pub use super::source::QueryConfig;
 pub use super::store::{CloudTunerConfig, MongoConfig, StoreConfig};
 pub use super::verify::HopsConfig;
@@ -45,6 +45,8 @@ pub struct RunSettings {
     pub pipeline: PipelineSettings,
     /// Where the run's metrics go.
     pub metrics: MetricsConfig,
+    /// Whether a failed account makes the run fail.
+    pub fail_on: FailOn,
 }
 
 /// What `schedule` needs.
@@ -54,6 +56,8 @@ pub struct ScheduleSettings {
     pub pipeline: PipelineSettings,
     /// Where metrics are served, if anywhere.
     pub metrics_listen: Option<SocketAddr>,
+    /// Whether a failed account makes a run fail.
+    pub fail_on: FailOn,
 }
 
 /// What `audit` needs.
@@ -138,7 +142,8 @@ impl ReadSettings for RunSettings {
     fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let pipeline = PipelineSettings::read(reader);
         let metrics = MetricsConfig::read(reader);
-        Some(Self { pipeline: pipeline?, metrics: metrics? })
+        let fail_on = fail_on(reader);
+        Some(Self { pipeline: pipeline?, metrics: metrics?, fail_on: fail_on? })
     }
 }
 
@@ -146,7 +151,8 @@ impl ReadSettings for ScheduleSettings {
     fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let pipeline = PipelineSettings::read(reader);
         let metrics_listen = metrics::listen(reader);
-        Some(Self { pipeline: pipeline?, metrics_listen })
+        let fail_on = fail_on(reader);
+        Some(Self { pipeline: pipeline?, metrics_listen, fail_on: fail_on? })
     }
 }
 

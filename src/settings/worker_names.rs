@@ -85,6 +85,9 @@ super::table::settings! {
          cheapest stay in the cost of their namespace or cluster";
     ACCOUNT_DEADLINE_SECONDS = "120":
         "Time one account may take in a run; what is left is done by the next run";
+    FAIL_ON = "account":
+        "What makes run and schedule end with exit code 1: account (an account that failed) or run \
+         (no account was done)";
     SHARD_COUNT = "1":
         "Among how many workers the accounts are spread: this one takes those of \
          JOB_COMPLETION_INDEX";

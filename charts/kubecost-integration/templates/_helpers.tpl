@@ -20,8 +20,12 @@ app.kubernetes.io/instance: {{ .root.Release.Name }}
 helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{ include "integration.selectorLabels" . }}
 app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
-app.kubernetes.io/part-of: kubecost-integration
+app.kubernetes.io/component: {{ .component | default "exporter" }}
+app.kubernetes.io/part-of: cloudtuner
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+{{- with .root.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
 
 {{- define "integration.metadata" -}}
@@ -60,6 +64,15 @@ labels:
 {{ .Values.costSource.metricsUrl | default (printf "http://%s:9003" (include "integration.costHost" .)) }}
 {{- end }}
 
+{{/* 2 or 3: the flag of the agent differs. A digest without a tag is taken for the version given. */}}
+{{- define "integration.prometheusMajor" -}}
+{{- $b := .Values.prometheus.bundled -}}
+{{- if $b.majorVersion }}{{ int $b.majorVersion }}
+{{- else if regexMatch "^v?[0-9]+(\\.|$)" $b.image.tag }}{{ regexFind "[0-9]+" $b.image.tag }}
+{{- else }}{{ fail (printf "prometheus.bundled.majorVersion: say 2 or 3, for the tag %q does not: the agent's flag differs" $b.image.tag) }}
+{{- end -}}
+{{- end }}
+
 {{- define "integration.urlPort" -}}
 {{- $u := urlParse . -}}
 {{- if contains ":" $u.host }}{{ regexFind "[0-9]+$" $u.host }}{{ else }}{{ ternary 443 80 (eq $u.scheme "https") }}{{ end -}}
@@ -77,24 +90,112 @@ cloudtuner-basic-auth
 {{- end -}}
 {{- end }}
 
-{{- define "integration.podSecurity" -}}
-runAsNonRoot: true
-runAsUser: 65532
-runAsGroup: 65532
-fsGroup: 65532
-seccompProfile:
-  type: RuntimeDefault
+{{/* Name of the ServiceAccount of one part: dict root, name. */}}
+{{- define "integration.serviceAccount" -}}
+{{- $s := .root.Values.serviceAccount -}}
+{{ $s.name | default (ternary .name "default" $s.create) }}
 {{- end }}
 
-{{- define "integration.containerSecurity" -}}
-allowPrivilegeEscalation: false
-readOnlyRootFilesystem: true
-capabilities:
-  drop: ["ALL"]
+{{/* The ServiceAccount of one part, where one is created and not named: dict root, name, component. */}}
+{{- define "integration.ownServiceAccount" -}}
+{{- $s := .root.Values.serviceAccount }}
+{{- if and $s.create (not $s.name) }}
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  {{- include "integration.metadata" . | nindent 2 }}
+  {{- with $s.annotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+automountServiceAccountToken: false
+{{- end }}
+{{- end }}
+
+{{/* Host and port to listen on, of this list of the root and a port: an IPv6 address stands in brackets. */}}
+{{- define "integration.listen" -}}
+{{- $address := (index . 0).Values.listenAddress -}}
+{{ ternary (printf "[%s]" $address) $address (contains ":" $address) }}:{{ index . 1 }}
+{{- end }}
+
+{{/* The proxy, as environment variables. */}}
+{{- define "integration.proxyEnv" -}}
+{{- with .Values.proxy }}
+{{- if or .httpsProxy .httpProxy }}
+- name: HTTPS_PROXY
+  value: {{ .httpsProxy | default .httpProxy | quote }}
+{{- with .httpProxy }}
+- name: HTTP_PROXY
+  value: {{ . | quote }}
+{{- end }}
+# Addresses of the cluster are reached without the proxy.
+- name: NO_PROXY
+  value: {{ join "," (concat (list "localhost" "127.0.0.1" "::1" ".svc" ".cluster.local") .noProxy) | quote }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "integration.hasCa" -}}
+{{- if or .Values.caBundle.secret .Values.caBundle.configMap }}yes{{ end -}}
+{{- end }}
+
+{{/* The volume with the certificates of private authorities. */}}
+{{- define "integration.caVolume" -}}
+{{- with .Values.caBundle }}
+- name: ca
+  {{- if .secret }}
+  secret:
+    secretName: {{ .secret }}
+  {{- else }}
+  configMap:
+    name: {{ .configMap }}
+  {{- end }}
+    items:
+      - key: {{ .key }}
+        path: ca.crt
+{{- end }}
+{{- end }}
+
+{{/* Rules of egress that every part has: DNS. */}}
+{{- define "integration.dnsEgress" -}}
+- ports:
+    {{- range .Values.networkPolicy.dns.ports }}
+    - {protocol: UDP, port: {{ . }}}
+    - {protocol: TCP, port: {{ . }}}
+    {{- end }}
+  {{- with .Values.networkPolicy.dns.to }}
+  to:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
+
+{{/* Egress that the values add: UDP ports and whole rules. */}}
+{{- define "integration.moreEgress" -}}
+{{- with .Values.networkPolicy.egressUdpPorts }}
+- ports:
+    {{- range . }}
+    - {protocol: UDP, port: {{ . }}}
+    {{- end }}
+{{- end }}
+{{- with .Values.networkPolicy.extraEgress }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
 
 {{/* What every Pod of the chart has. */}}
 {{- define "integration.scheduling" -}}
+terminationGracePeriodSeconds: {{ .Values.terminationGracePeriodSeconds }}
+{{- with .Values.podSecurityContext }}
+securityContext:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- range $key, $value := dict "topologySpreadConstraints" .Values.topologySpreadConstraints "hostAliases" .Values.hostAliases
+      "dnsConfig" .Values.dnsConfig "dnsPolicy" .Values.dnsPolicy }}
+{{- if $value }}
+{{ toYaml (dict $key $value) }}
+{{- end }}
+{{- end }}
 {{- with .Values.imagePullSecrets }}
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}
@@ -118,7 +219,7 @@ affinity:
 
 {{/* A scrape of the exporter that finds it by its Service's labels, in any namespace and release. */}}
 {{- define "integration.discoveredScrape" -}}
-- job_name: kubecost-allocation-exporter
+- job_name: {{ include "integration.exporter" . }}
   honor_labels: true
   scrape_interval: 60s
   scrape_timeout: 30s
@@ -140,17 +241,59 @@ affinity:
 {{/* dict root, passwordFile */}}
 {{- define "integration.remoteWrite" -}}
 {{- $root := .root -}}
+{{- $w := $root.Values.remoteWrite -}}
+{{- $tls := deepCopy $w.tlsConfig -}}
+{{- if and .caFile (include "integration.hasCa" $root) (not (hasKey $tls "ca_file")) }}{{ $_ := set $tls "ca_file" .caFile }}{{ end -}}
+{{- $proxy := $w.proxyUrl -}}
+{{- if and .caFile (not $proxy) }}{{ $proxy = $root.Values.proxy.httpsProxy | default $root.Values.proxy.httpProxy }}{{ end -}}
 - name: cloudtuner
   url: {{ $root.Values.remoteWrite.url | default "https://CLOUDTUNER/storage/api/v2/write" }}
   headers:
     Cloud-Account-Id: {{ $root.Values.tenantId | quote }}
+    {{- range $name, $value := $w.headers }}
+    {{ $name }}: {{ $value | quote }}
+    {{- end }}
+  {{- if $w.authorization.type }}
+  authorization:
+    type: {{ $w.authorization.type }}
+    credentials_file: {{ .passwordFile }}
+  {{- else }}
   basic_auth:
     username: {{ $root.Values.remoteWrite.username | default "USERNAME" | quote }}
     password_file: {{ .passwordFile }}
+  {{- end }}
+  {{- with $tls }}
+  tls_config:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with $proxy }}
+  proxy_url: {{ . | quote }}
+  {{- end }}
+  {{- with $w.queueConfig }}
+  queue_config:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
   write_relabel_configs:
     - source_labels: [__name__]
       regex: {{ $root.Values.remoteWrite.keepRegex | squote }}
       action: keep
   metadata_config:
     send: false
+{{- end }}
+
+{{/* Seconds of the exporter's WINDOW. */}}
+{{- define "integration.windowSeconds" -}}
+{{- $w := toString .Values.exporter.window -}}
+{{- $n := regexFind "[0-9]+" $w | int -}}
+{{ mul $n (get (dict "s" 1 "m" 60 "h" 3600 "d" 86400) (regexFind "[smhd]$" $w | default "s")) }}
+{{- end }}
+
+{{/* The alerts' file with this release's names and times: what it says of its own values, changed. */}}
+{{- define "integration.alerts" -}}
+{{- $window := include "integration.windowSeconds" . | int -}}
+{{- .Files.Get "files/alerts.yaml"
+  | replace "(3600)" (printf "(%d)" $window)
+  | replace "for: 90m # a window and half an hour" (printf "for: %ds" (add $window 1800))
+  | replace "job=\"kubecost-allocation-exporter\"" (printf "job=%q" (include "integration.exporter" .))
+  | replace "https://github.com/cloudtuner/kubecost-worker/blob/main/docs/RUNBOOK.md" .Values.alerts.runbookUrl | trim }}
 {{- end }}

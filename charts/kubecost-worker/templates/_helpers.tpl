@@ -8,11 +8,26 @@ app.kubernetes.io/name: kubecost-worker
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
+{{/* Labels of an object: dict root, component. */}}
 {{- define "worker.labels" -}}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
-{{ include "worker.selectorLabels" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- $root := .root -}}
+helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version }}
+{{ include "worker.selectorLabels" $root }}
+app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
+app.kubernetes.io/component: {{ .component }}
+app.kubernetes.io/part-of: cloudtuner
+app.kubernetes.io/managed-by: {{ $root.Release.Service }}
+{{- with $root.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* Metadata of an object: dict root, component, and suffix where its name has one. */}}
+{{- define "worker.metadata" -}}
+name: {{ include "worker.name" .root }}{{ .suffix }}
+namespace: {{ .root.Release.Namespace }}
+labels:
+  {{- include "worker.labels" . | nindent 2 }}
 {{- end }}
 
 {{- define "worker.image" -}}
@@ -20,6 +35,14 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{ .Values.image.repository }}@{{ .Values.image.digest }}
 {{- else -}}
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end -}}
+{{- end }}
+
+{{- define "worker.serviceAccount" -}}
+{{- if .Values.serviceAccount.name -}}
+{{ .Values.serviceAccount.name }}
+{{- else -}}
+{{ ternary (include "worker.name" .) "default" .Values.serviceAccount.create }}
 {{- end -}}
 {{- end }}
 
@@ -44,107 +67,57 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- end }}
 
-{{/* The Pod of every Job and of the Deployment: dict root, args, and what differs. */}}
-{{- define "worker.pod" -}}
-{{- $root := .root -}}
-metadata:
-  labels:
-    {{- include "worker.selectorLabels" $root | nindent 4 }}
-    app.kubernetes.io/component: {{ .component }}
-    {{- with $root.Values.podLabels }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
-  annotations:
-    # A changed setting makes a new Pod.
-    checksum/config: {{ toJson (dict "config" $root.Values.config "secrets" $root.Values.secrets.values) | sha256sum }}
-    {{- with $root.Values.podAnnotations }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
-spec:
-  {{- with .restartPolicy }}
-  restartPolicy: {{ . }}
-  {{- end }}
-  serviceAccountName: {{ include "worker.name" $root }}
-  automountServiceAccountToken: false
-  enableServiceLinks: false
-  securityContext:
-    runAsNonRoot: true
-    runAsUser: 65532
-    runAsGroup: 65532
-    fsGroup: 65532
-    seccompProfile:
-      type: RuntimeDefault
-  {{- with $root.Values.imagePullSecrets }}
-  imagePullSecrets:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
-  {{- with $root.Values.priorityClassName }}
-  priorityClassName: {{ . }}
-  {{- end }}
-  {{- with $root.Values.nodeSelector }}
-  nodeSelector:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
-  {{- with $root.Values.tolerations }}
-  tolerations:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
-  {{- with $root.Values.affinity }}
-  affinity:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
-  containers:
-    - name: kubecost-worker
-      image: {{ include "worker.image" $root | quote }}
-      imagePullPolicy: {{ $root.Values.image.pullPolicy }}
-      command: ["/usr/local/bin/kubecost-worker"]
-      args: {{ toJson .args }}
-      securityContext:
-        allowPrivilegeEscalation: false
-        readOnlyRootFilesystem: true
-        capabilities:
-          drop: ["ALL"]
-      envFrom:
-        - configMapRef:
-            name: {{ include "worker.name" $root }}
-      env:
-        {{- range $name, $key := include "worker.secretKeys" $root | fromJson }}
-        - name: {{ $name }}
-          valueFrom:
-            secretKeyRef:
-              name: {{ include "worker.secretName" $root }}
-              key: {{ $key }}
-        {{- end }}
-        {{- if .shards }}
-        # Kubernetes itself sets JOB_COMPLETION_INDEX.
-        - name: SHARD_COUNT
-          value: {{ .shards | quote }}
-        {{- end }}
-        {{- with .env }}
-        {{- toYaml . | nindent 8 }}
-        {{- end }}
-        {{- with $root.Values.extraEnv }}
-        {{- toYaml . | nindent 8 }}
-        {{- end }}
-      {{- with .ports }}
-      ports:
-        {{- toYaml . | nindent 8 }}
-      {{- end }}
-      {{- with .probes }}
-      {{- toYaml . | nindent 6 }}
-      {{- end }}
-      resources:
-        {{- toYaml $root.Values.resources | nindent 8 }}
-      volumeMounts:
-        - name: tmp
-          mountPath: /tmp
-  volumes:
-    - name: tmp
-      emptyDir:
-        sizeLimit: 64Mi
+{{/* Host and port to listen on: an IPv6 address stands in brackets. */}}
+{{- define "worker.listen" -}}
+{{- $address := .Values.listenAddress -}}
+{{ ternary (printf "[%s]" $address) $address (contains ":" $address) }}:{{ .Values.metrics.port }}
 {{- end }}
 
-{{/* Retrying does not correct a wrong configuration. */}}
+{{/* Seconds between two runs: as given, or read from the usual forms of a cron expression. */}}
+{{- define "worker.intervalSeconds" -}}
+{{- $s := .Values.schedule -}}
+{{- if .Values.alerts.scheduleSeconds -}}
+{{ int .Values.alerts.scheduleSeconds }}
+{{- else if regexMatch "^\\*/[0-9]+ \\* \\* \\* \\*$" $s -}}
+{{ mul 60 (regexFind "[0-9]+" $s | int) }}
+{{- else if regexMatch "^\\* \\* \\* \\* \\*$" $s -}}
+60
+{{- else if or (eq $s "@hourly") (regexMatch "^[0-9]+ \\* \\* \\* \\*$" $s) -}}
+3600
+{{- else if regexMatch "^[0-9]+ \\*/[0-9]+ \\* \\* \\*$" $s -}}
+{{ mul 3600 (regexFind "/[0-9]+" $s | trimPrefix "/" | int) }}
+{{- else if or (eq $s "@daily") (regexMatch "^[0-9]+ [0-9]+ \\* \\* \\*$" $s) -}}
+86400
+{{- else -}}
+{{ fail (printf "alerts.scheduleSeconds: say how many seconds lie between two runs of schedule %q, for the alerts' thresholds" $s) }}
+{{- end -}}
+{{- end }}
+
+{{/* Environment of proxies and of the certificates to trust. */}}
+{{- define "worker.networkEnv" -}}
+{{- with .Values.proxy }}
+{{- if or .httpsProxy .httpProxy }}
+- name: HTTPS_PROXY
+  value: {{ .httpsProxy | default .httpProxy | quote }}
+{{- with .httpProxy }}
+- name: HTTP_PROXY
+  value: {{ . | quote }}
+{{- end }}
+# Addresses of the cluster are reached without the proxy.
+- name: NO_PROXY
+  value: {{ join "," (concat (list "localhost" "127.0.0.1" "::1" ".svc" ".cluster.local") .noProxy) | quote }}
+{{- end }}
+{{- end }}
+{{- if or .Values.caBundle.secret .Values.caBundle.configMap }}
+# Both count: the bundle and, in the directory, the authorities that the image brings.
+- name: SSL_CERT_FILE
+  value: /etc/kubecost-worker/ca/ca.crt
+- name: SSL_CERT_DIR
+  value: /etc/ssl/certs
+{{- end }}
+{{- end }}
+
+{{/* Retrying corrects neither a wrong configuration nor an account's own trouble: the next run comes anyway. Argument: dict sharded. */}}
 {{- define "worker.podFailurePolicy" -}}
 podFailurePolicy:
   rules:
@@ -153,6 +126,11 @@ podFailurePolicy:
         containerName: kubecost-worker
         operator: In
         values: [2]
+    - action: {{ ternary "FailIndex" "FailJob" .sharded }}
+      onExitCodes:
+        containerName: kubecost-worker
+        operator: In
+        values: [1]
     # A Pod that was evicted or whose node went away does not count as a try.
     - action: Ignore
       onPodConditions:
