@@ -222,8 +222,9 @@ pub fn bound_of(explanation: &Explanation) -> Option<DayBound> {
         rate_max,
         missing_minutes: source.expected_minutes.saturating_sub(source.covered_minutes),
         edges,
-        roundings: 1 + u32::try_from(explanation.steps.first().map_or(0, |s| s.rows_beneath))
-            .unwrap_or(u32::MAX),
+        roundings: u32::try_from(explanation.steps.first().map_or(0, |step| step.rows_beneath))
+            .unwrap_or(u32::MAX)
+            .saturating_add(1),
     }))
 }
 

@@ -12,7 +12,7 @@ use crate::service::failure::{Failure, Hop, Kind};
 use crate::settings::worker::RunConfig;
 use crate::source::prometheus::client::PromClient;
 use crate::source::prometheus::promql::{Window, integral, minutes_present};
-use crate::source::{CostSource, Phase};
+use crate::source::{CostSource, Phase, SourceDay};
 
 use super::build::{Stored, bound_of, build};
 use super::model::{Explanation, Hour, Wanted};
@@ -50,13 +50,8 @@ impl HourReader for PromClient {
         let hour = Window { start: 0, end: HOUR_SECONDS };
         // Evaluated at each hour's last second, so that each minute counts in one hour.
         let (first, last) = (window.start + HOUR_SECONDS - 1, window.start + 86_400 - 1);
-        let ask = async |query: String| {
-            let answer = self.range(&query, first, last, HOUR_SECONDS).await;
-            let series = answer.map_err(|no_answer| no_answer.into_failure())?.series;
-            Ok::<_, Failure>(series.into_iter().next().map_or(Vec::new(), |one| one.points))
-        };
-        let usd = ask(integral(rate, hour)).await?;
-        let minutes = ask(minutes_present(rate, hour)).await?;
+        let usd = points(self, &integral(rate, hour), (first, last)).await?;
+        let minutes = points(self, &minutes_present(rate, hour), (first, last)).await?;
         let at = |time: f64| {
             let found = minutes.iter().find(|(of, _)| *of == time);
             #[expect(
@@ -74,6 +69,17 @@ impl HourReader for PromClient {
         };
         Ok(usd.iter().map(one).filter(|hour| hour.start < window.end).collect())
     }
+}
+
+/// The points of a query's first series, an hour apart.
+async fn points(
+    client: &PromClient,
+    query: &str,
+    (first, last): (i64, i64),
+) -> Result<Vec<(f64, f64)>, Failure> {
+    let answer = client.range(query, first, last, HOUR_SECONDS).await;
+    let series = answer.map_err(|no_answer| no_answer.into_failure())?.series;
+    Ok(series.into_iter().next().map_or(Vec::new(), |one| one.points))
 }
 
 /// Explains one stored number.
@@ -104,7 +110,8 @@ pub async fn explain(
     };
     let costed = match phase {
         Some(phase) => {
-            let source = stores.source.day_costs(account, day, phase, now_seconds).await?;
+            let mut source = stores.source.day_costs(account, day, phase, now_seconds).await?;
+            hold_to_limits(&mut source, stores.settings);
             Some(CostedDay::of(source, stores.settings.levels, stores.settings.gap_policy))
         }
         None => None,
@@ -129,6 +136,17 @@ pub async fn explain(
     }
     explanation.bound = bound_of(&explanation);
     Ok(explanation)
+}
+
+/// Folds a day as a run does, and notes that.
+fn hold_to_limits(source: &mut SourceDay, settings: &RunConfig) {
+    match settings.limits.hold(&mut source.costs, settings.levels) {
+        Ok(0) => {}
+        Ok(folded) => source.warnings.push(format!(
+            "{folded} of the cheapest resources have no rows of their own (MAX_RESOURCES)"
+        )),
+        Err(over) => source.warnings.push(format!("a run refuses the day: {over}")),
+    }
 }
 
 async fn phase(

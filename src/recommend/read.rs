@@ -24,6 +24,7 @@ const GIB: f64 = 1_073_741_824.0;
 const FORWARD: &str = "let the customer's remote_write keep it (write_relabel_configs)";
 /// Distance of the samples of use, seconds.
 const USE_STEP: &str = "5m";
+const USE_STEP_SECONDS: f64 = 300.0;
 
 /// Answers one question with numbers.
 #[async_trait]
@@ -85,6 +86,28 @@ struct Asking<'a> {
 /// Cluster, namespace, pod and container.
 type Place = [String; 4];
 
+/// What containers request and use: cores, bytes, and samples of bytes used.
+struct Used {
+    cpu_requests: BTreeMap<Place, f64>,
+    memory_requests: BTreeMap<Place, f64>,
+    cpu: BTreeMap<Place, f64>,
+    memory: BTreeMap<Place, f64>,
+    samples: BTreeMap<Place, f64>,
+}
+
+impl Used {
+    /// Adds what one pod's container requests and uses to its controller's.
+    fn add(&self, place: &Place, one: &mut Container) {
+        let gib = |bytes: &BTreeMap<Place, f64>| bytes.get(place).map(|bytes| bytes / GIB);
+        let samples = self.samples.get(place).copied().unwrap_or(0.0);
+        one.memory_request = one.memory_request.max(gib(&self.memory_requests).unwrap_or(0.0));
+        one.cpu_used = greater(one.cpu_used, self.cpu.get(place).copied());
+        one.memory_used = greater(one.memory_used, gib(&self.memory));
+        one.samples = one.samples.max(samples);
+        one.days = one.samples * USE_STEP_SECONDS / 86_400.0;
+    }
+}
+
 impl Asking<'_> {
     async fn ask(&self, query: &str) -> Result<Vec<Series>, Failure> {
         self.reader.ask(query, self.scope.now_seconds).await
@@ -118,42 +141,23 @@ impl Asking<'_> {
     }
 
     async fn requests(&self, out: &mut Recommendations) -> Result<(), Failure> {
-        let range = format!("{}d", self.scope.lookback_days);
-        let by = ["namespace", "pod", "container"];
-        let max_by = |expression: &str| self.scope.selector.max_by(&by, expression);
-        let real = ["container!=\"\"", "container!=\"POD\""];
-        let request =
-            |resource: &str| max_by(&self.of(REQUESTS, &[&format!("resource=\"{resource}\"")]));
-        let cpu_rate = format!("rate({}[{USE_STEP}])", self.of(CPU_USE, &real));
-        let cpu_used = max_by(&format!(
-            "quantile_over_time(0.95, ({})[{range}:{USE_STEP}])",
-            max_by(&cpu_rate)
-        ));
-        let memory = self.of(MEMORY_USE, &real);
-        let memory_used = max_by(&format!("max_over_time({memory}[{range}])"));
-        let samples =
-            max_by(&format!("count_over_time(({})[{range}:{USE_STEP}])", max_by(&memory)));
-        let cpu = self.by_place(&request("cpu")).await?;
-        let memory_requests = self.by_place(&request("memory")).await?;
-        let memory_used = self.by_place(&memory_used).await?;
-        let cpu_used = self.by_place(&cpu_used).await?;
+        let used = self.used().await?;
         for (metric, is_missing) in [
-            (REQUESTS, cpu.is_empty() && memory_requests.is_empty()),
-            (CPU_USE, cpu_used.is_empty()),
-            (MEMORY_USE, memory_used.is_empty()),
+            (REQUESTS, used.cpu_requests.is_empty() && used.memory_requests.is_empty()),
+            (CPU_USE, used.cpu.is_empty()),
+            (MEMORY_USE, used.memory.is_empty()),
         ] {
             if is_missing {
                 self.miss(out, metric, "requests against use");
             }
         }
-        if memory_used.is_empty() && cpu_used.is_empty() {
+        if used.memory.is_empty() && used.cpu.is_empty() {
             return Ok(());
         }
-        let samples = self.by_place(&samples).await?;
         let prices = (self.price(CPU_PRICE).await?, self.price(RAM_PRICE).await?);
         let scaled = self.autoscaled().await?;
-        let mut by_controller: BTreeMap<[String; 4], Container> = BTreeMap::new();
-        for (place, request) in &cpu {
+        let mut by_controller: BTreeMap<Place, Container> = BTreeMap::new();
+        for (place, request) in &used.cpu_requests {
             let [cluster, namespace, pod, container] = place;
             let controller = controller(pod);
             let key = [cluster.clone(), namespace.clone(), controller.clone(), container.clone()];
@@ -163,15 +167,9 @@ impl Asking<'_> {
             one.container.clone_from(container);
             one.pods += 1.0;
             one.cpu_request = one.cpu_request.max(*request);
-            let gib = memory_requests.get(place).map_or(0.0, |bytes| bytes / GIB);
-            one.memory_request = one.memory_request.max(gib);
-            one.cpu_used = greater(one.cpu_used, cpu_used.get(place).copied());
-            one.memory_used =
-                greater(one.memory_used, memory_used.get(place).map(|bytes| bytes / GIB));
+            used.add(place, one);
             one.cpu_price = prices.0.get(cluster).copied().unwrap_or(0.0);
             one.memory_price = prices.1.get(cluster).copied().unwrap_or(0.0);
-            one.samples = one.samples.max(samples.get(place).copied().unwrap_or(0.0));
-            one.days = one.samples * 300.0 / 86_400.0;
             one.is_autoscaled = scaled.contains(&(cluster.clone(), namespace.clone(), controller));
         }
         let account = &self.scope.account;
@@ -179,6 +177,28 @@ impl Asking<'_> {
         out.recommendations
             .extend(found.filter_map(|one| requests(account, one, self.scope.profile)));
         Ok(())
+    }
+
+    /// What containers request and use.
+    async fn used(&self) -> Result<Used, Failure> {
+        let range = format!("{}d", self.scope.lookback_days);
+        let by = ["namespace", "pod", "container"];
+        let max_by = |expression: &str| self.scope.selector.max_by(&by, expression);
+        let real = ["container!=\"\"", "container!=\"POD\""];
+        let request =
+            |resource: &str| max_by(&self.of(REQUESTS, &[&format!("resource=\"{resource}\"")]));
+        let cpu = max_by(&format!("rate({}[{USE_STEP}])", self.of(CPU_USE, &real)));
+        let memory = self.of(MEMORY_USE, &real);
+        let samples = format!("count_over_time(({})[{range}:{USE_STEP}])", max_by(&memory));
+        Ok(Used {
+            cpu_requests: self.by_place(&request("cpu")).await?,
+            memory_requests: self.by_place(&request("memory")).await?,
+            cpu: self
+                .by_place(&format!("quantile_over_time(0.95, ({cpu})[{range}:{USE_STEP}])"))
+                .await?,
+            memory: self.by_place(&max_by(&format!("max_over_time({memory}[{range}])"))).await?,
+            samples: self.by_place(&samples).await?,
+        })
     }
 
     /// The mean price of a resource by cluster.

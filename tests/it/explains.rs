@@ -35,7 +35,8 @@ fn explain(settings: &Settings, account: &str, day: &str, more: &[&str]) -> (i32
     let fixed = ["--at", at, "explain", "--account", account, "--day", day];
     let arguments: Vec<&str> = fixed.iter().chain(more).copied().collect();
     let finished = run(settings, &arguments);
-    (finished.code, finished.stdout + &finished.stderr)
+    let said = if finished.stdout.is_empty() { finished.stderr } else { finished.stdout };
+    (finished.code, said)
 }
 
 /// Explains the numbers of these resources; how many were recomputed from raw samples.

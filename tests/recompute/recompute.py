@@ -12,6 +12,7 @@ usage: recompute.py FILE [--prometheus URL]
 import argparse
 import json
 import sys
+import unicodedata
 import urllib.parse
 import urllib.request
 from fractions import Fraction
@@ -40,7 +41,8 @@ def is_special(name):
 
 
 def is_refused(name):
-    return any(ord(c) < 32 or 127 <= ord(c) < 160 for c in name)
+    shapeless = any(unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp") for c in name)
+    return shapeless or len(name.encode()) > 253
 
 
 class RollUp:
