@@ -1,7 +1,7 @@
 //! The questions behind a number, as PromQL that anyone can paste. Pure.
 
 use crate::cost::{Day, ResourceKey};
-use crate::settings::cluster_label::{CLUSTER, CLUSTER_ID, ClusterLabel};
+use crate::settings::cluster_label::{CLUSTER, ClusterLabel};
 use crate::source::Phase;
 use crate::source::metric_names::{
     CLUSTER_TOTAL, CPU_ALLOCATION, CPU_PRICE, NAMESPACE_TOTAL, NODE_TOTAL, POD_TOTAL,
@@ -55,17 +55,11 @@ impl Asked {
     fn selector(&self) -> Selector {
         let cluster = self.key.cluster();
         let mut words = vec![regex_escaped(cluster)];
-        if cluster == self.default_cluster {
+        // Series without the label may be the cluster's by another label.
+        if cluster == self.default_cluster || self.cluster_label == ClusterLabel::Auto {
             words.push(String::new());
         }
-        let names = quoted(&words.join("|"));
-        let matcher = match self.cluster_label {
-            ClusterLabel::Named(_) => format!("{}=~{names}", self.label()),
-            // Where one label is absent the other names the cluster.
-            ClusterLabel::Auto => {
-                format!("{CLUSTER_ID}=~{}", quoted(&format!("{}|", words.join("|"))))
-            }
-        };
+        let matcher = format!("{}=~{}", self.label(), quoted(&words.join("|")));
         Selector {
             tenant: self.tenant.clone(),
             matchers: vec![matcher],

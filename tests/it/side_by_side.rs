@@ -236,8 +236,7 @@ async fn accounts_that_send_too_much_fail_by_name_and_leave_nothing() {
     let (rows, state, cause) = found(&stores, &id(4)).await;
     assert!(rows.is_empty() && state == "failed", "{state}");
     assert!(cause.contains("301 clusters, namespaces and pods, more than the 100"), "{cause}");
-    let documents =
-        stores.mongo().await.collection::<mongodb::bson::Document>("cloud_resource");
+    let documents = stores.mongo().await.collection::<mongodb::bson::Document>("cloud_resource");
     for index in [3, 4] {
         let filter = mongodb::bson::doc! {"cloud_account_id": id(index)};
         assert_eq!(documents.count_documents(filter).await.unwrap(), 0);
