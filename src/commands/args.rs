@@ -5,7 +5,7 @@ use clap::{Arg, ArgAction, Command};
 use crate::settings::raw::flags;
 use crate::settings::worker::SETTINGS;
 
-const EXIT_CODES: &str = "Exit codes: 0 all accounts done; 1 some account failed; 2 the settings are \
+pub(super) const EXIT_CODES: &str = "Exit codes: 0 all accounts done; 1 some account failed; 2 the settings are \
 wrong; 3 nothing could be done, because a store or the query layer is down.";
 
 const RUN_EXAMPLES: &str = "\
@@ -94,11 +94,11 @@ Examples:
 
 It needs no settings, no server and no network.";
 
-fn switch(name: &'static str, help: &'static str) -> Arg {
+pub(super) fn switch(name: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
 }
 
-fn option(name: &'static str, value: &'static str, help: &'static str) -> Arg {
+pub(super) fn option(name: &'static str, value: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).value_name(value).help(help)
 }
 
@@ -139,6 +139,7 @@ pub fn command() -> Command {
         .subcommand(backfill())
         .subcommand(audit())
         .subcommand(schedule())
+        .subcommands(super::args_reports::commands())
         .subcommand(
             Command::new("migrate")
                 .about("Bring MongoDB and ClickHouse to the schema that a run needs")
@@ -251,7 +252,7 @@ fn days() -> [Arg; 2] {
     ]
 }
 
-fn account() -> Arg {
+pub(super) fn account() -> Arg {
     option("account", "ID", "Only this account (may be given several times)")
         .action(ArgAction::Append)
 }

@@ -10,7 +10,7 @@ use crate::day_status::mongo::MongoDayStatus;
 use crate::day_status::sqlite::SqliteDayStatus;
 use crate::documents::mongo::MongoResources;
 use crate::documents::sqlite::SqliteResources;
-use crate::documents::{ResourceStore, collection};
+use crate::documents::{DocumentNames, ResourceStore, collection};
 use crate::lease::Leases;
 use crate::lease::mongo::MongoLeases;
 use crate::lease::sqlite::SqliteLeases;
@@ -43,6 +43,8 @@ pub use crate::accounts::connect::accounts;
 pub struct Stores {
     /// Resource documents.
     pub documents: Arc<dyn ResourceStore>,
+    /// The names of documents, for reports.
+    pub names: Arc<dyn DocumentNames>,
     /// Expense rows.
     pub ledger: Arc<dyn ExpenseLedger>,
     /// Day status.
@@ -78,18 +80,22 @@ pub async fn stores(config: &StoreConfig) -> Result<Stores, Failure> {
             let database = mongo::connect(&config.mongo_url, &config.mongo_database).await?;
             let setting = config.resources_collection.as_deref();
             let collection = collection::choose(&database, setting).await?;
+            let documents = Arc::new(MongoResources::new(database.clone(), &collection));
             Ok(Stores {
                 ledger: Arc::new(ClickHouseLedger::new(config)),
                 status: Arc::new(MongoDayStatus::new(&database)),
                 leases: Arc::new(MongoLeases::new(&database)),
                 journal: Arc::new(MongoJournal::new(&database)),
-                documents: Arc::new(MongoResources::new(database, &collection)),
+                names: documents.clone(),
+                documents,
             })
         }
         StoreConfig::Sqlite(path) => {
             let store = SqliteStore::open(path).await?;
+            let documents = Arc::new(SqliteResources::new(store.clone()));
             Ok(Stores {
-                documents: Arc::new(SqliteResources::new(store.clone())),
+                names: documents.clone(),
+                documents,
                 ledger: Arc::new(SqliteLedger::new(store.clone())),
                 status: Arc::new(SqliteDayStatus::new(store.clone())),
                 leases: Arc::new(SqliteLeases::new(store.clone())),

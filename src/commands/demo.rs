@@ -1,5 +1,7 @@
 //! `demo`: the whole job over recorded input.
 
+use std::io::Write;
+
 use super::{CliError, Context, output};
 
 /// `demo`: the whole job over recorded input.
@@ -19,6 +21,13 @@ pub async fn demo(context: &Context) -> Result<u8, CliError> {
             let _ = std::fs::remove_file(file);
         }
     }
-    output::demo(&mut std::io::stdout().lock(), &report?, context.is_json)?;
+    let report = report?;
+    let page = path.with_extension("html");
+    std::fs::write(&page, &report.page)?;
+    let mut out = std::io::stdout().lock();
+    output::demo(&mut out, &report, context.is_json)?;
+    if !context.is_json {
+        writeln!(out, "\nThe same as a page to read in a browser: {}", page.display())?;
+    }
     Ok(0)
 }

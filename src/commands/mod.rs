@@ -8,7 +8,9 @@ use std::io::Write;
 use clap::ArgMatches;
 
 pub mod accounts;
+pub mod anomalies;
 pub mod args;
+mod args_reports;
 pub mod audit;
 pub mod audit_summary;
 pub mod backfill;
@@ -16,9 +18,12 @@ pub mod connect;
 mod context;
 pub mod demo;
 pub mod job_manifest;
+pub mod explain;
 pub mod migrate;
 pub mod output;
 pub mod plan;
+pub mod recommend;
+pub mod report;
 mod request;
 pub mod run;
 pub mod schedule;
@@ -58,6 +63,10 @@ async fn dispatch(matches: &ArgMatches) -> Result<u8, CliError> {
     context.start_logging(name == "demo");
     match name {
         "run" => run::run(&context).await,
+        "explain" => explain::explain(&context).await,
+        "recommend" => recommend::recommend(&context).await,
+        "report" => report::report(&context).await,
+        "anomalies" => anomalies::anomalies(&context).await,
         "audit" => audit::audit(&context).await,
         "plan" => plan::plan(&context).await,
         "backfill" => backfill::backfill(&context).await,

@@ -26,7 +26,11 @@ fn table(header: &[&str], numbers_from: usize) -> Table {
     table
 }
 
-fn json(out: &mut impl Write, value: &impl serde::Serialize) -> std::io::Result<()> {
+/// One line of JSON.
+///
+/// # Errors
+/// When `out` cannot be written.
+pub fn json(out: &mut impl Write, value: &impl serde::Serialize) -> std::io::Result<()> {
     let line = serde_json::to_string(value).map_err(std::io::Error::other)?;
     writeln!(out, "{line}")
 }
@@ -295,7 +299,9 @@ pub fn demo(out: &mut impl Write, report: &DemoReport, is_json: bool) -> std::io
     )?;
     let ((rows, documents), (rows_again, documents_again)) = (report.first_run, report.second_run);
     writeln!(out, "First run:  {rows} rows and {documents} documents written.")?;
-    writeln!(out, "Second run: {rows_again} rows and {documents_again} documents written.")
+    writeln!(out, "Second run: {rows_again} rows and {documents_again} documents written.")?;
+    writeln!(out, "\nWhy one of the numbers is what it is (kubecost-worker explain):\n")?;
+    crate::explain::text::write(out, &report.explained)
 }
 
 fn demo_account(out: &mut impl Write, account: &str, lines: &[&DemoLine]) -> std::io::Result<()> {

@@ -45,10 +45,14 @@ pub(super) fn days_and_accounts(context: &Context) -> Result<RunRequest, CliErro
         }
         _ => {}
     }
+    Ok(RunRequest { days, accounts: accounts(context)?, ..RunRequest::default() })
+}
+
+/// What `--account` asks for.
+pub(super) fn accounts(context: &Context) -> Result<Vec<AccountId>, CliError> {
     let ids = context.matches.get_many::<String>("account").into_iter().flatten();
     let accounts: Result<Vec<AccountId>, _> = ids.map(|id| AccountId::new(id.clone())).collect();
-    let accounts = accounts.map_err(|error| CliError::Argument(format!("--account: {error}")))?;
-    Ok(RunRequest { days, accounts, ..RunRequest::default() })
+    accounts.map_err(|error| CliError::Argument(format!("--account: {error}")))
 }
 
 /// A stop that SIGTERM or SIGINT asks for.

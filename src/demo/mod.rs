@@ -13,9 +13,13 @@ use crate::allocation_api::client::{AllocationClient, ClientOptions};
 use crate::cost::{AccountId, Day, Levels};
 use crate::day_status::sqlite::SqliteDayStatus;
 use crate::documents::sqlite::SqliteResources;
+use crate::explain::{ExplainStores, Explanation, Wanted, explain};
 use crate::lease::sqlite::SqliteLeases;
 use crate::ledger::sqlite::SqliteLedger;
 use crate::ledger::{LedgerReader, ReadBack};
+use crate::report;
+use crate::report::anomalies::{Limits, of_report};
+use crate::report::build::Shown;
 use crate::run::rest::RestApi;
 use crate::run::{Environment, Readers, RunRequest, RunSummary, Stop, run};
 use crate::service::clock::FixedClock;
@@ -32,6 +36,8 @@ pub mod server;
 pub const RECORDED_ACCOUNT: &str = "demo-production";
 /// The account derived from it: the same cluster at half the price.
 pub const DERIVED_ACCOUNT: &str = "demo-staging";
+/// The namespace whose number is explained.
+const EXPLAINED_NAMESPACE: &str = "shop-backend";
 /// When the demo takes place: shortly after the recorded days. 2026-11-21 04:10 UTC.
 const NOW_SECONDS: i64 = 1_795_234_200;
 
@@ -59,6 +65,11 @@ pub struct DemoReport {
     pub first_run: (u64, u64),
     /// Rows and documents that the second run wrote: none.
     pub second_run: (u64, u64),
+    /// Why one of the numbers is what it is.
+    pub explained: Explanation,
+    /// The report of all days as HTML.
+    #[serde(skip)]
+    pub page: String,
 }
 
 /// Does the job twice in the SQLite file at `path` and reads back what is stored.
@@ -69,12 +80,18 @@ pub async fn demonstrate(path: &Path) -> Result<DemoReport, Failure> {
     let store = SqliteStore::open(path).await?;
     let mut first = Vec::new();
     let mut second = Vec::new();
+    let mut explained = None;
     for (account, factor) in [(RECORDED_ACCOUNT, 1.0), (DERIVED_ACCOUNT, 0.5)] {
         let server = server::RecordedServer::start(factor).await?;
         let environment = environment(&store, account, &server)?;
         first.push(once(&environment).await?);
         second.push(once(&environment).await?);
+        if account == RECORDED_ACCOUNT {
+            explained = Some(explanation(&store, &environment.readers).await?);
+        }
     }
+    let internal = |what: &str| Failure::new(Hop::Worker, Kind::Internal, what, REPORT);
+    let explained = explained.ok_or_else(|| internal("the demo has explained no number"))?;
     let written = |runs: &[RunSummary]| {
         let rows = runs.iter().map(|run| run.rows_written).sum();
         (rows, runs.iter().map(|run| run.documents_written).sum())
@@ -85,6 +102,45 @@ pub async fn demonstrate(path: &Path) -> Result<DemoReport, Failure> {
         source_total_usd: days().map(|day| day.source_total_usd).sum(),
         first_run: written(&first),
         second_run: written(&second),
+        explained,
+        page: page(&store).await?,
+    })
+}
+
+/// Why the demo's namespace costs what it costs.
+async fn explanation(store: &SqliteStore, readers: &Readers) -> Result<Explanation, Failure> {
+    let stores = ExplainStores {
+        ledger: readers.ledger.as_ref(),
+        names: &SqliteResources::new(store.clone()),
+        status: readers.status.as_ref(),
+        source: readers.source.as_ref(),
+        settings: &readers.settings,
+    };
+    let wanted =
+        Wanted::Names { cluster: None, namespace: Some(EXPLAINED_NAMESPACE.to_owned()), pod: None };
+    let (_, day) = demo_days()?;
+    explain(&stores, &account(RECORDED_ACCOUNT)?, (day, &wanted), NOW_SECONDS, None).await
+}
+
+/// The report of both accounts as HTML.
+async fn page(store: &SqliteStore) -> Result<String, Failure> {
+    let (ledger, names, status) = (
+        SqliteLedger::new(store.clone()),
+        SqliteResources::new(store.clone()),
+        SqliteDayStatus::new(store.clone()),
+    );
+    let stores = report::ReportStores { ledger: &ledger, names: &names, status: &status };
+    let scope = report::Scope {
+        by: report::By::Namespace,
+        days: demo_days()?,
+        accounts: vec![account(RECORDED_ACCOUNT)?, account(DERIVED_ACCOUNT)?],
+    };
+    let sums = report::read(&stores, &scope, Day::of_unix(NOW_SECONDS)).await?;
+    let shown = Shown { top: None, made_at: NOW_SECONDS, currency: "USD".to_owned() };
+    let report = report::build(sums, shown);
+    let odd = of_report(&report, Limits::default());
+    report::html::render(&report, &odd).map_err(|error| {
+        Failure::new(Hop::Worker, Kind::Internal, format!("the HTML report: {error}"), REPORT)
     })
 }
 

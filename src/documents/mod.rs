@@ -19,12 +19,14 @@ pub mod memory;
 mod memory_update;
 pub mod merge;
 pub mod mongo;
+pub mod names;
 pub mod repair;
 pub mod sqlite;
 pub mod stored;
 
 pub use document::{LastExpense, PoolOwner, ResourceDocument};
 pub use merge::{Change, DocumentInputs, ObservedResource, SeenNow, plan_changes};
+pub use names::{DocumentNames, ResourceNames};
 pub use stored::{StoredDate, StoredResource};
 
 /// A document's costs as the ledger has them.

@@ -48,7 +48,11 @@ impl MongoResources {
         Failure::new(Hop::MongoDb, kind, what, fix)
     }
 
-    async fn find_all(&self, filter: Bdoc, fields: &[&str]) -> Result<Vec<Bdoc>, Failure> {
+    pub(super) async fn find_all(
+        &self,
+        filter: Bdoc,
+        fields: &[&str],
+    ) -> Result<Vec<Bdoc>, Failure> {
         let collection = self.collection.clone();
         let projection: Bdoc =
             fields.iter().map(|field| ((*field).to_owned(), Bson::Int32(1))).collect();

@@ -108,7 +108,7 @@ WHERE cloud_account_id = ?1 AND deleted_at = 0 AND active = 1 AND _last_seen_dat
 /// The documents in a SQLite file.
 #[derive(Clone, Debug)]
 pub struct SqliteResources {
-    store: SqliteStore,
+    pub(super) store: SqliteStore,
 }
 
 impl SqliteResources {

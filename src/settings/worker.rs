@@ -73,6 +73,26 @@ pub struct AuditSettings {
     pub catch_up_days: u32,
 }
 
+/// What `report` and `anomalies` need.
+#[derive(Clone, Debug)]
+pub struct ReportSettings {
+    /// Which accounts.
+    pub selection: AccountSelection,
+    /// Where costs are kept.
+    pub store: StoreConfig,
+    /// The ledger's currency.
+    pub currency: String,
+}
+
+/// What `recommend` needs.
+#[derive(Clone, Debug)]
+pub struct RecommendSettings {
+    /// Where metrics are read.
+    pub query: QueryConfig,
+    /// Which accounts.
+    pub selection: AccountSelection,
+}
+
 /// What `migrate` needs.
 #[derive(Clone, Debug)]
 pub struct MigrateSettings {
@@ -170,6 +190,28 @@ impl ReadSettings for AuditSettings {
             lease: lease?,
             catch_up_days: catch_up_days?,
         })
+    }
+}
+
+impl ReadSettings for ReportSettings {
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let store = StoreConfig::read(reader);
+        let selection = AccountSelection::read(reader, false);
+        let currency = reader.required_text(names::CURRENCY, "costs are shown in it");
+        let log = LogSettings::read(reader);
+        log?;
+        Some(Self { selection: selection?, store: store?, currency: currency? })
+    }
+}
+
+impl ReadSettings for RecommendSettings {
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let query = QueryConfig::read(reader);
+        let is_one_tenant = query.as_ref().is_some_and(QueryConfig::is_one_tenant);
+        let selection = AccountSelection::read(reader, is_one_tenant);
+        let log = LogSettings::read(reader);
+        log?;
+        Some(Self { query: query?, selection: selection? })
     }
 }
 

@@ -22,7 +22,7 @@ fn fixtures() -> PathBuf {
 }
 
 /// The recorded Prometheus, on its own data.
-fn recorded_prometheus() -> (tempfile::TempDir, Server) {
+pub(crate) fn recorded_prometheus() -> (tempfile::TempDir, Server) {
     let directory = tempfile::tempdir().unwrap();
     let packed = fixtures().join("opencost-run/prometheus-data.tar.gz");
     let packed = flate2::read::GzDecoder::new(std::fs::File::open(packed).unwrap());

@@ -9,7 +9,8 @@ use crate::support::fake_prometheus;
 use crate::support::http::{Asked, FakeServer, json, reply};
 use crate::support::worker::run;
 
-const COMMANDS: [&str; 4] = ["run", "schedule", "migrate", "accounts"];
+const COMMANDS: [&str; 7] =
+    ["run", "schedule", "migrate", "accounts", "report", "anomalies", "recommend"];
 
 #[test]
 fn the_help_of_each_command_has_examples_exit_codes_and_settings() {

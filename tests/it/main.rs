@@ -29,6 +29,7 @@ mod currencies;
 mod documents;
 mod doubled;
 mod earlier_exporter;
+mod explains;
 mod imports;
 mod kill;
 mod late_rows;
@@ -44,6 +45,7 @@ mod query_layers;
 mod raw_metrics;
 mod readers;
 mod replicas;
+mod reports;
 mod reruns;
 #[path = "../support/rest_api/mod.rs"]
 #[expect(dead_code, reason = "its faults and its documents in memory are for other tests")]

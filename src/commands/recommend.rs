@@ -1,0 +1,98 @@
+//! `recommend`: what could cost less.
+
+use std::io::Write;
+
+use crate::accounts::{Account, select_accounts};
+use crate::recommend::rules::{COST, PERFORMANCE};
+use crate::recommend::{Recommendations, Scope, recommend as recommended};
+use crate::settings::cluster_label::ClusterLabel;
+use crate::settings::worker::{QueryConfig, RecommendSettings};
+use crate::source::prometheus::client::PromClient;
+use crate::source::prometheus::promql::Selector;
+
+use super::{CliError, Context, connect, output, request};
+
+/// `recommend`: asks the query layer, and changes nothing.
+///
+/// # Errors
+/// When settings or arguments are wrong, or the query layer cannot be asked.
+pub async fn recommend(context: &Context) -> Result<u8, CliError> {
+    let asked = request::accounts(context)?;
+    let settings: RecommendSettings = context.settings()?;
+    let QueryConfig::Prometheus { endpoint, auth, tenant_label, cluster_label, .. } =
+        &settings.query
+    else {
+        let what = "recommend needs use over time: set QUERY_LAYER=prometheus and PROMETHEUS_URL";
+        return Err(CliError::Argument(what.to_owned()));
+    };
+    let client = PromClient::new(endpoint.clone(), auth.clone())?;
+    let source = connect::accounts(&settings.selection).await?;
+    let mut all = Recommendations::default();
+    for account in select_accounts(source.as_ref(), &asked).await? {
+        let selector = selector(&account, tenant_label.as_deref(), cluster_label);
+        let found = recommended(&client, &scope(context, &account, selector)?).await?;
+        all.recommendations.extend(found.recommendations);
+        all.missing.extend(found.missing);
+    }
+    all.recommendations.sort_by(|a, b| b.usd_per_month.total_cmp(&a.usd_per_month));
+    write(context, &all)?;
+    Ok(0)
+}
+
+fn selector(account: &Account, tenant: Option<&str>, label: &ClusterLabel) -> Selector {
+    Selector {
+        tenant: tenant.map(|label| (label.to_owned(), account.id.to_string())),
+        cluster_label: match label {
+            ClusterLabel::Named(label) => Some(label.clone()),
+            ClusterLabel::Auto => None,
+        },
+        ..Selector::default()
+    }
+}
+
+fn scope(context: &Context, account: &Account, selector: Selector) -> Result<Scope, CliError> {
+    let number = |name: &str, least: f64, most: f64| {
+        let text = context.argument(name).unwrap_or_default();
+        let number = text.parse::<f64>().ok().filter(|n| (least..=most).contains(n));
+        number.ok_or_else(|| {
+            CliError::Argument(format!("--{name} '{text}' is no number from {least} to {most}"))
+        })
+    };
+    let is_roomy = context.argument("profile") == Some("performance");
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and 90")]
+    let lookback_days = number("lookback", 1.0, 90.0)? as u32;
+    Ok(Scope {
+        account: account.id.to_string(),
+        selector,
+        lookback_days,
+        profile: if is_roomy { PERFORMANCE } else { COST },
+        node_target: number("node-target", 0.1, 1.0)?,
+        now_seconds: context.clock.now_seconds(),
+    })
+}
+
+fn write(context: &Context, all: &Recommendations) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    if context.is_json {
+        return output::json(&mut out, all);
+    }
+    for one in &all.recommendations {
+        writeln!(
+            out,
+            "${:.2} a month: {} {} {}\n  {}\n  evidence ({:?}): {}\n  wrong if {}",
+            one.usd_per_month,
+            one.kind.as_str(),
+            one.cluster,
+            one.name,
+            one.what,
+            one.confidence,
+            one.evidence,
+            one.wrong_if
+        )?;
+    }
+    for one in &all.missing {
+        writeln!(out, "{}: {} is missing for {}: {}", one.account, one.metric, one.lacks, one.fix)?;
+    }
+    let usd: f64 = all.recommendations.iter().map(|one| one.usd_per_month).sum();
+    writeln!(out, "{} recommendations, ${usd:.2} a month", all.recommendations.len())
+}

@@ -1,0 +1,239 @@
+//! Reading what an explanation is made of.
+
+use async_trait::async_trait;
+
+use crate::accounts::Account;
+use crate::cost::{Day, Level, ResourceKey};
+use crate::day_status::DayStatusReader;
+use crate::documents::{DocumentNames, ResourceNames};
+use crate::ledger::{KeyState, LedgerReader};
+use crate::run::day::inputs::CostedDay;
+use crate::service::failure::{Failure, Hop, Kind};
+use crate::settings::worker::RunConfig;
+use crate::source::prometheus::client::PromClient;
+use crate::source::prometheus::promql::{Window, integral, minutes_present};
+use crate::source::{CostSource, Phase, SourceDay};
+
+use super::build::{Stored, bound_of, build};
+use super::model::{Explanation, Hour, Wanted};
+use super::questions::Asked;
+
+const HOUR_SECONDS: i64 = 3_600;
+
+/// What an explanation reads.
+pub struct ExplainStores<'a> {
+    /// Expense rows.
+    pub ledger: &'a dyn LedgerReader,
+    /// The names of their documents.
+    pub names: &'a dyn DocumentNames,
+    /// Day status.
+    pub status: &'a dyn DayStatusReader,
+    /// Where costs are read.
+    pub source: &'a dyn CostSource,
+    /// How days are computed.
+    pub settings: &'a RunConfig,
+}
+
+/// Reads a rate by the hour.
+#[async_trait]
+pub trait HourReader: Send + Sync {
+    /// The hours of a window at a rate in USD per hour, as PromQL.
+    ///
+    /// # Errors
+    /// When the query layer cannot be asked.
+    async fn hours(&self, rate: &str, window: Window) -> Result<Vec<Hour>, Failure>;
+}
+
+#[async_trait]
+impl HourReader for PromClient {
+    async fn hours(&self, rate: &str, window: Window) -> Result<Vec<Hour>, Failure> {
+        let hour = Window { start: 0, end: HOUR_SECONDS };
+        // Evaluated at each hour's last second, so that each minute counts in one hour.
+        let (first, last) = (window.start + HOUR_SECONDS - 1, window.start + 86_400 - 1);
+        let usd = points(self, &integral(rate, hour), (first, last)).await?;
+        let minutes = points(self, &minutes_present(rate, hour), (first, last)).await?;
+        let at = |time: f64| {
+            let found = minutes.iter().find(|(of, _)| *of == time);
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a count of minutes of an hour"
+            )]
+            found.map_or(0, |(_, count)| count.clamp(0.0, 60.0) as u32)
+        };
+        #[expect(clippy::cast_possible_truncation, reason = "whole seconds of a day")]
+        let one = |(time, usd): &(f64, f64)| Hour {
+            start: *time as i64 + 1 - HOUR_SECONDS,
+            usd: *usd,
+            minutes: at(*time),
+        };
+        Ok(usd.iter().map(one).filter(|hour| hour.start < window.end).collect())
+    }
+}
+
+/// The points of a query's first series, an hour apart.
+async fn points(
+    client: &PromClient,
+    query: &str,
+    (first, last): (i64, i64),
+) -> Result<Vec<(f64, f64)>, Failure> {
+    let answer = client.range(query, first, last, HOUR_SECONDS).await;
+    let series = answer.map_err(|no_answer| no_answer.into_failure())?.series;
+    Ok(series.into_iter().next().map_or(Vec::new(), |one| one.points))
+}
+
+/// Explains one stored number.
+///
+/// # Errors
+/// When a store or the query layer cannot be read, or there is no such number to explain.
+pub async fn explain(
+    stores: &ExplainStores<'_>,
+    account: &Account,
+    (day, wanted): (Day, &Wanted),
+    now_seconds: i64,
+    asked: Option<(&dyn HourReader, Asked)>,
+) -> Result<Explanation, Failure> {
+    let status = stores.status.statuses(&account.id, day, day).await?.into_iter().next();
+    let states = stores.ledger.states(&account.id, day).await?;
+    let names = names(stores.names, account, &states).await?;
+    let (key, document) = subject(account, wanted, &names)?;
+    let now_seconds = match &status {
+        // What was stored of a day that goes on is what there was at that time.
+        Some(status) if status.attempt.at_seconds > 0 && !status.attempt.is_settled => {
+            now_seconds.min(status.attempt.at_seconds)
+        }
+        _ => now_seconds,
+    };
+    let phase = match status.as_ref().and_then(|status| status.stored.phase) {
+        Some(phase) => Some(phase),
+        None => phase(stores, account, day, now_seconds).await?,
+    };
+    let costed = match phase {
+        Some(phase) => {
+            let mut source = stores.source.day_costs(account, day, phase, now_seconds).await?;
+            hold_to_limits(&mut source, stores.settings);
+            Some(CostedDay::of(source, stores.settings.levels, stores.settings.gap_policy))
+        }
+        None => None,
+    };
+    let id = document.as_ref().map(|document| document.id.clone());
+    let of_key = |state: &KeyState| Some(&state.resource_id) == id.as_ref();
+    let stored = Stored {
+        account: account.id.clone(),
+        day,
+        key: key.clone(),
+        document,
+        states: states.into_iter().filter(of_key).collect(),
+        status,
+        levels: stores.settings.levels.to_string(),
+    };
+    let mut explanation = build(stored, &stores.source.describe(), costed.as_ref());
+    if let (Some((hours, asked)), Some(phase)) = (asked, phase) {
+        let asked = Asked { key, phase, now_seconds, ..asked };
+        explanation.hours = hours.hours(&asked.rate(), asked.window()).await?;
+        explanation.questions = asked.questions();
+        explanation.raw = Some(asked.raw());
+    }
+    explanation.bound = bound_of(&explanation);
+    Ok(explanation)
+}
+
+/// Folds a day as a run does, and notes that.
+fn hold_to_limits(source: &mut SourceDay, settings: &RunConfig) {
+    match settings.limits.hold(&mut source.costs, settings.levels) {
+        Ok(0) => {}
+        Ok(folded) => source.warnings.push(format!(
+            "{folded} of the cheapest resources have no rows of their own (MAX_RESOURCES)"
+        )),
+        Err(over) => source.warnings.push(format!("a run refuses the day: {over}")),
+    }
+}
+
+async fn phase(
+    stores: &ExplainStores<'_>,
+    account: &Account,
+    day: Day,
+    now_seconds: i64,
+) -> Result<Option<Phase>, Failure> {
+    let presence = stores.source.presence(account, day, day, now_seconds).await?;
+    let presence = presence.get(&day).copied().unwrap_or_default();
+    let is_there = |phase: &Phase| presence.minutes(*phase) > 0;
+    Ok([Phase::Exporter, Phase::Raw].into_iter().find(is_there))
+}
+
+async fn names(
+    reader: &dyn DocumentNames,
+    account: &Account,
+    states: &[KeyState],
+) -> Result<Vec<ResourceNames>, Failure> {
+    let mut ids: Vec<String> = states.iter().map(|state| state.resource_id.clone()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    reader.names(&account.id, &ids).await
+}
+
+/// What is asked for, and its document among those of the day.
+fn subject(
+    account: &Account,
+    wanted: &Wanted,
+    names: &[ResourceNames],
+) -> Result<(ResourceKey, Option<ResourceNames>), Failure> {
+    let refuse = |what: String, fix: &str| Failure::new(Hop::Worker, Kind::Refused, what, fix);
+    match wanted {
+        Wanted::Resource(id) => {
+            let found = names.iter().find(|one| one.id == *id || one.cloud_resource_id == *id);
+            let found = found.ok_or_else(|| {
+                let what = format!("no row of the day is of the resource '{id}'");
+                refuse(what, "give --cluster, --namespace and --pod to see why there is none")
+            })?;
+            let key = key_of(found).ok_or_else(|| {
+                let what = format!("'{id}' is of no level that this program writes");
+                refuse(what, "see the document's resource_type")
+            })?;
+            Ok((key, Some(found.clone())))
+        }
+        Wanted::Names { cluster, namespace, pod } => {
+            let cluster = match cluster {
+                Some(cluster) => cluster.clone(),
+                None => only_cluster(names).ok_or_else(|| {
+                    refuse("the day has not exactly one cluster".into(), "give --cluster")
+                })?,
+            };
+            let key = match (namespace.clone(), pod.clone()) {
+                (None, _) => ResourceKey::Cluster { cluster },
+                (Some(namespace), None) => ResourceKey::Namespace { cluster, namespace },
+                (Some(namespace), Some(pod)) => ResourceKey::Pod { cluster, namespace, pod },
+            };
+            let id = key.id(&account.id);
+            let document = names.iter().find(|one| one.cloud_resource_id == id).cloned();
+            Ok((key, document))
+        }
+    }
+}
+
+fn only_cluster(names: &[ResourceNames]) -> Option<String> {
+    let mut clusters: Vec<&String> = names.iter().filter_map(|one| one.cluster.as_ref()).collect();
+    clusters.sort_unstable();
+    clusters.dedup();
+    match clusters.as_slice() {
+        [only] => Some((*only).clone()),
+        _ => None,
+    }
+}
+
+fn key_of(names: &ResourceNames) -> Option<ResourceKey> {
+    let level = Level::ALL
+        .into_iter()
+        .find(|level| crate::documents::document::resource_type(*level) == names.resource_type)?;
+    let cluster = names.cluster.clone().unwrap_or_default();
+    let namespace = names.namespace.clone();
+    match level.as_str() {
+        "cluster" => Some(ResourceKey::Cluster { cluster }),
+        "namespace" => Some(ResourceKey::Namespace { cluster, namespace: namespace? }),
+        "pod" => {
+            let pod = names.pod()?.to_owned();
+            Some(ResourceKey::Pod { cluster, namespace: namespace?, pod })
+        }
+        _ => None,
+    }
+}

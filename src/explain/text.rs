@@ -1,0 +1,214 @@
+//! An explanation for people: no line is wider than 100 columns.
+
+use std::io::{self, Write};
+
+use super::model::{Explanation, Hour, Step};
+
+/// The greatest width of a line.
+pub const WIDTH: usize = 100;
+
+/// Writes an explanation.
+///
+/// # Errors
+/// When `out` cannot be written.
+pub fn write(out: &mut impl Write, one: &Explanation) -> io::Result<()> {
+    let mut lines = Lines { out };
+    let subject = &one.subject;
+    let names = [Some(&subject.cluster), subject.namespace.as_ref(), subject.pod.as_ref()];
+    let names: Vec<&str> = names.into_iter().flatten().map(String::as_str).collect();
+    lines.put("", &format!("{} {} of account {}", subject.level, names.join("/"), one.account))?;
+    let stored = one.stored_usd.map_or("no row".to_owned(), |usd| format!("${usd:.9}"));
+    lines.put("", &format!("{}: {stored}. {}.", one.day, one.verdict))?;
+    if let Some(bound) = &one.bound {
+        lines.put(
+            "",
+            &format!(
+                "It may be low by up to ${:.6} (gaps: ${:.6}) and high by up to ${:.6}.",
+                bound.low_by_usd, bound.gaps_usd, bound.high_by_usd
+            ),
+        )?;
+    }
+    stored_side(&mut lines, one)?;
+    source_side(&mut lines, one)?;
+    arithmetic(&mut lines, &one.steps, &one.roll_up_notes)?;
+    hours(&mut lines, &one.hours)?;
+    questions(&mut lines, one)
+}
+
+/// Writes wrapped lines.
+struct Lines<'a, W: Write> {
+    out: &'a mut W,
+}
+
+impl<W: Write> Lines<'_, W> {
+    /// A text after an indent, broken at blanks, and inside of words where one is too long.
+    fn put(&mut self, indent: &str, text: &str) -> io::Result<()> {
+        for line in wrap(text, WIDTH - indent.len()) {
+            writeln!(self.out, "{indent}{line}")?;
+        }
+        Ok(())
+    }
+
+    fn head(&mut self, text: &str) -> io::Result<()> {
+        writeln!(self.out, "\n{text}")
+    }
+}
+
+/// A text in lines of at most `width` characters. Control characters of foreign names are shown as
+/// a replacement.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut length = 0;
+    for word in text.split(' ') {
+        let clean = word.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c });
+        let word: Vec<char> = clean.collect();
+        let gap = usize::from(length > 0);
+        if length + gap + word.len() <= width {
+            push(&mut lines, gap, &word);
+            length += gap + word.len();
+            continue;
+        }
+        for (index, piece) in word.chunks(width).enumerate() {
+            if length > 0 || index > 0 {
+                lines.push(String::new());
+            }
+            push(&mut lines, 0, piece);
+            length = piece.len();
+        }
+    }
+    lines
+}
+
+fn push(lines: &mut [String], gap: usize, word: &[char]) {
+    if let Some(line) = lines.last_mut() {
+        line.extend(std::iter::repeat_n(' ', gap).chain(word.iter().copied()));
+    }
+}
+
+fn stored_side<W: Write>(lines: &mut Lines<'_, W>, one: &Explanation) -> io::Result<()> {
+    lines.head("Stored")?;
+    match &one.document {
+        Some(document) => {
+            lines.put("  ", &format!("document  {} ({})", document.id, document.name))?;
+        }
+        None => lines.put("  ", "document  none among the day's rows")?,
+    }
+    lines.put("  ", &format!("stable id {}", one.subject.cloud_resource_id))?;
+    for row in &one.rows {
+        let mut text = format!("row       ${} x sign {}", row.cost_usd, row.sign);
+        if let Some(node) = &row.node {
+            text.push_str(&format!(", node {node}"));
+        }
+        lines.put("  ", &text)?;
+        for (sign, usd) in &row.unpaired {
+            lines.put("            ", &format!("not paired: ${usd} x sign {sign}: see audit"))?;
+        }
+    }
+    let Some(status) = &one.status else { return lines.put("  ", "status    none") };
+    let attempt = &status.attempt;
+    let at = chrono::DateTime::from_timestamp(attempt.at_seconds, 0).unwrap_or_default();
+    let settled = if attempt.is_settled { "settled" } else { "not settled" };
+    lines.put(
+        "  ",
+        &format!(
+            "status    {}, {settled}; last written by run {} at {}",
+            attempt.state.as_str(),
+            attempt.run_id,
+            at.format("%Y-%m-%d %H:%M:%S UTC")
+        ),
+    )?;
+    if !attempt.cause.is_empty() {
+        lines.put("            ", &format!("cause: {}", attempt.cause))?;
+    }
+    for one in &status.overrides {
+        let text = format!("guard {} overridden: {}", one.guard.as_str(), one.reason);
+        lines.put("            ", &text)?;
+    }
+    for (currency, rate) in &status.stored.exchange_rates {
+        lines.put("            ", &format!("1 {currency} was taken for {rate}"))?;
+    }
+    Ok(())
+}
+
+fn source_side<W: Write>(lines: &mut Lines<'_, W>, one: &Explanation) -> io::Result<()> {
+    lines.head("Source")?;
+    let Some(source) = &one.source else { return lines.put("  ", "nothing to ask for") };
+    let metrics = if source.phase == 2 { "the exporter's gauges" } else { "raw metrics" };
+    lines.put("  ", &format!("{}, phase {}: {metrics}", source.address, source.phase))?;
+    let coverage = format!("{} of {} minutes", source.covered_minutes, source.expected_minutes);
+    lines.put("  ", &format!("covered {coverage}; lag {} s", source.lag_seconds))?;
+    for note in &source.notes {
+        lines.put("  ", &format!("note: {note}"))?;
+    }
+    Ok(())
+}
+
+fn arithmetic<W: Write>(
+    lines: &mut Lines<'_, W>,
+    steps: &[Step],
+    notes: &[String],
+) -> io::Result<()> {
+    if steps.is_empty() {
+        return Ok(());
+    }
+    lines.head("Arithmetic: source, rounded to 2^-24 USD, less the rows beneath, is the row")?;
+    for step in steps {
+        let source = step.source_usd.map_or("no total".to_owned(), |usd| format!("${usd:.9}"));
+        lines.put("  ", &format!("{} {}", step.level, step.name))?;
+        lines.put(
+            "    ",
+            &format!(
+                "{source} -> ${:.9} - ${:.9} ({} rows) = ${:.9}",
+                step.rounded_usd, step.beneath_usd, step.rows_beneath, step.row_usd
+            ),
+        )?;
+    }
+    for note in notes {
+        lines.put("  ", &format!("note: {note}"))?;
+    }
+    Ok(())
+}
+
+fn hours<W: Write>(lines: &mut Lines<'_, W>, hours: &[Hour]) -> io::Result<()> {
+    if hours.is_empty() {
+        return Ok(());
+    }
+    lines.head("By hour (UTC): USD, minutes with samples")?;
+    let most = hours.iter().map(|hour| hour.usd).fold(0.0, f64::max);
+    for hour in hours {
+        let share = if most > 0.0 { hour.usd / most } else { 0.0 };
+        let time = chrono::DateTime::from_timestamp(hour.start, 0).unwrap_or_default();
+        let bar = crate::report::text::bar(share, 40);
+        let text = format!("{} {:>14.6} {:>3} {bar}", time.format("%H:%M"), hour.usd, hour.minutes);
+        writeln!(lines.out, "  {}", text.trim_end())?;
+    }
+    Ok(())
+}
+
+fn questions<W: Write>(lines: &mut Lines<'_, W>, one: &Explanation) -> io::Result<()> {
+    if one.questions.is_empty() {
+        return Ok(());
+    }
+    lines.head(
+        "Questions (PromQL, at the given Unix time; replicas and gaps are told apart beside)",
+    )?;
+    for question in &one.questions {
+        lines.put("  ", &format!("{} at {}:", question.what, question.time))?;
+        lines.put("    ", &question.query)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_broken_at_blanks_and_long_words_where_they_must() {
+        assert_eq!(wrap("aa bb cc", 5), ["aa bb", "cc"]);
+        assert_eq!(wrap("aaaaaaa b", 3), ["aaa", "aaa", "a b"]);
+        assert_eq!(wrap("x\u{1b}y", 9), ["x\u{fffd}y"]);
+        let long = "word ".repeat(400) + &"x".repeat(950);
+        assert!(wrap(&long, WIDTH).iter().all(|line| line.chars().count() <= WIDTH));
+    }
+}

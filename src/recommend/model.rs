@@ -1,0 +1,84 @@
+//! Recommendations, as values.
+
+use serde::Serialize;
+
+/// What kind of change it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Requests of a controller's pods are above what they use.
+    Requests,
+    /// Nodes of a cluster stand idle.
+    Idle,
+    /// A volume that no pod mounts.
+    UnmountedVolume,
+}
+
+impl Kind {
+    /// The kind's name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Requests => "requests",
+            Self::Idle => "idle",
+            Self::UnmountedVolume => "unmounted-volume",
+        }
+    }
+}
+
+/// How sure it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Confidence {
+    /// A bound, or few days of evidence.
+    Low,
+    /// At least three days of evidence.
+    Medium,
+    /// At least a week of evidence.
+    High,
+}
+
+/// Something to change.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Recommendation {
+    /// What kind of change.
+    pub kind: Kind,
+    /// The account.
+    pub account: String,
+    /// The cluster.
+    pub cluster: String,
+    /// What it is of: `namespace/controller`, a volume, or empty for a whole cluster.
+    pub name: String,
+    /// What it saves, USD in 730 hours.
+    pub usd_per_month: f64,
+    /// What to do.
+    pub what: String,
+    /// What it rests on.
+    pub evidence: String,
+    /// How sure it is.
+    pub confidence: Confidence,
+    /// What would make it wrong.
+    pub wrong_if: &'static str,
+}
+
+/// A metric that a kind of recommendation needs and that is not there.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Missing {
+    /// The account.
+    pub account: String,
+    /// The metric.
+    pub metric: &'static str,
+    /// What is not recommended without it.
+    pub lacks: &'static str,
+    /// How to forward it.
+    pub fix: &'static str,
+}
+
+/// All of them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Recommendations {
+    /// The dearest first.
+    pub recommendations: Vec<Recommendation>,
+    /// What could not be looked at.
+    pub missing: Vec<Missing>,
+}

@@ -1,0 +1,363 @@
+//! Reading what recommendations rest on: about ten questions an account.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+
+use crate::service::failure::Failure;
+use crate::source::metric_names::{
+    CPU_ALLOCATION, CPU_PRICE, NODE_TOTAL, RAM_ALLOCATION, RAM_PRICE, VOLUME_CLAIMS, VOLUME_PRICE,
+};
+use crate::source::prometheus::client::PromClient;
+use crate::source::prometheus::promql::Selector;
+use crate::source::prometheus::reply::Series;
+
+use super::model::{Missing, Recommendations};
+use super::rules::{ClusterUse, Container, Profile, idle, requests, unmounted};
+
+const CPU_USE: &str = "container_cpu_usage_seconds_total";
+const MEMORY_USE: &str = "container_memory_working_set_bytes";
+const REQUESTS: &str = "kube_pod_container_resource_requests";
+const CAPACITY: &str = "kube_persistentvolume_capacity_bytes";
+const AUTOSCALER: &str = "kube_horizontalpodautoscaler_info";
+const GIB: f64 = 1_073_741_824.0;
+const FORWARD: &str = "let the customer's remote_write keep it (write_relabel_configs)";
+/// Distance of the samples of use, seconds.
+const USE_STEP: &str = "5m";
+const USE_STEP_SECONDS: f64 = 300.0;
+
+/// Answers one question with numbers.
+#[async_trait]
+pub trait MetricReader: Send + Sync {
+    /// The series of an instant query.
+    ///
+    /// # Errors
+    /// When the query layer cannot be asked.
+    async fn ask(&self, query: &str, time: i64) -> Result<Vec<Series>, Failure>;
+}
+
+#[async_trait]
+impl MetricReader for PromClient {
+    async fn ask(&self, query: &str, time: i64) -> Result<Vec<Series>, Failure> {
+        let answer = self.instant(query, time).await;
+        Ok(answer.map_err(|no_answer| no_answer.into_failure())?.series)
+    }
+}
+
+/// What is looked at.
+#[derive(Clone, Debug)]
+pub struct Scope {
+    /// The account.
+    pub account: String,
+    /// Selects its series.
+    pub selector: Selector,
+    /// How far back, days.
+    pub lookback_days: u32,
+    /// How much above use requests are to be.
+    pub profile: Profile,
+    /// To which share nodes may be allocated.
+    pub node_target: f64,
+    /// Now, Unix seconds.
+    pub now_seconds: i64,
+}
+
+/// What could cost less in an account.
+///
+/// # Errors
+/// When the query layer cannot be asked.
+pub async fn recommend(
+    reader: &dyn MetricReader,
+    scope: &Scope,
+) -> Result<Recommendations, Failure> {
+    let mut out = Recommendations::default();
+    let asking = Asking { reader, scope };
+    asking.requests(&mut out).await?;
+    asking.idle(&mut out).await?;
+    asking.volumes(&mut out).await?;
+    out.recommendations.sort_by(|a, b| b.usd_per_month.total_cmp(&a.usd_per_month));
+    Ok(out)
+}
+
+struct Asking<'a> {
+    reader: &'a dyn MetricReader,
+    scope: &'a Scope,
+}
+
+/// Cluster, namespace, pod and container.
+type Place = [String; 4];
+
+/// What containers request and use: cores, bytes, and samples of bytes used.
+struct Used {
+    cpu_requests: BTreeMap<Place, f64>,
+    memory_requests: BTreeMap<Place, f64>,
+    cpu: BTreeMap<Place, f64>,
+    memory: BTreeMap<Place, f64>,
+    samples: BTreeMap<Place, f64>,
+}
+
+impl Used {
+    /// Adds what one pod's container requests and uses to its controller's.
+    fn add(&self, place: &Place, one: &mut Container) {
+        let gib = |bytes: &BTreeMap<Place, f64>| bytes.get(place).map(|bytes| bytes / GIB);
+        let samples = self.samples.get(place).copied().unwrap_or(0.0);
+        one.memory_request = one.memory_request.max(gib(&self.memory_requests).unwrap_or(0.0));
+        one.cpu_used = greater(one.cpu_used, self.cpu.get(place).copied());
+        one.memory_used = greater(one.memory_used, gib(&self.memory));
+        one.samples = one.samples.max(samples);
+        one.days = one.samples * USE_STEP_SECONDS / 86_400.0;
+    }
+}
+
+impl Asking<'_> {
+    async fn ask(&self, query: &str) -> Result<Vec<Series>, Failure> {
+        self.reader.ask(query, self.scope.now_seconds).await
+    }
+
+    fn of(&self, metric: &str, matchers: &[&str]) -> String {
+        self.scope.selector.stored(metric, matchers)
+    }
+
+    fn cluster(&self, series: &Series) -> String {
+        series.label(self.scope.selector.cluster_label()).to_owned()
+    }
+
+    /// A query's values by container.
+    async fn by_place(&self, query: &str) -> Result<BTreeMap<Place, f64>, Failure> {
+        let place = |one: &Series| {
+            let label = |name: &str| one.label(name).to_owned();
+            [self.cluster(one), label("namespace"), label("pod"), label("container")]
+        };
+        let series = self.ask(query).await?;
+        Ok(series.iter().filter_map(|one| Some((place(one), one.value()?))).collect())
+    }
+
+    fn miss(&self, out: &mut Recommendations, metric: &'static str, lacks: &'static str) {
+        out.missing.push(Missing {
+            account: self.scope.account.clone(),
+            metric,
+            lacks,
+            fix: FORWARD,
+        });
+    }
+
+    async fn requests(&self, out: &mut Recommendations) -> Result<(), Failure> {
+        let used = self.used().await?;
+        for (metric, is_missing) in [
+            (REQUESTS, used.cpu_requests.is_empty() && used.memory_requests.is_empty()),
+            (CPU_USE, used.cpu.is_empty()),
+            (MEMORY_USE, used.memory.is_empty()),
+        ] {
+            if is_missing {
+                self.miss(out, metric, "requests against use");
+            }
+        }
+        if used.memory.is_empty() && used.cpu.is_empty() {
+            return Ok(());
+        }
+        let prices = (self.price(CPU_PRICE).await?, self.price(RAM_PRICE).await?);
+        let scaled = self.autoscaled().await?;
+        let mut by_controller: BTreeMap<Place, Container> = BTreeMap::new();
+        for (place, request) in &used.cpu_requests {
+            let [cluster, namespace, pod, container] = place;
+            let controller = controller(pod);
+            let key = [cluster.clone(), namespace.clone(), controller.clone(), container.clone()];
+            let one = by_controller.entry(key).or_default();
+            one.cluster.clone_from(cluster);
+            one.controller = format!("{namespace}/{controller}");
+            one.container.clone_from(container);
+            one.pods += 1.0;
+            one.cpu_request = one.cpu_request.max(*request);
+            used.add(place, one);
+            one.cpu_price = prices.0.get(cluster).copied().unwrap_or(0.0);
+            one.memory_price = prices.1.get(cluster).copied().unwrap_or(0.0);
+            one.is_autoscaled = scaled.contains(&(cluster.clone(), namespace.clone(), controller));
+        }
+        let account = &self.scope.account;
+        let found = by_controller.values();
+        out.recommendations
+            .extend(found.filter_map(|one| requests(account, one, self.scope.profile)));
+        Ok(())
+    }
+
+    /// What containers request and use.
+    async fn used(&self) -> Result<Used, Failure> {
+        let range = format!("{}d", self.scope.lookback_days);
+        let by = ["namespace", "pod", "container"];
+        let max_by = |expression: &str| self.scope.selector.max_by(&by, expression);
+        let real = ["container!=\"\"", "container!=\"POD\""];
+        let request =
+            |resource: &str| max_by(&self.of(REQUESTS, &[&format!("resource=\"{resource}\"")]));
+        let cpu = max_by(&format!("rate({}[{USE_STEP}])", self.of(CPU_USE, &real)));
+        let memory = self.of(MEMORY_USE, &real);
+        let samples = format!("count_over_time(({})[{range}:{USE_STEP}])", max_by(&memory));
+        Ok(Used {
+            cpu_requests: self.by_place(&request("cpu")).await?,
+            memory_requests: self.by_place(&request("memory")).await?,
+            cpu: self
+                .by_place(&format!("quantile_over_time(0.95, ({cpu})[{range}:{USE_STEP}])"))
+                .await?,
+            memory: self.by_place(&max_by(&format!("max_over_time({memory}[{range}])"))).await?,
+            samples: self.by_place(&samples).await?,
+        })
+    }
+
+    /// The mean price of a resource by cluster.
+    async fn price(&self, metric: &str) -> Result<BTreeMap<String, f64>, Failure> {
+        let labels = self.scope.selector.labels(&[]);
+        let series = self.ask(&format!("avg by ({labels}) ({})", self.of(metric, &[]))).await?;
+        Ok(series.iter().filter_map(|one| Some((self.cluster(one), one.value()?))).collect())
+    }
+
+    async fn autoscaled(
+        &self,
+    ) -> Result<std::collections::BTreeSet<(String, String, String)>, Failure> {
+        let series = self.ask(&self.of(AUTOSCALER, &[])).await?;
+        let target = |one: &Series| {
+            let label = |name: &str| one.label(name).to_owned();
+            (self.cluster(one), label("namespace"), label("scaletargetref_name"))
+        };
+        Ok(series.iter().map(target).collect())
+    }
+
+    async fn idle(&self, out: &mut Recommendations) -> Result<(), Failure> {
+        let selector = &self.scope.selector;
+        let nodes = selector.max_by(&["node"], &self.of(NODE_TOTAL, &[]));
+        let labels = selector.labels(&[]);
+        let day = |expression: &str| format!("avg_over_time(({expression})[1d:5m])");
+        let rates = self.ask(&day(&selector.sum_by(&[], &nodes))).await?;
+        if rates.is_empty() {
+            self.miss(out, NODE_TOTAL, "idle nodes");
+            return Ok(());
+        }
+        let counts = self.ask(&format!("count by ({labels}) ({nodes})")).await?;
+        let on = selector.labels(&["node"]);
+        let container = ["node", "namespace", "pod", "container"];
+        let priced = |amount: &str, divisor: f64, price: &str| {
+            let amounts = selector.max_by(&container, &self.of(amount, &[]));
+            let prices = selector.max_by(&["node"], &self.of(price, &[]));
+            let product = format!("{amounts} / {divisor} * on ({on}) group_left () {prices}");
+            selector.sum_by(&[], &product)
+        };
+        let cpu = priced(CPU_ALLOCATION, 1.0, CPU_PRICE);
+        let allocated = format!("{cpu} + {}", priced(RAM_ALLOCATION, GIB, RAM_PRICE));
+        let allocated = self.ask(&day(&allocated)).await?;
+        let of = |list: &[Series], cluster: &str| {
+            list.iter().find(|one| self.cluster(one) == cluster).and_then(Series::value)
+        };
+        for one in &rates {
+            let cluster = self.cluster(one);
+            let Some(allocated_rate) = of(&allocated, &cluster) else {
+                self.miss(out, CPU_ALLOCATION, "idle nodes");
+                continue;
+            };
+            let of_cluster = ClusterUse {
+                nodes_rate: one.value().unwrap_or(0.0),
+                allocated_rate,
+                nodes: of(&counts, &cluster).unwrap_or(0.0),
+                cluster,
+            };
+            let found = idle(&self.scope.account, &of_cluster, self.scope.node_target);
+            out.recommendations.extend(found);
+        }
+        Ok(())
+    }
+
+    async fn volumes(&self, out: &mut Recommendations) -> Result<(), Failure> {
+        let selector = &self.scope.selector;
+        let volume = ["persistentvolume"];
+        let prices = selector.max_by(&volume, &self.of(VOLUME_PRICE, &[]));
+        if self.ask(&prices).await?.is_empty() {
+            self.miss(out, VOLUME_PRICE, "volumes that nobody mounts");
+            return Ok(());
+        }
+        let sizes = selector.max_by(&volume, &self.of(CAPACITY, &[]));
+        if self.ask(&sizes).await?.is_empty() {
+            self.miss(out, CAPACITY, "volumes that nobody mounts");
+            return Ok(());
+        }
+        let days = self.scope.lookback_days;
+        let on = selector.labels(&volume);
+        let mounted = format!("max_over_time({}[{days}d])", self.of(VOLUME_CLAIMS, &[]));
+        let mounted = selector.max_by(&volume, &mounted);
+        let query = format!("{sizes} / {GIB} * on ({on}) {prices} unless on ({on}) {mounted}");
+        for one in self.ask(&query).await? {
+            let (cluster, name) = (self.cluster(&one), one.label("persistentvolume").to_owned());
+            let rate = one.value().unwrap_or(0.0);
+            let days = f64::from(days);
+            let account = &self.scope.account;
+            out.recommendations.extend(unmounted(account, (&cluster, &name), rate, days));
+        }
+        Ok(())
+    }
+}
+
+fn greater(a: Option<f64>, b: Option<f64>) -> Option<f64> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.max(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+/// The name of what made a pod, by the form of the pod's name: a deployment's pods end in the hash
+/// of their template and five letters, a daemon set's in five letters, a stateful set's in a number.
+#[must_use]
+pub fn controller(pod: &str) -> String {
+    const LETTERS: &str = "bcdfghjklmnpqrstvwxz2456789";
+    let is_random = |part: &str, lengths: std::ops::RangeInclusive<usize>| {
+        lengths.contains(&part.len()) && part.chars().all(|c| LETTERS.contains(c))
+    };
+    let Some((rest, last)) = pod.rsplit_once('-') else { return pod.to_owned() };
+    if last.bytes().all(|byte| byte.is_ascii_digit()) {
+        return rest.to_owned();
+    }
+    if !is_random(last, 5..=5) {
+        return pod.to_owned();
+    }
+    match rest.rsplit_once('-') {
+        Some((name, hash)) if is_random(hash, 6..=10) => name.to_owned(),
+        _ => rest.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_controller_is_known_by_its_pods_names() {
+        for (pod, name) in [
+            ("web-5d4f8c7b9d-x2x4z", "web"),
+            ("node-exporter-x2x4z", "node-exporter"),
+            ("redis-2", "redis"),
+            ("alone", "alone"),
+            ("my-job", "my-job"),
+        ] {
+            assert_eq!(controller(pod), name, "{pod}");
+        }
+    }
+
+    struct Silent;
+
+    #[async_trait]
+    impl MetricReader for Silent {
+        async fn ask(&self, _: &str, _: i64) -> Result<Vec<Series>, Failure> {
+            Ok(Vec::new())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_metric_that_is_missing_is_named_with_what_it_is_needed_for() {
+        let scope = Scope {
+            account: "a".into(),
+            selector: Selector::default(),
+            lookback_days: 7,
+            profile: super::super::rules::COST,
+            node_target: 0.75,
+            now_seconds: 0,
+        };
+        let found = recommend(&Silent, &scope).await.unwrap();
+        let named: Vec<_> = found.missing.iter().map(|one| one.metric).collect();
+        assert_eq!(named, [REQUESTS, CPU_USE, MEMORY_USE, NODE_TOTAL, VOLUME_PRICE]);
+        assert_eq!(found.recommendations, []);
+    }
+}

@@ -1,0 +1,195 @@
+//! Made-up histories, of which it is known which days are odd.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const DAYS: usize = 70;
+
+fn days() -> Vec<Day> {
+    let first: Day = "2026-09-01".parse().unwrap();
+    first.through("2030-01-01".parse().unwrap()).take(DAYS).collect()
+}
+
+/// Numbers by chance, the same each time.
+struct Chance(u64);
+
+impl Chance {
+    fn uniform(&mut self) -> f64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963);
+        (self.0 >> 33) as f64 / (1_u64 << 31) as f64
+    }
+
+    /// Near to normal, mean 0 and variance 1.
+    fn normal(&mut self) -> f64 {
+        (0..12).map(|_| self.uniform()).sum::<f64>() - 6.0
+    }
+}
+
+/// A history with the days that are odd in it.
+struct Made {
+    costs: Costs,
+    complete: Vec<Day>,
+    odd: Vec<(Day, AnomalyKind)>,
+}
+
+/// History `number` of 200: five kinds of everyday life; every second one has an odd day, spikes of
+/// 1.6 to 4 times the day, and drops; some have incomplete days, which are no spikes.
+fn made(number: u64) -> Made {
+    let mut chance = Chance(number * 7_919 + 17);
+    let days = days();
+    let level = 5.0 + chance.uniform() * 200.0;
+    let noise = 0.01 + chance.uniform() * 0.07;
+    let kind = number % 5;
+    let mut costs: Vec<f64> = (0..DAYS)
+        .map(|index| {
+            let weekend = if is_weekend(days[index]) { 0.4 } else { 1.0 };
+            let shape = match kind {
+                0 => 1.0,
+                1 => weekend,
+                // Growth by a fifth over the whole time.
+                2 => 1.0 + 0.2 * index as f64 / DAYS as f64,
+                // Grown by a quarter at once, five weeks ago, to stay so.
+                3 => {
+                    if index < 35 {
+                        0.8
+                    } else {
+                        1.0
+                    }
+                }
+                // Bursts: every few days a third more, which is its everyday life.
+                _ => {
+                    if chance.uniform() < 0.3 {
+                        1.33
+                    } else {
+                        1.0
+                    }
+                }
+            };
+            (level * shape * (1.0 + noise * chance.normal())).max(0.0)
+        })
+        .collect();
+    let mut odd = Vec::new();
+    // The last three weeks are judged with enough history of both kinds of days behind them.
+    let at = DAYS - 1 - (chance.uniform() * 20.0) as usize;
+    if number.is_multiple_of(2) {
+        if number % 8 == 6 {
+            costs[at] = 0.0;
+            odd.push((days[at], AnomalyKind::Drop));
+        } else {
+            costs[at] *= 1.6 + chance.uniform() * 2.4;
+            odd.push((days[at], AnomalyKind::Spike));
+        }
+    }
+    let mut complete = days.clone();
+    if number % 7 == 3 {
+        let gap = 20 + (chance.uniform() * 40.0) as usize;
+        if gap != at {
+            costs[gap] *= 0.05;
+            complete.remove(gap);
+        }
+    }
+    Made { costs: days.iter().copied().zip(costs).collect(), complete, odd }
+}
+
+/// The goal: to know how often the rule is right. The method: 200 histories by chance, each of 70
+/// days, 100 with one odd day. The figures stand in `docs/ANOMALIES.md`.
+#[test]
+fn of_two_hundred_made_up_histories_the_odd_days_are_found_and_few_others() {
+    let (mut hits, mut misses, mut false_alarms, mut judged) = (0, 0, 0, 0);
+    for number in 0..200 {
+        let made = made(number);
+        let found: Vec<_> = odd_days(&made.costs, &made.complete, Limits::default())
+            .iter()
+            .map(|odd| (odd.day, odd.kind))
+            .collect();
+        judged += made.complete.len();
+        hits += made.odd.iter().filter(|one| found.contains(one)).count();
+        misses += made.odd.iter().filter(|one| !found.contains(one)).count();
+        false_alarms += found.iter().filter(|one| !made.odd.contains(one)).count();
+    }
+    let precision = hits as f64 / (hits + false_alarms) as f64;
+    let recall = hits as f64 / (hits + misses) as f64;
+    let figures = format!(
+        "hits {hits}, misses {misses}, false alarms {false_alarms} of {judged} days: precision \
+         {precision:.3}, recall {recall:.3}"
+    );
+    assert_eq!(hits + misses, 100, "{figures}");
+    assert!(precision >= 0.9 && recall >= 0.9, "{figures}");
+    let docs = include_str!("../../../docs/ANOMALIES.md");
+    assert!(docs.contains(&figures), "docs/ANOMALIES.md must say: {figures}");
+}
+
+fn steady(usd: f64) -> Costs {
+    days().into_iter().map(|day| (day, usd)).collect()
+}
+
+#[test]
+fn a_name_that_is_new_or_gone_for_good_or_hardly_costs_is_reported_once_at_most() {
+    let days = days();
+    let mut costs = steady(20.0);
+    days[..60].iter().for_each(|day| drop(costs.insert(*day, 0.0)));
+    assert_eq!(odd_days(&costs, &days, Limits::default()), [], "its first week, then as ever");
+    let mut gone = steady(20.0);
+    days[50..].iter().for_each(|day| drop(gone.insert(*day, 0.0)));
+    let found = odd_days(&gone, &days, Limits::default());
+    assert_eq!(
+        found.iter().map(|odd| (odd.day, odd.kind)).collect::<Vec<_>>(),
+        [(days[50], AnomalyKind::Drop)]
+    );
+    let mut cheap = steady(0.1);
+    cheap.insert(days[60], 1.0);
+    assert_eq!(odd_days(&cheap, &days, Limits::default()), [], "90 cents are nobody's concern");
+}
+
+#[test]
+fn a_day_that_is_not_complete_is_never_odd() {
+    let mut days = days();
+    let mut costs = steady(20.0);
+    costs.insert(days[60], 200.0);
+    costs.insert(days[61], 0.0);
+    assert_eq!(odd_days(&costs, &days, Limits::default()).len(), 2);
+    days.drain(60..62);
+    assert_eq!(odd_days(&costs, &days, Limits::default()), []);
+}
+
+#[test]
+fn one_spike_does_not_hide_the_next() {
+    let days = days();
+    let mut costs = steady(20.0);
+    [50, 52, 57].iter().for_each(|at| drop(costs.insert(days[*at], 100.0)));
+    assert_eq!(odd_days(&costs, &days, Limits::default()).len(), 3);
+}
+
+proptest! {
+    #[test]
+    fn what_is_reported_is_what_the_rule_says(
+        costs in prop::collection::vec(0.0_f64..1e4, DAYS), spreads in 1.0_f64..8.0,
+        least_usd in 0.0_f64..100.0,
+    ) {
+        let days = days();
+        let limits = Limits { spreads, least_usd };
+        let costs: Costs = days.iter().copied().zip(costs).collect();
+        for odd in odd_days(&costs, &days, limits) {
+            prop_assert!(odd.day >= days[7] && odd.basis_days >= BASIS_MIN);
+            prop_assert_eq!(odd.usd, costs[&odd.day]);
+            prop_assert!((odd.usd - odd.expected_usd).abs() > least_usd);
+            prop_assert_eq!(odd.kind == AnomalyKind::Spike, odd.usd > odd.expected_usd);
+        }
+    }
+
+    #[test]
+    fn costs_in_another_unit_have_the_same_spikes(
+        costs in prop::collection::vec(0.0_f64..1e4, DAYS), at in 0_u32..8,
+    ) {
+        let days = days();
+        let factor = 2.0_f64.powi(i32::try_from(at).unwrap());
+        let of = |factor: f64| {
+            let costs: Costs =
+                days.iter().copied().zip(costs.iter().map(|usd| usd * factor)).collect();
+            let limits = Limits { spreads: 4.0, least_usd: factor };
+            odd_days(&costs, &days, limits).iter().map(|odd| (odd.day, odd.kind)).collect::<Vec<_>>()
+        };
+        prop_assert_eq!(of(1.0), of(factor));
+    }
+}
