@@ -27,5 +27,8 @@ super::table::settings! {
     LISTEN_ADDR = "0.0.0.0:19090": "Address that metrics are served on";
     METRICS_TLS_CERT_FILE: "PEM file of the certificate chain, to serve HTTPS";
     METRICS_TLS_KEY_FILE: "PEM file of the private key, to serve HTTPS";
+    METRICS_USER: "User name that a scraper must show for /metrics; not set: none";
+    METRICS_PASSWORD (secret): "Password that goes with METRICS_USER";
+    METRICS_TOKEN (secret): "Bearer token that a scraper must show for /metrics; not set: none";
     LOG_FORMAT = "text": "text or json, on standard error; RUST_LOG sets the level";
 }

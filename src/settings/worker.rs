@@ -1,7 +1,6 @@
 //! The settings of `kubecost-worker`, command by command: a command cannot fail for a setting that
 //! it does not use.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::cost::Phase;
@@ -15,6 +14,7 @@ pub use super::auth::Auth;
 pub use super::metrics::MetricsConfig;
 pub use super::resources::{PoolOwner, ResourcesConfig, RestConfig};
 pub use super::run::{GapPolicy, LEASE_MIN, RunConfig};
+pub use super::serving::Serving;
 pub use super::source::QueryConfig;
 pub use super::store::{CloudTunerConfig, MongoConfig, StoreConfig};
 pub use super::verify::HopsConfig;
@@ -53,7 +53,9 @@ pub struct ScheduleSettings {
     /// What reading, deciding and applying need.
     pub pipeline: PipelineSettings,
     /// Where metrics are served, if anywhere.
-    pub metrics_listen: Option<SocketAddr>,
+    pub metrics_serving: Option<Serving>,
+    /// How those who read them authenticate.
+    pub metrics_access: Auth,
 }
 
 /// What `audit` needs.
@@ -145,8 +147,13 @@ impl ReadSettings for RunSettings {
 impl ReadSettings for ScheduleSettings {
     fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let pipeline = PipelineSettings::read(reader);
-        let metrics_listen = metrics::listen(reader);
-        Some(Self { pipeline: pipeline?, metrics_listen })
+        let metrics_serving = metrics::SERVING.read(reader);
+        let metrics_access = metrics::ACCESS.read(reader);
+        Some(Self {
+            pipeline: pipeline?,
+            metrics_serving: metrics_serving?,
+            metrics_access: metrics_access?,
+        })
     }
 }
 
@@ -257,9 +264,10 @@ mod tests {
     fn nothing_switches_off() {
         let pairs = [("PROMETHEUS_URL", "http://p:9090"), ("ACCOUNTS", "a"), STORES[0], STORES[1]];
         let schedule = read::<ScheduleSettings>(&pairs).unwrap();
-        assert_eq!(schedule.metrics_listen, Some(SocketAddr::from(([0, 0, 0, 0], 9_091))));
+        let address = schedule.metrics_serving.unwrap().address;
+        assert_eq!(address, std::net::SocketAddr::from(([0, 0, 0, 0], 9_091)));
         let off = [&pairs[..], &[("METRICS_ADDR", "")]].concat();
-        assert_eq!(read::<ScheduleSettings>(&off).unwrap().metrics_listen, None);
+        assert!(read::<ScheduleSettings>(&off).unwrap().metrics_serving.is_none());
         let off =
             [&pairs[..], &[("METRICS_TEXTFILE", ""), ("METRICS_PUSHGATEWAY_URL", "")]].concat();
         let metrics = read::<RunSettings>(&off).unwrap().metrics;

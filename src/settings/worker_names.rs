@@ -84,6 +84,11 @@ super::table::settings! {
          JOB_COMPLETION_INDEX";
     JOB_COMPLETION_INDEX = "0": "Which of SHARD_COUNT workers this is, from 0";
     METRICS_ADDR = "0.0.0.0:9091": "Where schedule serves /metrics; empty: nowhere";
+    METRICS_TLS_CERT_FILE: "PEM file of the certificate chain, for schedule to serve HTTPS";
+    METRICS_TLS_KEY_FILE: "PEM file of the private key, for schedule to serve HTTPS";
+    METRICS_USER: "User name that a scraper must show for /metrics; not set: none";
+    METRICS_PASSWORD (secret): "Password that goes with METRICS_USER";
+    METRICS_TOKEN (secret): "Bearer token that a scraper must show for /metrics; not set: none";
     METRICS_TEXTFILE: "File that run leaves its metrics in, for a textfile collector";
     METRICS_PUSHGATEWAY_URL: "Address of a Pushgateway that run puts its metrics to";
     EXPORTER_URL: "verify: address of the customer's allocation exporter";
