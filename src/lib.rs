@@ -25,6 +25,7 @@ pub mod migrate;
 pub mod rate_journal;
 pub mod rest_api;
 pub mod run;
+pub mod serve;
 pub mod service;
 pub mod settings;
 pub mod source;

@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use crate::cost::Phase;
 
+use super::currency::code;
 use super::reader::{ReadSettings, Reader};
 use super::run::{catch_up_days, lease, phase};
+use super::secret::Secret;
+use super::serving::ServingSettings;
 use super::{metrics, worker_names as names};
 
 pub use super::accounts::{AccountSelection, AccountsConfig, Shard};
@@ -55,6 +58,25 @@ pub struct ScheduleSettings {
     /// Where metrics are served, if anywhere.
     pub metrics_serving: Option<Serving>,
     /// How those who read them authenticate.
+    pub metrics_access: Auth,
+}
+
+/// What `serve` needs.
+#[derive(Clone, Debug)]
+pub struct ServeSettings {
+    /// What reading and deciding need.
+    pub pipeline: PipelineSettings,
+    /// Where it is served.
+    pub serving: Serving,
+    /// The header `Secret` of those who ask.
+    pub secret: Secret,
+    /// How long an answer is used again.
+    pub cache: Duration,
+    /// Whether those who ask add the ledger's rows by themselves.
+    pub is_ledger_added: bool,
+    /// The currency of all costs.
+    pub currency: String,
+    /// How those who read the metrics authenticate.
     pub metrics_access: Auth,
 }
 
@@ -152,6 +174,35 @@ impl ReadSettings for ScheduleSettings {
         Some(Self {
             pipeline: pipeline?,
             metrics_serving: metrics_serving?,
+            metrics_access: metrics_access?,
+        })
+    }
+}
+
+const SERVE: ServingSettings = ServingSettings {
+    address: names::SERVE_ADDR,
+    example: "0.0.0.0:8969",
+    certificate: names::SERVE_TLS_CERT_FILE,
+    key: names::SERVE_TLS_KEY_FILE,
+};
+
+impl ReadSettings for ServeSettings {
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let pipeline = PipelineSettings::read(reader);
+        let serving = SERVE.required(reader);
+        let why = "it is the header Secret of those who ask";
+        let secret = reader.required_secret(names::CLUSTER_SECRET, why);
+        let cache = reader.duration(names::SERVE_CACHE, Duration::ZERO, Duration::from_secs(600));
+        let is_ledger_added = reader.flag(names::LEDGER_ADDED);
+        let currency = code(reader, names::CURRENCY);
+        let metrics_access = metrics::ACCESS.read(reader);
+        Some(Self {
+            pipeline: pipeline?,
+            serving: serving?,
+            secret: secret?,
+            cache: cache?,
+            is_ledger_added: is_ledger_added?,
+            currency: currency?,
             metrics_access: metrics_access?,
         })
     }

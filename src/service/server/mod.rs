@@ -218,7 +218,9 @@ impl Connection {
             ended = connection.as_mut() => return Ok(ended?),
             why = &mut cut_off => return Err(why),
             // The sender is never dropped before it has sent.
-            _ = self.stopped.wait_for(|stopped| *stopped) => connection.as_mut().graceful_shutdown(),
+            _ = self.stopped.wait_for(|stopped| *stopped) => {
+                connection.as_mut().graceful_shutdown();
+            }
         }
         tokio::select! {
             ended = connection => Ok(ended?),
