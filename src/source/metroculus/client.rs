@@ -37,19 +37,20 @@ pub struct MetroculusClient {
     secret: Secret,
 }
 
-#[derive(Deserialize)]
-struct MetricsReply {
+/// A reply of `kubecost_metrics`.
+#[derive(Debug, Deserialize)]
+pub struct MetricsReply {
     metrics: Option<BTreeMap<String, Option<Reply>>>,
 }
 
 /// The two shapes of the cluster's costs: flat, and with a summary.
-#[derive(Deserialize)]
-struct CostsReply {
+#[derive(Debug, Deserialize)]
+pub struct CostsReply {
     total_cost: Option<f64>,
     summary: Option<CostsSummary>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 struct CostsSummary {
     total_cost: Option<f64>,
 }
