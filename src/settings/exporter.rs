@@ -184,8 +184,11 @@ fn number(reader: &mut Reader<'_>, setting: Setting, least: u64, most: u64) -> O
 fn window_seconds(reader: &mut Reader<'_>) -> Option<i64> {
     let (least, most) = (Duration::from_secs(1), Duration::from_secs(86_400));
     let seconds = reader.duration(names::WINDOW, least, most)?.as_secs();
-    if seconds < 3_600 || !seconds.is_multiple_of(3_600) || 86_400 % seconds != 0 {
-        reader.error(names::WINDOW, "is not one of 1h, 2h, 3h, 4h, 6h, 8h, 12h and 1d");
+    let is_whole = seconds.is_multiple_of(if seconds < 3_600 { 60 } else { 3_600 });
+    if !is_whole || 86_400 % seconds != 0 || (seconds < 3_600 && 3_600 % seconds != 0) {
+        let lengths = "is not one of 1h, 2h, 3h, 4h, 6h, 8h, 12h and 1d (for trying out: a part of \
+                       an hour in whole minutes)";
+        reader.error(names::WINDOW, lengths);
         return None;
     }
     i64::try_from(seconds).ok()
@@ -259,6 +262,13 @@ mod tests {
     }
 
     #[test]
+    fn a_window_is_a_part_of_a_day_or_of_an_hour() {
+        for (text, seconds) in [("1m", 60), ("15m", 900), ("1h", 3_600), ("1d", 86_400)] {
+            assert_eq!(with(&[("WINDOW", text)]).unwrap().window_seconds, seconds);
+        }
+    }
+
+    #[test]
     fn idle_is_shared_only_where_it_is_included() {
         assert_eq!(with(&[("SHARE_IDLE", "weighted")]).unwrap().idle, Idle::SharedWeighted);
         assert_eq!(with(&[("SHARE_IDLE", "even")]).unwrap().idle, Idle::SharedEven);
@@ -272,6 +282,8 @@ mod tests {
         for (name, value) in [
             ("WINDOW", "90m"),
             ("WINDOW", "5h"),
+            ("WINDOW", "30s"),
+            ("WINDOW", "7m"),
             ("METRIC_MODE", "cost"),
             ("POD_LABELS", "node,zone"),
             ("MAX_SERIES", "1"),

@@ -10,7 +10,9 @@ super::table::settings! {
     TENANT_ID: "Label tenant_id: the id of the CloudTuner cloud account";
     CLUSTER_NAME: "Label cluster: the cluster's name";
     SCRAPE_INTERVAL = "60": "How often the allocation API is asked";
-    WINDOW = "1h": "Length of the window asked for: 1h, 2h, 3h, 4h, 6h, 8h, 12h or 1d";
+    WINDOW = "1h":
+        "Length of the window asked for: 1h, 2h, 3h, 4h, 6h, 8h, 12h or 1d; for trying out, with a \
+         cost model that computes so finely, a part of an hour such as 1m";
     METRIC_MODE = "rate": "rate: USD per hour; total: USD per window";
     CURRENCY = "USD": "Label currency of the costs: the currency that the cost model is set to";
     INCLUDE_IDLE = "true": "Whether the cost of unused capacity is part of the costs";
