@@ -123,7 +123,7 @@ class Chain:
             thanos, "query", f"--http-address=127.0.0.1:{query}", f"--grpc-address=127.0.0.1:{free_port()}", "--query.replica-label=receive_replica",
             *(f"--endpoint-strict=127.0.0.1:{port}" for port in grpc), "--log.level=warn"])
         self.part("query-frontend", [
-            thanos, "query-frontend", f"--http-address=127.0.0.1:{frontend}", f"--query-frontend.downstream-url=http://127.0.0.1:{query}", "--log.level=warn"])
+            thanos, "query-frontend", f"--http-address=127.0.0.1:{frontend}", f"--query-frontend.downstream-url=http://127.0.0.1:{query}", "--no-query-range.align-range-with-step", "--log.level=warn"])
         self.query_url, self.write_url = f"http://127.0.0.1:{frontend}", f"http://127.0.0.1:{write[0]}/api/v1/receive"
 
     def customers(self):
