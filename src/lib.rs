@@ -28,6 +28,7 @@ pub mod recommend;
 pub mod report;
 pub mod rest_api;
 pub mod run;
+pub mod serve;
 pub mod service;
 pub mod settings;
 pub mod source;

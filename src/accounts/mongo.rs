@@ -68,7 +68,8 @@ fn account(document: &Document) -> Result<Account, Failure> {
 }
 
 /// The accounts of documents; one that is none stands in nobody's way.
-fn usable(documents: &[Document]) -> Vec<Account> {
+#[must_use]
+pub fn usable(documents: &[Document]) -> Vec<Account> {
     let or_warning = |failure: &Failure| tracing::warn!(%failure, "an account is left out");
     sorted(documents.iter().filter_map(|one| account(one).inspect_err(or_warning).ok()).collect())
 }

@@ -25,7 +25,6 @@ const PATHS: [&str; 2] = ["/model/allocation", "/allocation"];
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const RETRY_DELAY_LEAST: Duration = Duration::from_millis(500);
 const RETRY_DELAY_MOST: Duration = Duration::from_secs(10);
-const REDIRECTS_MAX: usize = 3;
 /// Of an error page this much is read to find its message.
 const ERROR_BYTES_MAX: usize = 64 * 1024;
 
@@ -201,7 +200,7 @@ impl AllocationClient {
             .gzip(true)
             .timeout(options.timeout)
             .connect_timeout(CONNECT_TIMEOUT.min(options.timeout))
-            .redirect(reqwest::redirect::Policy::limited(REDIRECTS_MAX))
+            .redirect(crate::service::http::redirects())
             .user_agent(options.asker.user_agent());
         if let Some(pem) = &options.ca_pem {
             let certificates = reqwest::Certificate::from_pem_bundle(pem).map_err(unusable)?;

@@ -30,12 +30,13 @@ impl Window {
         Self { start, end: end.max(start) }
     }
 
-    /// The last window of this length that ended [`SETTLE_SECONDS`] ago or earlier. Windows start
-    /// at multiples of their length, so those that divide a day start at midnight UTC too.
+    /// The last window of this length that ended [`SETTLE_SECONDS`] ago or earlier, or its own
+    /// length where that is less. Windows start at multiples of their length, so those that divide
+    /// a day start at midnight UTC too.
     #[must_use]
     pub fn last_closed(now_seconds: i64, length_seconds: i64) -> Self {
-        let length = length_seconds.max(HOUR_SECONDS);
-        let end = (now_seconds - SETTLE_SECONDS).div_euclid(length) * length;
+        let length = length_seconds.max(60);
+        let end = (now_seconds - SETTLE_SECONDS.min(length)).div_euclid(length) * length;
         Self { start: end - length, end }
     }
 
@@ -117,6 +118,8 @@ mod tests {
         assert_eq!(hour("2026-11-20T15:03:00Z"), "2026-11-20T14:00:00Z,2026-11-20T15:00:00Z");
         assert_eq!(hour("2026-11-20T15:59:59Z"), "2026-11-20T14:00:00Z,2026-11-20T15:00:00Z");
         assert_eq!(hour("2026-11-20T00:10:00Z"), "2026-11-19T23:00:00Z,2026-11-20T00:00:00Z");
+        let minute = Window::last_closed(at("2026-11-20T15:02:30Z"), 60).to_string();
+        assert_eq!(minute, "2026-11-20T15:00:00Z,2026-11-20T15:01:00Z");
         let day = Window::last_closed(at("2026-11-20T15:00:00Z"), 86_400);
         assert_eq!(day.to_string(), "2026-11-19T00:00:00Z,2026-11-20T00:00:00Z");
     }

@@ -54,6 +54,17 @@ Examples:
 
 One run at a time; SIGTERM ends after the account that is being worked on.";
 
+const SERVE_EXAMPLES: &str = "\
+Examples:
+  CLUSTER_SECRET_FILE=/run/secrets/cluster kubecost-worker serve
+  curl -H \"Secret: $SECRET\" 'http://localhost:8969/metroculus/v2/kubecost_cluster_costs\
+?cloud_account_id=bc55eb8c-5db2-4c32-b976-2df0edb0619a&start_date=1793491200&end_date=1796083199'
+
+Pages: /metroculus/v2/kubecost_cluster_costs, /metroculus/v2/kubecost_metrics,
+/metroculus/v2/kubecost_savings (header Secret: CLUSTER_SECRET), /openapi.json, /healthz, /readyz,
+/metrics. It writes nothing. SIGTERM ends after what is being answered.
+Exit codes: 0 stopped by a signal; 2 the settings are wrong; 3 it cannot listen, or a store is down.";
+
 const MIGRATE_EXAMPLES: &str = "\
 Examples:
   kubecost-worker migrate --dry-run    # print what is missing
@@ -140,6 +151,11 @@ pub fn command() -> Command {
         .subcommand(audit())
         .subcommand(schedule())
         .subcommands(super::args_reports::commands())
+        .subcommand(
+            Command::new("serve")
+                .about("Answer what Metroculus is asked about Kubernetes costs, from the ledger")
+                .after_help(SERVE_EXAMPLES),
+        )
         .subcommand(
             Command::new("migrate")
                 .about("Bring MongoDB and ClickHouse to the schema that a run needs")

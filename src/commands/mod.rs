@@ -27,6 +27,7 @@ pub mod report;
 mod request;
 pub mod run;
 pub mod schedule;
+pub mod serve;
 pub mod verify;
 
 pub use context::{CliError, Context, EXIT_CONFIG, EXIT_DOWN};
@@ -71,6 +72,7 @@ async fn dispatch(matches: &ArgMatches) -> Result<u8, CliError> {
         "plan" => plan::plan(&context).await,
         "backfill" => backfill::backfill(&context).await,
         "schedule" => schedule::schedule(&context).await,
+        "serve" => serve::serve(&context).await,
         "migrate" => migrate::migrate(&context).await,
         "accounts" => accounts::accounts(&context).await,
         "verify" => verify::verify(&context).await,

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::run::plan::Plan;
 use crate::run::preview;
+use crate::service::whole_file::write_private;
 use crate::settings::worker::PipelineSettings;
 
 use super::{CliError, Context, output, request};
@@ -21,7 +22,7 @@ pub async fn plan(context: &Context) -> Result<u8, CliError> {
     let (summary, plan) = preview(&environment.readers, &request, &stop).await;
     if let Some(path) = context.argument("out") {
         let text = serde_json::to_string(&plan).map_err(std::io::Error::other)?;
-        write_whole(Path::new(path), &text)?;
+        write_private(Path::new(path), &text)?;
     }
     let mut out = std::io::stdout().lock();
     if summary.exit_code != 0 {
@@ -32,13 +33,6 @@ pub async fn plan(context: &Context) -> Result<u8, CliError> {
         output::plan(&mut out, &plan)?;
     }
     Ok(summary.exit_code)
-}
-
-/// A plan is there whole or not at all.
-fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
-    let beside = path.with_extension("part");
-    std::fs::write(&beside, text)?;
-    std::fs::rename(&beside, path)
 }
 
 /// The plan that `run --plan` names.

@@ -6,9 +6,11 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use tokio::sync::Mutex;
 use tokio_cron_scheduler::{Job, JobScheduler};
 
-use crate::run::metrics::serve::{self, Metrics};
+use crate::run::metrics::serve::{Metrics, router};
 use crate::run::{Environment, RunRequest, Stop, run as run_once};
+use crate::service::access::Access;
 use crate::service::failure::{Failure, Hop, Kind};
+use crate::service::server::Server;
 use crate::settings::worker::{FailOn, ScheduleSettings};
 
 use super::request::stop_on_signal;
@@ -25,9 +27,12 @@ pub async fn schedule(context: &Context) -> Result<u8, CliError> {
     let environment = context.environment(&config.pipeline).await?;
     let stop = stop_on_signal()?;
     let metrics = Metrics::default();
-    let (ended, serving) = (stop.clone(), metrics.clone());
-    if let Some(address) = config.metrics_listen {
-        serve::serve(address, serving, async move { ended.asked().await }).await?;
+    if let Some(serving) = &config.metrics_serving {
+        let server = Server::bind(serving, Hop::Worker).await?;
+        tracing::info!("serving {}/metrics", server.url());
+        let (ended, pages) =
+            (stop.clone(), router(metrics.clone(), Access::of(&config.metrics_access)));
+        tokio::spawn(async move { server.run(pages, ended.asked()).await });
     }
     let work = Arc::new(Scheduled {
         environment,

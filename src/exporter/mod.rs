@@ -6,7 +6,7 @@
 //! ```
 //!
 //! The API is asked off the scrape path; a scrape shows the last answer that was believed. Only
-//! `poller`, `server` and `tls` do input and output; `snapshot`, `fold`, `belief` and `render` are
+//! `poller` and `server` do input and output; `snapshot`, `fold`, `belief` and `render` are
 //! functions of values.
 
 pub mod belief;
@@ -16,4 +16,3 @@ pub mod render;
 pub mod run;
 pub mod server;
 pub mod snapshot;
-mod tls;

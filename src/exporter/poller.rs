@@ -260,7 +260,8 @@ impl Poller {
     ) -> Result<Selected, PollError> {
         let request = Request {
             window,
-            step_hours: Some(self.config.window_seconds / 3_600),
+            // A window below an hour is one set.
+            step_hours: Some(self.config.window_seconds / 3_600).filter(|hours| *hours > 0),
             aggregate,
             idle: self.config.idle,
             resolution: self.config.resolution,

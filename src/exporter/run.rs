@@ -4,13 +4,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Arg, Command};
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::poller::{Poller, unusable};
-use super::server;
+use super::server::router;
+use crate::service::access::Access;
 use crate::service::clock::SystemClock;
-use crate::service::failure::Failure;
+use crate::service::failure::{Failure, Hop};
+use crate::service::server::Server;
 use crate::settings::exporter::SETTINGS;
 use crate::settings::{ConfigErrors, ExporterConfig, RawSettings, ReadSettings, former_names, raw};
 
@@ -71,19 +72,15 @@ pub async fn run(config: ExporterConfig) -> Result<(), Failure> {
             unusable(what, "see that the file is mounted")
         })?),
     };
-    let listener = TcpListener::bind(config.listen).await.map_err(|error| {
-        let what = format!("cannot listen on {}: {error}", config.listen);
-        unusable(what, "set LISTEN_ADDR to a free address")
-    })?;
-    let tls = config.tls.clone();
-    let scheme = if tls.is_some() { "https" } else { "http" };
-    let (listen, mode) = (listener.local_addr().unwrap_or(config.listen), config.mode.as_str());
+    let server = Server::bind(&config.serving, Hop::Exporter).await?;
+    let (access, mode) = (Access::of(&config.metrics_access), config.mode.as_str());
     tracing::info!(
         tenant_id = config.tenant.as_str(),
         cluster = config.cluster,
         mode,
-        "asking {}, serving {scheme}://{listen}/metrics",
+        "asking {}, serving {}/metrics",
         config.endpoint.redacted(),
+        server.url(),
     );
     let poller = Arc::new(Poller::new(config, ca_pem, Arc::new(SystemClock))?);
     let (stop, stopped) = watch::channel(false);
@@ -95,20 +92,14 @@ pub async fn run(config: ExporterConfig) -> Result<(), Failure> {
         let (poller, stopped) = (Arc::clone(&poller), stopped.clone());
         async move { poller.run(is_stopped(stopped)).await }
     };
-    let serving = server::serve(listener, tls.as_ref(), poller, is_stopped(stopped));
+    let serving = server.run(router(poller, access), is_stopped(stopped));
     let signals = async move {
         signal().await;
         tracing::info!("stopping");
         let _ = stop.send(true);
     };
-    tokio::pin!(signals);
-    let work = async { tokio::join!(serving, polling).0 };
-    tokio::pin!(work);
-    tokio::select! {
-        served = &mut work => return served,
-        () = &mut signals => {}
-    }
-    work.await
+    tokio::join!(serving, polling, signals);
+    Ok(())
 }
 
 /// Done at the first SIGTERM or SIGINT.

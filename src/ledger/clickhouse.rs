@@ -59,6 +59,12 @@ struct CollapsedRow {
 }
 
 #[derive(Row, Deserialize)]
+struct NamespaceRow {
+    namespace: String,
+    cost_sum: f64,
+}
+
+#[derive(Row, Deserialize)]
 struct ColumnRow {
     name: String,
     kind: String,
@@ -298,6 +304,28 @@ impl LedgerReader for ClickHouseLedger {
         last: Day,
     ) -> Result<Vec<DayTotal>, Failure> {
         self.batches.day_totals(account, (first, last)).await
+    }
+
+    async fn namespace_totals(
+        &self,
+        account: &AccountId,
+        first: Day,
+        last: Day,
+    ) -> Result<BTreeMap<String, f64>, Failure> {
+        let rows: Vec<NamespaceRow> = self
+            .connection
+            .read("adding up namespaces", |client, fresh| {
+                let sql = format!(
+                    "SELECT ifNull(k8s_namespace, '') AS namespace, sum(cost * sign) AS cost_sum \
+                     FROM expenses WHERE {fresh} AND cloud_account_id = ? \
+                     AND date >= toDateTime(?) AND date < toDateTime(?) \
+                     AND toUInt32(date) % 86400 = 0 GROUP BY namespace"
+                );
+                let query = client.query(&sql).bind(account.as_str());
+                query.bind(date32(first.start_seconds())).bind(date32(last.end_seconds()))
+            })
+            .await?;
+        Ok(rows.into_iter().map(|row| (row.namespace, row.cost_sum)).collect())
     }
 }
 

@@ -6,6 +6,8 @@
 //! states, the difference to what is wanted ([`diff`]), appending it. What does not: where costs
 //! come from, and documents.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 
 use crate::cost::{AccountId, Day};
@@ -79,6 +81,29 @@ pub trait LedgerReader: Send + Sync {
         first: Day,
         last: Day,
     ) -> Result<Vec<DayTotal>, Failure>;
+
+    /// What is stored at the midnights of `first..=last`, whoever wrote it, by namespace, USD; rows
+    /// of no namespace are under the empty name.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    async fn namespace_totals(
+        &self,
+        account: &AccountId,
+        first: Day,
+        last: Day,
+    ) -> Result<BTreeMap<String, f64>, Failure> {
+        let mut totals: BTreeMap<String, f64> = BTreeMap::new();
+        for day in first.through(last) {
+            let states = self.states(account, day).await?;
+            let midnight = day.start_seconds();
+            for state in states.into_iter().filter(|state| state.date_seconds == midnight) {
+                *totals.entry(state.dimensions.namespace.unwrap_or_default()).or_default() +=
+                    state.cost_usd;
+            }
+        }
+        Ok(totals)
+    }
 }
 
 /// Adds to the ledger of expenses.

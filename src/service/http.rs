@@ -95,23 +95,26 @@ fn builder(timeout: Duration) -> reqwest::ClientBuilder {
         .user_agent(USER_AGENT)
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(timeout)
-        .redirect(Policy::custom(|attempt| {
-            let stays = attempt.previous().last().is_some_and(|from| stays(from, attempt.url()));
-            if attempt.previous().len() > REDIRECTS_MAX {
-                attempt.error("too many redirects")
-            } else if stays {
-                attempt.follow()
-            } else {
-                attempt.stop()
-            }
-        }))
+        .redirect(redirects())
 }
 
-/// Whether a redirect leads to the same host and not from HTTPS to HTTP: the headers go with it,
-/// secrets among them. Others are not followed, and so are a reply with a status of 3xx.
-fn stays(from: &Url, to: &Url) -> bool {
-    from.host() == to.host()
-        && (from.scheme() == to.scheme() || (from.scheme(), to.scheme()) == ("http", "https"))
+/// Which redirects every client of this program follows: a few, within one origin. The headers go
+/// with them, secrets among them. Others are not followed, and so are a reply with a status of 3xx.
+#[must_use]
+pub fn redirects() -> Policy {
+    Policy::custom(|attempt| {
+        let stays = attempt
+            .previous()
+            .last()
+            .is_some_and(|from: &Url| from.origin() == attempt.url().origin());
+        if attempt.previous().len() > REDIRECTS_MAX {
+            attempt.error("too many redirects")
+        } else if stays {
+            attempt.follow()
+        } else {
+            attempt.stop()
+        }
+    })
 }
 
 /// The whole body of a reply, unless it is longer than `bytes_max` (after decompression).
@@ -181,6 +184,7 @@ pub fn kind_of_status(status: StatusCode) -> Kind {
 mod tests {
     use super::*;
     use axum::Router;
+    use axum::http::HeaderMap;
     use axum::routing::get;
 
     const WAIT: Duration = Duration::from_secs(5);
@@ -225,18 +229,29 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn secrets_do_not_follow_a_redirect_to_another_host() {
-        let there = serve(Router::new().route("/", get(|| async { "there" }))).await;
-        let elsewhere = there.replace("127.0.0.1", "localhost");
-        for (target, status) in [(there, 200), (elsewhere, 303)] {
-            let here = Router::new()
-                .route("/", get(move || async move { axum::response::Redirect::to(&target) }));
-            let sent = client(WAIT).unwrap().get(serve(here).await).send().await.unwrap();
-            assert_eq!(sent.status().as_u16(), status);
+    async fn a_redirect_is_followed_within_its_origin_only() {
+        let there = serve(Router::new().route("/", get(|| async { "another port" }))).await;
+        let here = |target: String| {
+            Router::new()
+                .route(
+                    "/there",
+                    get(|headers: HeaderMap| async move {
+                        headers["secret"].to_str().unwrap().to_owned()
+                    }),
+                )
+                .route("/", get(move || async move { axum::response::Redirect::to(&target) }))
+        };
+        let ask = async |target: &str| {
+            let request = client(WAIT).unwrap().get(serve(here(target.to_owned())).await);
+            let reply = request.header("Secret", "hush").send().await.unwrap();
+            (reply.status().as_u16(), reply.text().await.unwrap())
+        };
+        assert_eq!(ask("/there").await, (200, "hush".to_owned()));
+        let other_host = there.replace("127.0.0.1", "localhost");
+        let other_scheme = there.replace("http:", "https:");
+        for target in [&there, &other_host, &other_scheme] {
+            assert_eq!(ask(target).await, (303, String::new()), "{target}");
         }
-        let url = |text: &str| Url::parse(text).unwrap();
-        assert!(stays(&url("http://h/a"), &url("https://h/b")));
-        assert!(!stays(&url("https://h/a"), &url("http://h/a")));
     }
 
     #[tokio::test]

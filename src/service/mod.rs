@@ -1,8 +1,11 @@
 //! What every part of both programs stands on: failures, HTTP, the clock, logging.
 
+pub mod access;
 pub mod batcher;
 pub mod clock;
 pub mod failure;
 pub mod http;
 pub mod logging;
 pub mod metrics;
+pub mod server;
+pub mod whole_file;

@@ -1,6 +1,5 @@
 //! The settings of `kubecost-allocation-exporter`.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use super::exporter_names as names;
 use super::raw::Setting;
 use super::reader::{ReadSettings, Reader};
 use super::secret::Endpoint;
+use super::serving::{AccessSettings, Serving, ServingSettings};
 
 pub use super::exporter_names::SETTINGS;
 
@@ -20,6 +20,19 @@ const KUBECOST_AUTH: AuthSettings = AuthSettings {
     user: names::KUBECOST_USER,
     password: names::KUBECOST_PASSWORD,
     token: names::KUBECOST_TOKEN,
+};
+
+const SERVING: ServingSettings = ServingSettings {
+    address: names::LISTEN_ADDR,
+    example: "0.0.0.0:19090",
+    certificate: names::METRICS_TLS_CERT_FILE,
+    key: names::METRICS_TLS_KEY_FILE,
+};
+
+const METRICS_ACCESS: AccessSettings = AccessSettings {
+    user: names::METRICS_USER,
+    password: names::METRICS_PASSWORD,
+    token: names::METRICS_TOKEN,
 };
 
 /// What to do with the cost of what nobody uses.
@@ -64,15 +77,6 @@ pub struct PodLabels {
     pub service: bool,
 }
 
-/// Certificate and key to serve HTTPS with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServingTls {
-    /// PEM file of the certificate chain.
-    pub certificate: PathBuf,
-    /// PEM file of the key.
-    pub key: PathBuf,
-}
-
 /// Validated settings of the exporter.
 #[derive(Clone, Debug)]
 pub struct ExporterConfig {
@@ -113,9 +117,9 @@ pub struct ExporterConfig {
     /// Largest reply, bytes.
     pub reply_bytes_max: usize,
     /// Where metrics are served.
-    pub listen: SocketAddr,
-    /// Certificate and key to serve with, if over HTTPS.
-    pub tls: Option<ServingTls>,
+    pub serving: Serving,
+    /// How those who read them authenticate.
+    pub metrics_access: Auth,
     /// Whether log lines are JSON.
     pub logs_json: bool,
 }
@@ -140,8 +144,8 @@ impl ReadSettings for ExporterConfig {
         let resolution = resolution(reader);
         let timeout = reader.duration(names::REQUEST_TIMEOUT, seconds(1), seconds(600));
         let reply_bytes_max = number(reader, names::MAX_REPLY_BYTES, 65_536, 1 << 31);
-        let listen = listen(reader);
-        let tls = tls(reader);
+        let serving = SERVING.required(reader);
+        let metrics_access = METRICS_ACCESS.read(reader);
         let logs_json = reader.choice(names::LOG_FORMAT, &[("text", false), ("json", true)]);
         Some(Self {
             endpoint: endpoint?,
@@ -162,8 +166,8 @@ impl ReadSettings for ExporterConfig {
             resolution: resolution?,
             timeout: timeout?,
             reply_bytes_max: reply_bytes_max?,
-            listen: listen?,
-            tls,
+            serving: serving?,
+            metrics_access: metrics_access?,
             logs_json: logs_json?,
         })
     }
@@ -175,16 +179,6 @@ fn tenant(reader: &mut Reader<'_>) -> Option<AccountId> {
     AccountId::new(text).map_err(|error| reader.error(names::TENANT_ID, &error.to_string())).ok()
 }
 
-fn listen(reader: &mut Reader<'_>) -> Option<SocketAddr> {
-    let text = reader.text(names::LISTEN_ADDR).unwrap_or_default();
-    let address = text.parse().ok();
-    if address.is_none() {
-        let what = format!("'{text}' is no address and port; an example: 0.0.0.0:19090");
-        reader.error(names::LISTEN_ADDR, &what);
-    }
-    address
-}
-
 fn number(reader: &mut Reader<'_>, setting: Setting, least: u64, most: u64) -> Option<usize> {
     usize::try_from(reader.number(setting, least, most)?).ok()
 }
@@ -193,8 +187,11 @@ fn number(reader: &mut Reader<'_>, setting: Setting, least: u64, most: u64) -> O
 fn window_seconds(reader: &mut Reader<'_>) -> Option<i64> {
     let (least, most) = (Duration::from_secs(1), Duration::from_secs(86_400));
     let seconds = reader.duration(names::WINDOW, least, most)?.as_secs();
-    if seconds < 3_600 || !seconds.is_multiple_of(3_600) || 86_400 % seconds != 0 {
-        reader.error(names::WINDOW, "is not one of 1h, 2h, 3h, 4h, 6h, 8h, 12h and 1d");
+    let is_whole = seconds.is_multiple_of(if seconds < 3_600 { 60 } else { 3_600 });
+    if !is_whole || 86_400 % seconds != 0 || (seconds < 3_600 && 3_600 % seconds != 0) {
+        let lengths = "is not one of 1h, 2h, 3h, 4h, 6h, 8h, 12h and 1d (for trying out: a part of \
+                       an hour in whole minutes)";
+        reader.error(names::WINDOW, lengths);
         return None;
     }
     i64::try_from(seconds).ok()
@@ -245,23 +242,6 @@ fn resolution(reader: &mut Reader<'_>) -> Option<Option<&'static str>> {
     reader.choice(names::RESOLUTION, &ways)
 }
 
-fn tls(reader: &mut Reader<'_>) -> Option<ServingTls> {
-    let certificate = reader.text(names::METRICS_TLS_CERT_FILE).map(PathBuf::from);
-    let key = reader.text(names::METRICS_TLS_KEY_FILE).map(PathBuf::from);
-    match (certificate, key) {
-        (Some(certificate), Some(key)) => Some(ServingTls { certificate, key }),
-        (None, None) => None,
-        (Some(_), None) => {
-            reader.error(names::METRICS_TLS_KEY_FILE, "is not set, but METRICS_TLS_CERT_FILE is");
-            None
-        }
-        (None, Some(_)) => {
-            reader.error(names::METRICS_TLS_CERT_FILE, "is not set, but METRICS_TLS_KEY_FILE is");
-            None
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -279,8 +259,16 @@ mod tests {
     fn three_settings_are_enough() {
         let config = with(&[]).unwrap();
         assert_eq!((config.window_seconds, config.idle), (3_600, Idle::Separate));
-        assert_eq!(config.listen.port(), 19_090);
-        assert!(!config.has_pods && config.tls.is_none());
+        assert_eq!(config.serving.address.port(), 19_090);
+        assert!(!config.has_pods && config.serving.tls.is_none());
+        assert!(matches!(config.metrics_access, Auth::None));
+    }
+
+    #[test]
+    fn a_window_is_a_part_of_a_day_or_of_an_hour() {
+        for (text, seconds) in [("1m", 60), ("15m", 900), ("1h", 3_600), ("1d", 86_400)] {
+            assert_eq!(with(&[("WINDOW", text)]).unwrap().window_seconds, seconds);
+        }
     }
 
     #[test]
@@ -297,6 +285,8 @@ mod tests {
         for (name, value) in [
             ("WINDOW", "90m"),
             ("WINDOW", "5h"),
+            ("WINDOW", "30s"),
+            ("WINDOW", "7m"),
             ("METRIC_MODE", "cost"),
             ("POD_LABELS", "node,zone"),
             ("MAX_SERIES", "1"),
@@ -304,10 +294,25 @@ mod tests {
             ("LISTEN_ADDR", "19090"),
             ("METRICS_TLS_CERT_FILE", "/tls/tls.crt"),
             ("KUBECOST_USER", "me"),
+            ("METRICS_USER", "me"),
+            ("METRICS_PASSWORD", "hush"),
+            ("LISTEN_ADDR", ""),
         ] {
             let error = with(&[(name, value)]).unwrap_err();
             assert_eq!(error.0.len(), 1, "{error}");
         }
+    }
+
+    #[test]
+    fn metrics_are_for_one_kind_of_credentials_and_empty_ones_are_none() {
+        let read = |pairs: &[(&str, &str)]| with(pairs).map(|config| config.metrics_access);
+        let both = [("METRICS_USER", "me"), ("METRICS_PASSWORD", "hush"), ("METRICS_TOKEN", "t")];
+        assert!(matches!(read(&both[..2]), Ok(Auth::Basic(user, _)) if user == "me"));
+        assert!(matches!(read(&both[2..]), Ok(Auth::Bearer(_))));
+        assert!(matches!(read(&both.map(|(name, _)| (name, ""))), Ok(Auth::None)));
+        assert!(read(&both).unwrap_err().to_string().starts_with("METRICS_TOKEN: "));
+        let colon = [("METRICS_USER", "m:e"), both[1]];
+        assert!(read(&colon).unwrap_err().to_string().contains("colon"));
     }
 
     #[test]

@@ -12,7 +12,9 @@ super::table::settings! {
     CLUSTER_FILTER:
         "The one cluster to take, of a Kubecost or OpenCost that answers for several, as it names it";
     SCRAPE_INTERVAL = "60": "How often the allocation API is asked";
-    WINDOW = "1h": "Length of the window asked for: 1h, 2h, 3h, 4h, 6h, 8h, 12h or 1d";
+    WINDOW = "1h":
+        "Length of the window asked for: 1h, 2h, 3h, 4h, 6h, 8h, 12h or 1d; for trying out, with a \
+         cost model that computes so finely, a part of an hour such as 1m";
     METRIC_MODE = "rate": "rate: USD per hour; total: USD per window";
     CURRENCY = "USD": "Label currency of the costs: the currency that the cost model is set to";
     INCLUDE_IDLE = "true": "Whether the cost of unused capacity is part of the costs";
@@ -29,5 +31,8 @@ super::table::settings! {
     LISTEN_ADDR = "0.0.0.0:19090": "Address that metrics are served on";
     METRICS_TLS_CERT_FILE: "PEM file of the certificate chain, to serve HTTPS";
     METRICS_TLS_KEY_FILE: "PEM file of the private key, to serve HTTPS";
+    METRICS_USER: "User name that a scraper must show for /metrics; not set: none";
+    METRICS_PASSWORD (secret): "Password that goes with METRICS_USER";
+    METRICS_TOKEN (secret): "Bearer token that a scraper must show for /metrics; not set: none";
     LOG_FORMAT = "text": "text or json, on standard error; RUST_LOG sets the level";
 }

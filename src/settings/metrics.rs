@@ -1,10 +1,10 @@
 //! Where the worker's own metrics go.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::reader::{ReadSettings, Reader};
 use super::secret::Endpoint;
+use super::serving::{AccessSettings, ServingSettings};
 use super::worker_names as names;
 
 /// Where `run` leaves its metrics when it ends.
@@ -25,13 +25,17 @@ impl ReadSettings for MetricsConfig {
     }
 }
 
-/// Where `schedule` serves its metrics, if anywhere.
-pub(super) fn listen(reader: &mut Reader<'_>) -> Option<SocketAddr> {
-    let text = reader.optional_text(names::METRICS_ADDR)?;
-    let address = text.parse().ok();
-    if address.is_none() {
-        let what = format!("'{text}' is no address; an example: 0.0.0.0:9091");
-        reader.error(names::METRICS_ADDR, &what);
-    }
-    address
-}
+/// Where `schedule` serves its metrics.
+pub(super) const SERVING: ServingSettings = ServingSettings {
+    address: names::METRICS_ADDR,
+    example: "0.0.0.0:9091",
+    certificate: names::METRICS_TLS_CERT_FILE,
+    key: names::METRICS_TLS_KEY_FILE,
+};
+
+/// Who may read the metrics that are served.
+pub(super) const ACCESS: AccessSettings = AccessSettings {
+    user: names::METRICS_USER,
+    password: names::METRICS_PASSWORD,
+    token: names::METRICS_TOKEN,
+};

@@ -21,6 +21,7 @@ pub mod reader;
 pub mod resources;
 pub mod run;
 pub mod secret;
+pub mod serving;
 pub mod source;
 pub mod store;
 mod table;

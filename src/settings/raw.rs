@@ -4,9 +4,13 @@
 //! are all made from it.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::Path;
 
 use clap::{Arg, ArgMatches};
+
+/// The longest configuration file that is read, bytes.
+const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// One setting of a program.
 #[derive(Clone, Copy, Debug)]
@@ -125,6 +129,19 @@ impl RawSettings {
         raw
     }
 
+    /// The values of a configuration file's text alone. Secrets' files are not read.
+    #[must_use]
+    pub fn of_toml(table: &'static [Setting], text: &str) -> Self {
+        let mut raw = Self::default();
+        let file = raw.take_toml(table, text, "the file");
+        for setting in table {
+            if let Some(value) = file.get(&setting.name.to_ascii_lowercase()) {
+                raw.values.insert(setting.name, value.clone());
+            }
+        }
+        raw
+    }
+
     fn strongest(
         &mut self,
         setting: &Setting,
@@ -170,13 +187,23 @@ impl RawSettings {
 
     fn read_file(&mut self, table: &[Setting], path: &Path) -> BTreeMap<String, String> {
         let shown = path.display();
-        let text = match std::fs::read_to_string(path) {
+        let text = match read_bounded(path) {
             Ok(text) => text,
             Err(error) => {
                 self.error("--config", &format!("'{shown}' cannot be read: {error}"));
                 return BTreeMap::new();
             }
         };
+        self.take_toml(table, &text, &shown.to_string())
+    }
+
+    /// The values of a configuration file's text, which messages call `shown`.
+    fn take_toml(
+        &mut self,
+        table: &[Setting],
+        text: &str,
+        shown: &str,
+    ) -> BTreeMap<String, String> {
         let parsed: toml::Table = match text.parse() {
             Ok(parsed) => parsed,
             Err(error) => {
@@ -215,6 +242,16 @@ impl RawSettings {
             self.errors.push(error);
         }
     }
+}
+
+/// Reads a configuration file that is no larger than one can be.
+fn read_bounded(path: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        return Err(std::io::Error::other(format!("it is longer than {FILE_BYTES_MAX} bytes")));
+    }
+    Ok(text)
 }
 
 /// A TOML value as the text the environment would hold; lists of words are joined by commas.

@@ -60,6 +60,11 @@ impl<'a> Reader<'a> {
         self.text(setting).map(Secret::new)
     }
 
+    /// A secret that is set and not empty.
+    pub fn optional_secret(&mut self, setting: Setting) -> Option<Secret> {
+        self.optional_text(setting).map(Secret::new)
+    }
+
     /// A secret that must be set.
     pub fn required_secret(&mut self, setting: Setting, why: &str) -> Option<Secret> {
         let text = self.text(setting).filter(|text| !text.is_empty());

@@ -1,13 +1,15 @@
 //! The settings of `kubecost-worker`, command by command: a command cannot fail for a setting that
 //! it does not use.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::cost::Phase;
 
+use super::currency::code;
 use super::reader::{ReadSettings, Reader};
 use super::run::{catch_up_days, fail_on, lease, phase};
+use super::secret::Secret;
+use super::serving::ServingSettings;
 use super::{metrics, worker_names as names};
 
 pub use super::accounts::{AccountSelection, AccountsConfig, Shard};
@@ -15,6 +17,7 @@ pub use super::auth::Auth;
 pub use super::metrics::MetricsConfig;
 pub use super::resources::{PoolOwner, ResourcesConfig, RestConfig};
 pub use super::run::{FailOn, GapPolicy, LEASE_MIN, RunConfig};
+pub use super::serving::Serving;
 pub use super::source::QueryConfig;
 pub use super::store::{CloudTunerConfig, MongoConfig, StoreConfig};
 pub use super::verify::HopsConfig;
@@ -55,9 +58,30 @@ pub struct ScheduleSettings {
     /// What reading, deciding and applying need.
     pub pipeline: PipelineSettings,
     /// Where metrics are served, if anywhere.
-    pub metrics_listen: Option<SocketAddr>,
+    pub metrics_serving: Option<Serving>,
+    /// How those who read them authenticate.
+    pub metrics_access: Auth,
     /// Whether a failed account makes a run fail.
     pub fail_on: FailOn,
+}
+
+/// What `serve` needs.
+#[derive(Clone, Debug)]
+pub struct ServeSettings {
+    /// What reading and deciding need.
+    pub pipeline: PipelineSettings,
+    /// Where it is served.
+    pub serving: Serving,
+    /// The header `Secret` of those who ask.
+    pub secret: Secret,
+    /// How long an answer is used again.
+    pub cache: Duration,
+    /// Whether those who ask add the ledger's rows by themselves.
+    pub is_ledger_added: bool,
+    /// The currency of all costs.
+    pub currency: String,
+    /// How those who read the metrics authenticate.
+    pub metrics_access: Auth,
 }
 
 /// What `audit` needs.
@@ -170,9 +194,44 @@ impl ReadSettings for RunSettings {
 impl ReadSettings for ScheduleSettings {
     fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let pipeline = PipelineSettings::read(reader);
-        let metrics_listen = metrics::listen(reader);
+        let metrics_serving = metrics::SERVING.read(reader);
+        let metrics_access = metrics::ACCESS.read(reader);
         let fail_on = fail_on(reader);
-        Some(Self { pipeline: pipeline?, metrics_listen, fail_on: fail_on? })
+        Some(Self {
+            pipeline: pipeline?,
+            metrics_serving: metrics_serving?,
+            metrics_access: metrics_access?,
+            fail_on: fail_on?,
+        })
+    }
+}
+
+const SERVE: ServingSettings = ServingSettings {
+    address: names::SERVE_ADDR,
+    example: "0.0.0.0:8969",
+    certificate: names::SERVE_TLS_CERT_FILE,
+    key: names::SERVE_TLS_KEY_FILE,
+};
+
+impl ReadSettings for ServeSettings {
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let pipeline = PipelineSettings::read(reader);
+        let serving = SERVE.required(reader);
+        let why = "it is the header Secret of those who ask";
+        let secret = reader.required_secret(names::CLUSTER_SECRET, why);
+        let cache = reader.duration(names::SERVE_CACHE, Duration::ZERO, Duration::from_secs(600));
+        let is_ledger_added = reader.flag(names::LEDGER_ADDED);
+        let currency = code(reader, names::CURRENCY);
+        let metrics_access = metrics::ACCESS.read(reader);
+        Some(Self {
+            pipeline: pipeline?,
+            serving: serving?,
+            secret: secret?,
+            cache: cache?,
+            is_ledger_added: is_ledger_added?,
+            currency: currency?,
+            metrics_access: metrics_access?,
+        })
     }
 }
 
@@ -305,9 +364,10 @@ mod tests {
     fn nothing_switches_off() {
         let pairs = [("PROMETHEUS_URL", "http://p:9090"), ("ACCOUNTS", "a"), STORES[0], STORES[1]];
         let schedule = read::<ScheduleSettings>(&pairs).unwrap();
-        assert_eq!(schedule.metrics_listen, Some(SocketAddr::from(([0, 0, 0, 0], 9_091))));
+        let address = schedule.metrics_serving.unwrap().address;
+        assert_eq!(address, std::net::SocketAddr::from(([0, 0, 0, 0], 9_091)));
         let off = [&pairs[..], &[("METRICS_ADDR", "")]].concat();
-        assert_eq!(read::<ScheduleSettings>(&off).unwrap().metrics_listen, None);
+        assert!(read::<ScheduleSettings>(&off).unwrap().metrics_serving.is_none());
         let off =
             [&pairs[..], &[("METRICS_TEXTFILE", ""), ("METRICS_PUSHGATEWAY_URL", "")]].concat();
         let metrics = read::<RunSettings>(&off).unwrap().metrics;

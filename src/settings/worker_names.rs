@@ -93,8 +93,20 @@ super::table::settings! {
          JOB_COMPLETION_INDEX";
     JOB_COMPLETION_INDEX = "0": "Which of SHARD_COUNT workers this is, from 0";
     METRICS_ADDR = "0.0.0.0:9091": "Where schedule serves /metrics; empty: nowhere";
+    METRICS_TLS_CERT_FILE: "PEM file of the certificate chain, for schedule to serve HTTPS";
+    METRICS_TLS_KEY_FILE: "PEM file of the private key, for schedule to serve HTTPS";
+    METRICS_USER: "User name that a scraper must show for /metrics; not set: none";
+    METRICS_PASSWORD (secret): "Password that goes with METRICS_USER";
+    METRICS_TOKEN (secret): "Bearer token that a scraper must show for /metrics; not set: none";
     METRICS_TEXTFILE: "File that run leaves its metrics in, for a textfile collector";
     METRICS_PUSHGATEWAY_URL: "Address of a Pushgateway that run puts its metrics to";
+    SERVE_ADDR = "0.0.0.0:8969": "serve: address that is served on";
+    SERVE_TLS_CERT_FILE: "serve: PEM file of the certificate chain, to serve HTTPS";
+    SERVE_TLS_KEY_FILE: "serve: PEM file of the private key, to serve HTTPS";
+    SERVE_CACHE = "60s": "serve: how long an answer is used again; 0: it is not";
+    LEDGER_ADDED = "false":
+        "serve: true where the REST API adds the ledger's rows to the answers by itself; then only \
+         what the rows do not have yet is answered";
     EXPORTER_URL: "verify: address of the customer's allocation exporter";
     SOURCE_PROMETHEUS_URL: "verify: address of the customer's Prometheus";
     SOURCE_PROMETHEUS_USER: "verify: user name at SOURCE_PROMETHEUS_URL";

@@ -1,16 +1,18 @@
 //! Asking: paths, parameters, credentials, bounds, TLS, and failures that name themselves.
 
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use kubecost_worker::allocation_api::{
     AllocationClient, Asker, ClientOptions, Idle, Product, Request, Window,
 };
+use kubecost_worker::exporter::poller::Poller;
 use kubecost_worker::service::failure::{Failure, Kind};
-use kubecost_worker::settings::exporter::ServingTls;
 use kubecost_worker::settings::worker::Auth;
 use kubecost_worker::settings::{Endpoint, Secret};
 
-use crate::support::{Answer, Server, exporter, fixture, scraped};
+use crate::support::{Answer, Server, exporter, fixture, scraped, served};
 
 const EMPTY: &str = r#"{"code":200,"data":[{}]}"#;
 
@@ -190,6 +192,14 @@ async fn compressed_replies_are_read_and_bounded_by_their_true_size() {
     assert!(failure.to_string().contains("more than 10000 bytes"), "{failure}");
 }
 
+async fn served_over_tls(poller: &Arc<Poller>, certificate: &Path, key: &Path) -> String {
+    let files = [
+        ("METRICS_TLS_CERT_FILE", certificate.to_str().unwrap()),
+        ("METRICS_TLS_KEY_FILE", key.to_str().unwrap()),
+    ];
+    format!("https://{}", served(poller, &files).await.replace("127.0.0.1", "localhost"))
+}
+
 #[tokio::test]
 async fn a_private_certificate_is_trusted_by_its_ca_file_only() {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
@@ -199,14 +209,7 @@ async fn a_private_certificate_is_trusted_by_its_ca_file_only() {
     std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
     // The exporter's own server speaks TLS; its index page is an answer, if no allocation.
     let (poller, _) = exporter("http://127.0.0.1:1", "2026-11-20T17:05:00Z", &[]);
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let tls = ServingTls { certificate, key };
-    tokio::spawn(async move {
-        let never = std::future::pending();
-        kubecost_worker::exporter::server::serve(listener, Some(&tls), poller, never).await
-    });
-    let url = format!("https://localhost:{port}");
+    let url = served_over_tls(&poller, &certificate, &key).await;
     let trusting = ClientOptions { ca_pem: Some(made.cert.pem().into_bytes()), ..options() };
     let failure = ask(&url, trusting).await.unwrap_err();
     assert!(failure.to_string().contains("HTTP 404"), "it was understood: {failure}");
@@ -233,13 +236,7 @@ async fn a_renewed_certificate_is_served_without_a_restart() {
     let (first, second) = (made(), made());
     write(&first);
     let (poller, _) = exporter("http://127.0.0.1:1", "2026-11-20T17:05:00Z", &[]);
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
-    let tls = ServingTls { certificate: certificate.clone(), key: key.clone() };
-    tokio::spawn(async move {
-        let never = std::future::pending();
-        kubecost_worker::exporter::server::serve(listener, Some(&tls), poller, never).await
-    });
+    let url = served_over_tls(&poller, &certificate, &key).await;
     let trusting = |made: &rcgen::CertifiedKey<rcgen::KeyPair>| {
         let options = ClientOptions { ca_pem: Some(made.cert.pem().into_bytes()), ..options() };
         ask(&url, options)

@@ -7,6 +7,7 @@
 
 mod boundary;
 mod client;
+mod floods;
 mod program;
 mod prometheus;
 mod query;

@@ -5,18 +5,8 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use kubecost_worker::exporter::poller::Poller;
-use kubecost_worker::exporter::server::serve;
 
-use crate::support::{Answer, Server, exporter, fixture, metrics};
-
-/// Serves a poller on loopback until the test ends.
-async fn served(poller: &Arc<Poller>) -> String {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let poller = Arc::clone(poller);
-    tokio::spawn(async move { serve(listener, None, poller, std::future::pending()).await });
-    url
-}
+use crate::support::{Answer, Server, exporter, fixture, metrics, served};
 
 async fn recorded() -> (Arc<Poller>, Server) {
     let server = Server::opencost(|seen| {
@@ -65,7 +55,7 @@ async fn promtool_finds_nothing_to_say() {
 #[tokio::test]
 async fn the_pages_answer_in_the_format_asked_for() {
     let (poller, _server) = recorded().await;
-    let url = served(&poller).await;
+    let url = format!("http://{}", served(&poller, &[]).await);
     let client = reqwest::Client::builder().no_proxy().gzip(false).build().unwrap();
     let get = async |path: &str, accept: &str, encoding: &str| {
         let asking = client.get(format!("{url}{path}")).header("accept", accept);
@@ -99,4 +89,30 @@ async fn the_pages_answer_in_the_format_asked_for() {
     flate2::read::GzDecoder::new(&bytes[..]).read_to_string(&mut text).unwrap();
     assert_eq!(metrics(&text).len(), series(&plain));
     assert!(bytes.len() < plain.len() / 4);
+}
+
+#[tokio::test]
+async fn metrics_are_shown_to_who_has_the_credentials_and_probes_need_none() {
+    let (poller, _server) = recorded().await;
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let basic = [("METRICS_USER", "me"), ("METRICS_PASSWORD", "hush")];
+    let url = format!("http://{}", served(&poller, &basic).await);
+    let get = |path: &str| client.get(format!("{url}{path}"));
+    let refused = get("/metrics").send().await.unwrap();
+    assert_eq!(refused.status(), 401);
+    assert_eq!(refused.headers()["www-authenticate"], "Basic realm=\"metrics\"");
+    assert!(!refused.text().await.unwrap().contains("cloudtuner_"));
+    for (password, status) in [("hush", 200), ("hush!", 401)] {
+        let asked = get("/metrics").basic_auth("me", Some(password)).send().await.unwrap();
+        assert_eq!(asked.status(), status, "{password}");
+    }
+    assert_eq!(get("/metrics").bearer_auth("hush").send().await.unwrap().status(), 401);
+    assert_eq!(get("/healthz").send().await.unwrap().status(), 200);
+
+    let url = format!("http://{}", served(&poller, &[("METRICS_TOKEN", "t0ken")]).await);
+    let ask = async |token: &str| {
+        let asked = client.get(format!("{url}/metrics")).bearer_auth(token).send().await;
+        asked.unwrap().status()
+    };
+    assert_eq!((ask("t0ken").await.as_u16(), ask("t0ke").await.as_u16()), (200, 401));
 }

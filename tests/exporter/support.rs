@@ -13,8 +13,12 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use kubecost_worker::allocation_api::window::parse_rfc3339;
 use kubecost_worker::exporter::poller::Poller;
+use kubecost_worker::exporter::server::router;
+use kubecost_worker::service::access::Access;
 use kubecost_worker::service::clock::FixedClock;
+use kubecost_worker::service::failure::Hop;
 use kubecost_worker::service::metrics::to_text_format;
+use kubecost_worker::service::server as http_server;
 use kubecost_worker::settings::exporter::SETTINGS;
 use kubecost_worker::settings::{ExporterConfig, RawSettings, ReadSettings};
 use serde_json::{Map, Value, json};
@@ -157,6 +161,17 @@ pub(crate) fn exporter(
     let clock = Arc::new(FixedClock::at(at(now)));
     let poller = Poller::new(config(url, more), None, Arc::clone(&clock) as _).unwrap();
     (Arc::new(poller), clock)
+}
+
+/// Serves a poller on loopback until the test ends; returns the address and port.
+pub(crate) async fn served(poller: &Arc<Poller>, more: &[(&str, &str)]) -> String {
+    let loopback = [("LISTEN_ADDR", "127.0.0.1:0")];
+    let config = config("http://127.0.0.1:1", &[&loopback, more].concat());
+    let server = http_server::Server::bind(&config.serving, Hop::Exporter).await.unwrap();
+    let url = server.url();
+    let pages = router(Arc::clone(poller), Access::of(&config.metrics_access));
+    tokio::spawn(server.run(pages, std::future::pending()));
+    url.rsplit('/').next().unwrap().to_owned()
 }
 
 /// Values by name and labels without the two that every series has.

@@ -11,6 +11,7 @@ use crate::run::RunSummary;
 use crate::service::failure::{Failure, Hop, Kind, REPORT};
 use crate::service::http;
 use crate::service::metrics::{Sample, TEXT, samples, to_text_format};
+use crate::service::whole_file::write_keeping_mode;
 use crate::settings::Endpoint;
 use crate::settings::auth::Auth;
 use crate::settings::worker::{MetricsConfig, Shard};
@@ -56,7 +57,7 @@ fn page(mut before: Totals, summary: &RunSummary) -> Result<String, Failure> {
     Ok(to_text_format(&text))
 }
 
-/// Writes beside the file and renames, so that a collector never reads half of it.
+/// Writes the file as a whole, so that a collector never reads half of it.
 fn to_file(path: &Path, summary: &RunSummary) -> Result<(), Failure> {
     let failed = |error: &std::io::Error| {
         let what = format!("METRICS_TEXTFILE '{}': {error}", path.display());
@@ -68,16 +69,7 @@ fn to_file(path: &Path, summary: &RunSummary) -> Result<(), Failure> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Totals::default(),
         Err(error) => return Err(failed(&error)),
     };
-    // Collectors read names that end in .prom; this one does not.
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(".{}.new", std::process::id()));
-    std::fs::write(&beside, page(before, summary)?)
-        .and_then(|()| std::fs::rename(&beside, path))
-        .map_err(|error| {
-            // Best effort: the first error is the one to report.
-            let _ = std::fs::remove_file(&beside);
-            failed(&error)
-        })
+    write_keeping_mode(path, &page(before, summary)?).map_err(|error| failed(&error))
 }
 
 /// Puts the group anew. What it says now is read first, for counters to go on.

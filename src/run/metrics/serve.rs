@@ -1,6 +1,5 @@
-//! Serves the metrics of `schedule`.
+//! The pages of `schedule`.
 
-use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::Router;
@@ -8,10 +7,9 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::routing::get;
-use tokio::net::TcpListener;
 
 use crate::run::RunSummary;
-use crate::service::failure::{Failure, Hop, Kind};
+use crate::service::access::Access;
 use crate::service::metrics::page;
 
 use crate::run::metrics::exposition::openmetrics;
@@ -36,33 +34,20 @@ impl Metrics {
     }
 }
 
-async fn metrics(State(metrics): State<Metrics>, headers: HeaderMap) -> Response {
-    page(&headers, metrics.openmetrics())
+async fn metrics(
+    State((metrics, access)): State<(Metrics, Access)>,
+    headers: HeaderMap,
+) -> Response {
+    match access.check(&headers) {
+        Ok(()) => page(&headers, metrics.openmetrics()),
+        Err(refusal) => refusal,
+    }
 }
 
-/// Serves `/metrics` and `/healthz` until `stop` is done.
-///
-/// # Errors
-/// When the address cannot be listened on.
-pub async fn serve(
-    address: SocketAddr,
-    metrics_known: Metrics,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> Result<tokio::task::JoinHandle<()>, Failure> {
-    let listener = TcpListener::bind(address).await.map_err(|error| {
-        let what = format!("cannot listen on METRICS_ADDR {address}: {error}");
-        let fix = "set METRICS_ADDR to a free address, or to nothing";
-        Failure::new(Hop::Worker, Kind::Unavailable, what, fix)
-    })?;
-    let listening = listener.local_addr().unwrap_or(address);
-    tracing::info!("serving http://{listening}/metrics");
-    let router = Router::new()
+/// The pages of `schedule`: `/metrics`, for those who have `access`, and `/healthz`.
+pub fn router(metrics_known: Metrics, access: Access) -> Router {
+    Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(|| async { "ok\n" }))
-        .with_state(metrics_known);
-    Ok(tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stop).await {
-            tracing::error!(%error, "serving metrics broke");
-        }
-    }))
+        .with_state((metrics_known, access))
 }

@@ -1,0 +1,117 @@
+"""The parts of the chain that are no programs of their own.
+
+parts.py simulate PORT CLUSTER PRODUCT     an allocation API as OpenCost or Kubecost is, over a cluster that is computed
+parts.py ingress PORT UPSTREAM ACCOUNTS    what remote_write sends to: checks header and user, names the tenant to Thanos
+parts.py cost CLUSTER START END            what the windows of a minute in [START, END) cost together, USD
+"""
+
+import base64
+import json
+import sys
+import time
+import urllib.error
+import urllib.request
+from datetime import datetime, timezone
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlparse
+
+NAMESPACES = {"shop": 0.5, "web": 0.25, "jobs": 0.125}
+IDLE = 0.125
+# A minute that is over is empty for so long, as a closed hour is at the real servers.
+EMPTY_SECONDS = 8
+
+
+def rate(cluster, minute):
+    """USD per hour of a cluster in a minute: changes every minute, exact in binary."""
+    base = 1 + sum(cluster.encode()) % 7
+    return base + (minute // 60 % 13) / 8
+
+
+def parts_of(cluster, start, end):
+    """USD by name of [start, end)."""
+    usd = sum(rate(cluster, minute) / 60 for minute in range(start, end, 60))
+    return {**{name: usd * share for name, share in NAMESPACES.items()}, "__idle__": usd * IDLE}
+
+
+def text(seconds):
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def seconds(text):
+    return int(datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc).timestamp())
+
+
+class Quiet(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def answer(self, status, body=b"", kind="application/json"):
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+def simulate(port, cluster, product):
+    path = {"opencost": "/allocation", "kubecost": "/model/allocation"}[product]
+
+    class Api(Quiet):
+        def do_GET(self):
+            url = urlparse(self.path)
+            if url.path != path:
+                return self.answer(404, b"404 page not found\n", "text/plain")
+            asked = {name: values[0] for name, values in parse_qs(url.query).items()}
+            start, end = map(seconds, asked["window"].split(","))
+            rows = {}
+            if time.time() >= end + EMPTY_SECONDS:
+                window = {"start": text(start), "end": text(end)}
+                for name, usd in parts_of(cluster, start, end).items():
+                    rows[name] = {"name": name, "window": window, **window, "minutes": (end - start) / 60, "cpuCost": usd * 0.75, "ramCost": usd * 0.25, "totalCost": usd}
+            reply = {"code": 200, "data": [rows]}
+            if product == "opencost":
+                reply["status"] = "success"
+            self.answer(200, json.dumps(reply).encode())
+
+    ThreadingHTTPServer(("127.0.0.1", port), Api).serve_forever()
+
+
+def ingress(port, upstream, accounts):
+    """ACCOUNTS: account=user:password, by commas."""
+    users = {account: "Basic " + base64.b64encode(user.encode()).decode() for account, user in (pair.split("=", 1) for pair in accounts.split(","))}
+
+    class Ingress(Quiet):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            account = self.headers.get("Cloud-Account-Id")
+            if self.path != "/storage/api/v2/write":
+                return self.answer(404)
+            if not account:
+                return self.answer(400)
+            if users.get(account) != self.headers.get("Authorization"):
+                return self.answer(401)
+            kept = ("content-type", "content-encoding", "x-prometheus-remote-write-version")
+            headers = {name: value for name, value in self.headers.items() if name.lower() in kept}
+            headers["THANOS-TENANT"] = account
+            try:
+                status = urllib.request.urlopen(urllib.request.Request(upstream, body, headers), timeout=10).status
+            except urllib.error.HTTPError as error:
+                status = error.code
+            except OSError:
+                status = 503
+            self.answer(status)
+
+    ThreadingHTTPServer(("127.0.0.1", port), Ingress).serve_forever()
+
+
+if __name__ == "__main__":
+    command, *arguments = sys.argv[1:]
+    if command == "simulate":
+        simulate(int(arguments[0]), *arguments[1:])
+    elif command == "ingress":
+        ingress(int(arguments[0]), *arguments[1:])
+    else:
+        cluster, start, end = arguments[0], int(arguments[1]), int(arguments[2])
+        print(sum(parts_of(cluster, start, end).values()))

@@ -1,0 +1,109 @@
+//! Feeds each parser that reads what others write with inputs that are nearly right.
+//!
+//! `FUZZ_INPUTS` is how many each gets (20 000), `FUZZ_SEED` where chance begins. A parser may
+//! refuse; it may not panic, take over a second, or take over 64 MiB. An input that makes it do so
+//! is left in `target/fuzz`, to become a fixture.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must fail")]
+#![expect(clippy::print_stdout, reason = "the rate of inputs is a figure to look at")]
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use chance::Chance;
+use mutate::{mutate, scramble};
+use targets::{Target, targets};
+
+#[path = "../histories/chance.rs"]
+mod chance;
+mod mutate;
+mod targets;
+
+/// The longest that one input may take.
+const TIME_MAX: Duration = Duration::from_secs(1);
+/// The most memory that all inputs together may add.
+const MEMORY_BYTES_MAX: u64 = 64 << 20;
+/// Inputs are not made longer than this.
+const INPUT_BYTES_MAX: usize = 64 << 10;
+
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().expect("a whole number"))
+}
+
+/// The most memory that this process had at any time.
+fn peak_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().strip_suffix("kB").unwrap().trim().parse::<u64>().unwrap() * 1_024
+}
+
+fn input(target: &Target, parsed: &[Option<Value>], chance: &mut Chance) -> Vec<u8> {
+    let index = chance.below(target.seeds.len() as u32) as usize;
+    let mut bytes = match &parsed[index] {
+        Some(seed) if target.is_json && chance.happens(800) => {
+            let mut value = seed.clone();
+            for _ in 0..=chance.below(5) {
+                mutate(&mut value, chance);
+            }
+            value.to_string().into_bytes()
+        }
+        _ => target.seeds[index].clone(),
+    };
+    if !target.is_json || chance.happens(350) {
+        scramble(&mut bytes, chance);
+    }
+    bytes.truncate(INPUT_BYTES_MAX);
+    bytes
+}
+
+/// Leaves an input where it can be looked at.
+fn keep(target: &Target, bytes: &[u8]) -> PathBuf {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("fuzz");
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join(format!("{}.input", target.name));
+    std::fs::write(&path, bytes).unwrap();
+    path
+}
+
+fn feed(target: &Target, bytes: &[u8]) -> bool {
+    let started = Instant::now();
+    let Ok(taken) = catch_unwind(AssertUnwindSafe(|| (target.feed)(bytes))) else {
+        panic!("{} panicked: {}", target.name, keep(target, bytes).display());
+    };
+    let took = started.elapsed();
+    assert!(took < TIME_MAX, "{} took {took:?}: {}", target.name, keep(target, bytes).display());
+    taken
+}
+
+fn fuzz(target: &Target, inputs: u64, seed: u64) {
+    let parsed: Vec<Option<Value>> =
+        target.seeds.iter().map(|seed| serde_json::from_slice(seed).ok()).collect();
+    let mut chance = Chance::new(seed);
+    let (started, before) = (Instant::now(), peak_bytes());
+    let mut taken = target.seeds.iter().filter(|seed| feed(target, seed)).count() as u64;
+    assert!(taken > 0, "{} takes none of its own seeds", target.name);
+    for _ in 0..inputs {
+        taken += u64::from(feed(target, &input(target, &parsed, &mut chance)));
+    }
+    let (seconds, added) = (started.elapsed().as_secs_f64(), peak_bytes() - before);
+    println!(
+        "{}: {inputs} inputs, {taken} taken, {:.0} a second, {} KiB more memory",
+        target.name,
+        inputs as f64 / seconds,
+        added / 1_024
+    );
+    // Inputs that are all refused at once would find nothing behind the first check.
+    assert!(taken * 50 > inputs, "{}: only {taken} of {inputs} inputs are taken", target.name);
+    assert!(added < MEMORY_BYTES_MAX, "{} took {added} bytes more", target.name);
+}
+
+#[test]
+fn no_parser_panics_hangs_or_takes_much_memory() {
+    let (inputs, seed) = (setting("FUZZ_INPUTS", 20_000), setting("FUZZ_SEED", 1));
+    for target in targets() {
+        fuzz(&target, inputs, seed);
+    }
+}
