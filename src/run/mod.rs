@@ -36,6 +36,7 @@ use account::work_account;
 use apply::{Preview, Writing};
 use plan::{AccountPlan, Plan};
 use request::{AccountJob, Days};
+use rest::auto_import_warning;
 
 pub use environment::{Environment, Readers};
 pub use request::{RunRequest, Stop};
@@ -144,6 +145,7 @@ impl Work<'_> {
             _ => observe_accounts(readers, stop, &accounts).await,
         };
         let known = if self.is_silent { BTreeMap::new() } else { readers.rest.accounts().await };
+        summary.warnings.extend(auto_import_warning(&accounts, &known));
         for (index, account) in accounts.iter().enumerate() {
             if stop.is_asked() {
                 summary.accounts_left = accounts.len() - index;

@@ -8,7 +8,7 @@ use crate::cost::Phase;
 
 use super::reader::{ReadSettings, Reader};
 use super::run::{catch_up_days, lease, phase};
-use super::{metrics, worker_names as names};
+use super::{metrics, resources, worker_names as names};
 
 pub use super::accounts::{AccountSelection, AccountsConfig, Shard};
 pub use super::auth::Auth;
@@ -67,6 +67,10 @@ pub struct AuditSettings {
     pub lease: Duration,
     /// How many past days are looked after by runs.
     pub catch_up_days: u32,
+    /// Pool and owner of documents by default, if set.
+    pub owner: Option<PoolOwner>,
+    /// CloudTuner's REST API, where it is configured.
+    pub rest: Option<RestConfig>,
 }
 
 /// What `migrate` needs.
@@ -81,6 +85,13 @@ pub struct MigrateSettings {
 pub struct AccountsSettings {
     /// Which accounts.
     pub selection: AccountSelection,
+}
+
+/// What `accounts --disable-auto-import` needs.
+#[derive(Clone, Debug)]
+pub struct RestSettings {
+    /// CloudTuner's REST API.
+    pub rest: RestConfig,
 }
 
 /// What `verify` needs.
@@ -156,6 +167,8 @@ impl ReadSettings for AuditSettings {
         let selection = AccountSelection::read(reader, false);
         let lease = lease(reader);
         let catch_up_days = catch_up_days(reader);
+        let owner = resources::owner(reader);
+        let rest = RestConfig::optional(reader);
         let log = LogSettings::read(reader);
         log?;
         Some(Self {
@@ -163,6 +176,8 @@ impl ReadSettings for AuditSettings {
             store: store?,
             lease: lease?,
             catch_up_days: catch_up_days?,
+            owner,
+            rest,
         })
     }
 }
@@ -182,6 +197,15 @@ impl ReadSettings for AccountsSettings {
         let log = LogSettings::read(reader);
         log?;
         Some(Self { selection: selection? })
+    }
+}
+
+impl ReadSettings for RestSettings {
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let rest = RestConfig::required(reader, "--disable-auto-import needs it");
+        let log = LogSettings::read(reader);
+        log?;
+        Some(Self { rest: rest? })
     }
 }
 
