@@ -6,9 +6,12 @@ use serde::Serialize;
 
 use crate::cost::resource_id::has_own_form;
 use crate::cost::{AccountId, Day};
-use crate::documents::StoredResource;
+use crate::documents::earlier::EARLIER_CLUSTER_ID;
 use crate::documents::repair::repair;
+use crate::documents::{PoolOwner, StoredResource};
 use crate::ledger::{KeyState, ResourceTotal};
+
+use super::adopt::earlier_documents;
 
 /// What an account's stores hold over a range of days.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +24,10 @@ pub struct StoredState {
     pub documents: Vec<StoredResource>,
     /// What the ledger has of those documents over all days.
     pub totals: Vec<ResourceTotal>,
+    /// The live documents of earlier software.
+    pub earlier: Vec<StoredResource>,
+    /// Pool and owner that the account's documents get by default, where known.
+    pub default_owner: Option<PoolOwner>,
     /// Those resource ids of rows that some document has as its `_id`.
     pub known_ids: BTreeSet<String>,
 }
@@ -36,9 +43,11 @@ pub enum FindingKind {
     /// A row of this program's resource whose date is not a midnight: no later row of the day
     /// collapses with it.
     OffMidnight,
-    /// A row of the worker that this one replaces: its date is the time of a run, and no document
-    /// has its id.
+    /// A row of the worker or importer that this one replaces: under its document, or dated by the
+    /// time of a run and under an id that no document has.
     EarlierWorker,
+    /// A document of the worker or importer that this one replaces.
+    EarlierDocument,
     /// A row that no document has the `_id` of: readers do not show it.
     RowWithoutDocument,
     /// A document that says it cost something, without any row.
@@ -61,6 +70,7 @@ impl FindingKind {
             Self::CancelDiffers => "cancel-differs",
             Self::OffMidnight => "off-midnight",
             Self::EarlierWorker => "earlier-worker",
+            Self::EarlierDocument => "earlier-document",
             Self::RowWithoutDocument => "row-without-document",
             Self::DocumentWithoutRows => "document-without-rows",
             Self::DocumentCost => "document-cost",
@@ -107,11 +117,18 @@ pub fn findings(account: &AccountId, stored: &StoredState) -> Vec<Finding> {
         key.0 += state.sign;
         key.1 += state.cost_usd;
     }
+    let earlier: BTreeSet<&str> = stored
+        .earlier
+        .iter()
+        .flat_map(|one| [one.id.as_str(), one.cloud_resource_id.as_str()])
+        .chain([EARLIER_CLUSTER_ID])
+        .collect();
     let mut out = Vec::new();
     for ((date_seconds, resource_id), (sign, cost_usd)) in keys {
         let kept =
             merged.get(&(resource_id, date_seconds)).map_or((0, 0.0), |s| (s.sign, s.cost_usd));
-        let key = Key { resource_id, date_seconds, sign, cost_usd, kept };
+        let is_earlier = earlier.contains(resource_id);
+        let key = Key { resource_id, date_seconds, sign, cost_usd, kept, is_earlier };
         let is_own = own.contains(resource_id);
         let is_known = is_own || stored.known_ids.contains(resource_id);
         if let Some((kind, what)) = key.fault(is_own, is_known) {
@@ -127,6 +144,7 @@ pub fn findings(account: &AccountId, stored: &StoredState) -> Vec<Finding> {
         }
     }
     out.extend(documents(account, stored));
+    out.extend(earlier_documents(account, stored));
     out.extend(stored.documents.iter().filter_map(|document| form(account, document)));
     out
 }
@@ -165,6 +183,8 @@ struct Key<'a> {
     cost_usd: f64,
     /// Sign and cost after a merge.
     kept: (i64, f64),
+    /// Whether a document of earlier software has its id.
+    is_earlier: bool,
 }
 
 impl Key<'_> {
@@ -173,6 +193,10 @@ impl Key<'_> {
         let is_live = self.sign != 0 || self.cost_usd != 0.0;
         if !is_live && self.kept == (0, 0.0) {
             return None;
+        }
+        if self.is_earlier {
+            let what = "a row of earlier software: the cost is stored twice".to_owned();
+            return Some((FindingKind::EarlierWorker, what));
         }
         if !is_known {
             return Some(if is_off && has_own_form(self.resource_id) {
@@ -276,7 +300,7 @@ mod tests {
             states: vec![plain],
             collapsed: vec![merged],
             known_ids: BTreeSet::from(["theirs".to_owned()]),
-            totals: vec![],
+            ..StoredState::default()
         }
     }
 
@@ -303,6 +327,24 @@ mod tests {
         assert_eq!(kinds(&same(state(legacy, DATE + 1, 1.0, 1))), [EarlierWorker]);
         assert_eq!(kinds(&same(state(legacy, DATE, 1.0, 1))), [RowWithoutDocument]);
         assert_eq!(kinds(&same(state("x", DATE + 1, 1.0, 1))), [RowWithoutDocument]);
+    }
+
+    #[test]
+    fn rows_under_documents_of_earlier_software_are_told_whatever_their_date() {
+        use FindingKind::{EarlierDocument, EarlierWorker};
+        let old = StoredResource {
+            id: "old".into(),
+            cloud_resource_id: "k8s-ns-00000000000000aa".into(),
+            ..StoredResource::default()
+        };
+        for id in ["old", "k8s-ns-00000000000000aa", "cluster"] {
+            for date in [DATE, DATE + 5] {
+                let mut stored = same(state(id, date, 1.0, 1));
+                stored.known_ids.insert("old".to_owned());
+                stored.earlier = vec![old.clone()];
+                assert_eq!(kinds(&stored), [EarlierWorker, EarlierDocument], "{id} {date}");
+            }
+        }
     }
 
     #[test]

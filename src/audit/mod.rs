@@ -1,10 +1,12 @@
 //! Finds, over any range of days, what is wrong with what is stored: `kubecost-worker audit`.
 //!
 //! [`finding`] decides as a function of what the stores hold; [`load_stored_state`] reads that;
+//! [`adopt`] says what goes over from documents of earlier software, and
 //! [`repair()`] puts right what can be put right from the stores alone. What does not belong here:
 //! the source of costs. A repaired day is marked as not settled, so that the next run computes it
 //! again.
 
+pub mod adopt;
 pub mod finding;
 pub mod repair;
 pub mod stored_state;

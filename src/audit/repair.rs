@@ -12,11 +12,12 @@ use crate::account_writer::AccountWriter;
 use crate::cost::{AccountId, Day};
 use crate::day_status::{DayStatusReader, OtherRows};
 use crate::documents::costs::cost_summary;
-use crate::documents::merge::repair_alone;
-use crate::documents::{Change, CostSummary, DocumentReader};
+use crate::documents::merge::{DeleteUpdate, repair_alone};
+use crate::documents::{Change, CostSummary, DocumentReader, PoolOwner, StoredResource};
 use crate::ledger::{Entry, KeyState, LedgerReader, take_back};
 use crate::service::failure::Failure;
 
+use super::adopt::adoptions;
 use super::finding::{Finding, FindingKind};
 
 /// What was done.
@@ -28,6 +29,10 @@ pub struct RepairReport {
     pub usd_taken_back: f64,
     /// Documents whose costs were set.
     pub documents_written: u64,
+    /// Documents that pool, owner or tags of earlier documents went over to.
+    pub documents_adopted: u64,
+    /// Documents of earlier software that were marked as deleted.
+    pub documents_retired: u64,
     /// Days that are marked to be computed again: by the next run, or by a backfill.
     pub days_unsettled: u64,
 }
@@ -38,6 +43,8 @@ impl RepairReport {
         self.rows_written += other.rows_written;
         self.usd_taken_back += other.usd_taken_back;
         self.documents_written += other.documents_written;
+        self.documents_adopted += other.documents_adopted;
+        self.documents_retired += other.documents_retired;
         self.days_unsettled += other.days_unsettled;
     }
 }
@@ -52,6 +59,10 @@ pub struct Repairing<'a> {
     pub status: &'a dyn DayStatusReader,
     /// The account's writer.
     pub writer: &'a AccountWriter,
+    /// Pool and owner that the account's documents get by default, where known.
+    pub default_owner: Option<&'a PoolOwner>,
+    /// Unix seconds.
+    pub now_seconds: i64,
 }
 
 /// Repairs these findings.
@@ -71,6 +82,7 @@ pub async fn repair(work: &Repairing<'_>, findings: &[Finding]) -> Result<Repair
     }
     work.repair_documents(findings, &mut done).await?;
     work.costs(findings, &mut done).await?;
+    work.earlier_documents(findings, &mut done).await?;
     Ok(done)
 }
 
@@ -136,6 +148,46 @@ impl Repairing<'_> {
             .filter_map(repair_alone)
             .collect();
         done.documents_written += self.writer.write_documents(changes).await?;
+        Ok(())
+    }
+
+    /// Pool, owner and tags go over first; a document whose rows lie outside of the days that were
+    /// asked for stays, for readers find rows by it.
+    async fn earlier_documents(
+        &self,
+        findings: &[Finding],
+        done: &mut RepairReport,
+    ) -> Result<(), Failure> {
+        let is_chosen = |one: &StoredResource| {
+            let is_of = |f: &Finding| f.kind == FindingKind::EarlierDocument;
+            findings.iter().any(|f| is_of(f) && f.resource_id == one.id)
+        };
+        let mut earlier = self.documents.earlier_documents(self.account()).await?;
+        earlier.retain(is_chosen);
+        if earlier.is_empty() {
+            return Ok(());
+        }
+        let own = self.documents.own_documents(self.account()).await?;
+        let adopted: Vec<Change> = earlier
+            .iter()
+            .flat_map(|one| adoptions(one, &own, self.default_owner))
+            .map(|update| Change::Adopt(Box::new(update)))
+            .collect();
+        done.documents_adopted += self.writer.write_documents(adopted).await?;
+        let ids = |one: &StoredResource| [one.id.clone(), one.cloud_resource_id.clone()];
+        let asked: Vec<String> = earlier.iter().flat_map(ids).collect();
+        let totals = self.ledger.resource_totals(self.account(), &asked).await?;
+        let is_left = |id: &String| {
+            let of_id = totals.iter().filter(|total| total.resource_id == *id);
+            of_id.into_iter().any(|total| total.last.is_some() || total.total_usd != 0.0)
+        };
+        let at_seconds = self.now_seconds;
+        let retired: Vec<Change> = earlier
+            .iter()
+            .filter(|one| !ids(one).iter().any(is_left))
+            .map(|one| Change::Delete(DeleteUpdate { id: one.id.clone(), at_seconds }))
+            .collect();
+        done.documents_retired += self.writer.write_documents(retired).await?;
         Ok(())
     }
 

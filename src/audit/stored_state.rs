@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::cost::{AccountId, Day};
-use crate::documents::DocumentReader;
+use crate::documents::{DocumentReader, PoolOwner};
 use crate::ledger::LedgerReader;
 use crate::service::failure::Failure;
 
@@ -18,9 +18,11 @@ pub async fn load_stored_state(
     resources: &dyn DocumentReader,
     account: &AccountId,
     (first, last): (Day, Day),
+    default_owner: Option<PoolOwner>,
 ) -> Result<StoredState, Failure> {
     let documents = resources.own_documents(account).await?;
-    let mut stored = StoredState { documents, ..StoredState::default() };
+    let earlier = resources.earlier_documents(account).await?;
+    let mut stored = StoredState { documents, earlier, default_owner, ..StoredState::default() };
     for day in first.through(last) {
         stored.states.extend(ledger.states(account, day).await?);
         stored.collapsed.extend(ledger.collapsed(account, day).await?);

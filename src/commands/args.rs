@@ -41,7 +41,8 @@ const AUDIT_EXAMPLES: &str = "\
 Examples:
   kubecost-worker audit --from 2026-08-01 --to 2026-10-31
   kubecost-worker audit --from 2026-08-01 --to 2026-10-31 --fix
-  # rows of the earlier worker: list them, then remove them
+  # rows and documents of the earlier worker and of importers: list what would go over to which
+  # documents, then do it
   kubecost-worker audit --from 2026-08-01 --to 2026-10-31 --adopt --dry-run
   kubecost-worker audit --from 2026-08-01 --to 2026-10-31 --adopt
 
@@ -73,7 +74,10 @@ Examples:
 const ACCOUNTS_EXAMPLES: &str = "\
 Examples:
   kubecost-worker accounts
-  ACCOUNTS=rest REST_URL=http://restapi kubecost-worker accounts --output json";
+  ACCOUNTS=rest REST_URL=http://restapi kubecost-worker accounts --output json
+  # the platform's own importer shall leave the account alone
+  REST_URL=http://restapi CLUSTER_SECRET_FILE=/run/secrets/cluster \
+    kubecost-worker accounts --disable-auto-import bc55eb8c-5db2-4c32-b976-2df0edb0619a";
 
 const VERIFY_EXAMPLES: &str = "\
 Examples:
@@ -85,7 +89,7 @@ Examples:
   kubecost-worker verify --output json
 
 Hops, in order: exporter, target, remote-write, diproxy, query-layer, tenant, lag, metroculus, mongodb,
-account, index, documents, clickhouse, rows, rest-filters, rest-expenses. Nothing is changed.
+account, index, documents, clickhouse, rows, auto-import, rest-filters, rest-expenses. Nothing is changed.
 It takes less than 10 seconds.
 Exit codes: 0 no hop is broken; 1 some hop is; 2 the settings are wrong.";
 
@@ -180,7 +184,13 @@ pub fn command() -> Command {
         .subcommand(
             Command::new("accounts")
                 .about("List the accounts that a run works on")
-                .after_help(format!("{ACCOUNTS_EXAMPLES}\n\n{EXIT_CODES}")),
+                .after_help(format!("{ACCOUNTS_EXAMPLES}\n\n{EXIT_CODES}"))
+                .arg(option(
+                    "disable-auto-import",
+                    "ID",
+                    "Have CloudTuner's own importer leave this account alone: its rows would stand \
+                     beside this program's",
+                )),
         )
 }
 
@@ -256,7 +266,11 @@ fn audit() -> Command {
             "fix",
             "Repair what is found; the next run computes the days again that CATCH_UP_DAYS reaches",
         ))
-        .arg(switch("adopt", "Take back the rows of the worker that came before this one"))
+        .arg(switch(
+            "adopt",
+            "Take over from earlier software: pool, owner and tags go to this program's documents, its \
+             rows are taken back, its documents retired",
+        ))
         .arg(switch("dry-run", "With --fix or --adopt: only show what is found, and how much"))
 }
 

@@ -5,6 +5,7 @@ use crate::accounts::select_accounts;
 use crate::audit::repair::Repairing;
 use crate::audit::{Finding, FindingKind, RepairReport, findings, load_stored_state, repair};
 use crate::cost::{AccountId, Day};
+use crate::documents::PoolOwner;
 use crate::run::RunRequest;
 use crate::service::failure::{Failure, Kind};
 use crate::settings::worker::AuditSettings;
@@ -41,14 +42,21 @@ async fn one(
 ) -> Result<(), Failure> {
     let today = Day::of_unix(context.clock.now_seconds());
     let days = request.days.unwrap_or((today, today));
-    let found = look(stores, account, days).await?;
+    let owner = match &settings.owner {
+        Some(owner) => Some(owner.clone()),
+        None => connect::rest(settings.rest.as_ref(), &settings.store)?.pool_owner(account).await,
+    };
+    let owner = owner.as_ref();
+    let found = look(stores, account, days, owner).await?;
     let chosen: Vec<Finding> = found.iter().filter(|f| is_chosen(context, f)).cloned().collect();
     if chosen.is_empty() || context.switch("dry-run") {
         summary.findings_left += to_repair(&found);
         summary.findings.extend(found);
         return Ok(());
     }
-    match repair_under_lease(&stores.writers(settings.lease), stores, account, &chosen).await {
+    let now_seconds = context.clock.now_seconds();
+    let writers = stores.writers(settings.lease);
+    match repair_under_lease(&writers, stores, account, &chosen, (owner, now_seconds)).await {
         Ok(repaired) => {
             summary.repaired.add(repaired);
             let touched = chosen.iter().filter_map(|finding| finding.day).collect();
@@ -63,7 +71,7 @@ async fn one(
         }
         Err(failure) => return Err(failure),
     }
-    summary.findings_left += to_repair(&look(stores, account, days).await?);
+    summary.findings_left += to_repair(&look(stores, account, days, owner).await?);
     summary.findings.extend(found);
     Ok(())
 }
@@ -73,6 +81,7 @@ async fn repair_under_lease(
     stores: &Stores,
     account: &AccountId,
     chosen: &[Finding],
+    (default_owner, now_seconds): (Option<&PoolOwner>, i64),
 ) -> Result<RepairReport, Failure> {
     let run_id = uuid::Uuid::new_v4().to_string();
     let writer = writers.open(account, &run_id).await?;
@@ -81,6 +90,8 @@ async fn repair_under_lease(
         documents: stores.documents.as_ref(),
         status: stores.status.as_ref(),
         writer: &writer,
+        default_owner,
+        now_seconds,
     };
     let repaired = repair(&work, chosen).await;
     writer.release().await;
@@ -91,9 +102,10 @@ async fn look(
     stores: &Stores,
     account: &AccountId,
     days: (Day, Day),
+    owner: Option<&PoolOwner>,
 ) -> Result<Vec<Finding>, Failure> {
     let (ledger, documents) = (stores.ledger.as_ref(), stores.documents.as_ref());
-    let stored = load_stored_state(ledger, documents, account, days).await?;
+    let stored = load_stored_state(ledger, documents, account, days, owner.cloned()).await?;
     Ok(findings(account, &stored))
 }
 
@@ -102,11 +114,13 @@ fn to_repair(findings: &[Finding]) -> usize {
     findings.iter().filter(|finding| !finding.kind.is_notice()).count()
 }
 
-/// Rows of the earlier worker are taken back by `--adopt` alone, everything else by `--fix`.
+/// Rows and documents of earlier software are adopted by `--adopt` alone, all else is `--fix`'s.
 fn is_chosen(context: &Context, finding: &Finding) -> bool {
     if finding.kind.is_notice() {
         return false;
     }
-    let switch = if finding.kind == FindingKind::EarlierWorker { "adopt" } else { "fix" };
+    let is_earlier =
+        matches!(finding.kind, FindingKind::EarlierWorker | FindingKind::EarlierDocument);
+    let switch = if is_earlier { "adopt" } else { "fix" };
     context.switch(switch)
 }

@@ -26,7 +26,7 @@ use crate::run::rest::RestApi;
 use crate::run::{Environment, Readers};
 use crate::service::clock::Clock;
 use crate::service::failure::Failure;
-use crate::settings::worker::{PipelineSettings, QueryConfig, RunConfig, StoreConfig};
+use crate::settings::worker::{PipelineSettings, QueryConfig, RestConfig, RunConfig, StoreConfig};
 use crate::source::CostSource;
 use crate::source::allocation_api::AllocationApiQuery;
 use crate::source::metroculus::MetroculusQuery;
@@ -153,8 +153,11 @@ fn query(
 }
 
 /// CloudTuner's REST API, where it is configured. An embedded store has no CloudTuner behind it.
-fn rest(config: &PipelineSettings) -> Result<RestApi, Failure> {
-    match (&config.rest, &config.store) {
+///
+/// # Errors
+/// When its secret cannot be sent, or no HTTP client can be made.
+pub fn rest(config: Option<&RestConfig>, store: &StoreConfig) -> Result<RestApi, Failure> {
+    match (config, store) {
         (Some(rest), StoreConfig::CloudTuner(_)) => {
             let client = RestClient::new(rest.endpoint.clone(), &rest.secret)?;
             Ok(RestApi::new(Arc::new(client)))
@@ -192,7 +195,7 @@ pub async fn environment(
         documents: stores.documents.clone(),
         ledger: stores.ledger.clone(),
         status: stores.status.clone(),
-        rest: rest(config)?,
+        rest: rest(config.rest.as_ref(), &config.store)?,
         clock,
         settings: config.run.clone(),
         resource_settings: config.resources.clone(),

@@ -186,6 +186,13 @@ pub fn audit(out: &mut impl Write, summary: &AuditSummary, is_json: bool) -> std
             "{} rows written (${:.4} taken back), {} documents set, {} days to be computed again",
             done.rows_written, done.usd_taken_back, done.documents_written, done.days_unsettled
         )?;
+        if (done.documents_adopted, done.documents_retired) != (0, 0) {
+            writeln!(
+                out,
+                "{} documents took over pool, owner or tags; {} earlier documents are retired",
+                done.documents_adopted, done.documents_retired
+            )?;
+        }
     }
     for skipped in &summary.skipped {
         let (id, what, fix) = (&skipped.account, &skipped.what, &skipped.fix);

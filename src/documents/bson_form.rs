@@ -12,7 +12,7 @@ use crate::cost::{AccountId, Day};
 use super::document::{
     ABSENT_KEYS, ENVIRONMENT_KEY, LastExpense, OWNER_KEYS, PoolOwner, ResourceDocument,
 };
-use super::merge::{DocumentUpdate, midnight};
+use super::merge::{AdoptUpdate, DeleteUpdate, DocumentUpdate, midnight};
 use super::repair::Repair;
 use super::stored::{StoredDate, StoredResource};
 use super::{CostSummary, merge::SeenUpdate};
@@ -25,7 +25,7 @@ pub const FIRST_SEEN_DATE: &str = "_first_seen_date";
 pub const LAST_SEEN_DATE: &str = "_last_seen_date";
 
 /// What [`stored`] reads of a document.
-pub const STORED_FIELDS: [&str; 16] = [
+pub const STORED_FIELDS: [&str; 19] = [
     "cloud_resource_id",
     "resource_type",
     "first_seen",
@@ -42,6 +42,9 @@ pub const STORED_FIELDS: [&str; 16] = [
     "k8s_cluster",
     ENVIRONMENT_KEY,
     "meta",
+    "deleted_at",
+    "tags",
+    "k8s_namespace",
 ];
 
 /// One update of an update command.
@@ -194,6 +197,35 @@ pub fn seen(account: &AccountId, ids: &[String], update: &SeenUpdate) -> UpdateS
     UpdateStatement { is_multi: true, ..UpdateStatement::one(filter, change) }
 }
 
+/// Gives a document pool, owner and tags of another one.
+#[must_use]
+pub fn adopt(account: &AccountId, update: &AdoptUpdate) -> UpdateStatement {
+    let filter = doc! { "_id": any_of(&update.id), "cloud_account_id": account.as_str() };
+    let mut set = Bdoc::new();
+    if let Some(PoolOwner { pool_id, employee_id }) = &update.owner {
+        set.insert("pool_id", pool_id.as_str());
+        set.insert("employee_id", employee_id.as_str());
+    }
+    if update.makes_tags {
+        let tags: Bdoc =
+            update.tags.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect();
+        set.insert("tags", tags);
+    } else {
+        set.extend(update.tags.iter().map(|(k, v)| (format!("tags.{k}"), v.as_str().into())));
+    }
+    UpdateStatement::one(filter, doc! { "$set": set })
+}
+
+/// Marks a document as deleted.
+#[must_use]
+pub fn delete(account: &AccountId, update: &DeleteUpdate) -> UpdateStatement {
+    let filter = doc! {
+        "_id": any_of(&update.id), "cloud_account_id": account.as_str(), "deleted_at": 0,
+    };
+    let change = doc! { "$set": { "deleted_at": update.at_seconds, "active": false } };
+    UpdateStatement::one(filter, change)
+}
+
 /// Sets a document's costs.
 #[must_use]
 pub fn costs(account: &AccountId, summary: &CostSummary) -> UpdateStatement {
@@ -268,6 +300,12 @@ fn stored_date(value: Option<&Bson>) -> StoredDate {
     }
 }
 
+/// The texts of a document.
+fn texts(found: &Bdoc) -> BTreeMap<String, String> {
+    let text = |(key, value): (&String, &Bson)| Some((key.clone(), value.as_str()?.to_owned()));
+    found.iter().filter_map(text).collect()
+}
+
 /// What a found document says; `None` where it has no `_id` or stable id that is a text.
 #[must_use]
 pub fn stored(found: &Bdoc) -> Option<StoredResource> {
@@ -294,6 +332,11 @@ pub fn stored(found: &Bdoc) -> Option<StoredResource> {
         null_keys: ABSENT_KEYS.into_iter().chain(OWNER_KEYS).filter(is_null).collect(),
         has_false_environment: found.get(ENVIRONMENT_KEY) == Some(&Bson::Boolean(false)),
         has_owner: OWNER_KEYS.iter().any(has),
+        pool_id: text("pool_id"),
+        employee_id: text("employee_id"),
+        is_deleted: whole(found.get("deleted_at")) != Some(0),
+        tags: found.get_document("tags").ok().map(texts),
+        k8s_namespace: text("k8s_namespace"),
         k8s_cluster: text("k8s_cluster"),
         meta: meta.map_or_else(|_| BTreeMap::new(), Iterator::collect),
     })

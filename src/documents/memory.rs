@@ -12,6 +12,7 @@ use crate::cost::{AccountId, Day};
 use crate::service::failure::{Failure, Hop, Kind};
 
 use super::bson_form::{self, UpdateStatement, id_text, stored};
+use super::earlier::{is_earlier, is_own};
 use super::memory_update::{apply_change, matches};
 use super::mongo::OWN_FORM;
 use super::{
@@ -55,7 +56,7 @@ impl MemoryResources {
     fn own(&self, account: &AccountId) -> Vec<StoredResource> {
         let documents = self.lock();
         let of_account = documents.values().filter(|document| is_of(document, account));
-        of_account.filter_map(stored).filter(|r| has_own_form(&r.cloud_resource_id)).collect()
+        of_account.filter_map(stored).filter(is_own).collect()
     }
 }
 
@@ -106,6 +107,8 @@ fn statement(account: &AccountId, change: &Change) -> Result<UpdateStatement, Fa
             .map_err(|error| Failure::new(Hop::MongoDb, Kind::Internal, error, "report it")),
         Change::Update(update) => Ok(bson_form::update(account, update)),
         Change::Seen(update) => Ok(bson_form::seen(account, &update.ids, update)),
+        Change::Adopt(update) => Ok(bson_form::adopt(account, update)),
+        Change::Delete(update) => Ok(bson_form::delete(account, update)),
     }
 }
 
@@ -140,16 +143,21 @@ impl DocumentReader for MemoryResources {
         ids: &[String],
     ) -> Result<BTreeSet<String>, Failure> {
         let documents = self.lock();
-        let is_own = |document: &Bdoc| {
-            is_of(document, account)
-                && document.get_str("cloud_resource_id").is_ok_and(has_own_form)
+        let is_of_us = |document: &Bdoc| {
+            is_of(document, account) && stored(document).is_some_and(|stored| is_own(&stored))
         };
-        let own = ids.iter().filter(|id| documents.get(*id).is_some_and(is_own));
+        let own = ids.iter().filter(|id| documents.get(*id).is_some_and(is_of_us));
         Ok(own.cloned().collect())
     }
 
     async fn own_documents(&self, account: &AccountId) -> Result<Vec<StoredResource>, Failure> {
         Ok(self.own(account))
+    }
+
+    async fn earlier_documents(&self, account: &AccountId) -> Result<Vec<StoredResource>, Failure> {
+        let documents = self.lock();
+        let live = documents.values().filter(|one| is_live(one, account));
+        Ok(live.filter_map(stored).filter(is_earlier).collect())
     }
 
     async fn total_cost(&self, account: &AccountId) -> Result<f64, Failure> {

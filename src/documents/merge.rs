@@ -40,6 +40,40 @@ pub enum Change {
     Update(Box<DocumentUpdate>),
     /// Move `last_seen` of many documents to one time, where it is earlier.
     Seen(SeenUpdate),
+    /// Give a document what a user gave to a document of earlier software.
+    Adopt(Box<AdoptUpdate>),
+    /// Mark a document as deleted.
+    Delete(DeleteUpdate),
+}
+
+/// What goes over to a document from one of earlier software.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AdoptUpdate {
+    /// `_id` of the document that gets it.
+    pub id: String,
+    /// Pool and owner to set, if any.
+    pub owner: Option<PoolOwner>,
+    /// Tags to set, by their encoded keys.
+    pub tags: BTreeMap<String, String>,
+    /// Whether the document has no object of tags yet.
+    pub makes_tags: bool,
+}
+
+impl AdoptUpdate {
+    /// Whether it changes nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.owner.is_none() && self.tags.is_empty()
+    }
+}
+
+/// A document to mark as deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeleteUpdate {
+    /// `_id`.
+    pub id: String,
+    /// When, Unix seconds.
+    pub at_seconds: i64,
 }
 
 /// New times of an existing document, the earliest and latest are kept (`$min`, `$max`), and its

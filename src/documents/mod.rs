@@ -15,6 +15,7 @@ pub mod bson_form;
 pub mod collection;
 pub mod costs;
 pub mod document;
+pub mod earlier;
 pub mod memory;
 mod memory_update;
 pub mod merge;
@@ -76,13 +77,21 @@ pub trait DocumentReader: Send + Sync {
         ids: &[String],
     ) -> Result<BTreeSet<String>, Failure>;
 
-    /// All documents of an account whose stable id has this program's form, deleted ones included.
+    /// All documents of an account whose stable id has this program's form, deleted ones included;
+    /// not those of earlier software.
     ///
     /// # Errors
     /// When the store cannot be read.
     async fn own_documents(&self, account: &AccountId) -> Result<Vec<StoredResource>, Failure>;
 
-    /// The sum of `total_cost` over those documents, USD.
+    /// The live documents of an account that software before this program made
+    /// ([`earlier::is_earlier`]).
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    async fn earlier_documents(&self, account: &AccountId) -> Result<Vec<StoredResource>, Failure>;
+
+    /// The sum of `total_cost` over all documents whose stable id has this program's form, USD.
     ///
     /// # Errors
     /// When the store cannot be read.

@@ -10,13 +10,13 @@ use futures_util::TryStreamExt;
 use mongodb::bson::{Bson, Document as Bdoc, doc};
 use mongodb::{Collection, Database};
 
-use crate::cost::resource_id::has_own_form;
 use crate::cost::{AccountId, Day};
 use crate::service::failure::{Failure, Hop, Kind};
 use crate::stores::mongo::{bounded, indexes, ping};
 use crate::stores::mongo_update::{Updated, update};
 
 use super::bson_form::{self, STORED_FIELDS, UpdateStatement, id_text, in_list, number, stored};
+use super::earlier::{EARLIER_FORM, is_earlier, is_own};
 use super::{Change, CostSummary, DocumentReader, DocumentWriter, StoredResource};
 
 /// Updates in one command: far below the limit of 100 000, and about 1 MB.
@@ -111,6 +111,8 @@ impl MongoResources {
                 self.failure(Kind::Internal, what, "report it")
             })?],
             Change::Update(update) => vec![bson_form::update(account, update)],
+            Change::Adopt(update) => vec![bson_form::adopt(account, update)],
+            Change::Delete(update) => vec![bson_form::delete(account, update)],
             Change::Seen(update) => {
                 let of_ids = |ids: &[String]| bson_form::seen(account, ids, update);
                 update.ids.chunks(IDS_MAX).map(of_ids).collect()
@@ -187,17 +189,27 @@ impl DocumentReader for MongoResources {
                 "_id": in_list(ids),
                 "cloud_account_id": account.as_str(),
             };
-            for found in self.find_all(filter, &["cloud_resource_id"]).await? {
-                let is_own = found.get_str("cloud_resource_id").is_ok_and(has_own_form);
-                out.extend(id_text(found.get("_id")).filter(|_| is_own));
-            }
+            let fields = ["cloud_resource_id", "k8s_namespace", "meta"];
+            let found = self.find_all(filter, &fields).await?;
+            let own = found.iter().filter_map(stored).filter(is_own);
+            out.extend(own.map(|stored| stored.id));
         }
         Ok(out)
     }
 
     async fn own_documents(&self, account: &AccountId) -> Result<Vec<StoredResource>, Failure> {
         let found = self.find_all(own_of(account), &STORED_FIELDS).await?;
-        Ok(found.iter().filter_map(stored).collect())
+        Ok(found.iter().filter_map(stored).filter(is_own).collect())
+    }
+
+    async fn earlier_documents(&self, account: &AccountId) -> Result<Vec<StoredResource>, Failure> {
+        let filter = doc! {
+            "cloud_account_id": account.as_str(),
+            "cloud_resource_id": { "$regex": EARLIER_FORM },
+            "deleted_at": 0,
+        };
+        let found = self.find_all(filter, &STORED_FIELDS).await?;
+        Ok(found.iter().filter_map(stored).filter(is_earlier).collect())
     }
 
     async fn total_cost(&self, account: &AccountId) -> Result<f64, Failure> {

@@ -11,7 +11,8 @@ use crate::cost::{AccountId, Day};
 use crate::service::failure::{Failure, Hop};
 use crate::stores::sqlite::{SqliteStore, json_error, json_list};
 
-use super::merge::{DocumentUpdate, SeenUpdate};
+use super::earlier::{is_earlier, is_earlier_id, is_own};
+use super::merge::{AdoptUpdate, DocumentUpdate, SeenUpdate};
 use super::{
     Change, CostSummary, DocumentReader, DocumentWriter, LastExpense, ResourceDocument, StoredDate,
     StoredResource,
@@ -80,10 +81,23 @@ UPDATE cloud_resource SET total_cost = ?3, last_expense_date = ?4, last_expense_
 WHERE _id = ?1 AND cloud_account_id = ?2
     AND (total_cost, last_expense_date, last_expense_cost) IS NOT (?3, ?4, ?5)";
 
+/// Tags that the document has are kept.
+const ADOPT: &str = "
+UPDATE cloud_resource SET
+    pool_id = coalesce(:pool, pool_id), employee_id = coalesce(:employee, employee_id),
+    rest = json_set(rest, '$.tags',
+        json_patch(:tags, coalesce(json_extract(rest, '$.tags'), '{}')))
+WHERE _id = :id AND cloud_account_id = :account";
+
+const DELETE: &str = "
+UPDATE cloud_resource SET deleted_at = ?3, active = 0
+WHERE _id = ?1 AND cloud_account_id = ?2 AND deleted_at = 0";
+
 const FIND: &str = "
 SELECT _id, cloud_resource_id, first_seen, last_seen, _first_seen_date, _last_seen_date, active,
     total_cost, last_expense_date, last_expense_cost, resource_type, pool_id, employee_id,
-    json_extract(rest, '$.k8s_cluster'), json_extract(rest, '$.meta')
+    json_extract(rest, '$.k8s_cluster'), json_extract(rest, '$.meta'),
+    json_extract(rest, '$.tags'), deleted_at, k8s_namespace
 FROM cloud_resource
 WHERE cloud_account_id = ?1 AND deleted_at = 0
     AND cloud_resource_id IN (SELECT value FROM json_each(?2))
@@ -92,17 +106,18 @@ ORDER BY _id";
 const ALL: &str = "
 SELECT _id, cloud_resource_id, first_seen, last_seen, _first_seen_date, _last_seen_date, active,
     total_cost, last_expense_date, last_expense_cost, resource_type, pool_id, employee_id,
-    json_extract(rest, '$.k8s_cluster'), json_extract(rest, '$.meta')
+    json_extract(rest, '$.k8s_cluster'), json_extract(rest, '$.meta'),
+    json_extract(rest, '$.tags'), deleted_at, k8s_namespace
 FROM cloud_resource WHERE cloud_account_id = ?1 ORDER BY _id";
 
 const TAKEN: &str = "SELECT _id FROM cloud_resource WHERE _id IN (SELECT value FROM json_each(?1))";
 
 const OF_ACCOUNT: &str = "
-SELECT _id, cloud_resource_id FROM cloud_resource
+SELECT _id, cloud_resource_id, k8s_namespace FROM cloud_resource
 WHERE cloud_account_id = ?1 AND _id IN (SELECT value FROM json_each(?2))";
 
 const UNSEEN: &str = "
-SELECT _id, cloud_resource_id FROM cloud_resource
+SELECT _id, cloud_resource_id, k8s_namespace FROM cloud_resource
 WHERE cloud_account_id = ?1 AND deleted_at = 0 AND active = 1 AND _last_seen_date < ?2";
 
 /// The documents in a SQLite file.
@@ -116,6 +131,17 @@ impl SqliteResources {
     #[must_use]
     pub fn new(store: SqliteStore) -> Self {
         Self { store }
+    }
+
+    /// All documents of an account.
+    async fn of_account(&self, account: &AccountId) -> Result<Vec<StoredResource>, Failure> {
+        let account = account.as_str().to_owned();
+        self.store
+            .read(Hop::MongoDb, "reading documents", move |connection| {
+                let mut query = connection.prepare_cached(ALL)?;
+                query.query_map([account], stored)?.collect()
+            })
+            .await
     }
 
     /// A whole document, for reports.
@@ -153,10 +179,9 @@ fn stored(row: &Row<'_>) -> rusqlite::Result<StoredResource> {
         (Some(date), Some(cost)) => Some(LastExpense { date, cost }),
         _ => None,
     };
-    let meta: BTreeMap<String, Option<String>> = match row.get::<_, Option<String>>(14)? {
-        Some(meta) => serde_json::from_str(&meta).map_err(json_error)?,
-        None => BTreeMap::new(),
-    };
+    let meta: Option<BTreeMap<String, Value>> = json_text(row, 14)?;
+    let text = |(key, value): (String, Value)| (key, value.as_str().map(str::to_owned));
+    let meta = meta.unwrap_or_default().into_iter().map(text).collect();
     let (pool, employee): (Option<String>, Option<String>) = (row.get(11)?, row.get(12)?);
     Ok(StoredResource {
         id: row.get(0)?,
@@ -172,9 +197,23 @@ fn stored(row: &Row<'_>) -> rusqlite::Result<StoredResource> {
         null_keys: Vec::new(),
         has_false_environment: false,
         has_owner: pool.is_some() || employee.is_some(),
+        pool_id: pool,
+        employee_id: employee,
+        is_deleted: row.get::<_, i64>(16)? != 0,
+        tags: json_text(row, 15)?,
+        k8s_namespace: row.get(17)?,
         k8s_cluster: row.get(13)?,
         meta,
     })
+}
+
+/// A column of JSON.
+fn json_text<T: serde::de::DeserializeOwned>(
+    row: &Row<'_>,
+    column: usize,
+) -> rusqlite::Result<Option<T>> {
+    let text: Option<String> = row.get(column)?;
+    text.map(|text| serde_json::from_str(&text).map_err(json_error)).transpose()
 }
 
 /// A date is a text; a number is what version 0.1.0 wrote, and before every text in SQLite's order
@@ -257,6 +296,21 @@ fn update(
     })
 }
 
+fn adopt(
+    transaction: &Transaction<'_>,
+    account: &AccountId,
+    update: &AdoptUpdate,
+) -> rusqlite::Result<usize> {
+    let tags = serde_json::to_string(&update.tags).map_err(json_error)?;
+    transaction.prepare_cached(ADOPT)?.execute(named_params! {
+        ":id": update.id,
+        ":account": account.as_str(),
+        ":pool": update.owner.as_ref().map(|owner| owner.pool_id.as_str()),
+        ":employee": update.owner.as_ref().map(|owner| owner.employee_id.as_str()),
+        ":tags": tags,
+    })
+}
+
 fn seen(
     transaction: &Transaction<'_>,
     account: &AccountId,
@@ -272,7 +326,8 @@ fn own(connection: &Connection, sql: &str, values: &[&dyn ToSql]) -> rusqlite::R
     let mut rows = query.query(values)?;
     let mut ids = Vec::new();
     while let Some(row) = rows.next()? {
-        if has_own_form(&row.get::<_, String>(1)?) {
+        let (stable, namespace): (String, Option<String>) = (row.get(1)?, row.get(2)?);
+        if has_own_form(&stable) && !is_earlier_id(&stable, namespace.as_deref()) {
             ids.push(row.get(0)?);
         }
     }
@@ -322,15 +377,13 @@ impl DocumentReader for SqliteResources {
     }
 
     async fn own_documents(&self, account: &AccountId) -> Result<Vec<StoredResource>, Failure> {
-        let account = account.as_str().to_owned();
-        let found: Vec<StoredResource> = self
-            .store
-            .read(Hop::MongoDb, "reading documents", move |connection| {
-                let mut query = connection.prepare_cached(ALL)?;
-                query.query_map([account], stored)?.collect()
-            })
-            .await?;
-        Ok(found.into_iter().filter(|r| has_own_form(&r.cloud_resource_id)).collect())
+        let found = self.of_account(account).await?;
+        Ok(found.into_iter().filter(is_own).collect())
+    }
+
+    async fn earlier_documents(&self, account: &AccountId) -> Result<Vec<StoredResource>, Failure> {
+        let found = self.of_account(account).await?;
+        Ok(found.into_iter().filter(|one| !one.is_deleted && is_earlier(one)).collect())
     }
 
     async fn total_cost(&self, account: &AccountId) -> Result<f64, Failure> {
@@ -347,11 +400,16 @@ impl DocumentWriter for SqliteResources {
             .write(Hop::MongoDb, "writing documents", move |transaction| {
                 let mut changed = 0;
                 for change in &changes {
-                    changed += match change {
-                        Change::Insert(new) => insert(transaction, new)?,
-                        Change::Update(one) => update(transaction, &account, one)?,
-                        Change::Seen(many) => seen(transaction, &account, many)?,
-                    };
+                    changed +=
+                        match change {
+                            Change::Insert(new) => insert(transaction, new)?,
+                            Change::Update(one) => update(transaction, &account, one)?,
+                            Change::Seen(many) => seen(transaction, &account, many)?,
+                            Change::Adopt(one) => adopt(transaction, &account, one)?,
+                            Change::Delete(one) => transaction
+                                .prepare_cached(DELETE)?
+                                .execute((&one.id, account.as_str(), one.at_seconds))?,
+                        };
                 }
                 Ok(changed as u64)
             })

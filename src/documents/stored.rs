@@ -54,8 +54,18 @@ pub struct StoredResource {
     pub null_keys: Vec<&'static str>,
     /// Whether [`super::document::ENVIRONMENT_KEY`] is there and false.
     pub has_false_environment: bool,
-    /// Whether the document has a pool and an owner.
+    /// Whether the document has a pool or an owner.
     pub has_owner: bool,
+    /// `pool_id`, where it is a text.
+    pub pool_id: Option<String>,
+    /// `employee_id`, where it is a text.
+    pub employee_id: Option<String>,
+    /// Whether it is marked as deleted.
+    pub is_deleted: bool,
+    /// `tags` by their encoded keys; `None` where they are no object.
+    pub tags: Option<BTreeMap<String, String>>,
+    /// `k8s_namespace`, where it is a text.
+    pub k8s_namespace: Option<String>,
     /// `k8s_cluster` at the top level, where it is a text.
     pub k8s_cluster: Option<String>,
     /// The keys of `meta`, with those values that are texts.

@@ -1,12 +1,15 @@
 //! Cloud accounts, as the API lists them.
 
 use async_trait::async_trait;
+use reqwest::Method;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::json;
 
 use crate::cost::AccountId;
 use crate::service::failure::{Failure, Hop, Kind, excerpt};
 
-use super::client::RestClient;
+use super::client::{Call, RestClient};
 use super::form::path_part;
 use super::import_status::SentStatus;
 
@@ -155,5 +158,20 @@ impl RestClient {
     pub async fn cloud_account(&self, id: &AccountId) -> Result<CloudAccount, Failure> {
         let path = format!("/restapi/v2/cloud_accounts/{}", path_part(id.as_str()));
         account(self.get(path).await?)
+    }
+
+    /// Switches off that CloudTuner's own importer imports an account too.
+    ///
+    /// # Errors
+    /// When the call fails, or the API does not have the account.
+    pub async fn disable_auto_import(&self, id: &AccountId) -> Result<(), Failure> {
+        let call = Call {
+            method: Method::PATCH,
+            path: format!("/restapi/v2/cloud_accounts/{}", path_part(id.as_str())),
+            query: &[],
+            body: Some(json!({ "auto_import": false })),
+        };
+        let IgnoredAny = self.call(&call, self.request_timeout()).await?;
+        Ok(())
     }
 }

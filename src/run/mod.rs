@@ -39,6 +39,7 @@ use apply::{Preview, Writing};
 use order::Turn;
 use plan::{AccountPlan, Plan};
 use request::{AccountJob, Days};
+use rest::auto_import_warning;
 use side_by_side::{Until, side_by_side};
 
 pub use environment::{Environment, Readers};
@@ -189,6 +190,7 @@ impl Work<'_> {
             _ => observe_accounts(readers, stop, &accounts).await,
         };
         let known = if self.is_silent { BTreeMap::new() } else { readers.rest.accounts().await };
+        summary.warnings.extend(auto_import_warning(&accounts, &known));
         let run_id = summary.run_id.clone();
         let (run_id, failures, known) = (&run_id, &failures, &known);
         let work = |turn: Turn| async move {

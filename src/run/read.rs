@@ -254,15 +254,14 @@ impl Readers {
         }))
     }
 
-    /// The ledger's states of the day's midnight, and whose they are.
+    /// The ledger's states of the day, and whose they are.
     async fn rows(
         &self,
         account: &AccountId,
         day: Day,
         documents: &DocumentsRead,
     ) -> Result<RowsRead, Failure> {
-        let mut states = self.ledger.states(account, day).await?;
-        states.retain(|state| state.date_seconds == day.start_seconds());
+        let states = self.ledger.states(account, day).await?;
         let known = documents.stored.iter().map(|document| document.id.as_str()).collect();
         let unknown = unknown_ids(&states, &known);
         let own_ids = self.documents.own_ids(account, &unknown).await?;
@@ -276,7 +275,7 @@ impl Readers {
         day: Day,
     ) -> Result<DayRows, Failure> {
         let read = self.rows(account, day, &DocumentsRead::default()).await?;
-        Ok(DayRows::of(read.states, |id| read.own_ids.contains(id)))
+        Ok(DayRows::of(day, read.states, |id| read.own_ids.contains(id)))
     }
 
     /// The documents of an account whose costs differ from the ledger's, with the ledger's; none

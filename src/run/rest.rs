@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use crate::accounts::Account;
 use crate::cost::{AccountId, Day};
 use crate::documents::PoolOwner;
 use crate::rest_api::{
@@ -144,6 +145,29 @@ impl RestApi {
             self.note("the time of the last discovery of pods is not kept", &failure);
         }
     }
+}
+
+/// The warning about accounts that CloudTuner's own importer imports too.
+pub(super) fn auto_import_warning(
+    accounts: &[Account],
+    known: &BTreeMap<AccountId, CloudAccount>,
+) -> Option<String> {
+    const NAMED_MAX: usize = 5;
+    let is_on = |account: &&Account| {
+        known.get(&account.id).is_some_and(|known| known.auto_import == Some(true))
+    };
+    let on: Vec<&str> = accounts.iter().filter(is_on).map(|one| one.id.as_str()).collect();
+    let first = on.first()?;
+    let more = on.len().saturating_sub(NAMED_MAX);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let warning = format!(
+        "auto_import is on for {}{more}: CloudTuner's own importer stores their costs a second \
+         time and overwrites their import status: kubecost-worker accounts --disable-auto-import \
+         {first}",
+        on.get(..NAMED_MAX).unwrap_or(&on).join(", ")
+    );
+    tracing::warn!("{warning}");
+    Some(warning)
 }
 
 /// Documents that are active were seen yesterday at the earliest, so no later time may be recorded

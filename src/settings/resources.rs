@@ -73,7 +73,8 @@ impl ReadSettings for ResourcesConfig {
     }
 }
 
-fn owner(reader: &mut Reader<'_>) -> Option<PoolOwner> {
+/// Pool and owner that are set, if they are.
+pub(super) fn owner(reader: &mut Reader<'_>) -> Option<PoolOwner> {
     let pool_id = reader.optional_text(names::DEFAULT_POOL_ID);
     let employee_id = reader.optional_text(names::DEFAULT_EMPLOYEE_ID);
     if pool_id.is_some() && employee_id.is_none() {

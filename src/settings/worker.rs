@@ -10,7 +10,7 @@ use super::reader::{ReadSettings, Reader};
 use super::run::{catch_up_days, fail_on, lease, phase};
 use super::secret::Secret;
 use super::serving::ServingSettings;
-use super::{metrics, worker_names as names};
+use super::{metrics, resources, worker_names as names};
 
 pub use super::accounts::{AccountSelection, AccountsConfig, Shard};
 pub use super::auth::Auth;
@@ -95,6 +95,10 @@ pub struct AuditSettings {
     pub lease: Duration,
     /// How many past days are looked after by runs.
     pub catch_up_days: u32,
+    /// Pool and owner of documents by default, if set.
+    pub owner: Option<PoolOwner>,
+    /// CloudTuner's REST API, where it is configured.
+    pub rest: Option<RestConfig>,
 }
 
 /// What `report` and `anomalies` need.
@@ -129,6 +133,13 @@ pub struct MigrateSettings {
 pub struct AccountsSettings {
     /// Which accounts.
     pub selection: AccountSelection,
+}
+
+/// What `accounts --disable-auto-import` needs.
+#[derive(Clone, Debug)]
+pub struct RestSettings {
+    /// CloudTuner's REST API.
+    pub rest: RestConfig,
 }
 
 /// What `verify` needs.
@@ -241,6 +252,8 @@ impl ReadSettings for AuditSettings {
         let selection = AccountSelection::read(reader, false);
         let lease = lease(reader);
         let catch_up_days = catch_up_days(reader);
+        let owner = resources::owner(reader);
+        let rest = RestConfig::optional(reader);
         let log = LogSettings::read(reader);
         log?;
         Some(Self {
@@ -248,6 +261,8 @@ impl ReadSettings for AuditSettings {
             store: store?,
             lease: lease?,
             catch_up_days: catch_up_days?,
+            owner,
+            rest,
         })
     }
 }
@@ -289,6 +304,15 @@ impl ReadSettings for AccountsSettings {
         let log = LogSettings::read(reader);
         log?;
         Some(Self { selection: selection? })
+    }
+}
+
+impl ReadSettings for RestSettings {
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let rest = RestConfig::required(reader, "--disable-auto-import needs it");
+        let log = LogSettings::read(reader);
+        log?;
+        Some(Self { rest: rest? })
     }
 }
 

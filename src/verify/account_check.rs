@@ -303,7 +303,7 @@ impl AccountCheck<'_> {
 
     /// What the UI would get.
     async fn ask_rest(&self, client: &Client) -> Vec<Check> {
-        const HOPS: [&str; 2] = ["rest-filters", "rest-expenses"];
+        const HOPS: [&str; 3] = ["auto-import", "rest-filters", "rest-expenses"];
         let hops = &self.config.hops;
         let (endpoint, account) = match (&hops.rest, self.account) {
             (None, _) => {
@@ -314,19 +314,23 @@ impl AccountCheck<'_> {
         };
         let rest = RestProbe { client, endpoint, hops, account, now: self.now_seconds };
         let (found, milliseconds) = timed(rest.account()).await;
-        let organization = match judge_rest::body(Question::Account, &found) {
-            Ok(body) => body["organization_id"].as_str().unwrap_or_default().to_owned(),
+        let known = match judge_rest::body(Question::Account, &found) {
+            Ok(known) => known,
             Err(finding) => {
-                let mut checks = vec![finding.at("rest-filters", milliseconds)];
-                checks.extend(skipped(&HOPS[1..], "the account cannot be read there"));
+                let why = "the account cannot be read there";
+                let mut checks = skipped(&HOPS[..1], why);
+                checks.push(finding.at("rest-filters", milliseconds));
+                checks.extend(skipped(&HOPS[2..], why));
                 return checks;
             }
         };
+        let organization = known["organization_id"].as_str().unwrap_or_default().to_owned();
         let (filters, expenses) = tokio::join!(
             timed(rest.ask(Question::Filters, &organization)),
             timed(rest.ask(Question::Expenses, &organization))
         );
         vec![
+            judge_rest::auto_import(&known).at("auto-import", milliseconds),
             judge_rest::filters(&filters.0).at("rest-filters", filters.1),
             judge_rest::expenses(&expenses.0).at("rest-expenses", expenses.1),
         ]

@@ -62,6 +62,24 @@ pub fn body(question: Question, asked: &Result<HttpReply, Failure>) -> Result<Va
     Err(HopFinding::broken(format!("{name}: {}", reply.excerpt()), cause, fix))
 }
 
+/// Whether CloudTuner's own importer leaves the account alone.
+#[must_use]
+pub fn auto_import(account: &Value) -> HopFinding {
+    match account["auto_import"].as_bool() {
+        Some(false) => HopFinding::ok("CloudTuner's own importer leaves the account alone"),
+        None => HopFinding::ok("the REST API shows no auto_import"),
+        Some(true) => HopFinding::broken(
+            "auto_import is on",
+            "CloudTuner's own importer stores the account's costs a second time and overwrites its \
+             import status",
+            format!(
+                "kubecost-worker accounts --disable-auto-import {}",
+                account["id"].as_str().unwrap_or("ID")
+            ),
+        ),
+    }
+}
+
 /// Whether the filters offer Kubernetes namespaces.
 #[must_use]
 pub fn filters(asked: &Result<HttpReply, Failure>) -> HopFinding {
@@ -128,6 +146,20 @@ mod tests {
         }
         let shown = expenses(&reply(200, r#"{"clean_expenses": [{}, {}]}"#));
         assert_eq!(shown, HopFinding::ok("2 resources with costs"));
+    }
+
+    #[test]
+    fn an_importer_that_is_still_on_is_named_with_the_command() {
+        let of = |auto_import: Value| auto_import_of(&auto_import);
+        assert_eq!(of(false.into()).state, HopState::Ok);
+        assert_eq!(of(Value::Null).state, HopState::Ok);
+        let on = of(true.into());
+        assert_eq!(on.state, HopState::Broken);
+        assert!(on.fix.ends_with("--disable-auto-import a-1"), "{on:?}");
+    }
+
+    fn auto_import_of(value: &Value) -> HopFinding {
+        auto_import(&serde_json::json!({ "id": "a-1", "auto_import": value }))
     }
 
     #[test]

@@ -346,6 +346,10 @@ impl DocumentReader for Faulty {
         self.call(self.resources.own_documents(account)).await
     }
 
+    async fn earlier_documents(&self, account: &AccountId) -> Result<Vec<StoredResource>, Failure> {
+        self.call(self.resources.earlier_documents(account)).await
+    }
+
     async fn total_cost(&self, account: &AccountId) -> Result<f64, Failure> {
         self.call(self.resources.total_cost(account)).await
     }

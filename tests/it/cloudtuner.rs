@@ -34,6 +34,7 @@ impl Cloud {
         let mut world = World::at(NOW);
         world.add_organization("o");
         let made = world.add_account("o", ACCOUNT, "kubernetes_cnr");
+        world.accounts.get_mut(ACCOUNT).unwrap().insert("auto_import".into(), json!(false));
         let discovery = world.add_discovery(ACCOUNT, "k8s_pod");
         let collection = small.stores.mongo().await.collection("cloud_resource");
         let fake = FakeRestApi::start(world, Arc::new(MongoDocuments(collection))).await;
@@ -110,6 +111,28 @@ async fn the_bulk_call_makes_new_documents_and_its_ids_hold_the_rows() {
     let (_, again) = cloud.run_at(AT);
     assert_eq!((&again["rows_written"], &again["documents_written"]), (&json!(0), &json!(0)));
     assert_eq!(cloud.calls("POST", "cloud_resources/bulk"), 1, "all are new on the first day only");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_importer_of_the_platform_that_is_on_is_warned_of_until_it_is_switched_off() {
+    let cloud = Cloud::new("cloud_auto_import", &[]).await;
+    cloud.fake.world().accounts.get_mut(ACCOUNT).unwrap().insert("auto_import".into(), json!(true));
+    let command = format!("accounts --disable-auto-import {ACCOUNT}");
+    let (code, summary) = cloud.run_at(AT);
+    let warning = summary["warnings"][0].as_str().unwrap();
+    assert!(code == 0 && warning.contains(&command), "{summary:#}");
+    let switch_off = ["accounts", "--disable-auto-import", ACCOUNT];
+    let done = run(&cloud.settings, &switch_off).expect_success();
+    assert!(done.stdout.contains("is off now"), "{}", done.stdout);
+    assert_eq!(cloud.account()["auto_import"], false);
+    let (_, summary) = cloud.run_at("2026-03-02T12:05:30Z");
+    assert_eq!(summary["warnings"], json!([]));
+    let patches = cloud.calls("PATCH", ACCOUNT);
+    let again = run(&cloud.settings, &switch_off).expect_success();
+    assert!(again.stdout.contains("was off already"), "{}", again.stdout);
+    assert_eq!(cloud.calls("PATCH", ACCOUNT), patches, "nothing is written twice");
+    let unknown = run(&cloud.settings, &["accounts", "--disable-auto-import", "nobody"]);
+    assert_ne!(unknown.code, 0, "{}", unknown.stdout);
 }
 
 #[tokio::test(flavor = "multi_thread")]

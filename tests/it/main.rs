@@ -12,6 +12,7 @@
 )]
 
 mod accuracy;
+mod adopt;
 mod audit;
 mod bad_input;
 mod bad_input_settings;

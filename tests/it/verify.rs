@@ -254,7 +254,7 @@ async fn a_sound_chain_is_sound_and_planted_faults_are_named() {
         "{report:#}"
     );
     let hops = report["hops"].as_array().unwrap();
-    assert!(hops.len() == 16 && hops.iter().all(|hop| hop["state"] == "ok"), "{report:#}");
+    assert!(hops.len() == 17 && hops.iter().all(|hop| hop["state"] == "ok"), "{report:#}");
     for (fault, change, hop, part) in AT_FAKES {
         world.set_fault(A, change);
         world.expect(fault, &world.verify(A, &[]), hop, part);

@@ -74,7 +74,7 @@ pub fn decide(mut inputs: DayInputs, policy: Policy<'_>) -> DayDecision {
     let of_costs: BTreeSet<&str> = ids.values().map(String::as_str).collect();
     let own_ids = &inputs.rows.own_ids;
     let is_own = |id: &str| of_costs.contains(id) || own_ids.contains(id);
-    let rows = DayRows::of(states, is_own);
+    let rows = DayRows::of(inputs.due.day, states, is_own);
     let status = inputs.due.status.as_ref();
     // The status has what was stored; a sum of rows that a race doubled would be too much.
     let total_usd = status.map_or_else(|| live(&rows.own).1, |status| status.stored.total_usd);
@@ -244,7 +244,7 @@ fn summary(inputs: &DayInputs, rows: &DayRows, state: DayState, cause: String) -
     let (source, roll) = (&inputs.costs.source, &inputs.costs.roll);
     let mut warnings = source.warnings.clone();
     warnings.extend(roll_warnings(roll));
-    warnings.extend(rows.warning());
+    warnings.extend(rows.warnings(inputs.due.day));
     let (_, stored_usd) = live(&rows.own);
     let status = inputs.due.status.as_ref();
     DaySummary {

@@ -104,7 +104,7 @@ pub struct DocumentsRead {
     pub owner: Option<PoolOwner>,
 }
 
-/// The ledger's states of a day's midnight.
+/// The ledger's states of a day.
 #[derive(Clone, Debug, Default)]
 pub struct RowsRead {
     /// All of them, whoever wrote them.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::cost::{AccountId, RollUp};
+use crate::cost::{AccountId, Day, RollUp};
 use crate::day_status::OtherRows;
 use crate::ledger::{Dimensions, KeyState, WantedRow};
 
@@ -13,30 +13,41 @@ pub struct DayRows {
     pub own: Vec<KeyState>,
     /// Rows of others.
     pub others: OtherRows,
+    /// Rows of the day that are off its midnight, as earlier software wrote them.
+    pub off_midnight: OtherRows,
 }
 
 impl DayRows {
     /// Divides states by whether this program made the resource's document.
     #[must_use]
-    pub fn of(states: Vec<KeyState>, is_own: impl Fn(&str) -> bool) -> Self {
+    pub fn of(day: Day, mut states: Vec<KeyState>, is_own: impl Fn(&str) -> bool) -> Self {
+        let at_midnight = |state: &mut KeyState| state.date_seconds == day.start_seconds();
+        let off_midnight: Vec<KeyState> =
+            states.extract_if(.., |state| !at_midnight(state)).collect();
         let (own, others): (Vec<_>, Vec<_>) =
             states.into_iter().partition(|state| is_own(&state.resource_id));
-        let others = OtherRows {
-            rows: others.iter().map(|state| state.sign).sum(),
-            total_usd: others.iter().map(|state| state.cost_usd).sum::<f64>() + 0.0,
+        let sum = |states: &[KeyState]| OtherRows {
+            rows: states.iter().map(|state| state.sign).sum(),
+            total_usd: states.iter().map(|state| state.cost_usd).sum::<f64>() + 0.0,
         };
-        Self { own, others }
+        Self { own, others: sum(&others), off_midnight: sum(&off_midnight) }
     }
 
-    /// The warning about rows of others.
-    pub(super) fn warning(&self) -> Option<String> {
-        let OtherRows { rows, total_usd } = self.others;
-        (rows != 0).then(|| {
-            format!(
-                "{rows} rows of this day, ${total_usd:.4}, belong to no resource that this \
-                 program made: see audit"
-            )
-        })
+    /// The warnings about rows of others.
+    pub(super) fn warnings(&self, day: Day) -> Vec<String> {
+        let command = format!("kubecost-worker audit --from {day} --to {day} --adopt --dry-run");
+        let one = |found: &OtherRows, what: &str| {
+            let OtherRows { rows, total_usd } = found;
+            (*rows != 0)
+                .then(|| format!("{rows} rows of this day, ${total_usd:.4}, {what}: see {command}"))
+        };
+        let others = "belong to no resource that this program made";
+        let earlier =
+            "are off midnight, as earlier software wrote them: such costs are shown twice";
+        [one(&self.others, others), one(&self.off_midnight, earlier)]
+            .into_iter()
+            .flatten()
+            .collect()
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use kubecost_worker::cost::{AccountId, Day, ResourceKey};
-use kubecost_worker::documents::merge::{DocumentUpdate, SeenUpdate};
+use kubecost_worker::documents::merge::{AdoptUpdate, DeleteUpdate, DocumentUpdate, SeenUpdate};
 use kubecost_worker::documents::repair::Repair;
 use kubecost_worker::documents::{
     Change, CostSummary, DocumentInputs, LastExpense, ObservedResource, PoolOwner,
@@ -38,6 +38,7 @@ pub(crate) async fn resource_store_contract(
     refuses_an_id_that_another_document_has(store, raw, tag).await;
     sets_costs_and_counts_changes(store, tag).await;
     retires_only_its_own_that_are_unseen(store, raw, tag).await;
+    hands_on_what_earlier_documents_have(store, raw, tag).await;
     takes_many_at_once(store, tag).await;
 }
 
@@ -321,4 +322,49 @@ async fn takes_many_at_once(store: &dyn ResourceStore, tag: &str) {
         .map(|id| CostSummary { id: id.clone(), total_cost: 1.0, last_expense: None })
         .collect();
     assert_eq!(store.set_costs(&ours, &summaries).await.unwrap(), MANY);
+}
+
+/// Pool, owner and tags are set, other tags stay; a deleted document is found no more.
+async fn hands_on_what_earlier_documents_have(
+    store: &dyn ResourceStore,
+    raw: &dyn RawDocumentAccess,
+    tag: &str,
+) {
+    let ours = account(tag, "adopt");
+    let mut heir = new_document(&ours, "shop", day());
+    heir.tags.insert("b3du".into(), "stays".into());
+    let mut old = new_document(&ours, "shop", day());
+    old.id = format!("{tag}-adopt-old");
+    // `printf %s namespace-shop | md5sum`.
+    old.cloud_resource_id = "k8s-ns-683a5a0d78aec59f".into();
+    old.pool_id = Some("pool".into());
+    old.employee_id = Some("owner".into());
+    old.tags.insert("dGVhbQ==".into(), "blue".into());
+    raw.put(heir.clone()).await;
+    raw.put(old.clone()).await;
+    let own: Vec<String> =
+        store.own_documents(&ours).await.unwrap().into_iter().map(|one| one.id).collect();
+    assert_eq!(own, [heir.id.clone()], "the earlier one is not its own");
+    let ids = [old.id.clone(), heir.id.clone()];
+    assert_eq!(store.own_ids(&ours, &ids).await.unwrap(), [heir.id.clone()].into());
+    let found = store.earlier_documents(&ours).await.unwrap();
+    let [one] = found.as_slice() else { panic!("{found:?}") };
+    assert_eq!((&one.id, one.pool_id.as_deref()), (&old.id, Some("pool")));
+    assert_eq!(one.tags.as_ref(), Some(&old.tags));
+    let update = AdoptUpdate {
+        id: heir.id.clone(),
+        owner: Some(PoolOwner { pool_id: "pool".into(), employee_id: "owner".into() }),
+        tags: old.tags.clone(),
+        makes_tags: false,
+    };
+    let delete = DeleteUpdate { id: old.id.clone(), at_seconds: 99 };
+    let changes = [Change::Adopt(Box::new(update)), Change::Delete(delete)];
+    assert_eq!(store.apply(&ours, &changes).await.unwrap(), 2);
+    heir.pool_id = Some("pool".into());
+    heir.employee_id = Some("owner".into());
+    heir.tags.extend(old.tags.clone());
+    assert_eq!(raw.get(&heir.id).await, Some(heir));
+    let retired = raw.get(&old.id).await.unwrap();
+    assert_eq!((retired.deleted_at, retired.active), (99, false));
+    assert_eq!(store.earlier_documents(&ours).await.unwrap(), []);
 }
