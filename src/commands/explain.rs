@@ -26,7 +26,7 @@ pub async fn explain(context: &Context) -> Result<u8, CliError> {
         return Err(CliError::Argument("--account names no account".to_owned()));
     };
     let now_seconds = context.clock.now_seconds();
-    let hours = hours(&settings)?;
+    let hours = hours(&settings, &account.id)?;
     let asked = hours.as_ref().map(|client| {
         let asked = asked(&settings, &account.id, (day, now_seconds));
         (client as &dyn HourReader, asked)
@@ -69,10 +69,11 @@ fn arguments(context: &Context) -> Result<(AccountId, Day, Wanted), CliError> {
 }
 
 /// Who is asked for hours: only servers that understand PromQL can be.
-fn hours(settings: &PipelineSettings) -> Result<Option<PromClient>, CliError> {
+fn hours(settings: &PipelineSettings, account: &AccountId) -> Result<Option<PromClient>, CliError> {
     match &settings.query {
-        QueryConfig::Prometheus { endpoint, auth, .. } => {
-            Ok(Some(PromClient::new(endpoint.clone(), auth.clone())?))
+        QueryConfig::Prometheus { endpoint, auth, headers, .. } => {
+            let headers = headers.for_account(account.as_str());
+            Ok(Some(PromClient::new(endpoint.clone(), auth.clone(), headers)?))
         }
         _ => Ok(None),
     }

@@ -19,16 +19,17 @@ use super::{CliError, Context, connect, output, request};
 pub async fn recommend(context: &Context) -> Result<u8, CliError> {
     let asked = request::accounts(context)?;
     let settings: RecommendSettings = context.settings()?;
-    let QueryConfig::Prometheus { endpoint, auth, tenant_label, cluster_label, .. } =
+    let QueryConfig::Prometheus { endpoint, auth, headers, tenant_label, cluster_label, .. } =
         &settings.query
     else {
         let what = "recommend needs use over time: set QUERY_LAYER=prometheus and PROMETHEUS_URL";
         return Err(CliError::Argument(what.to_owned()));
     };
-    let client = PromClient::new(endpoint.clone(), auth.clone())?;
     let source = connect::accounts(&settings.selection).await?;
     let mut all = Recommendations::default();
     for account in select_accounts(source.as_ref(), &asked).await? {
+        let headers = headers.for_account(account.id.as_str());
+        let client = PromClient::new(endpoint.clone(), auth.clone(), headers)?;
         let selector = selector(&account, tenant_label.as_deref(), cluster_label);
         let found = recommended(&client, &scope(context, &account, selector)?).await?;
         all.recommendations.extend(found.recommendations);

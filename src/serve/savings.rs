@@ -30,8 +30,8 @@ impl Savings {
     /// When no HTTP client can be made.
     pub fn new(query: &QueryConfig) -> Result<Self, Failure> {
         Ok(Self(match query {
-            QueryConfig::Prometheus { endpoint, auth, tenant_label, .. } => {
-                let client = PromClient::new(endpoint.clone(), auth.clone())?;
+            QueryConfig::Prometheus { endpoint, auth, headers, tenant_label, .. } => {
+                let client = PromClient::new(endpoint.clone(), auth.clone(), headers.clone())?;
                 Some((client, tenant_label.clone()))
             }
             QueryConfig::Metroculus { .. } | QueryConfig::AllocationApi { .. } => None,
@@ -62,7 +62,8 @@ impl Savings {
             Some(label) => format!("{metric}{{{label}={}}}", quoted(account.as_str())),
         };
         let step = HOUR.max((span.end - span.start) / POINTS_MAX);
-        let answer = client.range(&selector, span.start, span.end - 1, step).await;
+        let answer =
+            client.for_account(account).range(&selector, span.start, span.end - 1, step).await;
         let series = answer.map_err(NoAnswer::into_failure)?.series;
         Ok(series.iter().flat_map(points).take(ALL_POINTS_MAX).collect())
     }

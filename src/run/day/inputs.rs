@@ -45,7 +45,9 @@ pub fn name_missed_clusters(source: &mut SourceDay, before: &BTreeSet<String>) {
     if source.covered_minutes == 0 || source.expected_minutes < MISSED_AFTER_MINUTES {
         return;
     }
-    for cluster in before.iter().filter(|cluster| source.minutes_of(cluster) == 0) {
+    let is_missed = |cluster: &&String| source.minutes_of(cluster) == 0;
+    let missed: Vec<&String> = before.iter().filter(is_missed).collect();
+    for cluster in missed {
         source.missing.push(format!(
             "cluster '{cluster}', which the days before have, has no sample of this day: if it is \
              gone, this ends by itself after {MISSED_DAYS} days; else see its exporter, and the \
