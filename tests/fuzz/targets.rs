@@ -7,7 +7,7 @@ use kubecost_worker::run::plan::Plan;
 use kubecost_worker::service::metrics::{samples, to_text_format};
 use kubecost_worker::settings::worker::{RunSettings, SETTINGS};
 use kubecost_worker::settings::{ExporterConfig, RawSettings, ReadSettings, exporter};
-use kubecost_worker::source::metroculus::client::{CostsReply, MetricsReply};
+use kubecost_worker::source::metroculus::reply::{CostsReply, MetricsReply};
 use kubecost_worker::source::prometheus::reply::{read_json, read_reply};
 use mongodb::bson::{Bson, Document};
 use serde_json::{Value, json};
@@ -70,7 +70,7 @@ fn allocation(input: &[u8]) -> bool {
     let window = Window::new(1_795_190_400, 1_795_194_000);
     let mut faults = Faults::default();
     let Ok(selected) = verdict::select(reply, window, &mut faults) else { return true };
-    let rows = verdict::sum(selected.sets);
+    let rows = selected.rows;
     let _ = (verdict::check(&rows), verdict::reach(&rows), verdict::is_cut_short(window, &rows));
     true
 }

@@ -41,6 +41,8 @@ fn settings() -> RunConfig {
         shrink_limit: 0.2,
         gap_policy: GapPolicy::None,
         account_deadline: Duration::from_secs(600),
+        limits: kubecost_worker::cost::Limits::default(),
+        parallel: kubecost_worker::settings::parallel::ParallelConfig::default(),
     }
 }
 

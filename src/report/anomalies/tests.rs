@@ -128,10 +128,14 @@ fn steady(usd: f64) -> Costs {
 fn a_name_that_is_new_or_gone_for_good_or_hardly_costs_is_reported_once_at_most() {
     let days = days();
     let mut costs = steady(20.0);
-    days[..60].iter().for_each(|day| drop(costs.insert(*day, 0.0)));
+    for day in &days[..60] {
+        costs.insert(*day, 0.0);
+    }
     assert_eq!(odd_days(&costs, &days, Limits::default()), [], "its first week, then as ever");
     let mut gone = steady(20.0);
-    days[50..].iter().for_each(|day| drop(gone.insert(*day, 0.0)));
+    for day in &days[50..] {
+        gone.insert(*day, 0.0);
+    }
     let found = odd_days(&gone, &days, Limits::default());
     assert_eq!(
         found.iter().map(|odd| (odd.day, odd.kind)).collect::<Vec<_>>(),
@@ -157,7 +161,9 @@ fn a_day_that_is_not_complete_is_never_odd() {
 fn one_spike_does_not_hide_the_next() {
     let days = days();
     let mut costs = steady(20.0);
-    [50, 52, 57].iter().for_each(|at| drop(costs.insert(days[*at], 100.0)));
+    for at in [50, 52, 57] {
+        costs.insert(days[at], 100.0);
+    }
     assert_eq!(odd_days(&costs, &days, Limits::default()).len(), 3);
 }
 

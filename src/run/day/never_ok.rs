@@ -97,9 +97,9 @@ fn shown(truth: &Truth) -> SourceDay {
 fn lose(costs: &mut DayCosts, share: f64) {
     let Some(of) = costs.clusters.get_mut("c0") else { return };
     let less = |usd: &mut f64| *usd *= 1.0 - share;
-    of.total_usd.as_mut().map_or((), less);
+    of.total_usd.iter_mut().for_each(less);
     for namespace in of.namespaces.values_mut() {
-        namespace.total_usd.as_mut().map_or((), less);
+        namespace.total_usd.iter_mut().for_each(less);
         namespace.pods.values_mut().for_each(|pod| less(&mut pod.total_usd));
     }
 }

@@ -28,7 +28,7 @@ use client::{MetroculusClient, MetroculusMetric};
 use slots::{conflicts, covered, put, slot_minutes, summed};
 
 pub mod client;
-mod reply;
+pub mod reply;
 mod slots;
 
 /// For how long a sample stands when no newer one follows (seconds): Prometheus' own look-back.

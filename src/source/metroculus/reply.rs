@@ -16,7 +16,7 @@ const MILLISECONDS_FROM: f64 = 1e11;
 /// What a reply of `kubecost_metrics` has.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct MetricsReply {
+pub struct MetricsReply {
     /// The metrics by name.
     pub(super) metrics: Option<BTreeMap<String, Value>>,
     /// What went wrong.
@@ -26,7 +26,7 @@ pub(super) struct MetricsReply {
 /// What a reply of `kubecost_cluster_costs` has: a summary, or the total of earlier versions.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct CostsReply {
+pub struct CostsReply {
     total_cost: Value,
     summary: Value,
     /// What went wrong.
