@@ -439,8 +439,7 @@ fn points(asked: &Parameters, hours: &[i64]) -> Response {
             let time = chrono::DateTime::from_timestamp(START + hour * HOUR, 0).unwrap();
             json!({"timestamp": time.to_rfc3339(), "value": usd, "labels": labels})
         };
-        let (from, to) = (asked["start_date"].as_str(), asked["end_date"].as_str());
-        let (from, to): (i64, i64) = (from.parse().unwrap(), to.parse().unwrap());
+        let [from, to] = ["start_date", "end_date"].map(|name| asked[name].parse::<i64>().unwrap());
         let within = |hour: &&i64| (from..to).contains(&(START + **hour * HOUR));
         json!(hours.iter().filter(within).map(point).collect::<Vec<_>>())
     };
@@ -457,17 +456,16 @@ async fn a_list_of_hourly_points_is_a_history() {
         let world = World::new().await;
         world.service.answers(move |call, asked| match call {
             "metrics" => {
-                let hours: Vec<i64> = (0..25).filter(|hour| Some(*hour) != missing).collect();
-                points(asked, &hours)
+                points(asked, &(0..25).filter(|hour| Some(*hour) != missing).collect::<Vec<_>>())
             }
             _ => as_json(json!({"total_cost": 0.0, "data_points": []})),
         });
         let found = days(world.made_up(DAY + HOUR));
         let first = found.iter().find(|day| day.0 == "2033-01-10").unwrap();
         assert_eq!(first.1, state, "{found:?}");
-        let live = world.live().await;
-        let sum: f64 = live.iter().filter(|row| row.0 == START).map(|row| row.2).sum();
-        assert!((sum - usd).abs() < 1e-6, "{live:?}");
+        let live = world.live().await.into_iter().filter(|row| row.0 == START);
+        let sum: f64 = live.map(|row| row.2).sum();
+        assert!((sum - usd).abs() < 1e-6, "{sum}");
         assert_eq!(world.journal().await, 0, "history needs no journal");
     }
 }
@@ -485,7 +483,7 @@ async fn errors_in_json_are_shown_in_the_words_of_the_service() {
         clock.set(START + HOUR);
         let done = run_in_process(&environment, &RunRequest::default(), &Stop::default()).await;
         let said = serde_json::to_string(&done).unwrap();
-        assert!(said.contains("OM0005: Cloud account was not found"), "{status}: {said}");
+        assert!(said.contains("OM0005: Cloud account was not found"), "{said}");
     }
 }
 
@@ -502,8 +500,6 @@ async fn series_without_a_tenant_are_counted_and_named() {
         }
         _ => as_json(json!({"total_cost": 0.0})),
     });
-    let finished = world.made_up(DAY + HOUR).expect_success();
-    let summary = finished.summary();
-    let text = summary.to_string();
+    let text = world.made_up(DAY + HOUR).expect_success().summary().to_string();
     assert!(text.contains("1 series of") && text.contains("no label tenant_id"), "{text}");
 }
