@@ -3,8 +3,9 @@
 //! A day is held against the complete days of the eight weeks before it: weekdays against weekdays,
 //! weekends against weekends. It is a spike where it exceeds their median by more than
 //! [`Limits::spreads`] times their spread (the median distance from the median, times 1.4826, which
-//! is the standard deviation of a normal distribution; never less than 5 % of the median) and by
-//! [`Limits::least_usd`]. Median and spread, and not mean and deviation, because one spike in the
+//! is the standard deviation of a normal distribution; never less than 12 % of the median), by
+//! [`Limits::least_usd`], and the day that nine of ten do not exceed by a fifth: who has dear days
+//! every week has no spike on one of them. Median and spread, and not mean and deviation, because one spike in the
 //! history must not hide the next. A drop is a day at less than a tenth of the least of them. Nothing
 //! is said of days that are not complete, of the first week of a name, or of names with fewer than
 //! five days to hold against.
@@ -22,7 +23,9 @@ const FIRST_DAYS: u32 = 7;
 /// Fewer days than this are no basis.
 const BASIS_MIN: usize = 5;
 /// A spread is never taken for less than this share of the median.
-const SPREAD_SHARE_MIN: f64 = 0.05;
+const SPREAD_SHARE_MIN: f64 = 0.12;
+/// A spike exceeds the day that nine of ten do not exceed by this factor.
+const HIGH_FACTOR: f64 = 1.2;
 /// From the median distance to a standard deviation, for a normal distribution.
 const MAD_TO_DEVIATION: f64 = 1.482_6;
 /// A drop is a day at less than this share of the least day of the basis.
@@ -153,6 +156,7 @@ fn judge(usd: f64, basis: &[f64], limits: Limits) -> Option<Odd> {
     let least = basis.iter().copied().fold(f64::INFINITY, f64::min);
     let kind = if usd - expected_usd > limits.least_usd
         && usd - expected_usd > limits.spreads * spread_usd
+        && usd > HIGH_FACTOR * high(basis)
     {
         AnomalyKind::Spike
     } else if expected_usd - usd > limits.least_usd && usd < DROP_SHARE * least {
@@ -162,6 +166,13 @@ fn judge(usd: f64, basis: &[f64], limits: Limits) -> Option<Odd> {
     };
     let day = Day::of_unix(0);
     Some(Odd { day, kind, usd, expected_usd, spread_usd, basis_days: basis.len() })
+}
+
+/// What nine of ten values do not exceed.
+fn high(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len().saturating_sub(1) * 9 / 10).copied().unwrap_or(0.0)
 }
 
 fn median(values: &[f64]) -> f64 {

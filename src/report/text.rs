@@ -106,15 +106,17 @@ fn table(report: &Report, width: usize) -> Table {
     let has_trend = report.days.len() > 1 && report.by != "day";
     let widest = report.lines.iter().map(|line| line.usd).fold(0.0, f64::max);
     let money = format!("{:.2}", report.total_usd).len().max(report.currency.len());
-    let trend_width = if has_trend { TREND_MAX.min(report.days.len()).max(5) } else { 0 };
+    let trend_width =
+        if has_trend { TREND_MAX.min(width / 6).min(report.days.len()).max(5) } else { 0 };
     // Borders and padding: three columns a cell and one more.
     let cells = 4 + usize::from(has_trend);
     let free = width.saturating_sub(cells * 3 + 1 + money + 6 + trend_width);
     let bars = (free / 3).clamp(5, 24);
-    let names = free.saturating_sub(bars).max(12);
+    let names = free.saturating_sub(bars).max(8);
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED);
-    let mut header = vec![shown(&report.by), report.currency.clone(), "%".into(), String::new()];
+    let mut header =
+        vec![cut(&report.by, names.max(9)), report.currency.clone(), "%".into(), String::new()];
     if has_trend {
         header.push("trend".to_owned());
     }
