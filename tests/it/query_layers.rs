@@ -410,7 +410,7 @@ async fn thanos_query_frontend_with_a_results_cache_has_the_days_of_prometheus()
 #[tokio::test(flavor = "multi_thread")]
 async fn victoriametrics_has_the_days_of_prometheus() {
     let prometheus = source(&[varied()]);
-    let victoria = crate::support::servers::victoriametrics(&varied()).await;
+    let victoria = crate::support::servers::victoriametrics(varied().in_milliseconds()).await;
     let found = stored_through(&[&prometheus.url, &victoria.url]);
     assert_eq!(found[0].len(), found[1].len(), "{found:?}");
     for (one, other) in found[0].iter().zip(&found[1]) {

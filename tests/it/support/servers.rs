@@ -276,8 +276,8 @@ pub(crate) fn query_frontend(downstream: &str) -> Server {
     })
 }
 
-/// A VictoriaMetrics that holds a history.
-pub(crate) async fn victoriametrics(history: &super::metrics::History) -> Server {
+/// A VictoriaMetrics that holds series, written in its text form.
+pub(crate) async fn victoriametrics(series: String) -> Server {
     let server = start("http", 8_428, || {
         image("VICTORIAMETRICS_IMAGE")
             .with_exposed_port(8_428.tcp())
@@ -291,7 +291,7 @@ pub(crate) async fn victoriametrics(history: &super::metrics::History) -> Server
     });
     let client = reqwest::Client::builder().no_gzip().build().unwrap();
     let address = |path: &str| format!("{}{path}", server.url);
-    let import = client.post(address("/api/v1/import/prometheus")).body(history.in_milliseconds());
+    let import = client.post(address("/api/v1/import/prometheus")).body(series);
     assert!(import.send().await.unwrap().status().is_success());
     let flush = client.get(address("/internal/force_flush")).send().await.unwrap();
     assert!(flush.status().is_success());
