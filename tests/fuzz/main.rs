@@ -18,6 +18,7 @@ use mutate::{mutate, scramble};
 use targets::{Target, targets};
 
 #[path = "../histories/chance.rs"]
+#[expect(dead_code, reason = "histories branch off chances of their own")]
 mod chance;
 mod mutate;
 mod targets;
