@@ -210,22 +210,6 @@ fn job_manifest() -> Command {
         )
 }
 
-fn job_manifest() -> Command {
-    Command::new("job-manifest")
-        .about("Print a Job that runs a command by hand, made from the CronJob of a release")
-        .after_help(JOB_MANIFEST_EXAMPLES)
-        .arg(option("cronjob", "FILE", "The CronJob as JSON; -: standard input").default_value("-"))
-        .arg(
-            Arg::new("arguments")
-                .value_name("COMMAND")
-                .help("The command and its arguments")
-                .num_args(1..)
-                .required(true)
-                .trailing_var_arg(true)
-                .allow_hyphen_values(true),
-        )
-}
-
 fn schedule() -> Command {
     Command::new("schedule")
         .about("Run again and again, by a cron expression")
