@@ -23,7 +23,8 @@ def accounts(count, state="ok", minutes=8 * HOUR, insert=None, **labels):
     """Accounts in one state; `insert`: when their expenses were last written."""
     found = []
     for number in range(count):
-        own = {"cloud_account_id": f"{state}-{number}", **labels}
+        shard = f"s{labels['shard']}-" if "shard" in labels else ""
+        own = {"cloud_account_id": f"{state}-{shard}{number}", **labels}
         for other in ("ok", "partial", "failed", "no-data", "skipped"):
             value = 1 if other == state else 0
             found.append(series("kubecost_worker_account_state", f"{value}x{minutes}", state=other, **own))
@@ -159,8 +160,8 @@ CASES = [
     (
         "accounts moved to another shard",
         ["shards=4"],
-        FOUR + accounts(20, shard=0) + accounts(0, shard=1)
-        + [series("expenses_last_insert_time", "0x480", cloud_account_type="kubernetes_cnr", cloud_account_id="ok-1", shard=1)],
+        FOUR + accounts(20, shard=0)
+        + [series("expenses_last_insert_time", "0x480", cloud_account_type="kubernetes_cnr", cloud_account_id="ok-s0-1", shard=1)],
         6 * HOUR,
         {},
     ),
