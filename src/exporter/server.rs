@@ -38,7 +38,7 @@ type Pages = (Arc<Poller>, Access);
 async fn metrics(State((poller, access)): State<Pages>, headers: HeaderMap) -> Response {
     match access.check(&headers) {
         Ok(()) => page(&headers, poller.view().openmetrics()),
-        Err(refusal) => refusal,
+        Err(refusal) => *refusal,
     }
 }
 

@@ -43,6 +43,7 @@ use rest::auto_import_warning;
 use side_by_side::{Until, side_by_side};
 
 pub use environment::{Environment, Readers};
+pub(crate) use read::hold_to_limits;
 pub use request::{RunRequest, Stop};
 pub use summary::{AccountSummary, DaySummary, RunSummary};
 

@@ -306,7 +306,11 @@ impl Readers {
 }
 
 /// Sees that a day is no larger than it may be, before anything of it is stored.
-fn hold_to_limits(source: &mut SourceDay, limits: Limits, levels: Levels) -> Result<(), Failure> {
+pub(crate) fn hold_to_limits(
+    source: &mut SourceDay,
+    limits: Limits,
+    levels: Levels,
+) -> Result<(), Failure> {
     match limits.hold(&mut source.costs, levels) {
         Ok(0) => {}
         Ok(folded) => source.warnings.push(format!(

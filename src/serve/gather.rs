@@ -8,10 +8,10 @@ use crate::accounts::{Account, AccountSource};
 use crate::cost::{AccountId, Day};
 use crate::day_status::{DayState, DayStatus, DayStatusReader};
 use crate::ledger::DayTotal;
-use crate::run::Readers;
 use crate::run::day::inputs::CostedDay;
 use crate::run::day::verdict::{StoredDay, Verdict, verdict};
 use crate::run::due::phase_of;
+use crate::run::{Readers, hold_to_limits};
 use crate::service::failure::Failure;
 use crate::source::{CostSource, Phase};
 
@@ -203,7 +203,8 @@ impl Gatherer {
             let cause = "the source has no sample of this day".to_owned();
             return Ok(Looked::Stays { state: DayState::NoData, cause });
         };
-        let costs = source.day_costs(account, day, phase, now_seconds).await?;
+        let mut costs = source.day_costs(account, day, phase, now_seconds).await?;
+        hold_to_limits(&mut costs, settings.limits, settings.levels)?;
         let CostedDay { source, roll } = CostedDay::of(costs, settings.levels, settings.gap_policy);
         let total_usd = status.map_or(stored_usd, |status| status.stored.total_usd);
         let stored = StoredDay { status, total_usd };

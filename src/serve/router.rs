@@ -104,6 +104,6 @@ async fn readiness(State(pages): State<Pages>) -> Response {
 async fn metrics(State(pages): State<Pages>, headers: HeaderMap) -> Response {
     match pages.0.metrics_access.check(&headers) {
         Ok(()) => page(&headers, pages.0.metrics.openmetrics()),
-        Err(refusal) => refusal,
+        Err(refusal) => *refusal,
     }
 }

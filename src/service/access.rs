@@ -57,7 +57,7 @@ impl Access {
     ///
     /// # Errors
     /// The answer to one that shows no credentials, or other ones: 401.
-    pub fn check(&self, headers: &HeaderMap) -> Result<(), Response> {
+    pub fn check(&self, headers: &HeaderMap) -> Result<(), Box<Response>> {
         let shown = headers.get(header::AUTHORIZATION).map(|value| value.as_bytes());
         let shown = shown.and_then(|value| std::str::from_utf8(value).ok());
         let (scheme, credentials) = shown.and_then(|v| v.split_once(' ')).unwrap_or_default();
@@ -73,7 +73,8 @@ impl Access {
             return Ok(());
         }
         let challenge = [(header::WWW_AUTHENTICATE, format!("{wanted} realm=\"metrics\""))];
-        Err((StatusCode::UNAUTHORIZED, challenge, "credentials are needed\n").into_response())
+        let refusal = (StatusCode::UNAUTHORIZED, challenge, "credentials are needed\n");
+        Err(Box::new(refusal.into_response()))
     }
 }
 

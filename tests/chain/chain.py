@@ -15,7 +15,7 @@ import time
 import urllib.parse
 import urllib.request
 
-from parts import NAMESPACES, parts_of
+from parts import parts_of
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 A, B = "aaaaaaaa-0000-4000-8000-00000000000a", "bbbbbbbb-0000-4000-8000-00000000000b"
@@ -24,6 +24,8 @@ CLUSTERS = [("a1", A, "opencost"), ("b1", B, "kubecost"), ("b2", B, "opencost")]
 MINUTES = int(os.environ.get("CHAIN_MINUTES", "3"))
 DOWN_SECONDS = int(os.environ.get("CHAIN_DOWN_SECONDS", "20"))
 TOLERANCE_USD = 1e-6
+# A window that ended so shortly before the last run may not be billed yet.
+YOUNG_SECONDS = 200
 
 
 def env(name):
@@ -236,22 +238,28 @@ def percentile(values, share):
     return values[min(len(values) - 1, int(len(values) * share))] if values else float("nan")
 
 
+def sums(chain, account, began):
+    """What the windows that the query layer holds cost, with and without those that came last: they may not be on the worker's minutes yet."""
+    totals, holes = [0.0], []
+    for cluster, owner, _ in CLUSTERS:
+        if owner != account:
+            continue
+        held = sorted(chain.windows(cluster, int(began) - 120))
+        young = [end for end in held if end > chain.runs[-1][0] - YOUNG_SECONDS]
+        without = [sum(cost(cluster, end) for end in held if end not in young[kept:]) for kept in range(len(young) + 1)]
+        totals = [total + more for total in totals for more in without]
+        holes += [(cluster, end) for end in range(held[0], held[-1], 60) if end not in held]
+    return totals, holes
+
+
 def report(chain, began):
     failed = 0
     for account in (A, B):
-        wanted, holes = 0.0, []
-        for cluster, owner, _ in CLUSTERS:
-            if owner != account:
-                continue
-            held = chain.windows(cluster, int(began) - 120)
-            wanted += sum(cost(cluster, end) for end in held)
-            for end in range(min(held), max(held), 60):
-                if end not in held:
-                    holes.append((cluster, end))
+        totals, holes = sums(chain, account, began)
         usd, rows = chain.stored(account)
-        verdict = "ok" if abs(usd - wanted) < TOLERANCE_USD else "DIFFERS"
+        verdict = "ok" if any(abs(usd - total) < TOLERANCE_USD for total in totals) else "DIFFERS"
         failed += verdict != "ok"
-        print(f"{account}: query layer {wanted:.9f} USD, stored {usd:.9f} USD in {rows} rows: {verdict}")
+        print(f"{account}: query layer {max(totals):.9f} USD, stored {usd:.9f} USD in {rows} rows: {verdict}")
         for cluster, end in holes:
             down = [name for name, start, stop in chain.faults if start - 75 <= end <= stop + 75]
             failed += not down
@@ -295,12 +303,10 @@ def main():
             print("failed" if failed else "passed")
             return int(failed > 0)
         finally:
-            for name in ("worker",):
-                if os.environ.get("CHAIN_LOGS"):
-                    os.system(f"cp {folder}/*.log {os.environ['CHAIN_LOGS']}/")
+            if os.environ.get("CHAIN_LOGS"):
+                subprocess.call(f"cp '{folder}'/*.log '{os.environ['CHAIN_LOGS']}'/", shell=True)
             chain.close()
 
 
 if __name__ == "__main__":
-    assert NAMESPACES
     sys.exit(main())

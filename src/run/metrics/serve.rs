@@ -40,7 +40,7 @@ async fn metrics(
 ) -> Response {
     match access.check(&headers) {
         Ok(()) => page(&headers, metrics.openmetrics()),
-        Err(refusal) => refusal,
+        Err(refusal) => *refusal,
     }
 }
 
