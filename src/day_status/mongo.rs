@@ -28,12 +28,15 @@ const READS_AT_ONCE: usize = 2;
 const READ_LIMITS: BatchLimits =
     BatchLimits { questions_max: 500, weight_max: 5_000, linger: LINGER };
 
+/// Reads of the same days, first and last, of several accounts.
+type Reads = Batcher<(Day, Day), AccountId, Result<Vec<DayStatus>, Failure>>;
+
 /// Day status in a MongoDB database.
 #[derive(Clone, Debug)]
 pub struct MongoDayStatus {
     days: Collection<Document>,
     /// Accounts whose days are read together.
-    reads: Arc<Batcher<(Day, Day), AccountId, Result<Vec<DayStatus>, Failure>>>,
+    reads: Arc<Reads>,
 }
 
 impl MongoDayStatus {

@@ -25,7 +25,7 @@ pub fn bar(share: f64, width: usize) -> String {
     )]
     let eighths = (share.clamp(0.0, 1.0) * (width * 8) as f64).round() as usize;
     let mut out: String = std::iter::repeat_n(PARTS[7], eighths / 8).collect();
-    if eighths % 8 > 0 {
+    if !eighths.is_multiple_of(8) {
         out.push(PARTS[eighths % 8 - 1]);
     }
     out
