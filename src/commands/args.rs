@@ -181,17 +181,19 @@ pub fn command() -> Command {
                 .after_help(DEMO_EXAMPLES)
                 .arg(option("keep", "FILE", "Keep the SQLite file that the costs are stored in")),
         )
-        .subcommand(
-            Command::new("accounts")
-                .about("List the accounts that a run works on")
-                .after_help(format!("{ACCOUNTS_EXAMPLES}\n\n{EXIT_CODES}"))
-                .arg(option(
-                    "disable-auto-import",
-                    "ID",
-                    "Have CloudTuner's own importer leave this account alone: its rows would stand \
-                     beside this program's",
-                )),
-        )
+        .subcommand(accounts())
+}
+
+fn accounts() -> Command {
+    Command::new("accounts")
+        .about("List the accounts that a run works on")
+        .after_help(format!("{ACCOUNTS_EXAMPLES}\n\n{EXIT_CODES}"))
+        .arg(option(
+            "disable-auto-import",
+            "ID",
+            "Have CloudTuner's own importer leave this account alone: its rows would stand beside \
+             this program's",
+        ))
 }
 
 fn job_manifest() -> Command {
