@@ -107,13 +107,15 @@ mod tests {
     #[test]
     fn a_failure_is_of_one_day_unless_the_layer_is_down_or_a_store_failed() {
         let of = |hop, kind| is_of_one_day(&Failure::new(hop, kind, "", ""));
-        for kind in [Kind::BadData, Kind::BadReply, Kind::Timeout, Kind::Overloaded] {
+        for kind in [Kind::BadData, Kind::BadReply, Kind::Timeout, Kind::Overloaded, Kind::Refused]
+        {
             assert!(of(Hop::QueryLayer, kind), "{kind:?}");
             assert!(!of(Hop::ClickHouse, kind) && !of(Hop::MongoDb, kind), "{kind:?}");
         }
-        for kind in [Kind::Unavailable, Kind::Denied, Kind::Internal, Kind::Refused] {
+        for kind in [Kind::Unavailable, Kind::Denied, Kind::Internal] {
             assert!(!of(Hop::QueryLayer, kind) && !of(Hop::Worker, kind), "{kind:?}");
         }
+        assert!(!of(Hop::Worker, Kind::Refused));
         assert!(of(Hop::Worker, Kind::Timeout));
     }
 

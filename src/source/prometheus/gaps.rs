@@ -217,7 +217,7 @@ mod tests {
              fresh costs from Kubecost), 01-01 18:00 to 01-01 18:01 UTC (nothing arrived: the \
              exporter, its scrape or the remote write was down, or there was no cluster)"
         );
-        let many: Vec<_> = (0..9).map(|hole| (hole * 120, hole * 120 + 60)).collect();
+        let many: Vec<_> = (0..9).map(|n| (n * n * 600, n * n * 600 + 60)).collect();
         assert!(phrase("c", &many, &alive).ends_with("and 6 more holes"));
     }
 

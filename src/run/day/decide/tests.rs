@@ -333,7 +333,7 @@ fn a_few_refused_costs_and_parts_that_exceed_their_whole_are_named() {
     assert_eq!(warnings[0], "of the source");
     assert_eq!(
         warnings[1],
-        "the cost of namespace c/n0\\n is refused: its name has a control character"
+        "the cost of namespace c/n0\\n is refused: its name has control or formatting characters, or over 253 bytes"
     );
     assert_eq!(warnings[6], "the parts of cluster c add up to $0.0010 more than it");
     assert_eq!(warnings[7], "the parts of cluster c add up to $0.5000 more than it");
