@@ -62,7 +62,9 @@ impl Serialize for DayStatus {
 
 impl<'de> Deserialize<'de> for DayStatus {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        StoredForm::deserialize(deserializer).map(Self::from)
+        let form = StoredForm::deserialize(deserializer)?;
+        form.check_numbers().map_err(serde::de::Error::custom)?;
+        Ok(form.into())
     }
 }
 
@@ -94,6 +96,24 @@ impl From<DayStatus> for StoredForm {
             exchange_rates: stored.exchange_rates,
             run_id: attempt.run_id,
             updated_at: attempt.at_seconds,
+        }
+    }
+}
+
+impl StoredForm {
+    /// Sees that all costs are numbers: another program may have written what is none.
+    fn check_numbers(&self) -> Result<(), String> {
+        let costs = [
+            ("source_total_usd", self.source_total_usd),
+            ("stored_total_usd", self.stored_total_usd),
+            ("foreign_total_usd", self.foreign_total_usd),
+        ];
+        let rates = self.exchange_rates.values().map(|rate| ("exchange_rates", *rate));
+        match costs.into_iter().chain(rates).find(|(_, number)| !number.is_finite()) {
+            Some((name, number)) => {
+                Err(format!("status of {} {}: {name} is {number}", self.account, self.day))
+            }
+            None => Ok(()),
         }
     }
 }
@@ -180,6 +200,16 @@ pub(crate) mod tests {
             },
             overrides: Vec::new(),
         }
+    }
+
+    #[test]
+    fn a_status_with_a_cost_that_is_no_number_is_not_read() {
+        let status = complete("2026-11-20".parse().unwrap());
+        let mut document = mongodb::bson::to_document(&status).unwrap();
+        document.insert("stored_total_usd", f64::INFINITY);
+        let error = mongodb::bson::from_document::<DayStatus>(document).unwrap_err();
+        let wanted = "status of a 2026-11-20: stored_total_usd is inf";
+        assert!(error.to_string().contains(wanted), "{error}");
     }
 
     #[test]
