@@ -12,7 +12,7 @@ use crate::documents::earlier::EARLIER_CLUSTER_ID;
 use crate::documents::merge::AdoptUpdate;
 use crate::documents::{PoolOwner, StoredResource};
 
-use super::finding::{Finding, FindingKind, StoredState};
+use super::kinds::{Finding, FindingKind, StoredState};
 
 /// What goes over from a document of earlier software, one change for each of this program's
 /// documents that stand for the same thing; none where there is nothing to change.

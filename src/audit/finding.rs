@@ -2,108 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Serialize;
-
 use crate::cost::resource_id::has_own_form;
 use crate::cost::{AccountId, Day};
+use crate::documents::StoredResource;
 use crate::documents::earlier::EARLIER_CLUSTER_ID;
 use crate::documents::repair::repair;
-use crate::documents::{PoolOwner, StoredResource};
-use crate::ledger::{KeyState, ResourceTotal};
+use crate::ledger::KeyState;
 
 use super::adopt::earlier_documents;
 
-/// What an account's stores hold over a range of days.
-#[derive(Clone, Debug, Default)]
-pub struct StoredState {
-    /// The rows as plain sums, by resource, exact date and dimensions.
-    pub states: Vec<KeyState>,
-    /// The rows as they will be once merged, by resource and exact date.
-    pub collapsed: Vec<KeyState>,
-    /// The documents that this program made.
-    pub documents: Vec<StoredResource>,
-    /// What the ledger has of those documents over all days.
-    pub totals: Vec<ResourceTotal>,
-    /// The live documents of earlier software.
-    pub earlier: Vec<StoredResource>,
-    /// Pool and owner that the account's documents get by default, where known.
-    pub default_owner: Option<PoolOwner>,
-    /// Those resource ids of rows that some document has as its `_id`.
-    pub known_ids: BTreeSet<String>,
-}
-
-/// A kind of fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum FindingKind {
-    /// `sum(sign)` of a key is neither 0 nor 1.
-    Sign,
-    /// A row takes back another cost than was stored: sums change when parts merge.
-    CancelDiffers,
-    /// A row of this program's resource whose date is not a midnight: no later row of the day
-    /// collapses with it.
-    OffMidnight,
-    /// A row of the worker or importer that this one replaces: under its document, or dated by the
-    /// time of a run and under an id that no document has.
-    EarlierWorker,
-    /// A document of the worker or importer that this one replaces.
-    EarlierDocument,
-    /// A row that no document has the `_id` of: readers do not show it.
-    RowWithoutDocument,
-    /// A document that says it cost something, without any row.
-    DocumentWithoutRows,
-    /// A document that says another `total_cost` or `last_expense` than its rows.
-    DocumentCost,
-    /// A document that readers cannot use: dates that are numbers, nulls where keys must be absent.
-    DocumentUnreadable,
-    /// A document whose `_id` is its stable id, as version 0.1.0 made it: it works, but what of the
-    /// UI validates ids refuses it. Nothing can change an `_id` that rows are stored under.
-    FirstFormId,
-}
-
-impl FindingKind {
-    /// The kind's name in tables and JSON.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Sign => "sign",
-            Self::CancelDiffers => "cancel-differs",
-            Self::OffMidnight => "off-midnight",
-            Self::EarlierWorker => "earlier-worker",
-            Self::EarlierDocument => "earlier-document",
-            Self::RowWithoutDocument => "row-without-document",
-            Self::DocumentWithoutRows => "document-without-rows",
-            Self::DocumentCost => "document-cost",
-            Self::DocumentUnreadable => "document-unreadable",
-            Self::FirstFormId => "first-form-id",
-        }
-    }
-
-    /// Whether it is for information only: no cost is wrong, and no repair changes it.
-    #[must_use]
-    pub fn is_notice(self) -> bool {
-        self == Self::FirstFormId
-    }
-}
-
-/// A fault.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Finding {
-    /// The account.
-    pub account: AccountId,
-    /// Its kind.
-    pub kind: FindingKind,
-    /// The `_id` and `resource_id`.
-    pub resource_id: String,
-    /// The row's date, Unix seconds; `None` for documents.
-    pub date_seconds: Option<i64>,
-    /// The row's day.
-    pub day: Option<Day>,
-    /// How much money it is about, USD.
-    pub usd: f64,
-    /// What is wrong, for people.
-    pub what: String,
-}
+pub use super::kinds::{Finding, FindingKind, StoredState};
 
 /// All faults, rows' before documents', in the order of dates and resources.
 #[must_use]
@@ -270,6 +178,7 @@ mod tests {
     use super::*;
     use crate::documents::StoredDate;
     use crate::ledger::Dimensions;
+    use crate::ledger::ResourceTotal;
 
     const DATE: i64 = 1_795_132_800;
 

@@ -8,6 +8,7 @@
 
 pub mod adopt;
 pub mod finding;
+pub mod kinds;
 pub mod repair;
 pub mod stored_state;
 

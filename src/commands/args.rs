@@ -1,12 +1,11 @@
 //! Commands, their arguments and their help.
 
-use clap::{Arg, ArgAction, Command};
+use clap::{Arg, Command};
 
 use crate::settings::raw::flags;
 use crate::settings::worker::SETTINGS;
 
-pub(super) const EXIT_CODES: &str = "Exit codes: 0 all accounts done; 1 some account failed; 2 the settings are \
-wrong; 3 nothing could be done, because a store or the query layer is down.";
+use super::args_parts::{EXIT_CODES, account, option, switch};
 
 const RUN_EXAMPLES: &str = "\
 Examples:
@@ -108,14 +107,6 @@ Examples:
   kubecost-worker demo --keep demo.sqlite && sqlite3 demo.sqlite 'SELECT * FROM expenses LIMIT 5'
 
 It needs no settings, no server and no network.";
-
-pub(super) fn switch(name: &'static str, help: &'static str) -> Arg {
-    Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
-}
-
-pub(super) fn option(name: &'static str, value: &'static str, help: &'static str) -> Arg {
-    Arg::new(name).long(name).value_name(value).help(help)
-}
 
 /// The whole command line.
 #[must_use]
@@ -282,11 +273,6 @@ fn days() -> [Arg; 2] {
             .requires("to"),
         option("to", "DAY", "Last UTC day to compute, included").requires("from"),
     ]
-}
-
-pub(super) fn account() -> Arg {
-    option("account", "ID", "Only this account (may be given several times)")
-        .action(ArgAction::Append)
 }
 
 fn force() -> [Arg; 2] {

@@ -2,7 +2,7 @@
 
 use clap::{Arg, Command};
 
-use super::args::{EXIT_CODES, account, option, switch};
+use super::args_parts::{EXIT_CODES, account, option, switch};
 
 const REPORT_EXAMPLES: &str = "\
 Examples:

@@ -10,6 +10,7 @@ use clap::ArgMatches;
 pub mod accounts;
 pub mod anomalies;
 pub mod args;
+mod args_parts;
 mod args_reports;
 pub mod audit;
 pub mod audit_summary;

@@ -106,9 +106,9 @@ fn change(by_day: &[f64]) -> Option<f64> {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use super::super::model::Row;
     use super::super::model::tests::row;
     use super::super::read::Adding;
+    use super::super::row::Row;
     use super::super::{By, Scope};
     use super::*;
     use crate::day_status::stored_form::tests::complete;

@@ -10,8 +10,8 @@ use crate::cost::Day;
 use crate::day_status::DayStatus;
 
 use super::forecast::month_of;
-use super::model::Row;
 use super::read::AccountDay;
+use super::row::Row;
 
 /// The columns, in the order in which they are written.
 pub const COLUMNS: [&str; 35] = [

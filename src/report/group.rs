@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::model::Row;
+use super::row::Row;
 
 /// What a report adds up by.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -18,6 +18,7 @@ pub mod group;
 pub mod html;
 pub mod model;
 pub mod read;
+mod row;
 pub mod series;
 pub mod text;
 
@@ -25,5 +26,6 @@ pub use anomalies::Anomaly;
 pub use build::build;
 pub use forecast::{Forecast, forecast};
 pub use group::{By, Group};
-pub use model::{DayFact, Line, Report, Row};
+pub use model::{DayFact, Line, Report};
 pub use read::{ReportStores, Scope, each_day, read};
+pub use row::Row;

@@ -1,7 +1,5 @@
 //! The values of a report.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 
 use crate::cost::{AccountId, Day};
@@ -10,39 +8,6 @@ use crate::day_status::DayStatus;
 use super::bound::{DayBound, day_bound};
 use super::forecast::Forecast;
 use super::group::Group;
-
-/// A stored row under the names of its document.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Row {
-    /// The account.
-    pub account: AccountId,
-    /// The day.
-    pub day: Day,
-    /// The ledger's `resource_id`.
-    pub resource_id: String,
-    /// The stable id; empty where there is no document.
-    pub cloud_resource_id: String,
-    /// `resource_type`; empty where there is no document.
-    pub resource_type: String,
-    /// The document's name for people.
-    pub resource_name: String,
-    /// Whether there is a document.
-    pub is_known: bool,
-    /// The cluster.
-    pub cluster: Option<String>,
-    /// The namespace.
-    pub namespace: Option<String>,
-    /// The node.
-    pub node: Option<String>,
-    /// The pod.
-    pub pod: Option<String>,
-    /// The service.
-    pub service: Option<String>,
-    /// Tags by their plain keys.
-    pub tags: BTreeMap<String, String>,
-    /// USD, as stored.
-    pub usd: f64,
-}
 
 /// What is known of an account's day.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -161,6 +126,9 @@ pub struct Report {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::row::Row;
     use super::*;
 
     /// A namespace's row of account `a`, cluster `c`.

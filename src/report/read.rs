@@ -13,7 +13,8 @@ use crate::service::failure::Failure;
 use super::build::Sums;
 use super::forecast::{BASIS_DAYS_MAX, Forecast, KnownDay, forecast, month_of};
 use super::group::{By, Group};
-use super::model::{DayFact, Row};
+use super::model::DayFact;
+use super::row::Row;
 use super::series::{GROUPS_MAX, Series};
 
 /// Documents whose names are kept while days of one account are read.

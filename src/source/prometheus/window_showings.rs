@@ -173,7 +173,8 @@ async fn shown(
     };
     // A cost that an instant query still finds when its series has stopped is of another window.
     let fresh = format!(
-        "(timestamp({costs}) >= ignoring (currency, mode) group_left () timestamp({ends}))"
+        "(timestamp({costs}) >= ignoring (currency, mode) group_left () \
+         max without (currency, mode) (timestamp({ends})))"
     );
     let any = format!("({} and {})", selector.max_by(&[], &ends), selector.max_by(&[], &costs));
     let query = format!("{} or ({any} unless {})", with(&fresh), with(&costs));

@@ -13,8 +13,8 @@ use source::{Code, Segments};
 const LAYERS: &[&str] = &[
     // Values, and what every other part needs.
     "cost",
-    "service",
     "settings",
+    "service",
     // The ways to servers.
     "stores",
     "allocation_api",
@@ -31,6 +31,10 @@ const LAYERS: &[&str] = &[
     // What is made of them.
     "exporter",
     "run",
+    "report",
+    "explain",
+    "recommend",
+    "serve",
     "audit",
     "migrate",
     "verify",
