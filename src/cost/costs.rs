@@ -106,6 +106,13 @@ pub struct PodCosts {
 }
 
 impl DayCosts {
+    /// How many clusters, namespaces and pods there are.
+    #[must_use]
+    pub fn resources(&self) -> usize {
+        let namespaces = self.clusters.values().flat_map(|cluster| cluster.namespaces.values());
+        self.clusters.len() + namespaces.map(|namespace| 1 + namespace.pods.len()).sum::<usize>()
+    }
+
     /// Whether the source said nothing at all about the day.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -119,7 +119,8 @@ impl<'a> AccountWork<'a> {
             for inputs in self.in_time("reading the day", reading).await? {
                 let reason = job.force_reason.map(str::to_owned);
                 let shrink_limit = readers.settings.shrink_limit;
-                let decision = off_thread(move || {
+                let resources = inputs.documents.observed.len() + inputs.rows.states.len();
+                let decision = off_thread(resources, move || {
                     decide(inputs, Policy { shrink_limit, force_reason: reason.as_deref() })
                 });
                 let decision = decision.await?;

@@ -20,6 +20,9 @@ use super::environment::Readers;
 use super::reconcile::{DayDifference, differences};
 use super::request::{AccountJob, Days};
 
+/// From how many resources on work takes some ten milliseconds.
+const LONG_WORK: usize = 2_000;
+
 /// What is known of an account before its days are worked on.
 pub(super) struct AccountState {
     /// The days to work on, in that order.
@@ -117,7 +120,9 @@ impl Readers {
         // A plan holds what was scaled when it was made.
         let gap_policy = job.plan().map_or(self.settings.gap_policy, |_| GapPolicy::None);
         let levels = self.settings.levels;
-        let costs = off_thread(move || CostedDay::of(source, levels, gap_policy)).await?;
+        let resources = source.costs.resources();
+        let costs =
+            off_thread(resources, move || CostedDay::of(source, levels, gap_policy)).await?;
         let documents = self.documents(job, due, &costs, now_seconds).await?;
         let rows = self.rows(&job.account.id, due.day, &documents).await?;
         Ok(DayInputs {
@@ -332,10 +337,15 @@ fn over_limit(over: OverLimit) -> Failure {
     )
 }
 
-/// Does work that may take long where it holds up no other account.
+/// Does work on so many resources; where they are many, on a thread where it holds up no other
+/// account.
 pub(super) async fn off_thread<T: Send + 'static>(
+    resources: usize,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Failure> {
+    if resources < LONG_WORK {
+        return Ok(work());
+    }
     tokio::task::spawn_blocking(work).await.map_err(|error| {
         let what = format!("computing costs broke off: {error}");
         Failure::new(Hop::Worker, Kind::Internal, what, REPORT)

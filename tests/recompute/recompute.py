@@ -108,33 +108,30 @@ class Prometheus:
         end = until or raw["end"]
         tenant = [f"{raw['tenant'][0]}={json.dumps(raw['tenant'][1])}"] if raw["tenant"] else []
         query = f"{metric}{{{','.join(tenant + list(matchers))}}}[{end - raw['start'] + raw['lookback_seconds']}s]"
-        form = urllib.parse.urlencode({"query": query, "time": end - 1}).encode()
-        with urllib.request.urlopen(f"{self.url}/api/v1/query", form, timeout=60) as reply:
-            answer = json.load(reply)
-        out = []
-        for one in answer["data"]["result"]:
-            name = one["metric"].get(raw["cluster_label"]) or raw["default_cluster"]
-            if name == self.cluster:
-                samples = [(float(t), float(v)) for t, v in one["values"]]
-                out.append((one["metric"], samples))
-        return out
+        found = self.ask("query", {"query": query, "time": end - 1})
+        return [(one["metric"], [(float(t), float(v)) for t, v in one["values"]]) for one in found]
 
-    def grid(self):
-        first = -(-self.raw["start"] // 60) * 60
-        return range(first, self.raw["end"], self.raw["step_seconds"])
+    def ask(self, path, parameters):
+        """The cluster's series of an answer."""
+        form = urllib.parse.urlencode(parameters).encode()
+        with urllib.request.urlopen(f"{self.url}/api/v1/{path}", form, timeout=60) as reply:
+            answer = json.load(reply)
+        name = lambda one: one["metric"].get(self.raw["cluster_label"]) or self.raw["default_cluster"]
+        return [one for one in answer["data"]["result"] if name(one) == self.cluster]
 
     def by_minute(self, metric, labels, matchers=()):
-        """The greatest value by labels at each minute: what an instant query would return."""
-        out = {}
-        lookback = self.raw["lookback_seconds"]
-        for metric_labels, samples in self.series(metric, matchers):
-            name = tuple(metric_labels.get(label, "") for label in labels)
-            values, at = out.setdefault(name, {}), -1
-            for minute in self.grid():
-                while at + 1 < len(samples) and samples[at + 1][0] <= minute:
-                    at += 1
-                if at >= 0 and minute - samples[at][0] < lookback:
-                    values[minute] = max(values.get(minute, -1.0), samples[at][1])
+        """The greatest value by labels at each minute. A series that has ended is marked so in the
+        store, which a range of raw samples does not show: so each minute's value is asked for."""
+        raw, out = self.raw, {}
+        first = -(-raw["start"] // 60) * 60
+        tenant = [f"{raw['tenant'][0]}={json.dumps(raw['tenant'][1])}"] if raw["tenant"] else []
+        query = f"{metric}{{{','.join(tenant + list(matchers))}}}"
+        times = {"start": first, "end": raw["end"] - 1, "step": raw["step_seconds"]}
+        for one in self.ask("query_range", {"query": query, **times}):
+            name = tuple(one["metric"].get(label, "") for label in labels)
+            values = out.setdefault(name, {})
+            for time, value in one["values"]:
+                values[int(time)] = max(values.get(int(time), -1.0), float(value))
         return out
 
 
@@ -182,7 +179,9 @@ def joined(source, amounts, amount_labels, price, on, divisor, own=()):
 def raw_metrics(source, subject):
     """The parts of a pod or a namespace; nothing where it has traffic, or for a whole cluster."""
     own = matchers(subject)
-    if subject["level"] == "cluster" or source.series(TRAFFIC, own):
+    # The cost model names the pod of traffic by another label.
+    by_pod_name = [f"pod_name={one[len('pod='):]}" if one.startswith("pod=") else one for one in own]
+    if subject["level"] == "cluster" or any(source.series(TRAFFIC, by) for by in (own, by_pod_name)):
         return None
     container = ["node", "namespace", "pod", "container"]
     claim = ["persistentvolume", "persistentvolumeclaim", "namespace", "pod"]

@@ -48,6 +48,7 @@ fn settings() -> RunConfig {
 
 impl World {
     pub(crate) fn new(accounts: &[&str], now_seconds: i64) -> Self {
+        kubecost_worker::service::http::install_tls();
         let ids = accounts.iter().map(|id| AccountId::new(*id).unwrap()).collect();
         let clock = Arc::new(FixedClock::at(now_seconds));
         let (source, ledger) = (Arc::new(Source::default()), Arc::new(MemoryLedger::default()));
