@@ -12,7 +12,7 @@ use mongodb::{Collection, Database};
 use tokio::sync::Semaphore;
 
 use crate::cost::{AccountId, Day};
-use crate::service::batcher::{BatchLimits, Batcher, LINGER, no_answer, together};
+use crate::service::batcher::{BatchLimits, Batcher, LINGER, answer_together, no_answer};
 use crate::service::failure::Failure;
 use crate::stores::mongo::{bounded, found, is_duplicate_key, to_document};
 
@@ -82,7 +82,7 @@ impl DayStatusReader for MongoDayStatus {
                 Ok(by_account(&accounts, statuses))
             }
         };
-        let answer = |accounts, _place| together(accounts, all);
+        let answer = |asked, _place| answer_together(asked, all);
         let asked = self.reads.ask((first, last), account.clone(), days, answer).await;
         asked.unwrap_or_else(|| Err(no_answer()))
     }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 use crate::cost::{AccountId, Day};
-use crate::service::batcher::{BatchLimits, Batcher, LINGER, no_answer, together};
+use crate::service::batcher::{Asked, BatchLimits, Batcher, LINGER, answer_together, no_answer};
 use crate::service::failure::Failure;
 
 use super::blocks::blocks;
@@ -118,7 +118,7 @@ impl Batches {
                     .collect())
             }
         };
-        let answer = |accounts, _place| together(accounts, all);
+        let answer = |asked, _place| answer_together(asked, all);
         let asked = self.states.ask(day, account.clone(), 1, answer).await;
         asked.unwrap_or_else(|| Err(no_answer()))
     }
@@ -140,7 +140,7 @@ impl Batches {
                 Ok(accounts.iter().map(of).collect())
             }
         };
-        let answer = |accounts, _place| together(accounts, all);
+        let answer = |asked, _place| answer_together(asked, all);
         let asked = self.totals.ask(days, account.clone(), 1, answer).await;
         asked.unwrap_or_else(|| Err(no_answer()))
     }
@@ -153,7 +153,12 @@ impl Batches {
         entries: Vec<Entry>,
     ) -> Result<(), Failure> {
         let connection = self.connection.clone();
-        let answer = move |all: Vec<Rows>, _place| async move { insert(&connection, all).await };
+        let answer = move |asked: Asked<Rows, Result<(), Failure>>, _place| async move {
+            let (all, replies): (Vec<Rows>, Vec<_>) = asked.into_iter().unzip();
+            for (reply, outcome) in replies.into_iter().zip(insert(&connection, all).await) {
+                reply.send(outcome);
+            }
+        };
         let weight = entries.len() as u64;
         let asked = self.inserts.ask(day.month(), (account.clone(), entries), weight, answer).await;
         asked.unwrap_or_else(|| Err(no_answer()))

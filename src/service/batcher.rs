@@ -18,6 +18,21 @@ pub const LINGER: Duration = Duration::from_millis(2);
 /// A place among the questions under way; given back when it is dropped.
 pub type Place = OwnedSemaphorePermit;
 
+/// Where a question's answer goes.
+#[derive(Debug)]
+pub struct Reply<A>(oneshot::Sender<A>);
+
+impl<A> Reply<A> {
+    /// Hands the answer over.
+    pub fn send(self, answer: A) {
+        // Who asked may have given up.
+        let _ = self.0.send(answer);
+    }
+}
+
+/// Questions of a batch, in the order of asking, and where their answers go.
+pub type Asked<Q, A> = Vec<(Q, Reply<A>)>;
+
 /// How large a batch may become.
 #[derive(Clone, Copy, Debug)]
 pub struct BatchLimits {
@@ -42,7 +57,7 @@ struct Batch<Q, A>(Mutex<Members<Q, A>>);
 
 #[derive(Debug)]
 struct Members<Q, A> {
-    asked: Vec<(Q, oneshot::Sender<A>)>,
+    asked: Asked<Q, A>,
     weight: u64,
     is_closed: bool,
 }
@@ -55,8 +70,8 @@ impl<K: Ord + Clone + Send + 'static, Q: Send + 'static, A: Send + 'static> Batc
     }
 
     /// Asks a question of some weight together with others of its key. `answer` is given the
-    /// batch, in the order of asking, and returns one answer a question. It runs to its end even
-    /// if the caller stops waiting, as others wait for it too.
+    /// batch and sends each its answer, as soon as it has one. It runs to its end even if the
+    /// caller stops waiting, as others wait for it too.
     ///
     /// Returns `None` where no answer came: the task that was to give it ended by a panic.
     pub async fn ask<F, Fut>(
@@ -67,34 +82,32 @@ impl<K: Ord + Clone + Send + 'static, Q: Send + 'static, A: Send + 'static> Batc
         answer: F,
     ) -> Option<A>
     where
-        F: FnOnce(Vec<Q>, Place) -> Fut + Send + 'static,
-        Fut: Future<Output = Vec<A>> + Send,
+        F: FnOnce(Asked<Q, A>, Place) -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + Send,
     {
         let (sender, receiver) = oneshot::channel();
-        if let Some(batch) = self.join(&key, (question, sender), weight) {
+        if let Some(batch) = self.join(&key, (question, Reply(sender)), weight) {
             let batcher = Arc::clone(self);
             tokio::spawn(async move {
                 tokio::time::sleep(batcher.limits.linger).await;
                 let Ok(place) = Arc::clone(&batcher.places).acquire_owned().await else { return };
-                let (questions, senders): (Vec<_>, Vec<_>) =
-                    batcher.close(&key, &batch).into_iter().unzip();
-                for (sender, answer) in senders.into_iter().zip(answer(questions, place).await) {
-                    // Who asked may have given up.
-                    let _ = sender.send(answer);
-                }
+                answer(batcher.close(&key, &batch), place).await;
             });
         }
         receiver.await.ok()
     }
 
+    /// A place for a question that is asked beside a batch.
+    ///
+    /// # Errors
+    /// Never: places are not closed.
+    pub async fn place(&self) -> Result<Place, tokio::sync::AcquireError> {
+        Arc::clone(&self.places).acquire_owned().await
+    }
+
     /// Adds a question to the open batch of its key. Returns the batch where it is a new one, for
     /// which the caller must find the answers.
-    fn join(
-        &self,
-        key: &K,
-        asked: (Q, oneshot::Sender<A>),
-        weight: u64,
-    ) -> Option<Arc<Batch<Q, A>>> {
+    fn join(&self, key: &K, asked: (Q, Reply<A>), weight: u64) -> Option<Arc<Batch<Q, A>>> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(batch) = open.get(key) {
             let mut members = batch.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -112,7 +125,7 @@ impl<K: Ord + Clone + Send + 'static, Q: Send + 'static, A: Send + 'static> Batc
         Some(batch)
     }
 
-    fn close(&self, key: &K, batch: &Arc<Batch<Q, A>>) -> Vec<(Q, oneshot::Sender<A>)> {
+    fn close(&self, key: &K, batch: &Arc<Batch<Q, A>>) -> Asked<Q, A> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if open.get(key).is_some_and(|one| Arc::ptr_eq(one, batch)) {
             open.remove(key);
@@ -124,8 +137,19 @@ impl<K: Ord + Clone + Send + 'static, Q: Send + 'static, A: Send + 'static> Batc
 }
 
 /// Answers a batch with what answers all at once; where that fails, each question alone, so that
-/// one that cannot be answered fails by itself. The answers are in the order of the questions.
-pub async fn together<Q: Clone, A, Fut: Future<Output = Result<Vec<A>, Failure>>>(
+/// one that cannot be answered fails by itself.
+pub async fn answer_together<Q: Clone, A, Fut: Future<Output = Result<Vec<A>, Failure>>>(
+    asked: Asked<Q, Result<A, Failure>>,
+    answer_all: impl Fn(Vec<Q>) -> Fut,
+) {
+    let (questions, replies): (Vec<_>, Vec<_>) = asked.into_iter().unzip();
+    for (reply, answer) in replies.into_iter().zip(together(questions, answer_all).await) {
+        reply.send(answer);
+    }
+}
+
+/// The answers are in the order of the questions.
+async fn together<Q: Clone, A, Fut: Future<Output = Result<Vec<A>, Failure>>>(
     questions: Vec<Q>,
     answer_all: impl Fn(Vec<Q>) -> Fut,
 ) -> Vec<Result<A, Failure>> {
@@ -169,9 +193,11 @@ mod tests {
 
     /// The question, and how many were asked together.
     async fn ask(batcher: &Arc<Numbers>, key: &'static str, question: u32) -> (u32, usize) {
-        let answer = |questions: Vec<u32>, _place| async move {
-            let count = questions.len();
-            questions.into_iter().map(|one| (one * 10, count)).collect()
+        let answer = |asked: Asked<u32, (u32, usize)>, _place| async move {
+            let count = asked.len();
+            for (question, reply) in asked {
+                reply.send((question * 10, count));
+            }
         };
         batcher.ask(key, question, 1, answer).await.unwrap()
     }
@@ -235,7 +261,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_panic_is_no_answer() {
         let batcher = batcher(1, 10, 10);
-        let answer = |_: Vec<u32>, _place| async move { panic!("broken") };
+        let answer = |_: Asked<u32, (u32, usize)>, _place| async move { panic!("broken") };
         assert_eq!(batcher.ask("a", 1, 1, answer).await, None);
         assert_eq!(ask(&batcher, "a", 2).await, (20, 1));
     }

@@ -247,6 +247,6 @@ async fn accounts_that_send_too_much_fail_by_name_and_leave_nothing() {
     let (rows, state, _) = found(&stores, &id(4)).await;
     let total: f64 = rows.values().map(|bits| f64::from_bits(*bits)).sum();
     assert_eq!(rows.len(), 100);
-    // An hour, and the four minutes for which the last sample still stands.
-    assert!((total - 40.0 * 64.0 / 60.0).abs() < 1e-6 && state == "partial", "{total} {state}");
+    // An hour, and the five minutes for which the last sample still stands.
+    assert!((total - 40.0 * 65.0 / 60.0).abs() < 1e-6 && state == "partial", "{total} {state}");
 }

@@ -127,7 +127,9 @@ async fn ends_after_the_account(arguments: &[&str], signal: &str, code: i32) {
     let bench = Bench::new("signals").await;
     let held = Held::at(Question::NamespaceCost, 1).await;
     let both = format!("{ACCOUNT},{SECOND}");
+    let one_by_one = [("CONCURRENCY", "1"), ("BATCH_ACCOUNTS", "1")];
     let changes = [("ACCOUNTS", both.as_str()), ("CATCH_UP_DAYS", "1")];
+    let changes = [&changes[..], &one_by_one].concat();
     let settings = with(&bench.settings(&held.server.url), &changes);
     let mut worker = Background::start(&settings, arguments);
     held.stop(&worker, signal);

@@ -1,6 +1,6 @@
 //! `serve` as CloudTuner's REST API reads it, over stores in memory and a source that tests set.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must fail")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;

@@ -10,12 +10,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 
 use crate::cost::AccountId;
-use crate::service::batcher::{BatchLimits, Batcher, LINGER, Place};
+use crate::service::batcher::{Asked, BatchLimits, Batcher, LINGER, Place};
 use crate::service::failure::{Failure, Kind, REPORT};
 
 use super::client::{Answer, NoAnswer, PromClient};
@@ -26,8 +25,6 @@ const BATCH_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long one account's question keeps its place among those under way: a slow one goes on
 /// without it, and does not hold up the others.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How many accounts of a batch that failed are asked at a time.
-const PARTS_AT_ONCE: usize = 4;
 /// Stands for the matcher of the account in a query that is not one account's yet.
 const ACCOUNT_MATCHER: char = '\u{0}';
 
@@ -115,8 +112,8 @@ impl Questions {
         }
         let key = (template, times);
         let (questions, of_batch) = (self.clone(), key.clone());
-        let answer = move |accounts: Vec<AccountId>, place| async move {
-            questions.answer_batch(&of_batch, &accounts, Some(place)).await
+        let answer = move |asked: Asked<AccountId, Outcome>, place| async move {
+            questions.answer_batch(&of_batch, asked, place).await;
         };
         let answered = self.batcher.ask(key, account.clone(), samples, answer).await;
         answered.unwrap_or_else(|| {
@@ -145,44 +142,62 @@ impl Questions {
         })
     }
 
-    /// One answer an account, in their order.
+    /// Answers each account, as soon as its answer is there.
     fn answer_batch<'a>(
         &'a self,
         key: &'a Key,
-        accounts: &'a [AccountId],
-        place: Option<Place>,
-    ) -> BoxFuture<'a, Vec<Outcome>> {
+        mut asked: Asked<AccountId, Outcome>,
+        place: Place,
+    ) -> BoxFuture<'a, ()> {
         Box::pin(async move {
-            if let [account] = accounts {
-                return vec![self.answer_alone(key, account, place).await];
+            if asked.len() < 2 {
+                if let Some((account, reply)) = asked.pop() {
+                    reply.send(self.answer_alone(key, &account, place).await);
+                }
+                return;
             }
-            let asked = self.ask_together(key, accounts);
-            let outcome = tokio::time::timeout(BATCH_TIMEOUT, asked).await;
-            drop(place);
-            match outcome {
-                Ok(Ok(answers)) => answers.into_iter().map(Ok).collect(),
+            let accounts: Vec<AccountId> = asked.iter().map(|(one, _)| one.clone()).collect();
+            let together = self.ask_together(key, &accounts);
+            match tokio::time::timeout(BATCH_TIMEOUT, together).await {
+                Ok(Ok(answers)) => {
+                    for ((_, reply), answer) in asked.into_iter().zip(answers) {
+                        reply.send(Ok(answer));
+                    }
+                }
                 Ok(Err(Together::TooMuch)) => {
-                    let (one, other) = accounts.split_at(accounts.len() / 2);
-                    let halves = futures_util::future::join(
-                        self.answer_batch(key, one, None),
-                        self.answer_batch(key, other, None),
-                    );
-                    let (mut answers, others) = halves.await;
-                    answers.extend(others);
-                    answers
+                    let other = asked.split_off(asked.len() / 2);
+                    let others = async {
+                        if let Ok(place) = self.batcher.place().await {
+                            self.answer_batch(key, other, place).await;
+                        }
+                    };
+                    futures_util::future::join(self.answer_batch(key, asked, place), others).await;
                 }
                 Ok(Err(Together::OutOfReach(failure))) => {
-                    vec![Err(NoAnswer::OutOfReach(failure)); accounts.len()]
+                    for (_, reply) in asked {
+                        reply.send(Err(NoAnswer::OutOfReach(failure.clone())));
+                    }
                 }
                 Ok(Err(Together::OneByOne)) | Err(_) => {
-                    let mut each = Vec::with_capacity(accounts.len());
-                    for account in accounts {
-                        each.push(self.answer_alone(key, account, None));
-                    }
-                    futures_util::stream::iter(each).buffered(PARTS_AT_ONCE).collect().await
+                    drop(place);
+                    self.answer_each(key, asked).await;
                 }
             }
         })
+    }
+
+    /// Answers each account by itself. One that is slow goes on without its place, so that it
+    /// holds up no other.
+    async fn answer_each(&self, key: &Key, asked: Asked<AccountId, Outcome>) {
+        let mut all = Vec::with_capacity(asked.len());
+        for (account, reply) in asked {
+            all.push(async move {
+                if let Ok(place) = self.batcher.place().await {
+                    reply.send(self.answer_alone(key, &account, place).await);
+                }
+            });
+        }
+        futures_util::future::join_all(all).await;
     }
 
     /// The answers to several accounts' questions, in their order.
@@ -227,7 +242,7 @@ impl Questions {
         &self,
         (template, times): &Key,
         account: &AccountId,
-        place: Option<Place>,
+        place: Place,
     ) -> Outcome {
         let matcher = self.matcher(&[account]).unwrap_or_default();
         let query = template.replace(ACCOUNT_MATCHER, &matcher);
