@@ -76,7 +76,8 @@ async fn a_rate_times_the_hours_is_the_cost() {
     }
     let asked = format!("{asked}&metrics=no_such_metric,cloudtuner_kubecost_cluster_total_cost");
     let (_, reply) = reader.page("kubecost_metrics", &asked).await;
-    let names: Vec<&String> = reply["metrics"].as_object().unwrap().keys().collect();
+    let mut names: Vec<&String> = reply["metrics"].as_object().unwrap().keys().collect();
+    names.sort();
     assert_eq!(names, ["cloudtuner_kubecost_cluster_total_cost", "no_such_metric"]);
     assert_eq!(reply["metrics"]["no_such_metric"]["data"]["result"], json!([]));
 }
