@@ -239,7 +239,7 @@ async fn a_replica_is_killed(world: World) {
     let inserts = world.service.inserts();
     let settings = world.settings.clone();
     let killed = tokio::task::spawn_blocking(move || run(&settings, &["--at", &at(2), "run"]));
-    world.service.inserts_reach(inserts + 5).await;
+    world.service.inserts_reach(inserts + 1).await;
     tokio::task::block_in_place(|| world.cluster.kill(2));
     let killed = killed.await.unwrap();
     assert!([0, 1].contains(&killed.code), "{}", killed.stderr);
