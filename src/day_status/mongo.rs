@@ -3,7 +3,6 @@
 //! Only operations of single documents that servers from 4.4 on have, so that a standalone server
 //! will do; all look-ups go by `_id`, so no further index is needed.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -12,7 +11,7 @@ use mongodb::{Collection, Database};
 use tokio::sync::Semaphore;
 
 use crate::cost::{AccountId, Day};
-use crate::service::batcher::{BatchLimits, Batcher, LINGER, answer_together, no_answer};
+use crate::service::batcher::{BatchLimits, Batcher, LINGER, in_order};
 use crate::service::failure::Failure;
 use crate::stores::mongo::{bounded, found, is_duplicate_key, to_document};
 
@@ -52,19 +51,6 @@ fn day_id(account: &AccountId, day: Day) -> String {
     format!("{account}:{day}")
 }
 
-/// The statuses of each account, in the order of days.
-fn by_account(accounts: &[AccountId], statuses: Vec<DayStatus>) -> Vec<Vec<DayStatus>> {
-    let mut by_account: BTreeMap<AccountId, Vec<DayStatus>> = BTreeMap::new();
-    for status in statuses {
-        by_account.entry(status.account.clone()).or_default().push(status);
-    }
-    for of_account in by_account.values_mut() {
-        of_account.sort_by_key(|status| status.day);
-    }
-    let of_account = |account| by_account.get(account).cloned().unwrap_or_default();
-    accounts.iter().map(of_account).collect()
-}
-
 #[async_trait]
 impl DayStatusReader for MongoDayStatus {
     async fn statuses(
@@ -78,13 +64,13 @@ impl DayStatusReader for MongoDayStatus {
         let all = move |accounts: Vec<AccountId>| {
             let store = store.clone();
             async move {
-                let statuses = store.statuses_of(&accounts, first, last).await?;
-                Ok(by_account(&accounts, statuses))
+                let mut statuses = store.statuses_of(&accounts, first, last).await?;
+                statuses.sort_by_key(|status| status.day);
+                let named = statuses.into_iter().map(|status| (status.account.clone(), status));
+                Ok(in_order(accounts, named))
             }
         };
-        let answer = |asked, _place| answer_together(asked, all);
-        let asked = self.reads.ask((first, last), account.clone(), days, answer).await;
-        asked.unwrap_or_else(|| Err(no_answer()))
+        self.reads.ask_all((first, last), account.clone(), days, all).await
     }
 
     async fn statuses_of(

@@ -1,7 +1,6 @@
 //! Statements to ClickHouse about several accounts at once: accounts that are worked on side by
 //! side read the same days, and insert at about the same time.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 use crate::cost::{AccountId, Day};
-use crate::service::batcher::{Asked, BatchLimits, Batcher, LINGER, answer_together, no_answer};
+use crate::service::batcher::{Asked, BatchLimits, Batcher, LINGER, in_order, no_answer};
 use crate::service::failure::Failure;
 
 use super::blocks::blocks;
@@ -109,18 +108,14 @@ impl Batches {
             let connection = connection.clone();
             async move {
                 let rows = read_states(&connection, &accounts, day).await?;
-                let named = rows.into_iter().map(|row| (row.account.clone(), key_state(row)));
-                let mut found = by_account(named);
-                Ok(accounts
-                    .iter()
-                    .map(|one| found.remove(one.as_str()).unwrap_or_default())
-                    .map(|states| states.into_iter().flatten().collect())
-                    .collect())
+                let named = rows.into_iter().filter_map(|row| {
+                    let account = row.account.clone();
+                    key_state(row).map(|state| (account, state))
+                });
+                Ok(in_order(accounts.iter().map(ToString::to_string), named))
             }
         };
-        let answer = |asked, _place| answer_together(asked, all);
-        let asked = self.states.ask(day, account.clone(), 1, answer).await;
-        asked.unwrap_or_else(|| Err(no_answer()))
+        self.states.ask_all(day, account.clone(), 1, all).await
     }
 
     /// What is stored at the midnights of an account's days.
@@ -135,14 +130,10 @@ impl Batches {
             async move {
                 let rows = read_totals(&connection, &accounts, days).await?;
                 let named = rows.into_iter().map(|row| (row.account.clone(), day_total(&row)));
-                let mut found = by_account(named);
-                let of = |one: &AccountId| found.remove(one.as_str()).unwrap_or_default();
-                Ok(accounts.iter().map(of).collect())
+                Ok(in_order(accounts.iter().map(ToString::to_string), named))
             }
         };
-        let answer = |asked, _place| answer_together(asked, all);
-        let asked = self.totals.ask(days, account.clone(), 1, answer).await;
-        asked.unwrap_or_else(|| Err(no_answer()))
+        self.totals.ask_all(days, account.clone(), 1, all).await
     }
 
     /// Inserts rows of an account's day together with those of others.
@@ -163,14 +154,6 @@ impl Batches {
         let asked = self.inserts.ask(day.month(), (account.clone(), entries), weight, answer).await;
         asked.unwrap_or_else(|| Err(no_answer()))
     }
-}
-
-fn by_account<T>(named: impl Iterator<Item = (String, T)>) -> BTreeMap<String, Vec<T>> {
-    let mut found: BTreeMap<String, Vec<T>> = BTreeMap::new();
-    for (account, one) in named {
-        found.entry(account).or_default().push(one);
-    }
-    found
 }
 
 async fn read_states(

@@ -66,20 +66,20 @@ fn is_healthy(states: &[&KeyState]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::cost::Cost;
     use crate::ledger::{Dimensions, SignedCost};
 
-    fn day() -> Day {
+    pub(in crate::ledger) fn day() -> Day {
         "2026-11-20".parse().unwrap()
     }
 
-    fn dims(namespace: &str) -> Dimensions {
+    pub(in crate::ledger) fn dims(namespace: &str) -> Dimensions {
         Dimensions { namespace: Some(namespace.into()), ..Dimensions::default() }
     }
 
-    fn state(namespace: &str, rows: &[(i8, f64)]) -> KeyState {
+    pub(in crate::ledger) fn state(namespace: &str, rows: &[(i8, f64)]) -> KeyState {
         let rows: Vec<_> = rows
             .iter()
             .map(|(sign, cost_usd)| SignedCost { sign: *sign, cost_usd: *cost_usd })
@@ -87,7 +87,7 @@ mod tests {
         KeyState::of_rows("r".into(), day().start_seconds(), dims(namespace), &rows).unwrap()
     }
 
-    fn wanted(usd: f64) -> WantedRow {
+    pub(in crate::ledger) fn wanted(usd: f64) -> WantedRow {
         WantedRow {
             resource_id: "r".into(),
             cost: Cost::from_usd(usd).unwrap(),

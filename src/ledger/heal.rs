@@ -134,28 +134,7 @@ fn row_by_row(states: &[&KeyState], live: Option<Entry>) -> Vec<Entry> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::{Dimensions, SignedCost};
-
-    fn day() -> Day {
-        "2026-11-20".parse().unwrap()
-    }
-
-    fn dims(namespace: &str) -> Dimensions {
-        Dimensions { namespace: Some(namespace.into()), ..Dimensions::default() }
-    }
-
-    fn state(namespace: &str, rows: &[(i8, f64)]) -> KeyState {
-        let rows: Vec<_> = rows
-            .iter()
-            .map(|(sign, cost_usd)| SignedCost { sign: *sign, cost_usd: *cost_usd })
-            .collect();
-        KeyState::of_rows("r".into(), day().start_seconds(), dims(namespace), &rows).unwrap()
-    }
-
-    fn wanted(usd: f64) -> WantedRow {
-        let cost = Cost::from_usd(usd).unwrap();
-        WantedRow { resource_id: "r".into(), cost, dimensions: dims("a") }
-    }
+    use crate::ledger::diff::tests::{day, dims, state, wanted};
 
     fn added(stored: &[&KeyState], usd: Option<f64>) -> Vec<(i8, f64)> {
         let wanted = usd.map(wanted);

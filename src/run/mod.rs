@@ -50,9 +50,6 @@ pub use summary::{AccountSummary, DaySummary, RunSummary};
 /// For how many accounts the present is read at a time.
 const OBSERVED_AT_ONCE: usize = 8;
 
-/// For how many accounts the status of days is read at a time.
-const STATUSES_AT_ONCE: usize = 500;
-
 /// Given once a run.
 const UNOWNED_WARNING: &str = "resources have neither pool nor owner: the home page's month \
     total, the pages of pools and owners, and assignment rules lack them; set DEFAULT_POOL_ID and \
@@ -125,16 +122,11 @@ async fn preview_account(
 async fn turns(readers: &Readers, accounts: Vec<Account>) -> Vec<Turn> {
     let today = Day::of_unix(readers.clock.now_seconds());
     let ids: Vec<AccountId> = accounts.iter().map(|account| account.id.clone()).collect();
-    let mut statuses = Vec::new();
-    for ids in ids.chunks(STATUSES_AT_ONCE) {
-        match readers.status.statuses_of(ids, today.previous(), today).await {
-            Ok(found) => statuses.extend(found),
-            Err(failure) => {
-                tracing::warn!(%failure, "accounts are worked on in the order of their ids");
-                break;
-            }
-        }
-    }
+    let read = readers.status.statuses_of(&ids, today.previous(), today).await;
+    let statuses = read.unwrap_or_else(|failure| {
+        tracing::warn!(%failure, "accounts are worked on in the order of their ids");
+        Vec::new()
+    });
     order::in_turns(accounts, &statuses, readers.clock.now_seconds())
 }
 

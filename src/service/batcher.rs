@@ -136,9 +136,50 @@ impl<K: Ord + Clone + Send + 'static, Q: Send + 'static, A: Send + 'static> Batc
     }
 }
 
-/// Answers a batch with what answers all at once; where that fails, each question alone, so that
-/// one that cannot be answered fails by itself.
-pub async fn answer_together<Q: Clone, A, Fut: Future<Output = Result<Vec<A>, Failure>>>(
+impl<K, Q, T> Batcher<K, Q, Result<T, Failure>>
+where
+    K: Ord + Clone + Send + 'static,
+    Q: Clone + Send + Sync + 'static,
+    T: Send + 'static,
+{
+    /// Asks a question of some weight together with others of its key, which `answer_all` answers
+    /// at once. Where that fails each is asked alone, so that one that cannot be answered fails by
+    /// itself.
+    ///
+    /// # Errors
+    /// Why the question cannot be answered.
+    pub async fn ask_all<F, Fut>(
+        self: &Arc<Self>,
+        key: K,
+        question: Q,
+        weight: u64,
+        answer_all: F,
+    ) -> Result<T, Failure>
+    where
+        F: Fn(Vec<Q>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Vec<T>, Failure>> + Send,
+    {
+        let answer = |asked, _place| answer_together(asked, answer_all);
+        self.ask(key, question, weight, answer).await.unwrap_or_else(|| Err(no_answer()))
+    }
+}
+
+/// What was found, by the keys that were asked for and in their order. A key that was asked for twice
+/// gets the same twice.
+#[must_use]
+pub fn in_order<K: Ord, T: Clone>(
+    keys: impl IntoIterator<Item = K>,
+    found: impl IntoIterator<Item = (K, T)>,
+) -> Vec<Vec<T>> {
+    let mut by_key: BTreeMap<K, Vec<T>> = BTreeMap::new();
+    for (key, one) in found {
+        by_key.entry(key).or_default().push(one);
+    }
+    keys.into_iter().map(|key| by_key.get(&key).cloned().unwrap_or_default()).collect()
+}
+
+/// Sends each question of a batch its answer.
+async fn answer_together<Q: Clone, A, Fut: Future<Output = Result<Vec<A>, Failure>>>(
     asked: Asked<Q, Result<A, Failure>>,
     answer_all: impl Fn(Vec<Q>) -> Fut,
 ) {
@@ -245,6 +286,13 @@ mod tests {
         tokio::task::yield_now().await;
         first.abort();
         assert_eq!(ask(&batcher, "a", 2).await, (20, 2));
+    }
+
+    #[test]
+    fn what_was_found_goes_to_each_who_asked_for_its_key() {
+        let found = [("b", 1), ("a", 2), ("b", 3)];
+        let answers = in_order(["a", "b", "c", "b"], found);
+        assert_eq!(answers, [vec![2], vec![1, 3], vec![], vec![1, 3]]);
     }
 
     #[tokio::test]

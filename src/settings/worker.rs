@@ -171,12 +171,16 @@ impl ReadSettings for LogSettings {
     }
 }
 
+/// Which accounts, of those that the query layer may hold.
+fn selection(reader: &mut Reader<'_>, query: Option<&QueryConfig>) -> Option<AccountSelection> {
+    AccountSelection::read(reader, query.is_some_and(QueryConfig::is_one_tenant))
+}
+
 impl ReadSettings for PipelineSettings {
     fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let query = QueryConfig::read(reader);
         let store = StoreConfig::read(reader);
-        let is_one_tenant = query.as_ref().is_some_and(QueryConfig::is_one_tenant);
-        let selection = AccountSelection::read(reader, is_one_tenant);
+        let selection = selection(reader, query.as_ref());
         let rest = RestConfig::optional(reader);
         let resources = ResourcesConfig::read(reader);
         let run = RunConfig::read(reader);
@@ -281,8 +285,7 @@ impl ReadSettings for ReportSettings {
 impl ReadSettings for RecommendSettings {
     fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let query = QueryConfig::read(reader);
-        let is_one_tenant = query.as_ref().is_some_and(QueryConfig::is_one_tenant);
-        let selection = AccountSelection::read(reader, is_one_tenant);
+        let selection = selection(reader, query.as_ref());
         let log = LogSettings::read(reader);
         log?;
         Some(Self { query: query?, selection: selection? })
@@ -320,8 +323,7 @@ impl ReadSettings for VerifySettings {
     fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let query = QueryConfig::read(reader);
         let store = StoreConfig::read(reader);
-        let is_one_tenant = query.as_ref().is_some_and(QueryConfig::is_one_tenant);
-        let selection = AccountSelection::read(reader, is_one_tenant);
+        let selection = selection(reader, query.as_ref());
         let phase = phase(reader);
         let hops = HopsConfig::read(reader);
         let log = LogSettings::read(reader);
