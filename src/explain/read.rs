@@ -142,10 +142,11 @@ pub async fn explain(
 fn hold_to_limits(source: &mut SourceDay, settings: &RunConfig) {
     match settings.limits.hold(&mut source.costs, settings.levels) {
         Ok(0) => {}
-        Ok(folded) => source.warnings.push(format!(
-            "{folded} of the cheapest resources have no rows of their own (MAX_RESOURCES)"
-        )),
-        Err(over) => source.warnings.push(format!("a run refuses the day: {over}")),
+        Ok(folded) => source.warnings.push(
+            format!("{folded} of the cheapest resources have no rows of their own (MAX_RESOURCES)")
+                .into(),
+        ),
+        Err(over) => source.warnings.push(format!("a run refuses the day: {over}").into()),
     }
 }
 

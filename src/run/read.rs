@@ -10,6 +10,7 @@ use crate::ledger::ResourceTotal;
 use crate::service::failure::{Failure, Hop, Kind, REPORT};
 use crate::settings::worker::GapPolicy;
 use crate::source::{Phase, SourceDay};
+use crate::source::{Warning, WarningKind};
 
 use super::day::inputs::{
     CostedDay, DayInputs, DocumentsRead, DueDay, RowsRead, clusters_before, name_missed_clusters,
@@ -318,11 +319,11 @@ pub(crate) fn hold_to_limits(
 ) -> Result<(), Failure> {
     match limits.hold(&mut source.costs, levels) {
         Ok(0) => {}
-        Ok(folded) => source.warnings.push(format!(
+        Ok(folded) => source.warnings.push(Warning::new(WarningKind::Folded, format!(
             "{folded} of the cheapest resources have no rows of their own, as there are more than \
              the {} of MAX_RESOURCES: their costs are in those of their namespaces and clusters",
             limits.resources_max
-        )),
+        ))),
         Err(over) => return Err(over_limit(over)),
     }
     Ok(())

@@ -6,6 +6,7 @@ use crate::accounts::Account;
 use crate::cost::Day;
 use crate::day_status::DayState;
 use crate::service::failure::{Failure, Hop};
+use crate::source::Warning;
 
 /// What became of one day of an account.
 #[derive(Clone, Debug, Serialize)]
@@ -43,7 +44,7 @@ pub struct DaySummary {
     /// Parents whose children cost over 1 % more than they: the source contradicts itself.
     pub contradictions: u64,
     /// What an operator should know.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
 }
 
 impl DaySummary {

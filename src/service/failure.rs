@@ -59,6 +59,8 @@ pub enum Kind {
     BadReply,
     /// An answer whose numbers or labels cannot be true.
     BadData,
+    /// Costs in another currency than the ledger's, without a rate.
+    Currency,
     /// Rows that were written cannot be read yet, or a server that lacks some answered.
     NotVisible,
     /// A table, column or index that is missing or of another type.
@@ -83,6 +85,7 @@ impl Kind {
             Self::Overloaded => "overloaded",
             Self::BadReply => "bad-reply",
             Self::BadData => "bad-data",
+            Self::Currency => "currency",
             Self::NotVisible => "not-visible",
             Self::Schema => "schema",
             Self::Conflict => "conflict",
@@ -191,6 +194,7 @@ impl Failure {
             | Kind::ReadOnly
             | Kind::Overloaded
             | Kind::BadData
+            | Kind::Currency
             | Kind::Schema
             | Kind::Conflict
             | Kind::Refused => true,

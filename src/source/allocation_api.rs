@@ -27,6 +27,7 @@ use crate::cost::costs::is_special;
 use crate::cost::{Day, DayCosts, PodCosts};
 use crate::service::failure::Failure;
 use crate::source::{CostSource, Phase, Presence, SourceDay};
+use crate::source::{Warning, WarningKind};
 
 const NAMESPACES: &str = "cluster,namespace";
 const PODS: &str = "namespace,pod";
@@ -45,7 +46,7 @@ pub struct AllocationApiQuery {
     wants_pods: bool,
     currency: String,
     /// What an operator should know of the product's currency, as of the last check.
-    currency_warning: Mutex<Option<String>>,
+    currency_warning: Mutex<Option<Warning>>,
 }
 
 /// What the hourly sets of a day tell.
@@ -133,18 +134,19 @@ impl AllocationApiQuery {
         Ok(Some(Hours { sets, covered_minutes, has_gap }))
     }
 
-    fn currency_warning(&self) -> MutexGuard<'_, Option<String>> {
+    fn currency_warning(&self) -> MutexGuard<'_, Option<Warning>> {
         self.currency_warning.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What an operator should know of the product's currency.
-    async fn other_currency(&self) -> Option<String> {
+    async fn other_currency(&self) -> Option<Warning> {
         let code = self.client.currency().await.filter(|code| *code != self.currency)?;
-        Some(format!(
+        let text = format!(
             "{} is set to the currency {code}, and its costs are stored as {}: set both to one",
             self.client.describe(),
             self.currency
-        ))
+        );
+        Some(Warning::new(WarningKind::Currency, text))
     }
 
     /// Pods of a window: the hours of a day with a gap one by one, so that no reply is larger than
@@ -249,7 +251,7 @@ impl CostSource for AllocationApiQuery {
         let covered_minutes = match &hours {
             Some(hours) => hours.covered_minutes,
             None => {
-                out.warnings.push(format!("{day}: no hourly sets; gaps cannot be seen"));
+                out.warnings.push(format!("{day}: no hourly sets; gaps cannot be seen").into());
                 let span = verdict::reach(&rows).unwrap_or(window);
                 u32::try_from(span.seconds() / 60).unwrap_or(0)
             }
@@ -257,7 +259,7 @@ impl CostSource for AllocationApiQuery {
         .min(expected_minutes);
         let clusters = add_namespaces(&mut out.costs, &rows, &self.default_cluster);
         out.cover_all(covered_minutes);
-        out.warnings.extend(several(&clusters));
+        out.warnings.extend(several(&clusters).map(Warning::from));
         out.warnings.extend(self.currency_warning().clone());
         if self.wants_pods {
             let is_filtered = self.client.is_of_one_cluster();
@@ -267,7 +269,7 @@ impl CostSource for AllocationApiQuery {
             add_pods(&mut out.costs, &pods, lone);
         }
         if !faults.0.is_empty() {
-            out.warnings.push(format!("{day}: odd rows: {}", faults.line()));
+            out.warnings.push(format!("{day}: odd rows: {}", faults.line()).into());
         }
         out.is_partial = faults.count(crate::allocation_api::Fault::AbsurdCost) > 0;
         Ok(out)

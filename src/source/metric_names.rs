@@ -28,6 +28,8 @@ pub const CPU_PRICE: &str = "node_cpu_hourly_cost";
 pub const RAM_PRICE: &str = "node_ram_hourly_cost";
 /// Bytes allocated to a container.
 pub const RAM_ALLOCATION: &str = "container_memory_allocation_bytes";
+/// GPUs that a container is allocated.
+pub const GPU_ALLOCATION: &str = "container_gpu_allocation";
 /// A pod's share of a volume that it mounts, bytes.
 pub const VOLUME_CLAIMS: &str = "pod_pvc_allocation";
 /// A volume's price, USD per GiB and hour.

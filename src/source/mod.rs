@@ -15,9 +15,12 @@ use crate::service::failure::Failure;
 
 pub use crate::cost::Phase;
 
+pub use warning::{Warning, WarningKind};
+
 pub mod metric_names;
 pub mod metroculus;
 pub mod prometheus;
+mod warning;
 
 /// For how many minutes of a day a source has samples, by phase.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -62,7 +65,7 @@ pub struct SourceDay {
     /// By how much the source's clock lags behind the cost (seconds); already accounted for.
     pub lag_seconds: i64,
     /// What an operator should know: refused series, partial answers. Each names its subject.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
     /// Whether the answer is known to lack something beside uncovered minutes.
     pub is_partial: bool,
     /// Sources that claim to be one cluster and tell different costs, a sentence each: whose costs

@@ -274,7 +274,7 @@ async fn two_arns_in_one_kubecost_are_two_clusters_and_named() {
     assert_eq!(source.costs.clusters.len(), 2);
     assert_cluster(&source, ARN);
     assert_cluster(&source, OTHER_ARN);
-    let warnings = source.warnings.join(" ");
+    let warnings = format!("{:?}", source.warnings);
     assert!(warnings.contains(OTHER_ARN) && warnings.contains("CLUSTER_FILTER"), "{warnings}");
 }
 
@@ -304,7 +304,7 @@ async fn a_currency_of_the_product_that_is_another_is_named() {
     let query = query_of(&server.url, None);
     query.check().await.unwrap();
     let source = first_day(&query).await.unwrap();
-    assert!(source.warnings.join(" ").contains("EUR"), "{:?}", source.warnings);
+    assert!(source.warnings.iter().any(|one| one.contains("EUR")), "{:?}", source.warnings);
 }
 
 #[tokio::test]

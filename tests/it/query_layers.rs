@@ -8,7 +8,7 @@ use crate::support::embedded::SqliteStore;
 use crate::support::exporters::{ACCOUNT, AT, LIFE, Windowed, closed, day, rate};
 use crate::support::layer::{Fate, Layer, Query};
 use crate::support::metrics::History;
-use crate::support::servers::Server;
+use crate::support::servers::{Server, victoriametrics};
 use crate::support::world::{DAY, HOUR, MARCH, source};
 
 /// A day's cost of [`history`], USD.
@@ -410,7 +410,7 @@ async fn thanos_query_frontend_with_a_results_cache_has_the_days_of_prometheus()
 #[tokio::test(flavor = "multi_thread")]
 async fn victoriametrics_has_the_days_of_prometheus() {
     let prometheus = source(&[varied()]);
-    let victoria = crate::support::servers::victoriametrics(varied().in_milliseconds()).await;
+    let victoria = victoriametrics(varied().in_milliseconds(), &[]).await;
     let found = stored_through(&[&prometheus.url, &victoria.url]);
     assert_eq!(found[0].len(), found[1].len(), "{found:?}");
     for (one, other) in found[0].iter().zip(&found[1]) {

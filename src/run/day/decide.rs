@@ -10,6 +10,7 @@ use crate::documents::{Change, CostSummary, DocumentInputs, StoredResource, plan
 use crate::ledger::{Difference, KeyState, WantedRow, difference};
 use crate::run::reconcile;
 use crate::run::summary::DaySummary;
+use crate::source::Warning;
 use crate::source::{Presence, SourceDay};
 
 use super::inputs::DayInputs;
@@ -243,7 +244,7 @@ fn document_costs(
 fn summary(inputs: &DayInputs, rows: &DayRows, state: DayState, cause: String) -> DaySummary {
     let (source, roll) = (&inputs.costs.source, &inputs.costs.roll);
     let mut warnings = source.warnings.clone();
-    warnings.extend(roll_warnings(roll));
+    warnings.extend(roll_warnings(roll).into_iter().map(Warning::from));
     warnings.extend(rows.warnings(inputs.due.day));
     let (_, stored_usd) = live(&rows.own);
     let status = inputs.due.status.as_ref();

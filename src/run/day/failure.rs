@@ -18,6 +18,7 @@ pub(in crate::run) fn is_of_one_day(failure: &Failure) -> bool {
         Hop::QueryLayer => matches!(
             failure.kind,
             Kind::BadData
+                | Kind::Currency
                 | Kind::BadReply
                 | Kind::Timeout
                 | Kind::Overloaded

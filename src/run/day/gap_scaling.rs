@@ -36,14 +36,19 @@ pub(in crate::run) fn scale_over_gaps(source: &mut SourceDay) {
     }
     if !scaled.is_empty() {
         let scaled = scaled.join(", ");
-        source.warnings.push(format!("costs are scaled over gaps (GAP_POLICY): cluster {scaled}"));
+        source
+            .warnings
+            .push(format!("costs are scaled over gaps (GAP_POLICY): cluster {scaled}").into());
     }
     if !left.is_empty() {
-        source.warnings.push(format!(
-            "costs are not scaled (GAP_POLICY) where less than half of a cluster's time is \
+        source.warnings.push(
+            format!(
+                "costs are not scaled (GAP_POLICY) where less than half of a cluster's time is \
              covered: cluster {}",
-            left.join(", ")
-        ));
+                left.join(", ")
+            )
+            .into(),
+        );
     }
 }
 

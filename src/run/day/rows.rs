@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::cost::{AccountId, Day, RollUp};
 use crate::day_status::OtherRows;
 use crate::ledger::{Dimensions, KeyState, WantedRow};
+use crate::source::{Warning, WarningKind};
 
 /// What the ledger has at a day's midnight.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -34,7 +35,7 @@ impl DayRows {
     }
 
     /// The warnings about rows of others.
-    pub(super) fn warnings(&self, day: Day) -> Vec<String> {
+    pub(super) fn warnings(&self, day: Day) -> Vec<Warning> {
         let command = format!("kubecost-worker audit --from {day} --to {day} --adopt --dry-run");
         let one = |found: &OtherRows, what: &str| {
             let OtherRows { rows, total_usd } = found;
@@ -47,6 +48,7 @@ impl DayRows {
         [one(&self.others, others), one(&self.off_midnight, earlier)]
             .into_iter()
             .flatten()
+            .map(|text| Warning::new(WarningKind::ForeignRows, text))
             .collect()
     }
 }

@@ -9,6 +9,8 @@ use crate::cost::Day;
 use crate::day_status::DayState;
 use crate::run::RunSummary;
 use crate::run::summary::{AccountSummary, DaySummary, Outcome};
+use crate::service::failure::Kind;
+use crate::source::WarningKind;
 
 /// Labels of a sample, in order.
 pub type Labels = Vec<(&'static str, String)>;
@@ -227,6 +229,22 @@ fn of_accounts(summary: &RunSummary) -> Vec<Family> {
         let count: u64 = account.days.iter().map(|day| day.contradictions).sum();
         vec![(vec![id(account)], count as f64)]
     });
+    let warnings = each(&|account| {
+        let count = |kind: WarningKind| {
+            let labels = vec![id(account), ("kind", kind.as_str().to_owned())];
+            (labels, warning_count(account, kind) as f64)
+        };
+        WarningKind::ALL.map(count).to_vec()
+    });
+    let days = each(&|account| {
+        let mut by_state: BTreeMap<&'static str, f64> = BTreeMap::new();
+        for day in &account.days {
+            *by_state.entry(day.state.as_str()).or_default() += 1.0;
+        }
+        let sample =
+            |(state, count): (&str, f64)| (vec![id(account), ("state", state.to_owned())], count);
+        by_state.into_iter().map(sample).collect()
+    });
     let lags = each(&|account| {
         let told = account.days.iter().filter(|day| day.covered_minutes > 0);
         let newest = told.max_by_key(|day| day.day);
@@ -253,6 +271,16 @@ fn of_accounts(summary: &RunSummary) -> Vec<Family> {
             differences,
         ),
         gauge(
+            "kubecost_worker_account_warnings",
+            "Warnings about the account's days in the last run, by what they are about.",
+            warnings,
+        ),
+        gauge(
+            "kubecost_worker_account_days",
+            "Days of the account that the last run worked on, by state.",
+            days,
+        ),
+        gauge(
             "kubecost_worker_source_contradictions",
             "Clusters and namespaces of the last run's days whose parts cost over 1 % more than they.",
             contradictions,
@@ -267,6 +295,15 @@ fn of_accounts(summary: &RunSummary) -> Vec<Family> {
 
 fn id(account: &AccountSummary) -> (&'static str, String) {
     ("cloud_account_id", account.account.id.to_string())
+}
+
+/// Warnings of a kind; a refused currency is a failure of the day, and counts as one.
+fn warning_count(account: &AccountSummary, kind: WarningKind) -> usize {
+    let warnings = account.days.iter().flat_map(|day| &day.warnings);
+    let refused = account.failure.as_ref().is_some_and(|failure| {
+        kind == WarningKind::Currency && failure.kind == Kind::Currency.as_str()
+    });
+    warnings.filter(|warning| warning.kind == kind).count() + usize::from(refused)
 }
 
 /// What the run's own reconciliation found; nothing for an account without a stored day.

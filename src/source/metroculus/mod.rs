@@ -23,7 +23,7 @@ use crate::source::metric_names::{
 };
 use crate::source::prometheus::promql::next_grid_point;
 use crate::source::prometheus::reply::Series;
-use crate::source::{CostSource, Phase, Presence, SourceDay};
+use crate::source::{CostSource, Phase, Presence, SourceDay, Warning};
 use client::{MetroculusClient, MetroculusMetric};
 use slots::{conflicts, covered, put, slot_minutes, summed};
 
@@ -250,7 +250,7 @@ impl MetroculusQuery {
                 "{refused} rates that are no cost (NaN, infinite or negative) are left out"
             ));
         }
-        source.warnings = warnings;
+        source.warnings = warnings.into_iter().map(Warning::from).collect();
         Ok(Some(source))
     }
 }
@@ -421,9 +421,12 @@ impl CostSource for MetroculusQuery {
         let refused: u32 = slots.iter().map(|slot| slot.refused).sum();
         if refused > 0 {
             source.is_partial = true;
-            source.warnings.push(format!(
-                "{refused} rates that are no cost (NaN, infinite or negative) are left out"
-            ));
+            source.warnings.push(
+                format!(
+                    "{refused} rates that are no cost (NaN, infinite or negative) are left out"
+                )
+                .into(),
+            );
         }
         Ok(source)
     }

@@ -35,7 +35,7 @@ pub(super) async fn convert(
         let Some(rate) = asking.currency().rate(&code, day) else {
             let cluster = asking.cluster(labels);
             return Err(Failure::query(
-                Kind::BadData,
+                Kind::Currency,
                 format!(
                     "the costs of cluster '{cluster}' are in {code} and the ledger's currency is \
                      {own} (CURRENCY), and there is no rate of {day} for {code}"

@@ -47,6 +47,7 @@ pub(super) async fn integrate(
     window: Window,
     series: u64,
 ) -> Result<Integrals, Failure> {
+    let selector = &selector.in_parts();
     let plain =
         asking.integrate(&selector.of(metric.name, metric.matchers), window, series).await?;
     let mut groups: BTreeMap<Labels, Vec<(Labels, f64)>> = BTreeMap::new();

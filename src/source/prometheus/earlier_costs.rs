@@ -347,12 +347,15 @@ impl Reading<'_> {
         let names: BTreeSet<&String> = gone_at.values().flatten().flatten().collect();
         if !names.is_empty() {
             let names: Vec<&str> = names.iter().take(5).map(|name| name.as_str()).collect();
-            out.warnings.push(format!(
-                "namespaces of cluster '{}' that its whole no longer has are not billed (the \
+            out.warnings.push(
+                format!(
+                    "namespaces of cluster '{}' that its whole no longer has are not billed (the \
                  exporter shows their last gauge until it restarts): {}",
-                self.cluster,
-                names.join(", ")
-            ));
+                    self.cluster,
+                    names.join(", ")
+                )
+                .into(),
+            );
         }
         let unknown = gone_at.values().filter(|gone| gone.is_none()).count();
         if unknown > 0 {

@@ -31,7 +31,8 @@ pub(super) async fn last_samples(
         let recent = Window { start: now_seconds - LOOK_BACK_SECONDS, ..now };
         asking.unite_default_cluster(&mut selector, names, recent).await?;
     }
-    let query = query(&selector, phase, levels);
+    // In parts, what is not parted comes back with each of them: the latest stands.
+    let query = query(&selector.in_parts(), phase, levels);
     let mut found = BTreeMap::new();
     for series in asking.at(&query, now).await? {
         let cluster = asking.cluster(&series.labels).to_owned();

@@ -43,6 +43,7 @@ pub mod promql;
 mod questions;
 mod refusal;
 pub mod reply;
+mod series_parts;
 pub mod session;
 pub(crate) mod source_conflicts;
 mod stores;
@@ -176,7 +177,7 @@ impl CostSource for PrometheusQuery {
         let away = self.stores_away.lock().unwrap_or_else(PoisonError::into_inner);
         for store in away.iter().filter(|store| store.may_have(day)) {
             costs.is_partial = true;
-            costs.warnings.push(store.warning());
+            costs.warnings.push(store.warning().into());
         }
         Ok(costs)
     }

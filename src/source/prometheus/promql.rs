@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 
 use crate::settings::cluster_label::{CLUSTER, CLUSTER_ID};
 use crate::source::metric_names::{CLUSTER_TOTAL, NAMESPACE_TOTAL, POD_TOTAL, WINDOW_END};
+use crate::source::prometheus::series_parts;
 
 /// Labels that a cost gauge of the exporter has and the end of its window lacks, or has from the
 /// scrape's target.
@@ -148,6 +149,8 @@ pub struct Selector {
     pub cluster_label: Option<String>,
     /// Some series have `cluster`, others `cluster_id` only: each is named by what it has.
     pub mixes_cluster_labels: bool,
+    /// Whether the session may ask for the series in parts: the results of parts add up.
+    pub is_in_parts: bool,
 }
 
 impl Selector {
@@ -155,6 +158,12 @@ impl Selector {
     #[must_use]
     pub fn cluster_label(&self) -> &str {
         self.cluster_label.as_deref().unwrap_or(CLUSTER)
+    }
+
+    /// The same series, for questions whose answers for parts of the series add up.
+    #[must_use]
+    pub fn in_parts(&self) -> Self {
+        Self { is_in_parts: true, ..self.clone() }
     }
 
     /// The metric's series at one time, unfiltered, with `extra` matchers.
@@ -253,6 +262,9 @@ impl Selector {
         }
         matchers.extend(self.matchers.iter().cloned());
         matchers.extend(extra.iter().map(|matcher| (*matcher).to_owned()));
+        if self.is_in_parts {
+            matchers.extend(series_parts::placeholder(metric));
+        }
         format!("{metric}{{{}}}", matchers.join(","))
     }
 

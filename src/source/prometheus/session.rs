@@ -8,16 +8,16 @@ use crate::cost::{Levels, Limits};
 use crate::service::failure::{Failure, Kind};
 use crate::settings::cluster_label::{CLUSTER, ClusterLabel};
 use crate::settings::currency::CurrencyConfig;
+use crate::source::Warning;
 
 use crate::source::prometheus::client::{Answer, NoAnswer};
 use crate::source::prometheus::cluster_names::{self, Counted};
-use crate::source::prometheus::promql::{Selector, Window, integral, minutes_present};
+use crate::source::prometheus::promql::{Selector, Window};
 use crate::source::prometheus::questions::{BatchSettings, Questions, Times};
 use crate::source::prometheus::reply::{Labels, Series, shown_labels};
-use crate::source::prometheus::windows::Sampling;
+use crate::source::prometheus::series_parts::SeriesPart;
 
-/// How often a query that asks for too much is halved: down to 22 minutes of a day.
-const HALVINGS_MAX: u32 = 6;
+mod pieces;
 
 /// What the adapter needs to know beside the address.
 #[derive(Clone, Debug)]
@@ -62,7 +62,7 @@ pub(super) struct Asking<'a> {
     settings: &'a PrometheusSettings,
     account: &'a Account,
     /// What an operator should know.
-    pub(super) warnings: Vec<String>,
+    pub(super) warnings: Vec<Warning>,
     /// Whether something is known to be missing.
     pub(super) is_partial: bool,
     /// Why nobody can say whose costs these are, a sentence each.
@@ -71,6 +71,10 @@ pub(super) struct Asking<'a> {
     cluster_label: String,
     /// How long a window the server is known to bear: what was too much once is not asked again.
     bearable_minutes: u32,
+    /// In which parts the server bears the series of a kind of questions, where not all at once.
+    bearable_parts: BTreeMap<String, Vec<SeriesPart>>,
+    /// How often series were halved. Then the shortest times were too much before.
+    series_halvings: usize,
 }
 
 impl<'a> Asking<'a> {
@@ -91,6 +95,8 @@ impl<'a> Asking<'a> {
                 ClusterLabel::Auto => CLUSTER.to_owned(),
             },
             bearable_minutes: u32::MAX,
+            bearable_parts: BTreeMap::new(),
+            series_halvings: 0,
         }
     }
 
@@ -100,6 +106,7 @@ impl<'a> Asking<'a> {
     }
 
     pub(super) fn warn(&mut self, warning: String) {
+        let warning = Warning::from(warning);
         if !self.warnings.contains(&warning) {
             self.warnings.push(warning);
         }
@@ -121,10 +128,22 @@ impl<'a> Asking<'a> {
 
     /// The answer to one query at a window's end.
     pub(super) async fn at(&mut self, query: &str, window: Window) -> Result<Vec<Series>, Failure> {
-        let asked = self.ask(query, Times::At(window.evaluation_time()), 0).await;
-        let answer = asked.map_err(NoAnswer::into_failure)?;
-        self.note_warnings(&answer);
-        Ok(answer.series)
+        let times = Times::At(window.evaluation_time());
+        let mut open = self.parts(query);
+        let mut found = Vec::new();
+        let mut borne = Vec::new();
+        while let Some(part) = open.pop() {
+            match self.ask(&part.of(query), times, 0).await {
+                Ok(answer) => {
+                    self.note_warnings(&answer);
+                    found.extend(answer.series);
+                    borne.push(part);
+                }
+                Err(no_answer) => open.extend(self.halved(&part, no_answer, query)?),
+            }
+        }
+        self.learn_parts(query, borne);
+        Ok(found)
     }
 
     /// The answer to one query at each step of `start..=end`, Unix seconds.
@@ -155,7 +174,7 @@ impl<'a> Asking<'a> {
             return Ok(Vec::new());
         }
         let label = self.cluster_label.clone();
-        let plain = selector.clone();
+        let plain = selector.in_parts();
         let query = |piece| cluster_names::query(&plain, metrics, piece);
         let found = self.in_pieces(window, (1, 1), f64::max, query).await?;
         let mut counted = Counted::all(&self.own_only(found)?, &label);
@@ -167,177 +186,6 @@ impl<'a> Asking<'a> {
         self.conflicts.extend(naming.conflict.clone());
         naming.name(&mut counted, &self.settings.default_cluster);
         Ok(counted)
-    }
-
-    /// How many series of a metric a window has at the most, 0 when there is none.
-    pub(super) async fn series_count(
-        &mut self,
-        selector: &Selector,
-        metric: &str,
-        window: Window,
-    ) -> Result<u64, Failure> {
-        // Where it has to be asked in pieces, their sum bounds the count from above.
-        let query = |piece| selector.series_count(metric, &[], piece);
-        let series = self.in_pieces(window, (1, 1), add, query).await?;
-        let count = series.values().fold(0.0_f64, |most, value| most.max(*value));
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
-        Ok(count as u64)
-    }
-
-    /// The cost of a rate over a window by labels, split so that no query touches more samples
-    /// than allowed when the rate reads `series` series.
-    pub(super) async fn integrate(
-        &mut self,
-        rate: &str,
-        window: Window,
-        series: u64,
-    ) -> Result<BTreeMap<Labels, f64>, Failure> {
-        let sums = self.summed(window, series, |piece| integral(rate, piece)).await?;
-        self.own_only(sums)
-    }
-
-    /// For how many minutes a window's expression has a value, by labels.
-    pub(super) async fn minutes(
-        &mut self,
-        expression: &str,
-        window: Window,
-    ) -> Result<BTreeMap<Labels, f64>, Failure> {
-        let sums = self.summed(window, 1, |piece| minutes_present(expression, piece)).await?;
-        self.own_only(sums)
-    }
-
-    /// Adds up, by labels, what a query says of the pieces of a window.
-    pub(super) async fn summed(
-        &mut self,
-        window: Window,
-        series: u64,
-        query: impl Fn(Window) -> String,
-    ) -> Result<BTreeMap<Labels, f64>, Failure> {
-        let samples = series.max(1) * u64::from(window.minutes());
-        let count = samples.div_ceil(self.settings.samples_max.max(1));
-        let count = u32::try_from(count).unwrap_or(u32::MAX).clamp(1, window.minutes().max(1));
-        self.in_pieces(window, (count, series.max(1)), add, query).await
-    }
-
-    /// The least or the greatest, by labels, of what a query says of the pieces of a window.
-    pub(super) async fn extreme(
-        &mut self,
-        window: Window,
-        choose: fn(f64, f64) -> f64,
-        query: impl Fn(Window) -> String,
-    ) -> Result<BTreeMap<Labels, f64>, Failure> {
-        self.in_pieces(window, (1, 1), choose, query).await
-    }
-
-    async fn in_pieces(
-        &mut self,
-        window: Window,
-        (count, series): (u32, u64),
-        join: fn(f64, f64) -> f64,
-        query: impl Fn(Window) -> String,
-    ) -> Result<BTreeMap<Labels, f64>, Failure> {
-        let mut sums = BTreeMap::new();
-        let count = count.max(window.minutes().div_ceil(self.bearable_minutes));
-        let mut open: Vec<(Window, u32)> =
-            window.split(count).into_iter().rev().map(|piece| (piece, 0)).collect();
-        while let Some((piece, halvings)) = open.pop() {
-            if piece.minutes() == 0 {
-                continue;
-            }
-            let samples = series.saturating_mul(u64::from(piece.minutes()));
-            let times = Times::At(piece.evaluation_time());
-            let asked = self.ask(&query(piece), times, samples).await;
-            match asked {
-                Ok(answer) => {
-                    self.note_warnings(&answer);
-                    join_up(&mut sums, answer.series, join);
-                }
-                Err(NoAnswer::TooMuch(failure)) if halvings < HALVINGS_MAX => {
-                    tracing::debug!(%failure, minutes = piece.minutes(), "halving the query");
-                    let half = piece.minutes().div_ceil(2);
-                    self.bearable_minutes = self.bearable_minutes.min(half);
-                    open.extend(piece.split(2).into_iter().rev().map(|half| (half, halvings + 1)));
-                }
-                Err(no_answer) => return Err(no_answer.into_failure()),
-            }
-        }
-        Ok(sums)
-    }
-
-    /// Adds up, by labels, the values of an expression at regular times. The expression is given
-    /// the offset of its series, seconds.
-    pub(super) async fn sampled(
-        &mut self,
-        sampling: Sampling,
-        series: u64,
-        expression: impl Fn(i64) -> String,
-    ) -> Result<BTreeMap<Labels, f64>, Failure> {
-        let mut sums = BTreeMap::new();
-        let mut open = self.bearable(sampling, series, self.bearable_minutes);
-        while let Some(piece) = open.pop() {
-            let (query, time) = piece.sum(&expression);
-            let samples = series.saturating_mul(u64::from(piece.count));
-            match self.ask(&query, Times::At(time), samples).await {
-                Ok(answer) => {
-                    self.note_warnings(&answer);
-                    join_up(&mut sums, answer.series, add);
-                }
-                Err(no_answer) => {
-                    let halves = halves(piece, no_answer)?;
-                    let longest = halves.iter().map(|half| half.minutes()).max().unwrap_or(0);
-                    self.bearable_minutes = self.bearable_minutes.min(longest.max(1));
-                    open.extend(halves);
-                }
-            }
-        }
-        self.own_only(sums)
-    }
-
-    /// The values of an expression at regular times, by labels, in the order of time.
-    pub(super) async fn values(
-        &mut self,
-        sampling: Sampling,
-        series: u64,
-        expression: impl Fn(i64) -> String,
-    ) -> Result<BTreeMap<Labels, Vec<(i64, f64)>>, Failure> {
-        let mut values: BTreeMap<Labels, Vec<(i64, f64)>> = BTreeMap::new();
-        let mut open = self.bearable(sampling, series, u32::MAX);
-        while let Some(piece) = open.pop() {
-            let offset = piece.offset();
-            let (start, end) = (piece.first + offset, piece.last() + offset);
-            let times = Times::Steps { first: start, last: end, step: piece.step };
-            let samples = series.saturating_mul(u64::from(piece.count));
-            match self.ask(&expression(offset), times, samples).await {
-                Ok(answer) => {
-                    self.note_warnings(&answer);
-                    for mut one in answer.series {
-                        one.labels.remove("__name__");
-                        #[expect(clippy::cast_possible_truncation, reason = "whole seconds")]
-                        let points = one.points.iter().map(|(time, v)| (*time as i64 - offset, *v));
-                        values.entry(one.labels).or_default().extend(points);
-                    }
-                }
-                Err(no_answer) => open.extend(halves(piece, no_answer)?),
-            }
-        }
-        self.own_only(values)
-    }
-
-    /// Regular times in pieces of which none touches more samples than allowed or is longer than
-    /// so many minutes, the last first.
-    fn bearable(&self, sampling: Sampling, series: u64, minutes: u32) -> Vec<Sampling> {
-        let most = self.settings.samples_max / series.max(1);
-        let mut open = vec![sampling];
-        let mut pieces = Vec::new();
-        while let Some(piece) = open.pop() {
-            match piece.halves() {
-                Some(halves) if u64::from(piece.count) > most || piece.minutes() > minutes => {
-                    open.extend(halves);
-                }
-                _ => pieces.push(piece),
-            }
-        }
-        pieces
     }
 
     /// Keeps the account's own series: a server or proxy that ignores matchers must not make one
@@ -376,7 +224,7 @@ impl<'a> Asking<'a> {
     ) -> Result<(), Failure> {
         const NAMED_MAX: usize = 5;
         for (metric, extra) in metrics {
-            let plain = selector.clone();
+            let plain = selector.in_parts();
             let bad = self
                 .summed(window, series, |piece| plain.bad_samples(metric, extra, piece))
                 .await?;
@@ -442,30 +290,6 @@ impl<'a> Asking<'a> {
     }
 }
 
-/// Two halves of regular times that were too many at once, the later one first.
-fn halves(piece: Sampling, no_answer: NoAnswer) -> Result<Vec<Sampling>, Failure> {
-    match (no_answer, piece.halves()) {
-        (NoAnswer::TooMuch(failure), Some([first, second])) => {
-            tracing::debug!(%failure, times = piece.count, "halving the query");
-            Ok(vec![second, first])
-        }
-        (no_answer, _) => Err(no_answer.into_failure()),
-    }
-}
-
 fn shown(metric: &str, labels: &Labels) -> String {
     format!("{metric}{}", shown_labels(labels))
-}
-
-fn add(one: f64, other: f64) -> f64 {
-    one + other
-}
-
-/// Joins what pieces of a window say, by labels.
-fn join_up(joined: &mut BTreeMap<Labels, f64>, series: Vec<Series>, join: fn(f64, f64) -> f64) {
-    for mut one in series {
-        let Some(value) = one.value() else { continue };
-        one.labels.remove("__name__");
-        joined.entry(one.labels).and_modify(|known| *known = join(*known, value)).or_insert(value);
-    }
 }

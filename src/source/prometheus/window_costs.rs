@@ -95,7 +95,7 @@ pub(super) async fn window_by_window(
     let mut costs = Vec::new();
     for (sampling, weight) in windows::samplings(&parts) {
         let expression = |offset_seconds: i64| {
-            let of = Selector { offset_seconds, ..selector.clone() };
+            let of = Selector { offset_seconds, ..selector.in_parts() };
             of.max_by(&[], &of.of(CLUSTER_TOTAL, &[]))
         };
         let values = asking.values(sampling, 1, expression).await?;
@@ -208,7 +208,7 @@ async fn weighed(
     let mut costs: BTreeMap<Labels, f64> = BTreeMap::new();
     for (sampling, weight) in samplings {
         let expression = |offset_seconds: i64| {
-            let of = Selector { offset_seconds, ..selector.clone() };
+            let of = Selector { offset_seconds, ..selector.in_parts() };
             of.max_by(labels, &of.of(wanted.metric, wanted.matchers))
         };
         for (labels, sum) in asking.sampled(*sampling, series, expression).await? {

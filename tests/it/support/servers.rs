@@ -277,17 +277,22 @@ pub(crate) fn query_frontend(downstream: &str) -> Server {
 }
 
 /// A VictoriaMetrics that holds series, written in its text form.
-pub(crate) async fn victoriametrics(series: String) -> Server {
-    let server = start("http", 8_428, || {
+pub(crate) async fn victoriametrics(series: String, more: &'static [&'static str]) -> Server {
+    let server = start("http", 8_428, move || {
         image("VICTORIAMETRICS_IMAGE")
             .with_exposed_port(8_428.tcp())
             .with_wait_for(ready("/health", 8_428))
-            .with_cmd([
-                "-storageDataPath=/storage",
-                "-retentionPeriod=100y",
-                "-search.latencyOffset=1s",
-                "-selfScrapeInterval=0s",
-            ])
+            .with_cmd(
+                [
+                    "-storageDataPath=/storage",
+                    "-retentionPeriod=100y",
+                    "-search.latencyOffset=1s",
+                    "-selfScrapeInterval=0s",
+                ]
+                .iter()
+                .chain(more)
+                .copied(),
+            )
     });
     let client = reqwest::Client::builder().no_gzip().build().unwrap();
     let address = |path: &str| format!("{}{path}", server.url);

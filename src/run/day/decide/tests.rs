@@ -317,7 +317,7 @@ fn other_documents_of_version_0_1_0_are_repaired_with_the_day() {
 #[test]
 fn a_few_refused_costs_and_parts_that_exceed_their_whole_are_named() {
     let mut inputs = stored_day();
-    inputs.costs.source.warnings = vec!["of the source".to_owned()];
+    inputs.costs.source.warnings = vec!["of the source".to_owned().into()];
     let excess = |usd: f64| Excess { key: cluster(), usd };
     inputs.costs.roll.excess = vec![excess(0.000_9), excess(0.001), excess(0.5)];
     let mut source = source();
@@ -330,11 +330,11 @@ fn a_few_refused_costs_and_parts_that_exceed_their_whole_are_named() {
     assert_eq!(inputs.costs.roll.refused.len(), 7);
     let warnings = decide(inputs, POLICY).summary.warnings;
     assert_eq!(warnings.len(), 8, "{warnings:?}");
-    assert_eq!(warnings[0], "of the source");
+    assert_eq!(&*warnings[0], "of the source");
     assert_eq!(
-        warnings[1],
+        &*warnings[1],
         "the cost of namespace c/n0\\n is refused: its name has control or formatting characters, or over 253 bytes"
     );
-    assert_eq!(warnings[6], "the parts of cluster c add up to $0.0010 more than it");
-    assert_eq!(warnings[7], "the parts of cluster c add up to $0.5000 more than it");
+    assert_eq!(&*warnings[6], "the parts of cluster c add up to $0.0010 more than it");
+    assert_eq!(&*warnings[7], "the parts of cluster c add up to $0.5000 more than it");
 }

@@ -6,6 +6,7 @@ use crate::cost::AccountId;
 use crate::run::metrics::exposition::openmetrics;
 use crate::run::summary::FailureSummary;
 use crate::service::failure::{Failure, Hop, Kind};
+use crate::source::Warning;
 
 /// 2026-11-20 12:00:00 UTC.
 const NOON: i64 = 1_795_176_000;
@@ -162,4 +163,35 @@ fn before_the_first_run_there_is_the_version_and_no_success() {
     let text = openmetrics(families(None, &Totals::default())).unwrap();
     assert!(text.contains("build_info") && !text.contains("last_success"), "{text}");
     assert!(!text.contains("kubecost_worker_accounts"), "{text}");
+}
+
+#[test]
+fn warnings_are_counted_by_what_they_are_about_and_days_by_state() {
+    let mut approximate = day("2026-11-20", DayState::Approximate, 10.0, 10.0);
+    approximate.warnings = vec![
+        Warning::new(WarningKind::Folded, "7 resources".to_owned()),
+        Warning::new(WarningKind::ForeignRows, "2 rows".to_owned()),
+        "a".to_owned().into(),
+        "b".to_owned().into(),
+    ];
+    let sound = day("2026-11-19", DayState::Ok, 10.0, 10.0);
+    let refused = Failure::query(Kind::Currency, "in EUR".to_owned(), "give rates");
+    let mut summary = run(vec![
+        account("a", Outcome::Partial, vec![approximate, sound]),
+        account("b", Outcome::Failed, Vec::new()),
+    ]);
+    summary.accounts[1].failure = Some(FailureSummary::from(&refused));
+    let text = text(&summary, &mut Totals::default());
+    for wanted in [
+        "account_warnings{cloud_account_id=\"a\",kind=\"folded\"} 1.0",
+        "account_warnings{cloud_account_id=\"a\",kind=\"foreign-rows\"} 1.0",
+        "account_warnings{cloud_account_id=\"a\",kind=\"currency\"} 0.0",
+        "account_warnings{cloud_account_id=\"a\",kind=\"other\"} 2.0",
+        "account_warnings{cloud_account_id=\"b\",kind=\"currency\"} 1.0",
+        "account_days{cloud_account_id=\"a\",state=\"approximate\"} 1.0",
+        "account_days{cloud_account_id=\"a\",state=\"ok\"} 1.0",
+    ] {
+        let wanted = format!("kubecost_worker_{wanted}");
+        assert!(text.lines().any(|line| line == wanted), "{wanted}: {text}");
+    }
 }

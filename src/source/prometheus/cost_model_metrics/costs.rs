@@ -22,6 +22,7 @@ impl RawDay<'_, '_> {
         let by: &[&str] = if wants_pods { &["namespace", "pod", "node"] } else { &["namespace"] };
         let mut on_nodes: BTreeMap<(String, String, String), BTreeMap<String, f64>> =
             BTreeMap::new();
+        let formulas = Formulas { selector: formulas.selector.in_parts(), ..formulas.clone() };
         for resource in RESOURCES {
             let (amount, price, _) = resource;
             if !self.inventory.can_join(amount, price) {

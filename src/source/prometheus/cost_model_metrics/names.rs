@@ -5,11 +5,10 @@
 //! network prices USD per GiB.
 
 pub(super) use crate::source::metric_names::{
-    CPU_ALLOCATION as CPU, CPU_PRICE, NODE_TOTAL, RAM_ALLOCATION as RAM, RAM_PRICE,
-    VOLUME_CLAIMS as CLAIMS, VOLUME_PRICE,
+    CPU_ALLOCATION as CPU, CPU_PRICE, GPU_ALLOCATION as GPU, NODE_TOTAL, RAM_ALLOCATION as RAM,
+    RAM_PRICE, VOLUME_CLAIMS as CLAIMS, VOLUME_PRICE,
 };
 
-pub(super) const GPU: &str = "container_gpu_allocation";
 pub(super) const GPU_PRICE: &str = "node_gpu_hourly_cost";
 pub(super) const GPU_COUNT: &str = "node_gpu_count";
 pub(super) const NODE_CORES: &str = "kube_node_status_capacity_cpu_cores";

@@ -1,0 +1,344 @@
+//! Questions in pieces that the server can bear: shorter times, and where those are no help,
+//! fewer series.
+
+use std::collections::BTreeMap;
+
+use crate::service::failure::{Failure, Kind};
+
+use crate::source::prometheus::client::NoAnswer;
+use crate::source::prometheus::promql::{Selector, Window, integral, minutes_present};
+use crate::source::prometheus::questions::Times;
+use crate::source::prometheus::reply::{Labels, Series};
+use crate::source::prometheus::series_parts::{self, SeriesPart};
+use crate::source::prometheus::windows::Sampling;
+
+use super::Asking;
+
+/// How often a query that asks for too much is halved: down to 22 minutes of a day.
+const HALVINGS_MAX: u32 = 6;
+
+impl Asking<'_> {
+    /// How many series of a metric a window has at the most, 0 when there is none.
+    pub(in crate::source::prometheus) async fn series_count(
+        &mut self,
+        selector: &Selector,
+        metric: &str,
+        window: Window,
+    ) -> Result<u64, Failure> {
+        // Where it has to be asked in pieces, their sum bounds the count from above.
+        let selector = selector.in_parts();
+        let query = |piece| selector.series_count(metric, &[], piece);
+        let series = self.in_pieces(window, (1, 1), add, query).await?;
+        let count = series.values().fold(0.0_f64, |most, value| most.max(*value));
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
+        Ok(count as u64)
+    }
+
+    /// The cost of a rate over a window by labels, split so that no query touches more samples
+    /// than allowed when the rate reads `series` series.
+    pub(in crate::source::prometheus) async fn integrate(
+        &mut self,
+        rate: &str,
+        window: Window,
+        series: u64,
+    ) -> Result<BTreeMap<Labels, f64>, Failure> {
+        let sums = self.summed(window, series, |piece| integral(rate, piece)).await?;
+        self.own_only(sums)
+    }
+
+    /// For how many minutes a window's expression has a value, by labels.
+    pub(in crate::source::prometheus) async fn minutes(
+        &mut self,
+        expression: &str,
+        window: Window,
+    ) -> Result<BTreeMap<Labels, f64>, Failure> {
+        let sums = self.summed(window, 1, |piece| minutes_present(expression, piece)).await?;
+        self.own_only(sums)
+    }
+
+    /// Adds up, by labels, what a query says of the pieces of a window.
+    pub(in crate::source::prometheus) async fn summed(
+        &mut self,
+        window: Window,
+        series: u64,
+        query: impl Fn(Window) -> String,
+    ) -> Result<BTreeMap<Labels, f64>, Failure> {
+        let samples = series.max(1) * u64::from(window.minutes());
+        let count = samples.div_ceil(self.settings.samples_max.max(1));
+        let count = u32::try_from(count).unwrap_or(u32::MAX).clamp(1, window.minutes().max(1));
+        self.in_pieces(window, (count, series.max(1)), add, query).await
+    }
+
+    /// The least or the greatest, by labels, of what a query says of the pieces of a window.
+    pub(in crate::source::prometheus) async fn extreme(
+        &mut self,
+        window: Window,
+        choose: fn(f64, f64) -> f64,
+        query: impl Fn(Window) -> String,
+    ) -> Result<BTreeMap<Labels, f64>, Failure> {
+        self.in_pieces(window, (1, 1), choose, query).await
+    }
+
+    /// The parts in which the server is known to bear a query's series.
+    pub(super) fn parts(&self, query: &str) -> Vec<SeriesPart> {
+        let known = series_parts::kind(query).and_then(|kind| self.bearable_parts.get(&kind));
+        known.cloned().unwrap_or_else(|| vec![SeriesPart::default()])
+    }
+
+    /// Keeps in mind in which parts a query's series were borne.
+    pub(super) fn learn_parts(&mut self, query: &str, borne: Vec<SeriesPart>) {
+        if let (Some(kind), true) = (series_parts::kind(query), borne.len() > 1) {
+            self.bearable_parts.insert(kind, borne);
+        }
+    }
+
+    /// The halves of a part of a query's series, where the shortest times were too much.
+    ///
+    /// # Errors
+    /// The server's refusal, where that is no way out.
+    pub(super) fn halved(
+        &mut self,
+        part: &SeriesPart,
+        no_answer: NoAnswer,
+        query: &str,
+    ) -> Result<[SeriesPart; 2], Failure> {
+        let halves = series_parts::kind(query).and_then(|_| part.halved());
+        match (no_answer, halves) {
+            (NoAnswer::TooMuch(failure), Some(halves))
+                if failure.kind == Kind::Overloaded
+                    && self.series_halvings < series_parts::HALVINGS_MAX =>
+            {
+                tracing::debug!(%failure, "halving the series");
+                self.series_halvings += 1;
+                Ok(halves)
+            }
+            (no_answer, _) => Err(no_answer.into_failure()),
+        }
+    }
+
+    pub(super) async fn in_pieces(
+        &mut self,
+        window: Window,
+        counts: (u32, u64),
+        join: fn(f64, f64) -> f64,
+        query: impl Fn(Window) -> String,
+    ) -> Result<BTreeMap<Labels, f64>, Failure> {
+        let of_window = query(window);
+        let mut open = self.parts(&of_window);
+        let (mut sums, mut borne) = (BTreeMap::new(), Vec::new());
+        while let Some(part) = open.pop() {
+            let bearable_minutes = self.bearable_minutes;
+            match self.in_times(window, counts, join, |piece| part.of(&query(piece))).await {
+                Ok(found) => {
+                    // Parts have different series, whatever labels are left of them.
+                    join_up(&mut sums, found, add);
+                    borne.push(part);
+                }
+                Err(no_answer) => {
+                    open.extend(self.halved(&part, no_answer, &of_window)?);
+                    self.bearable_minutes = bearable_minutes;
+                }
+            }
+        }
+        self.learn_parts(&of_window, borne);
+        Ok(sums)
+    }
+
+    async fn in_times(
+        &mut self,
+        window: Window,
+        (count, series): (u32, u64),
+        join: fn(f64, f64) -> f64,
+        query: impl Fn(Window) -> String,
+    ) -> Result<BTreeMap<Labels, f64>, NoAnswer> {
+        let mut sums = BTreeMap::new();
+        let count = count.max(window.minutes().div_ceil(self.bearable_minutes));
+        let mut open: Vec<(Window, u32)> =
+            window.split(count).into_iter().rev().map(|piece| (piece, 0)).collect();
+        while let Some((piece, halvings)) = open.pop() {
+            if piece.minutes() == 0 {
+                continue;
+            }
+            let samples = series.saturating_mul(u64::from(piece.minutes()));
+            let times = Times::At(piece.evaluation_time());
+            match self.ask(&query(piece), times, samples).await {
+                Ok(answer) => {
+                    self.note_warnings(&answer);
+                    join_up(&mut sums, by_labels(answer.series), join);
+                }
+                Err(NoAnswer::TooMuch(failure))
+                    if halvings < HALVINGS_MAX && self.series_halvings == 0 =>
+                {
+                    tracing::debug!(%failure, minutes = piece.minutes(), "halving the query");
+                    let half = piece.minutes().div_ceil(2);
+                    self.bearable_minutes = self.bearable_minutes.min(half);
+                    open.extend(piece.split(2).into_iter().rev().map(|half| (half, halvings + 1)));
+                }
+                Err(no_answer) => return Err(no_answer),
+            }
+        }
+        Ok(sums)
+    }
+
+    /// Adds up, by labels, the values of an expression at regular times. The expression is given
+    /// the offset of its series, seconds.
+    pub(in crate::source::prometheus) async fn sampled(
+        &mut self,
+        sampling: Sampling,
+        series: u64,
+        expression: impl Fn(i64) -> String,
+    ) -> Result<BTreeMap<Labels, f64>, Failure> {
+        let of_series = expression(0);
+        let mut open = self.parts(&of_series);
+        let (mut sums, mut borne) = (BTreeMap::new(), Vec::new());
+        while let Some(part) = open.pop() {
+            let bearable_minutes = self.bearable_minutes;
+            let of_part = |offset| part.of(&expression(offset));
+            match self.sampled_in_times(sampling, series, of_part).await {
+                Ok(found) => {
+                    join_up(&mut sums, found, add);
+                    borne.push(part);
+                }
+                Err(no_answer) => {
+                    open.extend(self.halved(&part, no_answer, &of_series)?);
+                    self.bearable_minutes = bearable_minutes;
+                }
+            }
+        }
+        self.learn_parts(&of_series, borne);
+        self.own_only(sums)
+    }
+
+    async fn sampled_in_times(
+        &mut self,
+        sampling: Sampling,
+        series: u64,
+        expression: impl Fn(i64) -> String,
+    ) -> Result<BTreeMap<Labels, f64>, NoAnswer> {
+        let mut sums = BTreeMap::new();
+        let mut open = self.bearable(sampling, series, self.bearable_minutes);
+        while let Some(piece) = open.pop() {
+            let (query, time) = piece.sum(&expression);
+            let samples = series.saturating_mul(u64::from(piece.count));
+            match self.ask(&query, Times::At(time), samples).await {
+                Ok(answer) => {
+                    self.note_warnings(&answer);
+                    join_up(&mut sums, by_labels(answer.series), add);
+                }
+                Err(no_answer) => {
+                    let halves = self.halves(piece, no_answer)?;
+                    let longest = halves.iter().map(|half| half.minutes()).max().unwrap_or(0);
+                    self.bearable_minutes = self.bearable_minutes.min(longest.max(1));
+                    open.extend(halves);
+                }
+            }
+        }
+        Ok(sums)
+    }
+
+    /// The values of an expression at regular times, by labels, in the order of time.
+    pub(in crate::source::prometheus) async fn values(
+        &mut self,
+        sampling: Sampling,
+        series: u64,
+        expression: impl Fn(i64) -> String,
+    ) -> Result<BTreeMap<Labels, Vec<(i64, f64)>>, Failure> {
+        let of_series = expression(0);
+        let mut open = self.parts(&of_series);
+        let (mut values, mut borne) = (BTreeMap::new(), Vec::new());
+        while let Some(part) = open.pop() {
+            let of_part = |offset| part.of(&expression(offset));
+            match self.values_in_times(sampling, series, of_part).await {
+                // Callers keep the labels by which series are parted.
+                Ok(found) => {
+                    values.extend(found);
+                    borne.push(part);
+                }
+                Err(no_answer) => open.extend(self.halved(&part, no_answer, &of_series)?),
+            }
+        }
+        self.learn_parts(&of_series, borne);
+        self.own_only(values)
+    }
+
+    async fn values_in_times(
+        &mut self,
+        sampling: Sampling,
+        series: u64,
+        expression: impl Fn(i64) -> String,
+    ) -> Result<BTreeMap<Labels, Vec<(i64, f64)>>, NoAnswer> {
+        let mut values: BTreeMap<Labels, Vec<(i64, f64)>> = BTreeMap::new();
+        let mut open = self.bearable(sampling, series, u32::MAX);
+        while let Some(piece) = open.pop() {
+            let offset = piece.offset();
+            let (start, end) = (piece.first + offset, piece.last() + offset);
+            let times = Times::Steps { first: start, last: end, step: piece.step };
+            let samples = series.saturating_mul(u64::from(piece.count));
+            match self.ask(&expression(offset), times, samples).await {
+                Ok(answer) => {
+                    self.note_warnings(&answer);
+                    for mut one in answer.series {
+                        one.labels.remove("__name__");
+                        #[expect(clippy::cast_possible_truncation, reason = "whole seconds")]
+                        let points = one.points.iter().map(|(time, v)| (*time as i64 - offset, *v));
+                        values.entry(one.labels).or_default().extend(points);
+                    }
+                }
+                Err(no_answer) => open.extend(self.halves(piece, no_answer)?),
+            }
+        }
+        Ok(values)
+    }
+
+    /// Two halves of regular times that were too many at once, the later one first.
+    fn halves(&self, piece: Sampling, no_answer: NoAnswer) -> Result<[Sampling; 2], NoAnswer> {
+        match (no_answer, piece.halves()) {
+            (NoAnswer::TooMuch(failure), Some([first, second])) if self.series_halvings == 0 => {
+                tracing::debug!(%failure, times = piece.count, "halving the query");
+                Ok([second, first])
+            }
+            (no_answer, _) => Err(no_answer),
+        }
+    }
+
+    /// Regular times in pieces of which none touches more samples than allowed or is longer than
+    /// so many minutes, the last first.
+    fn bearable(&self, sampling: Sampling, series: u64, minutes: u32) -> Vec<Sampling> {
+        let most = self.settings.samples_max / series.max(1);
+        let mut open = vec![sampling];
+        let mut pieces = Vec::new();
+        while let Some(piece) = open.pop() {
+            match piece.halves() {
+                Some(halves) if u64::from(piece.count) > most || piece.minutes() > minutes => {
+                    open.extend(halves);
+                }
+                _ => pieces.push(piece),
+            }
+        }
+        pieces
+    }
+}
+
+fn add(one: f64, other: f64) -> f64 {
+    one + other
+}
+
+/// The values of an answer, by labels.
+fn by_labels(series: Vec<Series>) -> impl Iterator<Item = (Labels, f64)> {
+    series.into_iter().filter_map(|mut one| {
+        let value = one.value()?;
+        one.labels.remove("__name__");
+        Some((one.labels, value))
+    })
+}
+
+/// Joins values to others, by labels.
+fn join_up(
+    joined: &mut BTreeMap<Labels, f64>,
+    values: impl IntoIterator<Item = (Labels, f64)>,
+    join: fn(f64, f64) -> f64,
+) {
+    for (labels, value) in values {
+        joined.entry(labels).and_modify(|known| *known = join(*known, value)).or_insert(value);
+    }
+}
