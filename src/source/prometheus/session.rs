@@ -71,6 +71,8 @@ pub(super) struct Asking<'a> {
     cluster_label: String,
     /// How long a window the server is known to bear: what was too much once is not asked again.
     bearable_minutes: u32,
+    /// How many series metrics have, where they were counted over the longest window.
+    counted: BTreeMap<String, u64>,
 }
 
 impl<'a> Asking<'a> {
@@ -91,6 +93,7 @@ impl<'a> Asking<'a> {
                 ClusterLabel::Auto => CLUSTER.to_owned(),
             },
             bearable_minutes: u32::MAX,
+            counted: BTreeMap::new(),
         }
     }
 
@@ -121,8 +124,16 @@ impl<'a> Asking<'a> {
 
     /// The answer to one query at a window's end.
     pub(super) async fn at(&mut self, query: &str, window: Window) -> Result<Vec<Series>, Failure> {
-        let asked = self.ask(query, Times::At(window.evaluation_time()), 0).await;
-        let answer = asked.map_err(NoAnswer::into_failure)?;
+        self.try_at(query, window).await.map_err(NoAnswer::into_failure)
+    }
+
+    /// The same, with why there is no answer.
+    pub(super) async fn try_at(
+        &mut self,
+        query: &str,
+        window: Window,
+    ) -> Result<Vec<Series>, NoAnswer> {
+        let answer = self.ask(query, Times::At(window.evaluation_time()), 0).await?;
         self.note_warnings(&answer);
         Ok(answer.series)
     }
@@ -160,6 +171,7 @@ impl<'a> Asking<'a> {
         let found = self.in_pieces(window, (1, 1), f64::max, query).await?;
         let mut counted = Counted::all(&self.own_only(found)?, &label);
         cluster_names::hold_to_limits(&counted, self.settings.limits)?;
+        self.counted = cluster_names::by_metric(metrics, &counted);
         let setting = &self.settings.cluster_label;
         let naming = cluster_names::decide(setting, &self.settings.default_cluster, &counted);
         naming.apply(selector);
@@ -167,6 +179,20 @@ impl<'a> Asking<'a> {
         self.conflicts.extend(naming.conflict.clone());
         naming.name(&mut counted, &self.settings.default_cluster);
         Ok(counted)
+    }
+
+    /// A bound on the series of a metric in a window, of all clusters together: as they were counted
+    /// when clusters got their names, where they were.
+    pub(super) async fn series_at_most(
+        &mut self,
+        selector: &Selector,
+        metric: &str,
+        window: Window,
+    ) -> Result<u64, Failure> {
+        match self.counted.get(metric) {
+            Some(count) => Ok(*count),
+            None => self.series_count(selector, metric, window).await,
+        }
     }
 
     /// How many series of a metric a window has at the most, 0 when there is none.
