@@ -4,7 +4,7 @@
 //! programs, each on a database of its own: a first run, one that finds nothing changed, and one
 //! five minutes later, when every cost of the running day is another. It prints one table.
 //! `ACCOUNTS` (200), `NAMESPACES` (20 each) and `STEP` (60 seconds between samples) set the size;
-//! `REFERENCE=0` leaves the Python worker out. `HISTORY=DIRECTORY` keeps the samples there.
+//! `REFERENCE=0` leaves the Python worker out; `WRITE_PERFORMANCE=1` writes docs/PERFORMANCE.md. `HISTORY=DIRECTORY` keeps the samples there.
 
 #![expect(
     clippy::unwrap_used,
@@ -20,6 +20,8 @@ use std::process::Command;
 mod counters;
 #[path = "support/many.rs"]
 mod many;
+#[path = "support/performance.rs"]
+mod performance;
 #[path = "../tests/it/support/servers.rs"]
 #[expect(dead_code, reason = "the tests use the rest of it")]
 mod servers;
@@ -27,8 +29,9 @@ mod servers;
 #[expect(dead_code, reason = "the tests use the rest of it")]
 mod worker;
 
-use counters::{Counts, Servers, Taken, container_address};
+use counters::{Counts, Servers, container_address};
 use many::{BLOCK, Size};
+use performance::{Line, TABLE_HEAD};
 use servers::{PrometheusVersion, Server, Stores};
 
 /// 2026-03-02 00:00:00 UTC: the day before it is whole.
@@ -64,25 +67,32 @@ async fn main() {
     let arguments = ["--query.max-samples=50000000"];
     let prometheus = servers::prometheus_with(PrometheusVersion::Two, &data, &arguments);
     counters::note_queries(&prometheus).await;
-    let (accounts, namespaces) = (size.accounts, size.namespaces);
-    println!(
-        "| {accounts} accounts of {namespaces} namespaces | run | s | own CPU s | peak MiB \
-              | CPU s of Prometheus, MongoDB, ClickHouse | questions | samples | selects | inserts \
-              | rows | documents |"
-    );
-    println!("|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
-    let sums = run_worker(&prometheus, size).await;
-    if number("REFERENCE", 1) == 1 {
-        let others = run_reference(&prometheus, size).await;
-        // Both add up the same samples; this program rounds each cost to 2^-24 USD.
-        for (own, other) in sums.iter().zip(&others) {
-            assert!((own - other).abs() < 1e-4 * accounts as f64, "{own} and {other} USD");
-        }
+    println!("{TABLE_HEAD}");
+    let (mut lines, sums) = run_worker(&prometheus, size).await;
+    if number("REFERENCE", 1) != 1 {
+        return;
+    }
+    let (of_reference, others) = run_reference(&prometheus, size).await;
+    // Both add up the same samples; this program rounds each cost to 2^-24 USD.
+    for (own, other) in sums.iter().zip(&others) {
+        assert!((own - other).abs() < 1e-4 * size.accounts as f64, "{own} and {other} USD");
+    }
+    lines.extend(of_reference);
+    let page = performance::page(size, build(), &lines);
+    if std::env::var_os("WRITE_PERFORMANCE").is_some() {
+        std::fs::write(servers::root().join("docs/PERFORMANCE.md"), page).unwrap();
+    } else {
+        println!("\n{page}");
     }
 }
 
-/// Returns the ledger's sum after each run.
-async fn run_worker(prometheus: &Server, size: Size) -> Vec<f64> {
+/// How the worker was built.
+fn build() -> &'static str {
+    if cfg!(debug_assertions) { "unoptimized (profile dev)" } else { "for release" }
+}
+
+/// Returns what each run took, and the ledger's sum after it.
+async fn run_worker(prometheus: &Server, size: Size) -> (Vec<Line>, Vec<f64>) {
     let stores = Stores::new("accounts").await;
     let servers = Servers { prometheus, stores: &stores };
     let mut settings = stores.settings();
@@ -90,7 +100,7 @@ async fn run_worker(prometheus: &Server, size: Size) -> Vec<f64> {
     settings.push(("ACCOUNTS", size.ids().join(",")));
     settings.push(("RUST_LOG", std::env::var("RUST_LOG").unwrap_or("error".to_owned())));
     worker::run(&settings, &["migrate"]).expect_success();
-    let mut sums = Vec::new();
+    let (mut lines, mut sums) = (Vec::new(), Vec::new());
     for (name, _, at) in RUNS {
         let before = servers.counts().await;
         let taken = counters::run(&mut worker::command(&settings, &["--at", at, "run"]));
@@ -98,32 +108,38 @@ async fn run_worker(prometheus: &Server, size: Size) -> Vec<f64> {
         let summary: serde_json::Value = serde_json::from_str(summary).unwrap();
         let of_accounts = summary["accounts"].as_array().unwrap().iter();
         let days = of_accounts.flat_map(|account| account["days"].as_array().unwrap());
-        let documents = days.filter_map(|day| day["documents_written"].as_u64()).sum();
-        print_line(("worker", name), &taken, (&before, &servers.counts().await), Some(documents));
+        let documents: u64 = days.filter_map(|day| day["documents_written"].as_u64()).sum();
+        let counts = more(&before, &servers.counts().await);
+        let line = Line { program: "worker", run: name, taken, counts, documents: Some(documents) };
+        println!("{}", line.row());
+        lines.push(line);
         sums.push(ledger_sum(&stores).await);
     }
-    sums
+    (lines, sums)
 }
 
-/// Returns the ledger's sum after each run.
-async fn run_reference(prometheus: &Server, size: Size) -> Vec<f64> {
+/// Returns what each run took, and the ledger's sum after it.
+async fn run_reference(prometheus: &Server, size: Size) -> (Vec<Line>, Vec<f64>) {
     let python = python();
     let stores = Stores::new("reference").await;
     let servers = Servers { prometheus, stores: &stores };
     worker::run(&stores.settings(), &["migrate"]).expect_success();
     let script = servers::root().join("benches/reference/worker.py");
     let clickhouse = format!("{}:9000", container_address(&stores.clickhouse));
-    let mut sums = Vec::new();
+    let (mut lines, mut sums) = (Vec::new(), Vec::new());
     for (name, now, _) in RUNS {
         let before = servers.counts().await;
         let mut command = Command::new(&python);
         command.arg(&script).arg(now.to_string()).args([&prometheus.url, &stores.mongodb.url]);
         command.args([&clickhouse, &stores.database]).args(size.ids());
         let taken = counters::run(&mut command);
-        print_line(("python", name), &taken, (&before, &servers.counts().await), None);
+        let counts = more(&before, &servers.counts().await);
+        let line = Line { program: "python", run: name, taken, counts, documents: None };
+        println!("{}", line.row());
+        lines.push(line);
         sums.push(ledger_sum(&stores).await);
     }
-    sums
+    (lines, sums)
 }
 
 /// A Python that has the reference's packages, made once.
@@ -145,28 +161,7 @@ async fn ledger_sum(stores: &Stores) -> f64 {
     query.fetch_one::<f64>().await.unwrap()
 }
 
-fn print_line(
-    (program, run): (&str, &str),
-    taken: &Taken,
-    (before, after): (&Counts, &Counts),
-    documents: Option<u64>,
-) {
-    let more = |name: &str| after[name] - before[name];
-    let cpu = ["cpu_prometheus", "cpu_mongodb", "cpu_clickhouse"].map(|name| more(name));
-    let documents = documents.map_or("-".to_owned(), |count| count.to_string());
-    println!(
-        "| {program} | {run} | {:.2} | {:.2} | {:.0} | {:.1}, {:.1}, {:.1} | {} | {} | {} | {} | {} \
-         | {documents} |",
-        taken.seconds,
-        taken.cpu_seconds,
-        taken.peak_mib,
-        cpu[0],
-        cpu[1],
-        cpu[2],
-        more("questions"),
-        more("samples"),
-        more("selects"),
-        more("inserts"),
-        more("rows"),
-    );
+/// What was counted between two looks.
+fn more(before: &Counts, after: &Counts) -> Counts {
+    after.iter().map(|(name, count)| (*name, count - before[name])).collect()
 }
