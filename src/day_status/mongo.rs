@@ -12,8 +12,9 @@ use tokio::sync::Semaphore;
 
 use crate::cost::{AccountId, Day};
 use crate::service::batcher::{BatchLimits, Batcher, LINGER, in_order};
-use crate::service::failure::Failure;
-use crate::stores::mongo::{bounded, found, is_duplicate_key, to_document};
+use crate::service::failure::{Failure, Hop, Kind};
+use crate::stores::mongo::{found, to_document};
+use crate::stores::mongo_bulk::BulkUpdates;
 
 use super::{DayStatus, DayStatusReader, DayStatusWriter};
 
@@ -25,7 +26,7 @@ const IDS_AT_ONCE: usize = 5_000;
 const READS_AT_ONCE: usize = 2;
 /// Most accounts, and statuses, that are read together.
 const READ_LIMITS: BatchLimits =
-    BatchLimits { questions_max: 500, weight_max: 5_000, linger: LINGER };
+    BatchLimits { questions_max: 500, weight_max: 5_000, linger: LINGER, lingers_max: 1 };
 
 /// Reads of the same days, first and last, of several accounts.
 type Reads = Batcher<(Day, Day), AccountId, Result<Vec<DayStatus>, Failure>>;
@@ -36,6 +37,7 @@ pub struct MongoDayStatus {
     days: Collection<Document>,
     /// Accounts whose days are read together.
     reads: Arc<Reads>,
+    writes: BulkUpdates,
 }
 
 impl MongoDayStatus {
@@ -43,8 +45,15 @@ impl MongoDayStatus {
     #[must_use]
     pub fn new(database: &Database) -> Self {
         let reads = Batcher::new(Arc::new(Semaphore::new(READS_AT_ONCE)), READ_LIMITS);
-        Self { days: database.collection(DAYS_COLLECTION), reads: Arc::new(reads) }
+        let days: Collection<Document> = database.collection(DAYS_COLLECTION);
+        let writes = BulkUpdates::new("writing the status of days", days.clone());
+        Self { days, reads: Arc::new(reads), writes }
     }
+}
+
+fn was_made_again(status: &DayStatus) -> Failure {
+    let what = format!("the status of {} was made by another writer twice", status.day);
+    Failure::new(Hop::MongoDb, Kind::Conflict, what, "the next run goes on")
 }
 
 fn day_id(account: &AccountId, day: Day) -> String {
@@ -96,19 +105,22 @@ impl DayStatusReader for MongoDayStatus {
 #[async_trait]
 impl DayStatusWriter for MongoDayStatus {
     async fn put(&self, status: &DayStatus) -> Result<(), Failure> {
-        let what = "writing the status of a day";
-        let document = to_document(what, status)?;
-        let filter = doc! {"_id": day_id(&status.account, status.day)};
-        let days = self.days.clone();
-        bounded(what, async move {
-            let put = || days.replace_one(filter.clone(), &document).upsert(true);
-            match put().await {
-                // Another process made it in between; now it is there to be replaced.
-                Err(error) if is_duplicate_key(&error) => put().await,
-                other => other,
-            }
-        })
-        .await
-        .map(|_| ())
+        let document = to_document("writing the status of a day", status)?;
+        let update = doc! {
+            "q": {"_id": day_id(&status.account, status.day)},
+            "u": document,
+            "upsert": true,
+            "multi": false,
+        };
+        let put = || self.writes.update(vec![update.clone()], 1);
+        let mut done = put().await?;
+        if !done.duplicates.is_empty() {
+            // Another process made it in between; now it is there to be replaced.
+            done = put().await?;
+        }
+        match done.duplicates.first() {
+            None => Ok(()),
+            Some(_) => Err(was_made_again(status)),
+        }
     }
 }

@@ -43,6 +43,8 @@ struct StoredForm {
     raw_samples: u64,
     #[serde(default)]
     exporter_samples: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    all_samples: Option<u64>,
     #[serde(default)]
     overrides: Vec<Override>,
     /// Of version 0.1.0, which had one reason for all guards.
@@ -91,6 +93,7 @@ impl From<DayStatus> for StoredForm {
             exporter_minutes: seen.exporter_minutes,
             raw_samples: seen.raw_samples,
             exporter_samples: seen.exporter_samples,
+            all_samples: seen.all_samples,
             overrides,
             forced_reason: None,
             exchange_rates: stored.exchange_rates,
@@ -149,6 +152,7 @@ impl From<StoredForm> for DayStatus {
                 exporter_minutes: form.exporter_minutes,
                 raw_samples: form.raw_samples,
                 exporter_samples: form.exporter_samples,
+                all_samples: form.all_samples,
             },
             attempt: Attempt {
                 state: form.state,
@@ -219,8 +223,13 @@ pub(crate) mod tests {
             vec![ClusterCoverage { cluster: "c".into(), covered_minutes: 7 }];
         status.stored.exchange_rates = [("EUR".to_owned(), 1.08)].into();
         status.other_rows = OtherRows { rows: 2, total_usd: 3.5 };
-        status.seen =
-            Presence { raw_minutes: 1, exporter_minutes: 2, raw_samples: 3, exporter_samples: 4 };
+        status.seen = Presence {
+            raw_minutes: 1,
+            exporter_minutes: 2,
+            raw_samples: 3,
+            exporter_samples: 4,
+            all_samples: Some(5),
+        };
         let reason = "the second cluster is gone".to_owned();
         status.overrides = vec![Override { guard: Guard::LostCluster, reason }];
         status.attempt.is_pending = true;

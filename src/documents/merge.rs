@@ -46,6 +46,17 @@ pub enum Change {
     Delete(DeleteUpdate),
 }
 
+impl Change {
+    /// How many documents it is to insert or change.
+    #[must_use]
+    pub fn documents(&self) -> u64 {
+        match self {
+            Self::Seen(update) => update.ids.len() as u64,
+            Self::Insert(_) | Self::Update(_) | Self::Adopt(_) | Self::Delete(_) => 1,
+        }
+    }
+}
+
 /// What goes over to a document from one of earlier software.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AdoptUpdate {

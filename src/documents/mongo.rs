@@ -1,46 +1,64 @@
 //! Resource documents in MongoDB.
 //!
-//! Writes go through the `update` command with an array of updates, unordered: every server
-//! version has it, while the driver's bulk write wants 8.0.
+//! Writes go through the `update` command with an array of updates, unordered, and reads by `$in`:
+//! those of accounts that are worked on side by side go together.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::TryStreamExt;
 use mongodb::bson::{Bson, Document as Bdoc, doc};
 use mongodb::{Collection, Database};
+use tokio::sync::Semaphore;
 
 use crate::cost::{AccountId, Day};
+use crate::service::batcher::{BatchLimits, Batcher, LINGER};
 use crate::service::failure::{Failure, Hop, Kind};
 use crate::stores::mongo::{bounded, indexes, ping};
-use crate::stores::mongo_update::{Updated, update};
+use crate::stores::mongo_bulk::{BulkUpdates, UPDATES_MAX};
+use crate::stores::mongo_update::update;
 
 use super::bson_form::{self, STORED_FIELDS, UpdateStatement, id_text, in_list, number, stored};
 use super::earlier::{EARLIER_FORM, is_earlier, is_own};
 use super::{Change, CostSummary, DocumentReader, DocumentWriter, StoredResource};
 
-/// Updates in one command: far below the limit of 100 000, and about 1 MB.
-const UPDATES_MAX: usize = 1_000;
 /// Ids in one `$in`.
 const IDS_MAX: usize = 5_000;
+/// How many reads are under way at a time.
+const READS_AT_ONCE: usize = 4;
+const READ_LIMITS: BatchLimits =
+    BatchLimits { questions_max: 500, weight_max: IDS_MAX as u64, linger: LINGER, lingers_max: 1 };
 /// The index that keeps a resource from being stored twice; made by `kubecost-worker migrate`.
 pub const UNIQUE_INDEX: &str = "OptResourceUnique";
+/// The field with the account.
+const ACCOUNT_FIELD: &str = "cloud_account_id";
 /// Stable ids of this program's form.
 pub(crate) const OWN_FORM: &str = "^k8s-(cluster|ns|pod)-[0-9a-f]{16}$";
+
+/// Reads of accounts that go together.
+type Reads<Q, A> = Arc<Batcher<(), Q, Result<A, Failure>>>;
 
 /// Documents in a MongoDB collection.
 #[derive(Clone, Debug)]
 pub struct MongoResources {
     database: Database,
     collection: Collection<Bdoc>,
+    writes: BulkUpdates,
+    finds: Reads<(AccountId, Vec<String>), Vec<StoredResource>>,
+    takens: Reads<Vec<String>, BTreeSet<String>>,
 }
 
 impl MongoResources {
     /// The store in a collection (`cloud_resource`, or `resources` upstream).
     #[must_use]
     pub fn new(database: Database, collection: &str) -> Self {
-        let collection = database.collection(collection);
-        Self { database, collection }
+        let collection: Collection<Bdoc> = database.collection(collection);
+        let writes = BulkUpdates::new("writing resources", collection.clone());
+        let places = Arc::new(Semaphore::new(READS_AT_ONCE));
+        let finds = Arc::new(Batcher::new(Arc::clone(&places), READ_LIMITS));
+        let takens = Arc::new(Batcher::new(places, READ_LIMITS));
+        Self { database, collection, writes, finds, takens }
     }
 
     fn failure(&self, kind: Kind, what: String, fix: &str) -> Failure {
@@ -62,12 +80,51 @@ impl MongoResources {
         .await
     }
 
-    /// Sends one batch of updates.
-    ///
-    /// Callers make updates batch by batch: all of a large account's at once would take more
-    /// memory than everything else of a run.
-    async fn update(&self, batch: Vec<Bdoc>) -> Result<Updated, Failure> {
-        update("writing resources", &self.collection, batch).await
+    /// The live documents of accounts with these stable ids, of each account in their order.
+    async fn find_of(
+        &self,
+        asked: Vec<(AccountId, Vec<String>)>,
+    ) -> Result<Vec<Vec<StoredResource>>, Failure> {
+        let mut places: BTreeMap<(&str, &str), Vec<usize>> = BTreeMap::new();
+        for (index, (account, ids)) in asked.iter().enumerate() {
+            for id in ids {
+                places.entry((account.as_str(), id.as_str())).or_default().push(index);
+            }
+        }
+        let accounts: BTreeSet<&str> = asked.iter().map(|(one, _)| one.as_str()).collect();
+        let accounts: Vec<&str> = accounts.into_iter().collect();
+        let ids: Vec<&str> = places.keys().map(|(_, id)| *id).collect();
+        let fields: Vec<&str> = STORED_FIELDS.into_iter().chain([ACCOUNT_FIELD]).collect();
+        let mut out = vec![Vec::new(); asked.len()];
+        for ids in ids.chunks(IDS_MAX) {
+            let filter = doc! {
+                "cloud_resource_id": { "$in": ids },
+                ACCOUNT_FIELD: { "$in": &accounts },
+                "deleted_at": 0,
+            };
+            for found in self.find_all(filter, &fields).await? {
+                let one = stored(&found).ok_or_else(|| {
+                    let what =
+                        format!("a document has an _id of another type: {:?}", found.get("_id"));
+                    self.failure(Kind::BadData, what, "give it a text as its _id")
+                })?;
+                let account = found.get_str(ACCOUNT_FIELD).unwrap_or_default();
+                let key = (account, one.cloud_resource_id.as_str());
+                for place in places.get(&key).into_iter().flatten() {
+                    out[*place].push(one.clone());
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    async fn taken_of(&self, ids: &[String]) -> Result<BTreeSet<String>, Failure> {
+        let mut out = BTreeSet::new();
+        for ids in ids.chunks(IDS_MAX) {
+            let found = self.find_all(doc! { "_id": in_list(ids) }, &["_id"]).await?;
+            out.extend(found.iter().filter_map(|document| id_text(document.get("_id"))));
+        }
+        Ok(out)
     }
 
     /// Somebody who made the same document at the same time is no error: theirs is kept. But an
@@ -151,31 +208,35 @@ impl DocumentReader for MongoResources {
         account: &AccountId,
         cloud_resource_ids: &[String],
     ) -> Result<Vec<StoredResource>, Failure> {
-        let mut out = Vec::with_capacity(cloud_resource_ids.len());
-        for ids in cloud_resource_ids.chunks(IDS_MAX) {
-            let filter = doc! {
-                "cloud_resource_id": { "$in": ids },
-                "cloud_account_id": account.as_str(),
-                "deleted_at": 0,
-            };
-            for found in self.find_all(filter, &STORED_FIELDS).await? {
-                out.push(stored(&found).ok_or_else(|| {
-                    let what =
-                        format!("a document has an _id of another type: {:?}", found.get("_id"));
-                    self.failure(Kind::BadData, what, "give it a text as its _id")
-                })?);
-            }
+        if cloud_resource_ids.is_empty() {
+            return Ok(Vec::new());
         }
-        Ok(out)
+        let store = self.clone();
+        let all = move |asked| {
+            let store = store.clone();
+            async move { store.find_of(asked).await }
+        };
+        let weight = cloud_resource_ids.len() as u64;
+        let question = (account.clone(), cloud_resource_ids.to_vec());
+        self.finds.ask_all((), question, weight, all).await
     }
 
     async fn taken_ids(&self, ids: &[String]) -> Result<BTreeSet<String>, Failure> {
-        let mut out = BTreeSet::new();
-        for ids in ids.chunks(IDS_MAX) {
-            let found = self.find_all(doc! { "_id": in_list(ids) }, &["_id"]).await?;
-            out.extend(found.iter().filter_map(|document| id_text(document.get("_id"))));
+        if ids.is_empty() {
+            return Ok(BTreeSet::new());
         }
-        Ok(out)
+        let store = self.clone();
+        let all = move |asked: Vec<Vec<String>>| {
+            let store = store.clone();
+            async move {
+                let taken = store.taken_of(&asked.concat()).await?;
+                let of = |ids: &Vec<String>| -> BTreeSet<String> {
+                    ids.iter().filter(|id| taken.contains(*id)).cloned().collect()
+                };
+                Ok(asked.iter().map(of).collect())
+            }
+        };
+        self.takens.ask_all((), ids.to_vec(), ids.len() as u64, all).await
     }
 
     async fn own_ids(
@@ -230,13 +291,15 @@ impl DocumentWriter for MongoResources {
         let mut changed = 0;
         for batch in changes.chunks(UPDATES_MAX) {
             let (mut updates, mut sources) = (Vec::new(), Vec::new());
+            let mut documents = 0;
             for change in batch {
+                documents += change.documents();
                 for statement in self.statements(account, change)? {
                     updates.push(statement.into_element());
                     sources.push(change);
                 }
             }
-            let updated = self.update(updates).await?;
+            let updated = self.writes.update(updates, documents).await?;
             changed += updated.changed;
             self.reject_id_collisions(account, &sources, &updated.duplicates).await?;
         }
@@ -251,13 +314,17 @@ impl DocumentWriter for MongoResources {
         let mut changed = 0;
         for batch in summaries.chunks(UPDATES_MAX) {
             let updates = batch.iter().map(|one| bson_form::costs(account, one).into_element());
-            changed += self.update(updates.collect()).await?.changed;
+            let updated = self.writes.update(updates.collect(), batch.len() as u64).await?;
+            changed += updated.changed;
         }
         Ok(changed)
     }
 
     async fn retire(&self, account: &AccountId, last_seen_before: Day) -> Result<u64, Failure> {
         let statement = bson_form::retire(account, OWN_FORM, last_seen_before);
-        self.update(vec![statement.into_element()]).await.map(|updated| updated.changed)
+        // How many these are is not known before, so that they are not written with others'.
+        let updates = vec![statement.into_element()];
+        let updated = update("writing resources", &self.collection, updates).await?;
+        Ok(updated.changed)
     }
 }

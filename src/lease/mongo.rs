@@ -7,17 +7,21 @@
 //! answers `hello`, while `$$NOW` in an update is not in all that speak MongoDB's protocol.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::TryStreamExt;
+use futures_util::future::join_all;
 use mongodb::bson::{Document, doc};
 use mongodb::{Collection, Database};
+use tokio::sync::Semaphore;
 
 use crate::cost::AccountId;
+use crate::service::batcher::{Asked, BatchLimits, Batcher, LINGER, no_answer};
 use crate::service::failure::{Failure, Hop, Kind};
 use crate::stores::mongo::{bounded, from_document, server_seconds};
-use crate::stores::mongo_update::update;
+use crate::stores::mongo_update::update_each;
 
 use super::{Acquired, Lease, Leases, expiry};
 
@@ -27,11 +31,25 @@ pub const LEASES_COLLECTION: &str = "kubecost_lease";
 /// How often leases are asked for that change hands while being looked at.
 const ACQUIRE_ATTEMPTS: u32 = 5;
 
+/// How many changes are under way at a time: leases never wait long for a place.
+const CHANGES_AT_ONCE: usize = 100;
+/// Leases that are changed together.
+const LIMITS: BatchLimits =
+    BatchLimits { questions_max: 500, weight_max: 500, linger: LINGER, lingers_max: 1 };
+
+/// Puts the leases of accounts together that are asked for, renewed or given back at one time.
+type Together<K, Q, A> = Arc<Batcher<K, Q, Result<A, Failure>>>;
+
 /// Leases in a MongoDB database.
 #[derive(Clone, Debug)]
 pub struct MongoLeases {
     database: Database,
     leases: Collection<Document>,
+    /// By holder and length.
+    acquired: Together<(String, Duration), AccountId, Acquired>,
+    /// By length.
+    renewed: Together<Duration, Lease, bool>,
+    released: Together<(), Lease, ()>,
 }
 
 /// A lease's document without the driver's own types.
@@ -47,14 +65,22 @@ impl MongoLeases {
     /// The leases in this database, which [`crate::stores::mongo::connect`] gave.
     #[must_use]
     pub fn new(database: &Database) -> Self {
-        Self { database: database.clone(), leases: database.collection(LEASES_COLLECTION) }
+        let places = || Arc::new(Semaphore::new(CHANGES_AT_ONCE));
+        Self {
+            database: database.clone(),
+            leases: database.collection(LEASES_COLLECTION),
+            acquired: Arc::new(Batcher::new(places(), LIMITS)),
+            renewed: Arc::new(Batcher::new(places(), LIMITS)),
+            released: Arc::new(Batcher::new(places(), LIMITS)),
+        }
     }
 
-    /// The leases of these accounts and when they expire, Unix seconds.
+    /// The leases of these accounts and when they expire, Unix seconds; a failure for one whose
+    /// document has another form.
     async fn stored<'a>(
         &self,
         accounts: impl Iterator<Item = &'a AccountId>,
-    ) -> Result<BTreeMap<AccountId, (Lease, i64)>, Failure> {
+    ) -> Result<BTreeMap<String, Result<(Lease, i64), Failure>>, Failure> {
         let ids: Vec<&str> = accounts.map(AccountId::as_str).collect();
         let (leases, filter) = (self.leases.clone(), doc! { "_id": { "$in": ids } });
         let found: Vec<Document> =
@@ -63,21 +89,25 @@ impl MongoLeases {
                 async move { leases.find(filter).await?.try_collect().await },
             )
             .await?;
-        let lease = |document| {
-            let LeaseDocument { _id: account, holder, token, expires_at } =
-                from_document(LEASES_COLLECTION, document)?;
-            Ok((account.clone(), (Lease { account, holder, token }, expires_at)))
+        let lease = |document: Document| {
+            let id = document.get_str("_id").unwrap_or_default().to_owned();
+            let lease = from_document(LEASES_COLLECTION, document).map(|found: LeaseDocument| {
+                let LeaseDocument { _id: account, holder, token, expires_at } = found;
+                (Lease { account, holder, token }, expires_at)
+            });
+            (id, lease)
         };
-        found.into_iter().map(lease).collect()
+        Ok(found.into_iter().map(lease).collect())
     }
 
-    /// One attempt: which of these accounts' leases were taken, and who holds the others.
+    /// One attempt: which of these accounts' leases were taken, and who holds the others. Those
+    /// that changed hands meanwhile are left out.
     async fn take(
         &self,
         accounts: &BTreeSet<AccountId>,
         holder: &str,
         length: Duration,
-    ) -> Result<Vec<Acquired>, Failure> {
+    ) -> Result<Vec<(AccountId, Result<Acquired, Failure>)>, Failure> {
         let now = server_seconds(&self.database).await?;
         // An expired lease is found and changed, a missing one is made, and one that somebody
         // holds is not found, so that making it fails on its `_id`.
@@ -92,53 +122,76 @@ impl MongoLeases {
                 "multi": false,
             }
         });
-        let updated = update("taking leases", &self.leases, updates.collect()).await?;
-        let refused: BTreeSet<usize> = updated.duplicates.into_iter().collect();
-        let stored = self.stored(accounts.iter()).await?;
+        let updated = update_each("taking leases", &self.leases, updates.collect()).await?;
+        let held_by_others: BTreeSet<usize> = updated.duplicates.into_iter().collect();
+        let mut refused: BTreeMap<usize, Failure> = updated.refused.into_iter().collect();
+        let mut stored = self.stored(accounts.iter()).await?;
         let answers = accounts.iter().enumerate().filter_map(|(index, account)| {
-            let (lease, expires_at) = stored.get(account)?.clone();
-            if !refused.contains(&index) && lease.holder == holder {
-                return Some(Acquired::Granted(lease));
+            if let Some(failure) = refused.remove(&index) {
+                return Some((account.clone(), Err(failure)));
+            }
+            let (lease, expires_at) = match stored.remove(account.as_str())? {
+                Ok(found) => found,
+                Err(failure) => return Some((account.clone(), Err(failure))),
+            };
+            if !held_by_others.contains(&index) && lease.holder == holder {
+                return Some((account.clone(), Ok(Acquired::Granted(lease))));
             }
             // One that was given back while being looked at is asked for again.
             let seconds_left = expires_at - now;
-            (seconds_left > 0).then_some(Acquired::HeldBy { lease, seconds_left })
+            let held = Acquired::HeldBy { lease, seconds_left };
+            (seconds_left > 0).then_some((account.clone(), Ok(held)))
         });
         Ok(answers.collect())
     }
-}
 
-#[async_trait]
-impl Leases for MongoLeases {
-    async fn acquire(
+    /// Takes leases; one answer an account, in their order.
+    async fn acquire_all(
         &self,
         accounts: &[AccountId],
         holder: &str,
         length: Duration,
-    ) -> Result<Vec<Acquired>, Failure> {
-        let mut answers = BTreeMap::new();
+    ) -> Vec<Result<Acquired, Failure>> {
+        let mut answers: BTreeMap<AccountId, Result<Acquired, Failure>> = BTreeMap::new();
         let mut open: BTreeSet<AccountId> = accounts.iter().cloned().collect();
         for _ in 0..ACQUIRE_ATTEMPTS {
             if open.is_empty() {
                 break;
             }
-            for answer in self.take(&open, holder, length).await? {
-                let (Acquired::Granted(lease) | Acquired::HeldBy { lease, .. }) = &answer;
-                open.remove(&lease.account);
-                answers.insert(lease.account.clone(), answer);
+            match self.take(&open, holder, length).await {
+                Ok(taken) => {
+                    for (account, answer) in taken {
+                        open.remove(&account);
+                        answers.insert(account, answer);
+                    }
+                }
+                Err(failure) => {
+                    let failed = |account| (account, Err(failure.clone()));
+                    answers.extend(std::mem::take(&mut open).into_iter().map(failed));
+                }
             }
         }
-        if let Some(account) = open.first() {
+        let changes_hands = |account: &AccountId| {
             let what = format!("the lease of {account} changed hands {ACQUIRE_ATTEMPTS} times");
-            return Err(Failure::new(Hop::MongoDb, Kind::Conflict, what, "the next run goes on"));
-        }
-        Ok(accounts.iter().filter_map(|account| answers.get(account).cloned()).collect())
+            Err(Failure::new(Hop::MongoDb, Kind::Conflict, what, "the next run goes on"))
+        };
+        let answer = |account| answers.get(account).cloned();
+        accounts.iter().map(|one| answer(one).unwrap_or_else(|| changes_hands(one))).collect()
     }
 
-    async fn renew(&self, leases: &[Lease], length: Duration) -> Result<Vec<bool>, Failure> {
-        if leases.is_empty() {
-            return Ok(Vec::new());
+    /// Renews leases; one answer a lease, in their order.
+    async fn renew_all(&self, leases: &[Lease], length: Duration) -> Vec<Result<bool, Failure>> {
+        match self.try_renew_all(leases, length).await {
+            Ok(answers) => answers,
+            Err(failure) => leases.iter().map(|_| Err(failure.clone())).collect(),
         }
+    }
+
+    async fn try_renew_all(
+        &self,
+        leases: &[Lease],
+        length: Duration,
+    ) -> Result<Vec<Result<bool, Failure>>, Failure> {
         let now = server_seconds(&self.database).await?;
         let updates = leases.iter().map(|lease| {
             doc! {
@@ -153,23 +206,24 @@ impl Leases for MongoLeases {
                 "multi": false,
             }
         });
-        let updated = update("renewing leases", &self.leases, updates.collect()).await?;
+        let updated = update_each("renewing leases", &self.leases, updates.collect()).await?;
         if updated.matched == leases.len() as u64 {
-            return Ok(vec![true; leases.len()]);
+            return Ok(vec![Ok(true); leases.len()]);
         }
+        let mut refused: BTreeMap<usize, Failure> = updated.refused.into_iter().collect();
         let stored = self.stored(leases.iter().map(|lease| &lease.account)).await?;
-        let is_held = |lease: &Lease| {
-            stored
-                .get(&lease.account)
-                .is_some_and(|(now_held, expires_at)| now_held == lease && *expires_at > now)
+        let is_held = |(index, lease): (usize, &Lease)| match refused.remove(&index) {
+            Some(failure) => Err(failure),
+            None => match stored.get(lease.account.as_str()) {
+                Some(Ok((now_held, expires_at))) => Ok(now_held == lease && *expires_at > now),
+                Some(Err(failure)) => Err(failure.clone()),
+                None => Ok(false),
+            },
         };
-        Ok(leases.iter().map(is_held).collect())
+        Ok(leases.iter().enumerate().map(is_held).collect())
     }
 
-    async fn release(&self, leases: &[Lease]) -> Result<(), Failure> {
-        if leases.is_empty() {
-            return Ok(());
-        }
+    async fn release_all(&self, leases: &[Lease]) -> Vec<Result<(), Failure>> {
         // The documents stay, for their tokens must go on growing.
         let updates = leases.iter().map(|lease| {
             doc! {
@@ -182,6 +236,84 @@ impl Leases for MongoLeases {
                 "multi": false,
             }
         });
-        update("releasing leases", &self.leases, updates.collect()).await.map(|_| ())
+        match update_each("releasing leases", &self.leases, updates.collect()).await {
+            Ok(updated) => {
+                let mut refused: BTreeMap<usize, Failure> = updated.refused.into_iter().collect();
+                let places = 0..leases.len();
+                places.map(|place| refused.remove(&place).map_or(Ok(()), Err)).collect()
+            }
+            Err(failure) => leases.iter().map(|_| Err(failure.clone())).collect(),
+        }
+    }
+}
+
+/// Sends each of those who asked together its answer.
+async fn answer_each<Q, A, Fut: Future<Output = Vec<Result<A, Failure>>>>(
+    asked: Asked<Q, Result<A, Failure>>,
+    answers: impl FnOnce(Vec<Q>) -> Fut,
+) {
+    let (questions, replies): (Vec<_>, Vec<_>) = asked.into_iter().unzip();
+    for (reply, answer) in replies.into_iter().zip(answers(questions).await) {
+        reply.send(answer);
+    }
+}
+
+/// All answers, or the first failure.
+async fn all_of<A>(
+    answers: impl Iterator<Item = impl Future<Output = Option<Result<A, Failure>>>>,
+) -> Result<Vec<A>, Failure> {
+    let answers = join_all(answers).await;
+    answers.into_iter().map(|answer| answer.unwrap_or_else(|| Err(no_answer()))).collect()
+}
+
+#[async_trait]
+impl Leases for MongoLeases {
+    async fn acquire(
+        &self,
+        accounts: &[AccountId],
+        holder: &str,
+        length: Duration,
+    ) -> Result<Vec<Acquired>, Failure> {
+        let unique: BTreeSet<&AccountId> = accounts.iter().collect();
+        let ask = |account: &AccountId| {
+            let (store, holder) = (self.clone(), holder.to_owned());
+            let key = (holder.clone(), length);
+            self.acquired.ask(key, account.clone(), 1, move |asked, _place| async move {
+                answer_each(asked, |accounts: Vec<AccountId>| async move {
+                    store.acquire_all(&accounts, &holder, length).await
+                })
+                .await;
+            })
+        };
+        let answers = all_of(unique.iter().map(|account| ask(account))).await?;
+        let by_account: BTreeMap<&AccountId, Acquired> = unique.into_iter().zip(answers).collect();
+        Ok(accounts.iter().filter_map(|account| by_account.get(account).cloned()).collect())
+    }
+
+    async fn renew(&self, leases: &[Lease], length: Duration) -> Result<Vec<bool>, Failure> {
+        let ask = |lease: &Lease| {
+            let store = self.clone();
+            self.renewed.ask(length, lease.clone(), 1, move |asked, _place| async move {
+                answer_each(asked, |leases: Vec<Lease>| async move {
+                    store.renew_all(&leases, length).await
+                })
+                .await;
+            })
+        };
+        all_of(leases.iter().map(ask)).await
+    }
+
+    async fn release(&self, leases: &[Lease]) -> Result<(), Failure> {
+        let ask = |lease: &Lease| {
+            let store = self.clone();
+            self.released.ask((), lease.clone(), 1, move |asked, _place| async move {
+                answer_each(
+                    asked,
+                    |leases: Vec<Lease>| async move { store.release_all(&leases).await },
+                )
+                .await;
+            })
+        };
+        all_of(leases.iter().map(ask)).await.map(|_| ())
     }
 }

@@ -17,17 +17,10 @@ use crate::settings::worker::CloudTunerConfig;
 use super::clickhouse_batches::{Batches, date32};
 use super::clickhouse_connection::{Connection, TABLE};
 use super::clickhouse_topology::{LocalTable, Topology, is_collapsing, quoted};
+use super::clickhouse_totals::Totals;
 use super::{DayTotal, Dimensions, Entry, KeyState, LedgerReader, LedgerWriter, ResourceTotal};
 
 pub use super::clickhouse_connection::client;
-
-/// How many resource ids one statement names, and how many bytes of them: a server parses at most
-/// 256 KiB of a statement.
-const LISTED_IDS_MAX: usize = 4_000;
-const LISTED_BYTES_MAX: usize = 160_000;
-/// How many keys, resources times dates, one statement adds up: about 100 bytes of the server's
-/// memory each.
-const SUMMED_KEYS_MAX: usize = 250_000;
 
 /// The columns that are read and written, with the types that fit.
 const COLUMNS: [(&str, &[&str]); 8] = [
@@ -40,15 +33,6 @@ const COLUMNS: [(&str, &[&str]); 8] = [
     ("k8s_node", &["Nullable(String)", "LowCardinality(Nullable(String))"]),
     ("k8s_service", &["Nullable(String)", "LowCardinality(Nullable(String))"]),
 ];
-
-#[derive(Row, Deserialize)]
-struct ResourceTotalRow {
-    id: String,
-    total_usd: f64,
-    is_live: u8,
-    last_date: u32,
-    last_usd: f64,
-}
 
 #[derive(Row, Deserialize)]
 struct CollapsedRow {
@@ -86,6 +70,7 @@ pub struct ClickHouseLedger {
     connection: Connection,
     /// Reads and inserts of several accounts at once.
     batches: Batches,
+    totals: Totals,
 }
 
 impl std::fmt::Debug for ClickHouseLedger {
@@ -99,7 +84,8 @@ impl ClickHouseLedger {
     #[must_use]
     pub fn new(config: &CloudTunerConfig) -> Self {
         let connection = Connection::new(config);
-        Self { batches: Batches::new(connection.clone()), connection }
+        let (batches, totals) = (Batches::new(connection.clone()), Totals::new(connection.clone()));
+        Self { connection, batches, totals }
     }
 
     async fn wrong_columns(&self) -> Result<Vec<String>, Failure> {
@@ -185,48 +171,6 @@ impl ClickHouseLedger {
             Err(failure) => Err(failure),
         }
     }
-
-    /// About how many dates the account's rows have.
-    async fn date_count(&self, account: &AccountId) -> Result<usize, Failure> {
-        let rows: Vec<CountRow> = self
-            .connection
-            .read("counting days", |client, fresh| {
-                let sql = format!(
-                    "SELECT toUInt64(uniq(date)) AS count FROM expenses \
-                     WHERE {fresh} AND cloud_account_id = ?"
-                );
-                client.query(&sql).bind(account.as_str())
-            })
-            .await?;
-        let count = rows.first().map_or(0, |row| row.count);
-        Ok(usize::try_from(count).unwrap_or(usize::MAX))
-    }
-
-    async fn totals_of(
-        &self,
-        account: &AccountId,
-        ids: &[String],
-    ) -> Result<Vec<ResourceTotalRow>, Failure> {
-        // A list, not external tables: 18.16 fails with those over HTTP. One row a resource comes
-        // back, however long its history.
-        let listed = vec!["?"; ids.len()].join(",");
-        self.connection
-            .read("adding up expenses", |client, fresh| {
-                let sql = format!(
-                    "SELECT resource_id AS id, sum(cost_sum) AS total_usd, \
-                     toUInt8(max(sign_sum > 0)) AS is_live, \
-                     max(if(sign_sum > 0, date_seconds, toUInt32(0))) AS last_date, \
-                     argMax(cost_sum, if(sign_sum > 0, date_seconds, toUInt32(0))) AS last_usd \
-                     FROM (SELECT resource_id, toUInt32(date) AS date_seconds, \
-                     sum(cost * sign) AS cost_sum, sum(toInt64(sign)) AS sign_sum FROM expenses \
-                     WHERE {fresh} AND cloud_account_id = ? AND resource_id IN ({listed}) \
-                     GROUP BY resource_id, date) GROUP BY resource_id"
-                );
-                let query = client.query(&sql).bind(account.as_str());
-                ids.iter().fold(query, |query, id| query.bind(id))
-            })
-            .await
-    }
 }
 
 #[async_trait]
@@ -276,25 +220,7 @@ impl LedgerReader for ClickHouseLedger {
         account: &AccountId,
         resource_ids: &[String],
     ) -> Result<Vec<ResourceTotal>, Failure> {
-        let mut totals: BTreeMap<&str, ResourceTotal> = BTreeMap::new();
-        for id in resource_ids {
-            let none = ResourceTotal { resource_id: id.clone(), total_usd: 0.0, last: None };
-            totals.insert(id, none);
-        }
-        if resource_ids.is_empty() {
-            return Ok(Vec::new());
-        }
-        // The longer the history, the fewer resources at once: memory does not grow with it.
-        let ids_max = SUMMED_KEYS_MAX / self.date_count(account).await?.max(1);
-        for ids in lists(resource_ids, ids_max) {
-            for row in self.totals_of(account, ids).await? {
-                let Some(total) = totals.get_mut(row.id.as_str()) else { continue };
-                total.total_usd = row.total_usd + 0.0;
-                let last = (i64::from(row.last_date), row.last_usd);
-                total.last = (row.is_live == 1).then_some(last);
-            }
-        }
-        Ok(totals.into_values().collect())
+        self.totals.of(account, resource_ids).await
     }
 
     async fn day_totals(
@@ -346,45 +272,6 @@ fn of_day(query: Query, account: &AccountId, day: Day) -> Query {
     query.bind(date32(day.start_seconds())).bind(date32(day.end_seconds()))
 }
 
-/// Cuts ids into lists that a statement may name, each of `ids_max` at most, but of one at least.
-fn lists(ids: &[String], ids_max: usize) -> Vec<&[String]> {
-    let ids_max = ids_max.clamp(1, LISTED_IDS_MAX);
-    let mut lists = Vec::new();
-    let (mut start, mut bytes) = (0, 0);
-    for (at, id) in ids.iter().enumerate() {
-        // Quoted, each byte may take two.
-        let length = 2 * id.len() + 3;
-        if at > start && (bytes + length > LISTED_BYTES_MAX || at - start == ids_max) {
-            lists.push(&ids[start..at]);
-            (start, bytes) = (at, 0);
-        }
-        bytes += length;
-    }
-    if start < ids.len() {
-        lists.push(&ids[start..]);
-    }
-    lists
-}
-
 fn fits(name: &str, kind: &str, kinds: &[&str]) -> bool {
     kinds.contains(&kind) || (name == "date" && kind.starts_with("DateTime('"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ids_are_listed_within_what_a_server_parses() {
-        let ids = |count: usize, length: usize| vec!["x".repeat(length); count];
-        let sizes = |ids: &[String], ids_max| {
-            lists(ids, ids_max).iter().map(|list| list.len()).collect::<Vec<_>>()
-        };
-        assert_eq!(sizes(&[], 9_999), [] as [usize; 0]);
-        assert_eq!(sizes(&ids(4_001, 10), 9_999), [4_000, 1]);
-        assert_eq!(sizes(&ids(5, 39_998), 9_999), [2, 2, 1]);
-        assert_eq!(sizes(&ids(2, 200_000), 9_999), [1, 1], "one alone is asked for, however long");
-        assert_eq!(sizes(&ids(5, 10), 2), [2, 2, 1]);
-        assert_eq!(sizes(&ids(2, 10), 0), [1, 1], "one alone is asked for, however old");
-    }
 }

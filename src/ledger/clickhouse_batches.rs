@@ -21,13 +21,17 @@ use super::{DayTotal, Dimensions, Entry, KeyState, SignedCost};
 /// How many reads are under way at a time.
 const READS_AT_ONCE: usize = 4;
 const READ_LIMITS: BatchLimits =
-    BatchLimits { questions_max: 200, weight_max: u64::MAX, linger: LINGER };
+    BatchLimits { questions_max: 200, weight_max: u64::MAX, linger: LINGER, lingers_max: 1 };
 /// Inserts do not wait for a place: their accounts' leases have just been renewed.
 const INSERTS_AT_ONCE: usize = 1_000;
 /// Rows of an insert: below the number at which servers cut one in two. Few large inserts make few
 /// parts, so rows wait a little for those of other accounts.
-const INSERT_LIMITS: BatchLimits =
-    BatchLimits { questions_max: 500, weight_max: 400_000, linger: Duration::from_millis(50) };
+const INSERT_LIMITS: BatchLimits = BatchLimits {
+    questions_max: 500,
+    weight_max: 400_000,
+    linger: Duration::from_millis(50),
+    lingers_max: 10,
+};
 
 /// A row without Kubernetes columns: a cluster's.
 #[derive(Row, Serialize)]
@@ -206,14 +210,14 @@ async fn read_totals(
 }
 
 /// Selects accounts; each question mark stands for one.
-fn of_accounts(accounts: &[AccountId]) -> String {
+pub(super) fn of_accounts(accounts: &[AccountId]) -> String {
     match accounts.len() {
         1 => "cloud_account_id = ?".to_owned(),
         count => format!("cloud_account_id IN ({})", vec!["?"; count].join(",")),
     }
 }
 
-fn bind_accounts(query: Query, accounts: &[AccountId]) -> Query {
+pub(super) fn bind_accounts(query: Query, accounts: &[AccountId]) -> Query {
     accounts.iter().fold(query, |query, account| query.bind(account.as_str()))
 }
 

@@ -20,6 +20,7 @@ pub mod clickhouse_connection;
 pub mod clickhouse_failure;
 pub mod clickhouse_settings;
 pub mod clickhouse_topology;
+mod clickhouse_totals;
 pub mod collapse;
 pub mod diff;
 pub mod entry;

@@ -71,8 +71,9 @@ impl<'a> AccountWork<'a> {
         let (readers, job) = (self.readers, self.job);
         let reading = readers.load_account_state(job);
         let state = self.in_time("reading what is stored", reading).await?;
-        let AccountState { due, differences } = state;
+        let AccountState { due, resting, differences } = state;
         self.note_differences(&differences);
+        self.summary.resting = resting.as_ref().map(DaySummary::of_status);
         let mut was_late = false;
         for (index, day) in due.iter().enumerate() {
             // A run does its first day whatever happens; days that were listed can all wait.
@@ -186,7 +187,7 @@ impl<'a> AccountWork<'a> {
             return self.summary.failed(&failure);
         }
         let is_done = |day: &DaySummary| matches!(day.state, DayState::Ok | DayState::Waiting);
-        if self.summary.days_left > 0 || !self.summary.days.iter().all(is_done) {
+        if self.summary.days_left > 0 || !self.summary.known_days().all(is_done) {
             self.summary.outcome = Outcome::Partial;
         }
         self.summary

@@ -6,10 +6,15 @@ use crate::cost::Day;
 use crate::day_status::{DayState, DayStatus};
 use crate::source::{Phase, Presence};
 
-/// The days to compute now, the newest first: today and yesterday, and every earlier day back to
-/// `first` that has samples and is not settled, or has more samples than when it was computed (an
-/// incomplete one also when the day after it has: a source that lags has the samples of a day's
-/// last hours on the next morning), or has no status though there were samples before it.
+/// For how many days before today all samples are counted: what comes later is found where it is of
+/// a cluster's whole.
+pub(super) const COUNTED_DAYS: u32 = 2;
+
+/// The days to compute now, the newest first: today, and every earlier day back to `first` that has
+/// samples and is not settled, or has more samples than when it was computed (an incomplete one also
+/// when the day after it has: a source that lags has the samples of a day's last hours on the next
+/// morning), or has no status though there were samples before it. Yesterday also where all its
+/// samples were not counted when it was computed.
 #[must_use]
 pub fn days_due(
     today: Day,
@@ -25,16 +30,14 @@ pub fn days_due(
         statuses.get(&next).is_some_and(|status| has_more(here, status))
     };
     let is_due = |day: &Day| {
-        if *day >= today.previous() {
+        if *day >= today || (*day == today.previous() && !is_counted(statuses.get(day))) {
             return true;
         }
         let here = presence.get(day).copied().unwrap_or_default();
         match statuses.get(day) {
             None => known_since.is_some_and(|since| since <= day),
             Some(status) => {
-                !status.attempt.is_settled
-                    || status.attempt.is_pending
-                    || status.attempt.state == DayState::Failed
+                is_open(status)
                     || has_more(here, status)
                     || (status.stored.coverage.is_incomplete() && next_has_more(*day))
             }
@@ -45,6 +48,40 @@ pub fn days_due(
     days
 }
 
+/// Whether a day has to be computed again whatever the source has.
+fn is_open(status: &DayStatus) -> bool {
+    let attempt = &status.attempt;
+    !attempt.is_settled || attempt.is_pending || attempt.state == DayState::Failed
+}
+
+/// Whether all samples of a day were counted when it was computed.
+fn is_counted(status: Option<&DayStatus>) -> bool {
+    status.is_some_and(|status| status.seen.all_samples.is_some())
+}
+
+/// The first day that a run looks at which leaves settled days to another one: each account's have
+/// their turn. All days where nothing is known of the account yet.
+#[must_use]
+pub fn first_open(today: Day, first: Day, statuses: &BTreeMap<Day, DayStatus>) -> Day {
+    let Some(known_since) = statuses.keys().next() else { return first };
+    let is_first = |day: &Day| match statuses.get(day) {
+        // Between days that were computed: time was up, or a run was killed.
+        None => day > known_since,
+        Some(status) => is_open(status) || (*day == today.previous() && !is_counted(Some(status))),
+    };
+    first.through(today).find(is_first).unwrap_or(today)
+}
+
+/// Settled days of which all samples are to be counted again: late ones may have come.
+pub(super) fn days_to_count(
+    today: Day,
+    due: &[Day],
+    statuses: &BTreeMap<Day, DayStatus>,
+) -> Vec<Day> {
+    let recent = today.minus(COUNTED_DAYS).through(today.previous());
+    recent.filter(|day| !due.contains(day) && is_counted(statuses.get(day))).collect()
+}
+
 /// Whether the source has samples that it did not have when it was last looked at.
 #[must_use]
 pub fn has_more(presence: Presence, status: &DayStatus) -> bool {
@@ -53,6 +90,7 @@ pub fn has_more(presence: Presence, status: &DayStatus) -> bool {
         || presence.raw_samples > seen.raw_samples
         || presence.exporter_minutes > seen.exporter_minutes
         || presence.raw_minutes > seen.raw_minutes
+        || presence.all_samples.zip(seen.all_samples).is_some_and(|(now, then)| now > then)
 }
 
 /// The metrics that a day's costs come from; `None` when there are none of the allowed ones.
@@ -125,9 +163,67 @@ mod tests {
         days.iter().map(ToString::to_string).collect()
     }
 
+    /// A settled day of which all samples were counted.
+    fn counted(text: &str) -> DayStatus {
+        let mut status = complete(day(text));
+        status.seen = Presence { all_samples: Some(9), ..present(1_440) };
+        status
+    }
+
     #[test]
-    fn today_and_yesterday_are_always_due() {
+    fn today_is_always_due_and_yesterday_until_all_its_samples_were_counted() {
         assert_eq!(due(&[], vec![]), ["2026-11-20", "2026-11-19"]);
+        let statuses = |yesterday: DayStatus| vec![yesterday, counted("2026-11-20")];
+        let days = due(&[], statuses(complete(day("2026-11-19"))));
+        assert_eq!(days, ["2026-11-20", "2026-11-19"]);
+        assert_eq!(due(&[], statuses(counted("2026-11-19"))), ["2026-11-20"]);
+        for open in [
+            |status: &mut DayStatus| status.attempt.is_settled = false,
+            |status: &mut DayStatus| status.attempt.is_pending = true,
+            |status: &mut DayStatus| status.attempt.state = DayState::Failed,
+        ] {
+            let mut yesterday = counted("2026-11-19");
+            open(&mut yesterday);
+            assert_eq!(due(&[], statuses(yesterday)), ["2026-11-20", "2026-11-19"]);
+        }
+        let more = due(&[("2026-11-19", 1_441)], statuses(counted("2026-11-19")));
+        assert_eq!(more, ["2026-11-20", "2026-11-19"]);
+    }
+
+    fn first_looked_at(statuses: Vec<DayStatus>) -> String {
+        let statuses = statuses.into_iter().map(|status| (status.day, status)).collect();
+        first_open(day("2026-11-20"), day("2026-11-10"), &statuses).to_string()
+    }
+
+    #[test]
+    fn a_run_looks_from_the_first_day_that_is_open_and_at_all_days_of_a_new_account() {
+        assert_eq!(first_looked_at(vec![]), "2026-11-10");
+        let days = |names: [&str; 3]| names.map(counted).to_vec();
+        let all = days(["2026-11-18", "2026-11-19", "2026-11-20"]);
+        assert_eq!(first_looked_at(all.clone()), "2026-11-20");
+        let mut open = all.clone();
+        open[0].attempt.is_settled = false;
+        assert_eq!(first_looked_at(open), "2026-11-18");
+        let mut uncounted = all;
+        uncounted[1].seen.all_samples = None;
+        assert_eq!(first_looked_at(uncounted), "2026-11-19");
+        let hole = days(["2026-11-14", "2026-11-19", "2026-11-20"]);
+        assert_eq!(first_looked_at(hole), "2026-11-15");
+        assert_eq!(first_looked_at(vec![counted("2026-11-18")]), "2026-11-19");
+    }
+
+    #[test]
+    fn of_settled_days_the_last_two_are_counted_again_where_they_are_not_due() {
+        let names = ["2026-11-17", "2026-11-18", "2026-11-19", "2026-11-20"];
+        let mut statuses: BTreeMap<Day, DayStatus> =
+            names.map(|name| (day(name), counted(name))).into();
+        let counts = |statuses: &BTreeMap<Day, DayStatus>, due: &[Day]| {
+            days_to_count(day("2026-11-20"), due, statuses)
+        };
+        assert_eq!(counts(&statuses, &[]), [day("2026-11-18"), day("2026-11-19")]);
+        assert_eq!(counts(&statuses, &[day("2026-11-19")]), [day("2026-11-18")]);
+        statuses.insert(day("2026-11-18"), complete(day("2026-11-18")));
+        assert_eq!(counts(&statuses, &[]), [day("2026-11-19")]);
     }
 
     #[test]
@@ -243,8 +339,13 @@ mod tests {
     #[test]
     fn more_minutes_or_samples_of_either_phase_are_more() {
         let mut status = complete(day("2026-11-15"));
-        let seen =
-            Presence { raw_minutes: 5, exporter_minutes: 5, raw_samples: 5, exporter_samples: 5 };
+        let seen = Presence {
+            raw_minutes: 5,
+            exporter_minutes: 5,
+            raw_samples: 5,
+            exporter_samples: 5,
+            all_samples: Some(5),
+        };
         status.seen = seen;
         assert!(!has_more(seen, &status));
         for more in [
@@ -252,10 +353,13 @@ mod tests {
             Presence { exporter_minutes: 6, ..seen },
             Presence { raw_samples: 6, ..seen },
             Presence { exporter_samples: 6, ..seen },
+            Presence { all_samples: Some(6), ..seen },
         ] {
             assert!(has_more(more, &status), "{more:?}");
         }
         assert!(!has_more(Presence::default(), &status));
+        status.seen.all_samples = None;
+        assert!(!has_more(Presence { all_samples: Some(9), ..seen }, &status));
     }
 
     #[test]

@@ -9,14 +9,15 @@ use crate::documents::{PoolOwner, SeenNow, StoredResource, merge};
 use crate::ledger::ResourceTotal;
 use crate::service::failure::{Failure, Hop, Kind, REPORT};
 use crate::settings::worker::GapPolicy;
-use crate::source::{Phase, SourceDay};
-use crate::source::{Warning, WarningKind};
+use crate::source::{Phase, Presence, SourceDay, Warning, WarningKind};
 
 use super::day::inputs::{
     CostedDay, DayInputs, DocumentsRead, DueDay, RowsRead, clusters_before, name_missed_clusters,
 };
 use super::day::rows::{DayRows, unknown_ids};
-use super::due::{days_due, phase_of, work_order};
+use super::due::{
+    COUNTED_DAYS, days_due, days_to_count, first_open, has_more, phase_of, work_order,
+};
 use super::environment::Readers;
 use super::reconcile::{DayDifference, differences};
 use super::request::{AccountJob, Days};
@@ -28,6 +29,8 @@ const LONG_WORK: usize = 2_000;
 pub(super) struct AccountState {
     /// The days to work on, in that order.
     pub(super) due: Vec<DueDay>,
+    /// Yesterday's status, where it is not to be worked on.
+    pub(super) resting: Option<DayStatus>,
     /// Days whose status and ledger disagree.
     pub(super) differences: Vec<DayDifference>,
 }
@@ -53,10 +56,6 @@ impl Readers {
         let (account, now_seconds) = (&job.account.id, self.now_seconds(job));
         let today = Day::of_unix(now_seconds);
         let (first, last) = self.range(job, today);
-        let presence = match job.plan() {
-            Some(plan) => plan.presence(account),
-            None => self.source.presence(job.account, first, last, now_seconds).await?,
-        };
         let statuses = self.status.statuses(account, first, last).await?;
         let statuses: BTreeMap<Day, DayStatus> =
             statuses.into_iter().map(|status| (status.day, status)).collect();
@@ -65,10 +64,37 @@ impl Readers {
         let of_compared = statuses.range(compared..);
         let of_compared = of_compared.map(|(day, status)| (*day, status.clone())).collect();
         let differences = differences(&of_compared, &totals);
-        let differing = differences.iter().map(|difference| difference.day);
+        let differing: BTreeSet<Day> = differences.iter().map(|one| one.day).collect();
+        let looked_from = match job.days {
+            Days::Due if !job.is_reconciled => {
+                let open = first_open(today, first, &statuses);
+                differing.first().map_or(open, |day| open.min(*day))
+            }
+            _ => first,
+        };
+        let mut presence = match job.plan() {
+            Some(plan) => plan.presence(account),
+            None => self.source.presence(job.account, looked_from, last, now_seconds).await?,
+        };
         let order = match job.days {
             Days::Due => {
-                let due = days_due(today, first, &presence, &statuses);
+                let mut due = days_due(today, looked_from, &presence, &statuses);
+                let counted = if job.is_reconciled {
+                    days_to_count(today, &due, &statuses)
+                } else {
+                    Vec::new()
+                };
+                let computed: BTreeSet<Day> = due.iter().copied().chain(differing).collect();
+                let known = (&statuses, now_seconds);
+                self.count_samples(job, computed, known, &mut presence).await?;
+                self.count_samples(job, counted.iter().copied().collect(), known, &mut presence)
+                    .await?;
+                let has_more = |day: &Day| {
+                    let here = presence.get(day).copied().unwrap_or_default();
+                    statuses.get(day).is_some_and(|status| has_more(here, status))
+                };
+                due.extend(counted.into_iter().filter(has_more));
+                let differing = differences.iter().map(|difference| difference.day);
                 work_order(&due.into_iter().chain(differing).collect(), today, &statuses)
             }
             Days::Range(first, last) => {
@@ -81,6 +107,8 @@ impl Readers {
                 days.into_iter().rev().collect()
             }
         };
+        let is_resting = matches!(job.days, Days::Due) && !order.contains(&today.previous());
+        let resting = statuses.get(&today.previous()).filter(|_| is_resting).cloned();
         let due = order.into_iter().map(|day| {
             let presence = presence.get(&day).copied().unwrap_or_default();
             let status = statuses.get(&day).cloned();
@@ -88,7 +116,27 @@ impl Readers {
             let clusters_before = clusters_before(day, &statuses);
             DueDay { day, phase, presence, status, clusters_before }
         });
-        Ok(AccountState { due: due.collect(), differences })
+        Ok(AccountState { due: due.collect(), resting, differences })
+    }
+
+    /// Counts all samples of those of the days that are over and recent. Before their costs are
+    /// read: a sample that comes in between is found by the next count.
+    async fn count_samples(
+        &self,
+        job: &AccountJob<'_>,
+        days: BTreeSet<Day>,
+        (statuses, now_seconds): (&BTreeMap<Day, DayStatus>, i64),
+        presence: &mut BTreeMap<Day, Presence>,
+    ) -> Result<(), Failure> {
+        let today = Day::of_unix(now_seconds);
+        for day in days.range(today.minus(COUNTED_DAYS)..today) {
+            let Some(here) = presence.get_mut(day) else { continue };
+            let phase = phase_of(self.settings.phase, *here, statuses.get(day));
+            let Some(phase) = phase else { continue };
+            let counted = self.source.all_samples(job.account, *day, phase, now_seconds);
+            here.all_samples = counted.await?;
+        }
+        Ok(())
     }
 
     /// The days that are looked at: those asked for, or all that may be due.

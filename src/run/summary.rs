@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use crate::accounts::Account;
-use crate::cost::Day;
-use crate::day_status::DayState;
+use crate::cost::{Day, Phase};
+use crate::day_status::{DayState, DayStatus};
 use crate::service::failure::{Failure, Hop};
 use crate::source::Warning;
 
@@ -71,6 +71,23 @@ impl DaySummary {
             warnings: Vec::new(),
         }
     }
+
+    /// A day that was not worked on, as it is stored.
+    #[must_use]
+    pub fn of_status(status: &DayStatus) -> Self {
+        let stored = &status.stored;
+        Self {
+            state: status.attempt.state,
+            cause: status.attempt.cause.clone(),
+            phase: stored.phase.map(Phase::number),
+            covered_minutes: stored.coverage.covered_minutes,
+            expected_minutes: stored.coverage.expected_minutes,
+            source_total_usd: stored.source_total_usd,
+            stored_total_usd: stored.total_usd,
+            rows: stored.rows,
+            ..Self::without_costs(status.day)
+        }
+    }
 }
 
 /// How an account fared.
@@ -113,6 +130,9 @@ pub struct AccountSummary {
     pub failure: Option<FailureSummary>,
     /// Its days, the newest first.
     pub days: Vec<DaySummary>,
+    /// Yesterday as it is stored, where it rests: it is settled, and the source has no more of it.
+    #[serde(skip)]
+    pub resting: Option<DaySummary>,
     /// Documents marked as inactive.
     pub documents_retired: u64,
     /// Days whose record and ledger disagreed before this run, and documents that did after it.
@@ -132,11 +152,17 @@ impl AccountSummary {
             outcome: Outcome::Ok,
             failure: None,
             days: Vec::new(),
+            resting: None,
             documents_retired: 0,
             reconciliation_differences: 0,
             reconciliation_difference_usd: 0.0,
             days_left: 0,
         }
+    }
+
+    /// The days that were worked on, and yesterday where it rests.
+    pub fn known_days(&self) -> impl Iterator<Item = &DaySummary> {
+        self.days.iter().chain(&self.resting)
     }
 
     /// The account with this failure.
@@ -163,7 +189,7 @@ impl AccountSummary {
         let newest = self.days.iter().max_by_key(|day| day.day)?;
         let has_nothing =
             |day: &DaySummary| matches!(day.state, DayState::NoData | DayState::Waiting);
-        let is_empty = self.days.iter().all(has_nothing)
+        let is_empty = self.known_days().all(has_nothing)
             && self.days.iter().any(|day| day.state == DayState::NoData);
         is_empty.then(|| format!("{}: {}", newest.day, newest.cause))
     }

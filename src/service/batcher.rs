@@ -42,6 +42,8 @@ pub struct BatchLimits {
     pub weight_max: u64,
     /// How long the first question waits for others.
     pub linger: Duration,
+    /// How often it waits so long: again where others came meanwhile.
+    pub lingers_max: u32,
 }
 
 /// Puts questions of one key together.
@@ -89,12 +91,24 @@ impl<K: Ord + Clone + Send + 'static, Q: Send + 'static, A: Send + 'static> Batc
         if let Some(batch) = self.join(&key, (question, Reply(sender)), weight) {
             let batcher = Arc::clone(self);
             tokio::spawn(async move {
-                tokio::time::sleep(batcher.limits.linger).await;
+                batcher.linger(&batch).await;
                 let Ok(place) = Arc::clone(&batcher.places).acquire_owned().await else { return };
                 answer(batcher.close(&key, &batch), place).await;
             });
         }
         receiver.await.ok()
+    }
+
+    /// Waits for others, as long as more of them come.
+    async fn linger(&self, batch: &Batch<Q, A>) {
+        let mut count = 1;
+        for _ in 0..self.limits.lingers_max.max(1) {
+            tokio::time::sleep(self.limits.linger).await;
+            let now = batch.0.lock().unwrap_or_else(PoisonError::into_inner).asked.len();
+            if now == std::mem::replace(&mut count, now) {
+                return;
+            }
+        }
     }
 
     /// A place for a question that is asked beside a batch.
@@ -228,7 +242,7 @@ mod tests {
     type Numbers = Batcher<&'static str, u32, (u32, usize)>;
 
     fn batcher(places: usize, questions_max: usize, weight_max: u64) -> Arc<Numbers> {
-        let limits = BatchLimits { questions_max, weight_max, linger: LINGER };
+        let limits = BatchLimits { questions_max, weight_max, linger: LINGER, lingers_max: 1 };
         Arc::new(Batcher::new(Arc::new(Semaphore::new(places)), limits))
     }
 
@@ -248,6 +262,28 @@ mod tests {
         let batcher = batcher(1, 10, 10);
         let asked = [("a", 1), ("b", 2), ("a", 3)].map(|(key, q)| ask(&batcher, key, q));
         assert_eq!(join_all(asked).await, [(10, 2), (20, 1), (30, 2)]);
+    }
+
+    /// How many were asked together of five who come one after the other, each before the first
+    /// has waited once more.
+    async fn together_of_five(lingers_max: u32) -> usize {
+        let limits = BatchLimits { questions_max: 9, weight_max: 9, linger: LINGER, lingers_max };
+        let batcher: Arc<Numbers> = Arc::new(Batcher::new(Arc::new(Semaphore::new(1)), limits));
+        let asked = (0..5).map(|place| {
+            let batcher = &batcher;
+            async move {
+                tokio::time::sleep(LINGER * 3 / 4 * place).await;
+                ask(batcher, "a", place).await
+            }
+        });
+        join_all(asked).await[0].1
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_waits_as_long_as_others_come_and_no_longer_than_it_may() {
+        assert_eq!(together_of_five(1).await, 2);
+        assert_eq!(together_of_five(2).await, 3);
+        assert_eq!(together_of_five(10).await, 5);
     }
 
     #[tokio::test(start_paused = true)]

@@ -35,6 +35,10 @@ pub struct Presence {
     /// Samples of the exporter's gauges, all clusters'.
     #[serde(default)]
     pub exporter_samples: u64,
+    /// Samples of all metrics that the day's costs come from, where they were counted: of a day
+    /// that is over, and of hours after it in which its costs may be shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub all_samples: Option<u64>,
 }
 
 impl Presence {
@@ -170,6 +174,22 @@ pub trait CostSource: Send + Sync {
         last: Day,
         now_seconds: i64,
     ) -> Result<BTreeMap<Day, Presence>, Failure>;
+
+    /// How many samples a day that is over has of all metrics of a phase, and the hours after it in
+    /// which its costs may be shown: where there are no more than before, its costs are the same.
+    /// `None` where the layer cannot say.
+    ///
+    /// # Errors
+    /// When the layer cannot be asked.
+    async fn all_samples(
+        &self,
+        _account: &Account,
+        _day: Day,
+        _phase: Phase,
+        _now_seconds: i64,
+    ) -> Result<Option<u64>, Failure> {
+        Ok(None)
+    }
 
     /// When each resource had its last sample, Unix seconds, for those that have one right now.
     /// Empty where the layer cannot say.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 pub mod bson;
 pub mod mongo;
+pub mod mongo_bulk;
 pub mod mongo_update;
 pub mod sqlite;
 

@@ -18,8 +18,25 @@ pub struct Updated {
     pub matched: u64,
     /// Documents that were made or changed.
     pub changed: u64,
+    /// Positions of the updates that made a document.
+    pub made: Vec<usize>,
     /// Positions of the updates that met another document with the same unique key.
     pub duplicates: Vec<usize>,
+    /// Positions of the updates that the server refused for another reason, and why.
+    pub refused: Vec<(usize, Failure)>,
+}
+
+impl Updated {
+    /// The whole command's outcome: a failure where an update was refused.
+    ///
+    /// # Errors
+    /// Why the first such update was refused.
+    pub fn whole(mut self) -> Result<Self, Failure> {
+        if self.refused.is_empty() {
+            return Ok(self);
+        }
+        Err(self.refused.swap_remove(0).1)
+    }
 }
 
 /// Sends updates (`q`, `u`, `upsert`, `multi`) in one unordered `update` command: every server
@@ -29,6 +46,18 @@ pub struct Updated {
 /// When the server cannot be asked, when it refuses an update for another reason than a duplicate
 /// key, or when the write concern was not met: then what was written may be lost again.
 pub async fn update(
+    what: &str,
+    collection: &Collection<Document>,
+    updates: Vec<Document>,
+) -> Result<Updated, Failure> {
+    update_each(what, collection, updates).await?.whole()
+}
+
+/// Like [`update`], where updates that the server refuses are no failure of the others.
+///
+/// # Errors
+/// When the server cannot be asked, or when the write concern was not met.
+pub async fn update_each(
     what: &str,
     collection: &Collection<Document>,
     updates: Vec<Document>,
@@ -57,14 +86,19 @@ fn update_command(
 }
 
 fn updated(what: &str, reply: &Document) -> Result<Updated, Failure> {
-    let mut duplicates = Vec::new();
-    let errors = reply.get_array("writeErrors").map(Vec::as_slice).unwrap_or_default();
-    for error in errors.iter().filter_map(Bson::as_document) {
+    let mut updated = Updated::default();
+    let place = |one: &Document| whole(one.get("index")).and_then(|at| usize::try_from(at).ok());
+    let list = |name: &str| {
+        let list = reply.get_array(name).map(Vec::as_slice).unwrap_or_default();
+        list.iter().filter_map(Bson::as_document)
+    };
+    for error in list("writeErrors") {
         let code = whole(error.get("code")).and_then(|code| i32::try_from(code).ok());
-        let index = whole(error.get("index")).and_then(|index| usize::try_from(index).ok());
-        match (code, index) {
-            (Some(DUPLICATE_KEY), Some(index)) => duplicates.push(index),
-            _ => return Err(code_failure(what, code.unwrap_or(0), message_of(error))),
+        let failure = || code_failure(what, code.unwrap_or(0), message_of(error));
+        match (code, place(error)) {
+            (Some(DUPLICATE_KEY), Some(index)) => updated.duplicates.push(index),
+            (_, Some(index)) => updated.refused.push((index, failure())),
+            (_, None) => return Err(failure()),
         }
     }
     if let Ok(error) = reply.get_document("writeConcernError") {
@@ -72,9 +106,10 @@ fn updated(what: &str, reply: &Document) -> Result<Updated, Failure> {
         return Err(concern_failure(what, code, message_of(error)));
     }
     let count = |field| whole(reply.get(field)).and_then(|count| u64::try_from(count).ok());
-    let upserted = reply.get_array("upserted").map_or(0, Vec::len) as u64;
-    let changed = upserted + count("nModified").unwrap_or(0);
-    Ok(Updated { matched: count("n").unwrap_or(0), changed, duplicates })
+    updated.made = list("upserted").filter_map(place).collect();
+    updated.changed = updated.made.len() as u64 + count("nModified").unwrap_or(0);
+    updated.matched = count("n").unwrap_or(0);
+    Ok(updated)
 }
 
 fn message_of(error: &Document) -> &str {
@@ -88,9 +123,13 @@ mod tests {
     use super::*;
     use crate::service::failure::{Hop, Kind};
 
-    fn reply(text: &str) -> Result<Updated, Failure> {
+    fn each(text: &str) -> Result<Updated, Failure> {
         let json: serde_json::Value = serde_json::from_str(text).unwrap();
         updated("writing", &bson::to_document(&json).unwrap())
+    }
+
+    fn reply(text: &str) -> Result<Updated, Failure> {
+        each(text)?.whole()
     }
 
     #[test]
@@ -107,7 +146,13 @@ mod tests {
     fn what_an_update_came_to_is_counted() {
         let text = r#"{"n": 5, "nModified": 2, "upserted": [{"index": 1, "_id": "x"}],
             "writeErrors": [{"index": 3, "code": 11000, "errmsg": "duplicate"}], "ok": 1}"#;
-        let wanted = Updated { matched: 5, changed: 3, duplicates: vec![3] };
+        let wanted = Updated {
+            matched: 5,
+            changed: 3,
+            made: vec![1],
+            duplicates: vec![3],
+            refused: Vec::new(),
+        };
         assert_eq!(reply(text), Ok(wanted));
         assert_eq!(reply(r#"{"ok": 1}"#), Ok(Updated::default()));
     }
@@ -119,6 +164,8 @@ mod tests {
         let failure = reply(text).unwrap_err();
         assert_eq!(failure.kind, Kind::Schema, "{failure}");
         assert!(failure.what.contains("failed validation"), "{failure}");
+        let of_each = each(text).unwrap();
+        assert_eq!((of_each.duplicates, of_each.refused), (vec![0], vec![(1, failure)]));
     }
 
     #[test]

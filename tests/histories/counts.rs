@@ -27,13 +27,15 @@ pub(crate) struct Counts {
     pub(crate) merges: AtomicU64,
     /// Leases that expired while the outcome of an insert was unknown.
     pub(crate) unknown_outcomes: AtomicU64,
+    /// Days of which a namespace's samples came late.
+    pub(crate) late_samples: AtomicU64,
     /// Runs whose clock was not the store's.
     pub(crate) other_clocks: AtomicU64,
 }
 
 impl Counts {
     /// What happened how often, by what it is called in messages.
-    pub(crate) fn kinds(&self) -> [(&'static str, u64); 12] {
+    pub(crate) fn kinds(&self) -> [(&'static str, u64); 13] {
         [
             ("inserts", &self.inserts),
             ("failed calls", &self.failed),
@@ -46,6 +48,7 @@ impl Counts {
             ("reads with replicas behind", &self.replicas_behind),
             ("merges during a run", &self.merges),
             ("leases that expired with an outcome unknown", &self.unknown_outcomes),
+            ("days with late samples", &self.late_samples),
             ("runs by another clock", &self.other_clocks),
         ]
         .map(|(kind, counter)| (kind, counter.load(Ordering::Relaxed)))

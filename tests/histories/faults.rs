@@ -441,6 +441,16 @@ impl CostSource for Faulty {
         self.call(self.source.presence(account, first, last, now_seconds)).await
     }
 
+    async fn all_samples(
+        &self,
+        account: &Account,
+        day: Day,
+        phase: Phase,
+        now_seconds: i64,
+    ) -> Result<Option<u64>, Failure> {
+        self.call(self.source.all_samples(account, day, phase, now_seconds)).await
+    }
+
     async fn day_costs(
         &self,
         account: &Account,

@@ -210,7 +210,7 @@ async fn history(seed: u64, counts: &Arc<Counts>) {
     for _ in 0..2 + chance.below(4) {
         episode(&hops, counts, &mut chance).await;
     }
-    hops.source.complete();
+    counts.late_samples.fetch_add(hops.source.complete(), Ordering::Relaxed);
     hops.clock.set(hops.clock.now_seconds() + 600);
     work(&hops, counts, &mut chance).await;
     hops.ledger.merge_some(chance.below(40) as usize, 60);

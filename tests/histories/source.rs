@@ -1,7 +1,8 @@
 //! A source whose costs and coverage change between runs.
 //!
 //! Its truth is simple: a day costs its hourly rates times its covered hours. Rates change while
-//! the day runs, without the total becoming less; coverage comes and goes on any day. So whatever
+//! the day runs, without the total becoming less; coverage comes and goes on any day; a namespace's
+//! samples may come when the day is over and settled, and only their number shows that. So whatever
 //! a run may refuse on the way, the last one sees each day complete.
 
 use std::collections::BTreeMap;
@@ -18,6 +19,8 @@ use crate::chance::Chance;
 
 const NAMESPACES: [&str; 3] = ["cart", "pay", "shop"];
 const CLUSTER: &str = "c";
+/// More samples than a day has minutes.
+const MANY: u64 = 10_000;
 
 /// A day as the source has it.
 #[derive(Clone, Debug)]
@@ -29,11 +32,24 @@ struct Told {
     idle_rate: u32,
     /// Where the pod of the first namespace runs.
     node: u32,
+    /// The namespace whose samples have not come yet.
+    hidden: Option<usize>,
+    /// How often rates changed or samples came late: with more samples of namespaces,
+    changes: u64,
+    /// and of the whole.
+    changes_of_whole: u64,
 }
 
 impl Told {
     fn total_rate(&self) -> u32 {
         self.rates.iter().sum::<u32>() + self.idle_rate
+    }
+
+    /// The samples of a namespace that stayed away come. Returns whether there were any.
+    fn show(&mut self) -> bool {
+        let was_hidden = self.hidden.take().is_some();
+        self.changes += u64::from(was_hidden);
+        was_hidden
     }
 
     fn costs(&self, minutes: u32) -> DayCosts {
@@ -42,7 +58,7 @@ impl Told {
         let mut costs = DayCosts::default();
         costs.cluster_mut(CLUSTER).total_usd = Some(usd(self.total_rate()));
         for (index, name) in NAMESPACES.into_iter().enumerate() {
-            if self.rates[index] == 0 {
+            if self.rates[index] == 0 || self.hidden == Some(index) {
                 continue;
             }
             let namespace = costs.namespace_mut(CLUSTER, name);
@@ -88,11 +104,15 @@ impl Source {
             rates,
             idle_rate: 1 + chance.below(3),
             node: chance.below(2),
+            hidden: None,
+            changes: 0,
+            changes_of_whole: 0,
         };
         self.lock().entry(day).or_insert(told);
     }
 
-    /// Something changes: rates of the running day, or what is known of any day.
+    /// Something changes: rates of the running day, or what is known of any day. Samples of a
+    /// namespace may stay away; those of days before yesterday come with more of the whole.
     pub(crate) fn change(&self, today: Day, chance: &mut Chance) {
         let mut days = self.lock();
         let count = u32::try_from(days.len()).unwrap();
@@ -102,12 +122,24 @@ impl Source {
         }
         if let Some(told) = days.get_mut(&today) {
             move_rates(told, chance);
+            told.changes += 1;
+            if chance.happens(300) {
+                told.hidden = Some(chance.below(3) as usize);
+            }
+        }
+        for told in days.range_mut(..today.previous()).map(|(_, told)| told) {
+            told.changes_of_whole += u64::from(told.show());
         }
     }
 
-    /// All of all days is known.
-    pub(crate) fn complete(&self) {
-        self.lock().values_mut().for_each(|told| told.covered_minutes = 1_440);
+    /// All of all days is known. Returns of how many days samples of a namespace came late.
+    pub(crate) fn complete(&self) -> u64 {
+        let mut late = 0;
+        for told in self.lock().values_mut() {
+            told.covered_minutes = 1_440;
+            late += u64::from(told.show());
+        }
+        late
     }
 
     /// Nothing is known of any day: an outage of the source.
@@ -163,12 +195,24 @@ impl CostSource for Source {
                 *day,
                 Presence {
                     exporter_minutes,
-                    exporter_samples: exporter_minutes.into(),
+                    exporter_samples: u64::from(exporter_minutes) + told.changes_of_whole * MANY,
                     ..Presence::default()
                 },
             )
         };
         Ok(self.lock().range(first..=last).map(present).collect())
+    }
+
+    async fn all_samples(
+        &self,
+        _account: &Account,
+        day: Day,
+        _phase: Phase,
+        now_seconds: i64,
+    ) -> Result<Option<u64>, Failure> {
+        let count =
+            |told: &Told| u64::from(Self::minutes(told, day, now_seconds)) + told.changes * MANY;
+        Ok(Some(self.lock().get(&day).map_or(0, count)))
     }
 
     async fn day_costs(

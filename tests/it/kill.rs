@@ -34,11 +34,14 @@ async fn check(small: &Small, case: u32) -> u64 {
     assert_eq!(done.code, 0, "case {case}: {}\n{}", done.stdout, done.stderr);
     let summary = done.summary();
     let days = summary["accounts"][0]["days"].as_array().unwrap();
-    assert_eq!(days.len(), 2, "case {case}: {summary}");
+    // Yesterday rests where it is settled and no more samples have come.
+    assert!(days.len() == 1 || days.len() == 2, "case {case}: {summary}");
     for day in days {
         assert_eq!(day["source_total_usd"], day["stored_total_usd"], "case {case}: {day}");
     }
-    assert_eq!(days[1]["rows"], 3, "case {case}: {summary}");
+    for yesterday in &days[1..] {
+        assert_eq!(yesterday["rows"], 3, "case {case}: {summary}");
+    }
     days[0]["rows"].as_u64().unwrap()
 }
 

@@ -206,7 +206,7 @@ fn of_accounts(summary: &RunSummary) -> Vec<Family> {
         each(&|account| {
             let days = [("today", today), ("yesterday", today.previous())];
             let sample = |(name, day): (&str, Day)| {
-                let found = account.days.iter().find(|summary| summary.day == day)?;
+                let found = account.known_days().find(|summary| summary.day == day)?;
                 let labels = vec![id(account), ("day", name.to_owned())];
                 value(found).map(|value| (labels, value))
             };

@@ -58,6 +58,16 @@ pub(super) fn query(selector: &Selector, metrics: &[&str], window: Window) -> St
     format!("count by ({}) ({named})", selector.labels(wanted))
 }
 
+/// How many series each of the metrics has, of all clusters together.
+pub(super) fn by_metric(metrics: &[&str], counted: &[Counted]) -> BTreeMap<String, u64> {
+    let mut series: BTreeMap<String, u64> =
+        metrics.iter().map(|metric| ((*metric).to_owned(), 0)).collect();
+    for one in counted {
+        *series.entry(one.metric.clone()).or_default() += one.series;
+    }
+    series
+}
+
 /// Sees that an account has no more clusters and series than its limits allow, before it is asked
 /// for their values.
 ///
@@ -70,10 +80,7 @@ pub(super) fn hold_to_limits(counted: &[Counted], limits: Limits) -> Result<(), 
         let over = OverLimit::Clusters { found: clusters.len(), max: limits.clusters_max };
         return Err(too_large(&over.to_string()));
     }
-    let mut series: BTreeMap<&str, u64> = BTreeMap::new();
-    for one in counted {
-        *series.entry(&one.metric).or_default() += one.series;
-    }
+    let series = by_metric(&[], counted);
     let max = (limits.resources_max as u64).saturating_mul(SERIES_PER_RESOURCE_MAX);
     match series.into_iter().find(|(_, count)| *count > max) {
         Some((metric, count)) => Err(too_large(&format!(

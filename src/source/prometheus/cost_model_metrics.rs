@@ -32,6 +32,11 @@ const STEP_MINUTES: u32 = 5;
 /// Most resources that a warning names.
 const NAMED_MAX: usize = 5;
 
+/// All metrics that costs come from.
+pub(super) fn all_metrics() -> Vec<&'static str> {
+    names::all()
+}
+
 /// The grid points of a day that have passed.
 fn passed(day: Day, now_seconds: i64) -> Window {
     let start = day.start_seconds();

@@ -3,7 +3,9 @@
 use crate::cost::costs::is_special;
 use crate::cost::{Day, DayCosts, Level, Levels, PodCosts};
 
-use crate::source::metric_names::{CLUSTER_TOTAL, NAMESPACE_TOTAL, POD_TOTAL};
+use crate::source::metric_names::{
+    CLUSTER_TOTAL, NAMESPACE_TOTAL, POD_TOTAL, WINDOW_END, WINDOW_SECONDS,
+};
 use crate::source::prometheus::promql::{Window, quoted, regex_escaped};
 use crate::source::prometheus::reply::Labels;
 use crate::source::prometheus::session::Asking;
@@ -51,6 +53,12 @@ impl Wanted {
             Level::Pod => levels.pod,
         }
     }
+}
+
+/// All metrics that costs of these levels come from.
+pub(super) fn all_metrics(levels: Levels) -> Vec<&'static str> {
+    let of_levels = LEVELS.iter().filter(|one| one.is_wanted(levels)).map(|one| one.metric);
+    of_levels.chain([WINDOW_END, WINDOW_SECONDS]).collect()
 }
 
 /// The grid points that show the day's costs: the day shifted by the lag, as far as it has

@@ -43,6 +43,7 @@ pub mod promql;
 mod questions;
 mod refusal;
 pub mod reply;
+mod sample_counts;
 mod series_parts;
 pub mod session;
 pub(crate) mod source_conflicts;
@@ -150,6 +151,21 @@ impl CostSource for PrometheusQuery {
             self.raw_presence(account, &OF_ALLOCATIONS, (days, last), &mut out).await?;
         }
         Ok(out)
+    }
+
+    async fn all_samples(
+        &self,
+        account: &Account,
+        day: Day,
+        phase: Phase,
+        now_seconds: i64,
+    ) -> Result<Option<u64>, Failure> {
+        let asking = Asking::new(&self.questions, &self.settings, account);
+        let metrics = match phase {
+            Phase::Exporter => gauges::all_metrics(self.settings.levels),
+            Phase::Raw => cost_model_metrics::all_metrics(),
+        };
+        sample_counts::all_samples(asking, &metrics, day, now_seconds).await
     }
 
     async fn last_samples(

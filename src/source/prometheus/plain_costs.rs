@@ -128,7 +128,7 @@ pub(super) async fn group_costs(
     let levels = asking.levels();
     for wanted in LEVELS.iter().filter(|one| one.is_wanted(levels)) {
         let mut selector = selector.clone();
-        let series = asking.series_count(&selector, wanted.metric, window).await?;
+        let series = asking.series_at_most(&selector, wanted.metric, window).await?;
         let metric = [(wanted.metric, wanted.matchers)];
         asking.filter_bad_samples(&mut selector, &metric, window, series).await?;
         let metric =

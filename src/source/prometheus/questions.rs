@@ -74,6 +74,7 @@ impl Questions {
             questions_max: settings.accounts_max.max(1),
             weight_max: settings.samples_max,
             linger: LINGER,
+            lingers_max: 1,
         };
         let places = Arc::new(Semaphore::new(settings.concurrency.max(1)));
         Self {

@@ -75,6 +75,8 @@ pub(super) struct Asking<'a> {
     bearable_parts: BTreeMap<String, Vec<SeriesPart>>,
     /// How often series were halved. Then the shortest times were too much before.
     series_halvings: usize,
+    /// How many series metrics have, where they were counted over the longest window.
+    counted: BTreeMap<String, u64>,
 }
 
 impl<'a> Asking<'a> {
@@ -97,6 +99,7 @@ impl<'a> Asking<'a> {
             bearable_minutes: u32::MAX,
             bearable_parts: BTreeMap::new(),
             series_halvings: 0,
+            counted: BTreeMap::new(),
         }
     }
 
@@ -128,15 +131,12 @@ impl<'a> Asking<'a> {
 
     /// The answer to one query at a window's end.
     pub(super) async fn at(&mut self, query: &str, window: Window) -> Result<Vec<Series>, Failure> {
-        let times = Times::At(window.evaluation_time());
         let mut open = self.parts(query);
-        let mut found = Vec::new();
-        let mut borne = Vec::new();
+        let (mut found, mut borne) = (Vec::new(), Vec::new());
         while let Some(part) = open.pop() {
-            match self.ask(&part.of(query), times, 0).await {
-                Ok(answer) => {
-                    self.note_warnings(&answer);
-                    found.extend(answer.series);
+            match self.try_at(&part.of(query), window).await {
+                Ok(series) => {
+                    found.extend(series);
                     borne.push(part);
                 }
                 Err(no_answer) => open.extend(self.halved(&part, no_answer, query)?),
@@ -144,6 +144,17 @@ impl<'a> Asking<'a> {
         }
         self.learn_parts(query, borne);
         Ok(found)
+    }
+
+    /// The same, in one question, with why there is no answer.
+    pub(super) async fn try_at(
+        &mut self,
+        query: &str,
+        window: Window,
+    ) -> Result<Vec<Series>, NoAnswer> {
+        let answer = self.ask(query, Times::At(window.evaluation_time()), 0).await?;
+        self.note_warnings(&answer);
+        Ok(answer.series)
     }
 
     /// The answer to one query at each step of `start..=end`, Unix seconds.
@@ -179,6 +190,7 @@ impl<'a> Asking<'a> {
         let found = self.in_pieces(window, (1, 1), f64::max, query).await?;
         let mut counted = Counted::all(&self.own_only(found)?, &label);
         cluster_names::hold_to_limits(&counted, self.settings.limits)?;
+        self.counted = cluster_names::by_metric(metrics, &counted);
         let setting = &self.settings.cluster_label;
         let naming = cluster_names::decide(setting, &self.settings.default_cluster, &counted);
         naming.apply(selector);
@@ -186,6 +198,20 @@ impl<'a> Asking<'a> {
         self.conflicts.extend(naming.conflict.clone());
         naming.name(&mut counted, &self.settings.default_cluster);
         Ok(counted)
+    }
+
+    /// A bound on the series of a metric in a window, of all clusters together: as they were counted
+    /// when clusters got their names, where they were.
+    pub(super) async fn series_at_most(
+        &mut self,
+        selector: &Selector,
+        metric: &str,
+        window: Window,
+    ) -> Result<u64, Failure> {
+        match self.counted.get(metric) {
+            Some(count) => Ok(*count),
+            None => self.series_count(selector, metric, window).await,
+        }
     }
 
     /// Keeps the account's own series: a server or proxy that ignores matchers must not make one

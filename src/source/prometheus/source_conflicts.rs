@@ -65,7 +65,7 @@ pub(super) async fn of_gauges(
     let same_window = |expression: &str| format!("({expression}) unless ({last} != {first})");
     let at_once = same_window(&several(selector, &[], &totals));
     let comparable = asking.minutes(&at_once, window).await?;
-    let series = asking.series_count(selector, NAMESPACE_TOTAL, window).await?;
+    let series = asking.series_at_most(selector, NAMESPACE_TOTAL, window).await?;
     for sources in [&totals, &namespaces] {
         if comparable.is_empty() {
             break;

@@ -161,7 +161,7 @@ async fn group_costs(
     let levels = asking.levels();
     for wanted in LEVELS.iter().filter(|one| one.is_wanted(levels)) {
         let mut selector = selector.clone();
-        let series = asking.series_count(&selector, wanted.metric, read_in).await?;
+        let series = asking.series_at_most(&selector, wanted.metric, read_in).await?;
         if series == 0 {
             continue;
         }

@@ -39,6 +39,7 @@ fn status(account: &AccountId, day: Day) -> DayStatus {
             exporter_minutes: 1_320,
             raw_samples: 0,
             exporter_samples: u64::from(u32::MAX) + 1,
+            all_samples: Some(u64::from(u32::MAX) + 2),
         },
         attempt: Attempt {
             state: DayState::Partial,

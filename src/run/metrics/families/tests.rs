@@ -3,6 +3,7 @@
 use super::*;
 use crate::accounts::Account;
 use crate::cost::AccountId;
+use crate::day_status::stored_form::tests::complete;
 use crate::run::metrics::exposition::openmetrics;
 use crate::run::summary::FailureSummary;
 use crate::service::failure::{Failure, Hop, Kind};
@@ -44,6 +45,7 @@ fn account(id: &str, outcome: Outcome, days: Vec<DaySummary>) -> AccountSummary 
         outcome,
         failure: None,
         days,
+        resting: None,
         documents_retired: 0,
         days_left: 0,
         reconciliation_differences: 0,
@@ -78,6 +80,21 @@ fn run(accounts: Vec<AccountSummary>) -> RunSummary {
 fn text(summary: &RunSummary, totals: &mut Totals) -> String {
     totals.add(summary);
     openmetrics(families(Some(summary), totals)).unwrap()
+}
+
+#[test]
+fn yesterday_is_shown_as_it_is_stored_where_it_rests() {
+    let mut status = complete(Day::of_unix(NOON).previous());
+    status.stored.coverage.covered_minutes = 360;
+    let resting = Some(DaySummary::of_status(&status));
+    let account = AccountSummary { resting, ..account("a", Outcome::Ok, Vec::new()) };
+    let text = text(&run(vec![account]), &mut Totals::default());
+    for line in [
+        "kubecost_worker_coverage_ratio{cloud_account_id=\"a\",day=\"yesterday\"} 0.25",
+        "kubecost_worker_day_cost_usd{cloud_account_id=\"a\",day=\"yesterday\"} 1.0",
+    ] {
+        assert!(text.lines().any(|got| got == line), "{line}\n{text}");
+    }
 }
 
 #[test]

@@ -1,0 +1,167 @@
+//! Many accounts: the worker beside a straight Python worker, on the same servers and samples.
+//!
+//! `cargo bench --bench accounts` makes 36 hours of history in a real Prometheus, then runs both
+//! programs, each on a database of its own: a first run, one that finds nothing changed, and one
+//! five minutes later, when every cost of the running day is another. It prints one table.
+//! `ACCOUNTS` (200), `NAMESPACES` (20 each) and `STEP` (60 seconds between samples) set the size;
+//! `REFERENCE=0` leaves the Python worker out; `WRITE_PERFORMANCE=1` writes docs/PERFORMANCE.md. `HISTORY=DIRECTORY` keeps the samples there.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a bench prints its table and fails by panicking"
+)]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+#[path = "support/counters.rs"]
+mod counters;
+#[path = "support/many.rs"]
+mod many;
+#[path = "support/performance.rs"]
+mod performance;
+#[path = "../tests/it/support/servers.rs"]
+#[expect(dead_code, reason = "the tests use the rest of it")]
+mod servers;
+#[path = "../tests/it/support/worker.rs"]
+#[expect(dead_code, reason = "the tests use the rest of it")]
+mod worker;
+
+use counters::{Counts, Servers, container_address};
+use many::{BLOCK, Size};
+use performance::{Line, TABLE_HEAD};
+use servers::{PrometheusVersion, Server, Stores};
+
+/// 2026-03-02 00:00:00 UTC: the day before it is whole.
+const MIDNIGHT: i64 = 1_772_409_600;
+const HISTORY_START: i64 = MIDNIGHT - 86_400;
+const HISTORY_END: i64 = MIDNIGHT + 2 * BLOCK;
+/// 11:00, and five minutes later.
+const NOW: i64 = MIDNIGHT + 11 * 3_600;
+const RUNS: [(&str, i64, &str); 3] = [
+    ("first", NOW, "2026-03-02T11:00:00Z"),
+    ("nothing changed", NOW, "2026-03-02T11:00:00Z"),
+    ("five minutes later", NOW + 300, "2026-03-02T11:05:00Z"),
+];
+const PACKAGES: [&str; 3] = ["requests", "pymongo", "clickhouse-driver"];
+
+fn number(name: &str, otherwise: usize) -> usize {
+    std::env::var(name).map_or(otherwise, |text| text.parse().expect("a number"))
+}
+
+#[tokio::main]
+async fn main() {
+    let size = Size {
+        accounts: number("ACCOUNTS", 200),
+        namespaces: number("NAMESPACES", 20),
+        step: i64::try_from(number("STEP", 60)).unwrap(),
+    };
+    let made = tempfile::tempdir().unwrap();
+    let data = std::env::var("HISTORY").map_or(made.path().to_path_buf(), PathBuf::from);
+    if !data.exists() || std::fs::read_dir(&data).unwrap().next().is_none() {
+        std::fs::create_dir_all(&data).unwrap();
+        many::write(&data, size, HISTORY_START, HISTORY_END);
+    }
+    let arguments = ["--query.max-samples=50000000"];
+    let prometheus = servers::prometheus_with(PrometheusVersion::Two, &data, &arguments);
+    counters::note_queries(&prometheus).await;
+    println!("{TABLE_HEAD}");
+    let (mut lines, sums) = run_worker(&prometheus, size).await;
+    if number("REFERENCE", 1) != 1 {
+        return;
+    }
+    let (of_reference, others) = run_reference(&prometheus, size).await;
+    // Both add up the same samples; this program rounds each cost to 2^-24 USD.
+    for (own, other) in sums.iter().zip(&others) {
+        assert!((own - other).abs() < 1e-4 * size.accounts as f64, "{own} and {other} USD");
+    }
+    lines.extend(of_reference);
+    let page = performance::page(size, build(), &lines);
+    if std::env::var_os("WRITE_PERFORMANCE").is_some() {
+        std::fs::write(servers::root().join("docs/PERFORMANCE.md"), page).unwrap();
+    } else {
+        println!("\n{page}");
+    }
+}
+
+/// How the worker was built.
+fn build() -> &'static str {
+    if cfg!(debug_assertions) { "unoptimized (profile dev)" } else { "for release" }
+}
+
+/// Returns what each run took, and the ledger's sum after it.
+async fn run_worker(prometheus: &Server, size: Size) -> (Vec<Line>, Vec<f64>) {
+    let stores = Stores::new("accounts").await;
+    let servers = Servers { prometheus, stores: &stores };
+    let mut settings = stores.settings();
+    settings.push(("PROMETHEUS_URL", prometheus.url.clone()));
+    settings.push(("ACCOUNTS", size.ids().join(",")));
+    settings.push(("RUST_LOG", std::env::var("RUST_LOG").unwrap_or("error".to_owned())));
+    worker::run(&settings, &["migrate"]).expect_success();
+    let (mut lines, mut sums) = (Vec::new(), Vec::new());
+    for (name, _, at) in RUNS {
+        let before = servers.counts().await;
+        let taken = counters::run(&mut worker::command(&settings, &["--at", at, "run"]));
+        let summary = taken.stdout.lines().last().unwrap_or_default();
+        let summary: serde_json::Value = serde_json::from_str(summary).unwrap();
+        let of_accounts = summary["accounts"].as_array().unwrap().iter();
+        let days = of_accounts.flat_map(|account| account["days"].as_array().unwrap());
+        let documents: u64 = days.filter_map(|day| day["documents_written"].as_u64()).sum();
+        let counts = more(&before, &servers.counts().await);
+        let line = Line { program: "worker", run: name, taken, counts, documents: Some(documents) };
+        println!("{}", line.row());
+        lines.push(line);
+        sums.push(ledger_sum(&stores).await);
+    }
+    (lines, sums)
+}
+
+/// Returns what each run took, and the ledger's sum after it.
+async fn run_reference(prometheus: &Server, size: Size) -> (Vec<Line>, Vec<f64>) {
+    let python = python();
+    let stores = Stores::new("reference").await;
+    let servers = Servers { prometheus, stores: &stores };
+    worker::run(&stores.settings(), &["migrate"]).expect_success();
+    let script = servers::root().join("benches/reference/worker.py");
+    let clickhouse = format!("{}:9000", container_address(&stores.clickhouse));
+    let (mut lines, mut sums) = (Vec::new(), Vec::new());
+    for (name, now, _) in RUNS {
+        let before = servers.counts().await;
+        let mut command = Command::new(&python);
+        command.arg(&script).arg(now.to_string()).args([&prometheus.url, &stores.mongodb.url]);
+        command.args([&clickhouse, &stores.database]).args(size.ids());
+        let taken = counters::run(&mut command);
+        let counts = more(&before, &servers.counts().await);
+        let line = Line { program: "python", run: name, taken, counts, documents: None };
+        println!("{}", line.row());
+        lines.push(line);
+        sums.push(ledger_sum(&stores).await);
+    }
+    (lines, sums)
+}
+
+/// A Python that has the reference's packages, made once.
+fn python() -> PathBuf {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("reference");
+    let python = directory.join("bin/python");
+    if !python.exists() {
+        let made = Command::new("python3").args(["-m", "venv"]).arg(&directory).status();
+        assert!(made.unwrap().success());
+    }
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+    let installed = Command::new(&python).args(pip).args(PACKAGES).status();
+    assert!(installed.unwrap().success());
+    python
+}
+
+async fn ledger_sum(stores: &Stores) -> f64 {
+    let query = stores.client().query("SELECT sum(cost * sign) FROM expenses");
+    query.fetch_one::<f64>().await.unwrap()
+}
+
+/// What was counted between two looks.
+fn more(before: &Counts, after: &Counts) -> Counts {
+    after.iter().map(|(name, count)| (*name, count - before[name])).collect()
+}

@@ -1,0 +1,180 @@
+//! Updates of several accounts in one command: accounts that are worked on side by side write at
+//! about the same time. What is wrong with one account's updates is no failure of the others.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use mongodb::Collection;
+use mongodb::bson::Document;
+use tokio::sync::Semaphore;
+
+use crate::service::batcher::{Asked, BatchLimits, Batcher, LINGER, no_answer};
+use crate::service::failure::{Failure, Kind};
+
+use super::mongo_update::{Updated, update_each};
+
+/// Writes do not wait for a place: their accounts' leases have just been renewed.
+const WRITES_AT_ONCE: usize = 1_000;
+/// Updates in one command: far below the server's limit of 100 000, and about 1 MB.
+pub const UPDATES_MAX: usize = 1_000;
+const LIMITS: BatchLimits = BatchLimits {
+    questions_max: 500,
+    weight_max: UPDATES_MAX as u64,
+    linger: LINGER,
+    lingers_max: 5,
+};
+
+type Outcome = Result<Updated, Failure>;
+
+/// Updates of one account, and how many documents they are to change.
+type Updates = (Vec<Document>, u64);
+
+/// Writes a collection.
+#[derive(Clone, Debug)]
+pub struct BulkUpdates {
+    what: &'static str,
+    collection: Collection<Document>,
+    batcher: Arc<Batcher<(), Updates, Outcome>>,
+}
+
+impl BulkUpdates {
+    /// For this collection; `what` names the writing, as "writing resources".
+    #[must_use]
+    pub fn new(what: &'static str, collection: Collection<Document>) -> Self {
+        let places = Arc::new(Semaphore::new(WRITES_AT_ONCE));
+        Self { what, collection, batcher: Arc::new(Batcher::new(places, LIMITS)) }
+    }
+
+    /// Carries out updates, at most [`UPDATES_MAX`], that are to change so many documents. They go
+    /// in one unordered command with those of other callers.
+    ///
+    /// Servers count the changed documents of a command, not of an update: where fewer changed
+    /// than were to, it is not known whose, and the last callers' counts are lower.
+    ///
+    /// # Errors
+    /// When the server cannot be asked or refuses an update for another reason than a duplicate
+    /// key, or when the write concern was not met: then what was written may be lost again.
+    pub async fn update(&self, updates: Vec<Document>, documents: u64) -> Outcome {
+        let bulk = self.clone();
+        let answer = move |asked: Asked<Updates, Outcome>, _place| async move {
+            let (all, replies): (Vec<Updates>, Vec<_>) = asked.into_iter().unzip();
+            for (reply, outcome) in replies.into_iter().zip(bulk.send(all).await) {
+                reply.send(outcome);
+            }
+        };
+        let weight = updates.len() as u64;
+        let asked = self.batcher.ask((), (updates, documents), weight, answer).await;
+        asked.unwrap_or_else(|| Err(no_answer()))
+    }
+
+    /// The outcomes are in the order of the callers. A command that the server refused as a whole
+    /// is sent caller by caller: it may be for one's sake.
+    fn send(&self, all: Vec<Updates>) -> BoxFuture<'_, Vec<Outcome>> {
+        Box::pin(async move {
+            let sizes: Vec<(usize, u64)> = all.iter().map(|(one, n)| (one.len(), *n)).collect();
+            let together = all.iter().flat_map(|(updates, _)| updates.iter().cloned()).collect();
+            match update_each(self.what, &self.collection, together).await {
+                Ok(updated) => shares(updated, &sizes),
+                Err(failure) if all.len() > 1 && is_for_one(&failure) => {
+                    tracing::debug!(%failure, "the updates are sent one caller after the other");
+                    let mut outcomes = Vec::with_capacity(all.len());
+                    for one in all {
+                        outcomes.extend(self.send(vec![one]).await);
+                    }
+                    outcomes
+                }
+                Err(failure) => all.iter().map(|_| Err(failure.clone())).collect(),
+            }
+        })
+    }
+}
+
+/// Whether nothing was written, and the reason may lie in what was sent.
+fn is_for_one(failure: &Failure) -> bool {
+    let is_for_all = matches!(failure.kind, Kind::Denied | Kind::ReadOnly);
+    failure.says_nothing_was_written() && !is_for_all
+}
+
+/// Each caller's part of what a command came to: `sizes` has the callers' updates and the documents
+/// that they are to change.
+fn shares(all: Updated, sizes: &[(usize, u64)]) -> Vec<Outcome> {
+    if let [_] = sizes {
+        return vec![all.whole()];
+    }
+    let mut modified = all.changed - all.made.len() as u64;
+    let mut matched = all.matched - all.made.len() as u64;
+    let mut start = 0;
+    let mut outcomes = Vec::with_capacity(sizes.len());
+    for (length, documents) in sizes {
+        let own = start..start + length;
+        let here = |places: &[usize]| -> Vec<usize> {
+            let own_ones = places.iter().filter(|place| own.contains(place));
+            own_ones.map(|place| place - own.start).collect()
+        };
+        let (made, duplicates) = (here(&all.made), here(&all.duplicates));
+        let refused = all.refused.iter().filter(|(place, _)| own.contains(place));
+        let refused: Vec<_> = refused.map(|(at, why)| (at - own.start, why.clone())).collect();
+        let without = made.len() + duplicates.len() + refused.len();
+        let most = documents.saturating_sub(without as u64);
+        let take = |left: &mut u64| {
+            let share = most.min(*left);
+            *left -= share;
+            share + made.len() as u64
+        };
+        let (changed, matched) = (take(&mut modified), take(&mut matched));
+        outcomes.push(Updated { matched, changed, made, duplicates, refused }.whole());
+        start += length;
+    }
+    outcomes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::failure::Hop;
+
+    fn refusal() -> Failure {
+        Failure::new(Hop::MongoDb, Kind::Schema, "refused", "see")
+    }
+
+    #[test]
+    fn each_caller_gets_its_own_part_and_only_the_one_that_was_refused_fails() {
+        let all = Updated {
+            matched: 6,
+            changed: 5,
+            made: vec![1, 3],
+            duplicates: vec![4],
+            refused: vec![(5, refusal())],
+        };
+        let outcomes = shares(all, &[(2, 2), (3, 4), (1, 1), (1, 1)]);
+        let first = Updated { matched: 2, changed: 2, made: vec![1], ..Updated::default() };
+        assert_eq!(outcomes[0], Ok(first));
+        let second = Updated {
+            matched: 3,
+            changed: 3,
+            made: vec![1],
+            duplicates: vec![2],
+            refused: Vec::new(),
+        };
+        assert_eq!(outcomes[1], Ok(second));
+        assert_eq!(outcomes[2], Err(refusal()));
+        // The server changed one less than it was to: it is missing in the last one's.
+        let last = Updated { matched: 1, changed: 0, ..Updated::default() };
+        assert_eq!(outcomes[3], Ok(last));
+    }
+
+    #[test]
+    fn a_caller_who_was_alone_has_the_servers_counts() {
+        let all = Updated { matched: 70, changed: 60, ..Updated::default() };
+        assert_eq!(shares(all.clone(), &[(1, 1)]), [Ok(all)]);
+    }
+
+    #[test]
+    fn a_server_that_is_away_is_so_for_all() {
+        let of = |kind| Failure::new(Hop::MongoDb, kind, "what", "fix");
+        assert!(is_for_one(&of(Kind::Schema)) && is_for_one(&of(Kind::BadData)));
+        for kind in [Kind::Unavailable, Kind::Timeout, Kind::Denied, Kind::Internal] {
+            assert!(!is_for_one(&of(kind)), "{kind:?}");
+        }
+    }
+}
