@@ -13,7 +13,10 @@ pub mod phase;
 pub mod resource_id;
 pub mod rollup;
 
-pub use costs::{ClusterCosts, DayCosts, Level, Levels, NamespaceCosts, PodCosts};
+pub use costs::{
+    ClusterCosts, DayCosts, Level, Levels, NamespaceCosts, NodeCosts, NodeFacts, NodeLevel,
+    PodCosts,
+};
 pub use day::Day;
 pub use limits::{Limits, OverLimit};
 pub use money::Cost;

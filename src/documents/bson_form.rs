@@ -10,7 +10,7 @@ use mongodb::bson::{
 use crate::cost::{AccountId, Day};
 
 use super::document::{
-    ABSENT_KEYS, ENVIRONMENT_KEY, LastExpense, OWNER_KEYS, PoolOwner, ResourceDocument,
+    ABSENT_KEYS, ENVIRONMENT_KEY, LastExpense, MetaValue, OWNER_KEYS, PoolOwner, ResourceDocument,
 };
 use super::merge::{AdoptUpdate, DeleteUpdate, DocumentUpdate, midnight};
 use super::repair::Repair;
@@ -25,7 +25,7 @@ pub const FIRST_SEEN_DATE: &str = "_first_seen_date";
 pub const LAST_SEEN_DATE: &str = "_last_seen_date";
 
 /// What [`stored`] reads of a document.
-pub const STORED_FIELDS: [&str; 19] = [
+pub const STORED_FIELDS: [&str; 20] = [
     "cloud_resource_id",
     "resource_type",
     "first_seen",
@@ -45,6 +45,7 @@ pub const STORED_FIELDS: [&str; 19] = [
     "deleted_at",
     "tags",
     "k8s_namespace",
+    "k8s_node",
 ];
 
 /// One update of an update command.
@@ -168,7 +169,10 @@ pub fn repair(account: &AccountId, id: &str, repair: &Repair) -> UpdateStatement
         unset.insert(format!("meta.{key}"), "");
     }
     for (key, value) in &repair.set_meta {
-        set.insert(format!("meta.{key}"), value.as_str());
+        set.insert(format!("meta.{key}"), meta_bson(value));
+    }
+    if let Some(node) = &repair.k8s_node {
+        set.insert("k8s_node", node.as_str());
     }
     if let Some(cluster) = &repair.k8s_cluster {
         set.insert("k8s_cluster", cluster.as_str());
@@ -300,6 +304,28 @@ fn stored_date(value: Option<&Bson>) -> StoredDate {
     }
 }
 
+fn meta_bson(value: &MetaValue) -> Bson {
+    match value {
+        MetaValue::Text(text) => text.as_str().into(),
+        MetaValue::Flag(flag) => (*flag).into(),
+        MetaValue::Whole(number) => (*number).into(),
+        MetaValue::Number(number) => (*number).into(),
+    }
+}
+
+/// A value of `meta` as text; `None` for lists, documents and the like.
+fn meta_text(value: &Bson) -> Option<String> {
+    let value = match value {
+        Bson::String(text) => MetaValue::Text(text.clone()),
+        Bson::Boolean(flag) => MetaValue::Flag(*flag),
+        Bson::Int32(number) => MetaValue::Whole(i64::from(*number)),
+        Bson::Int64(number) => MetaValue::Whole(*number),
+        Bson::Double(number) => MetaValue::Number(*number),
+        _ => return None,
+    };
+    Some(value.to_string())
+}
+
 /// The texts of a document.
 fn texts(found: &Bdoc) -> BTreeMap<String, String> {
     let text = |(key, value): (&String, &Bson)| Some((key.clone(), value.as_str()?.to_owned()));
@@ -315,9 +341,9 @@ pub fn stored(found: &Bdoc) -> Option<StoredResource> {
     let text = |key: &str| found.get_str(key).ok().map(str::to_owned);
     let is_null = |key: &&str| found.get(key) == Some(&Bson::Null);
     let has = |key: &&str| found.get(key).is_some_and(|value| *value != Bson::Null);
-    let meta = found.get_document("meta").map(|meta| {
-        meta.iter().map(|(key, value)| (key.clone(), value.as_str().map(str::to_owned)))
-    });
+    let meta = found
+        .get_document("meta")
+        .map(|meta| meta.iter().map(|(key, value)| (key.clone(), meta_text(value))));
     Some(StoredResource {
         id: id_text(found.get("_id"))?,
         cloud_resource_id: text("cloud_resource_id")?,
@@ -337,6 +363,7 @@ pub fn stored(found: &Bdoc) -> Option<StoredResource> {
         is_deleted: whole(found.get("deleted_at")) != Some(0),
         tags: found.get_document("tags").ok().map(texts),
         k8s_namespace: text("k8s_namespace"),
+        k8s_node: text("k8s_node"),
         k8s_cluster: text("k8s_cluster"),
         meta: meta.map_or_else(|_| BTreeMap::new(), Iterator::collect),
     })

@@ -7,10 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cost::resource_id::document_id;
-use crate::cost::{AccountId, Day, ResourceKey};
+use crate::cost::{AccountId, Day, NodeFacts, ResourceKey};
 
 use super::document::{
-    PoolOwner, ResourceDocument, SERVICE_NAME, display_name, meta, resource_type,
+    MetaValue, PoolOwner, ResourceDocument, SERVICE_NAME, display_name, meta, node_meta,
+    resource_type,
 };
 use super::repair::{KnownNames, Repair, repair};
 use super::stored::StoredResource;
@@ -19,16 +20,18 @@ use super::stored::StoredResource;
 const ID_ATTEMPTS: u32 = 9;
 
 /// A resource that a day's costs name.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ObservedResource {
     /// Which.
     pub key: ResourceKey,
     /// Its stable id.
     pub cloud_resource_id: String,
-    /// Its node, for pods.
+    /// Its node, for pods; for a node itself.
     pub node: Option<String>,
     /// Its service, for pods where known.
     pub service: Option<String>,
+    /// What is known of it, for nodes.
+    pub facts: NodeFacts,
 }
 
 /// A change to make to the store.
@@ -78,7 +81,7 @@ pub struct DeleteUpdate {
 
 /// New times of an existing document, the earliest and latest are kept (`$min`, `$max`), and its
 /// repair.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct DocumentUpdate {
     /// `_id`.
     pub id: String,
@@ -206,7 +209,14 @@ fn existing_change(
         node: observed.node.as_deref(),
         service: observed.service.as_deref(),
     };
-    let repair = repair(&moved, Some(names), inputs.owner);
+    let mut repair = repair(&moved, Some(names), inputs.owner);
+    // An older day says what was, not what is.
+    if inputs.day >= Day::of_unix(inputs.now_seconds).previous() {
+        repair.set_meta.extend(changed_facts(existing, &observed.facts));
+        if existing.last_seen.is_none_or(|seen| midnight(seen) <= inputs.day.start_seconds()) {
+            follow_node(existing, observed, &mut repair);
+        }
+    }
     let is_earlier = existing.first_seen != Some(first);
     let later_day = existing.last_seen.is_none_or(|stored| midnight(stored) < midnight(last));
     if activate || is_earlier || later_day || !repair.is_empty() {
@@ -221,6 +231,26 @@ fn existing_change(
         Some(now) if now.at_seconds == last_seen && is_stale(now) => ExistingChange::Seen,
         _ => ExistingChange::None,
     }
+}
+
+/// A pod that moved: its document names the node where it is now.
+fn follow_node(existing: &StoredResource, observed: &ObservedResource, repair: &mut Repair) {
+    let Some(node) = observed.node.as_ref().filter(|node| existing.k8s_node.as_ref() != Some(node))
+    else {
+        return;
+    };
+    repair.k8s_node = Some(node.clone());
+    if observed.key.pod().is_some() && existing.meta_text("k8s_node").as_ref() != Some(node) {
+        repair.set_meta.retain(|(key, _)| key != "k8s_node");
+        repair.set_meta.push(("k8s_node".to_owned(), MetaValue::Text(node.clone())));
+    }
+}
+
+/// What is known of a node and is not what its document says.
+fn changed_facts(existing: &StoredResource, facts: &NodeFacts) -> Vec<(String, MetaValue)> {
+    let mut known = node_meta(facts);
+    known.retain(|key, value| existing.meta_text(key) != Some(value.to_string()));
+    known.into_iter().collect()
 }
 
 /// A change that repairs a document and moves nothing of it, where it needs one.
@@ -266,9 +296,12 @@ fn document(
         name: display_name(key),
         resource_type: resource_type(key.level()).to_owned(),
         service_name: SERVICE_NAME.to_owned(),
-        region: None,
+        region: observed.facts.region.clone(),
         tags: BTreeMap::new(),
-        meta: meta(key, observed.node.as_deref(), observed.service.as_deref()),
+        meta: meta(key, observed.node.as_deref(), observed.service.as_deref())
+            .into_iter()
+            .chain(node_meta(&observed.facts))
+            .collect(),
         k8s_cluster: key.cluster().to_owned(),
         k8s_namespace: key.namespace().map(str::to_owned),
         k8s_node: observed.node.clone(),
@@ -331,8 +364,7 @@ mod tests {
         seen_now: Option<&SeenNow>,
     ) -> (Vec<Change>, BTreeMap<String, String>) {
         let cloud_resource_id = stable_id();
-        let observed =
-            [ObservedResource { key: shop(), cloud_resource_id, node: None, service: None }];
+        let observed = [observed(shop(), cloud_resource_id, NodeFacts::default())];
         plan_changes(DocumentInputs {
             account: &account(),
             day: day(),
@@ -343,6 +375,87 @@ mod tests {
             seen_now,
             owner: None,
         })
+    }
+
+    fn observed(key: ResourceKey, stable: String, facts: NodeFacts) -> ObservedResource {
+        let node = key.node().map(str::to_owned);
+        ObservedResource { key, cloud_resource_id: stable, node, service: None, facts }
+    }
+
+    #[test]
+    fn a_pods_document_names_the_node_where_it_is_now() {
+        let [cluster, namespace, pod] = ["c", "n", "p"].map(str::to_owned);
+        let key = ResourceKey::Pod { cluster, namespace, pod };
+        let stable = key.id(&account());
+        let moved = ObservedResource {
+            node: Some("m2".into()),
+            ..observed(key, stable.clone(), NodeFacts::default())
+        };
+        let of = |last_seen: i64| {
+            let known = StoredResource {
+                cloud_resource_id: stable.clone(),
+                resource_type: Some("K8s Pod".into()),
+                k8s_node: Some("m1".into()),
+                meta: [("k8s_node".to_owned(), Some("m1".to_owned()))].into(),
+                ..stored(day(), last_seen)
+            };
+            let (changes, _) = plan_changes(DocumentInputs {
+                account: &account(),
+                day: day(),
+                now_seconds: day().end_seconds() + 60,
+                observed: std::slice::from_ref(&moved),
+                stored: &[known],
+                taken: &BTreeSet::new(),
+                seen_now: None,
+                owner: None,
+            });
+            changes
+        };
+        let changes = of(day().start_seconds() + 5);
+        let [Change::Update(update)] = changes.as_slice() else { panic!("{changes:?}") };
+        assert_eq!(update.repair.k8s_node.as_deref(), Some("m2"));
+        assert_eq!(update.repair.set_meta, [("k8s_node".to_owned(), MetaValue::from("m2"))]);
+        assert_eq!(of(day().end_seconds()), [], "an older day says where it was");
+    }
+
+    #[test]
+    fn what_a_nodes_document_says_of_the_machine_follows_what_is_known_of_it() {
+        let key = ResourceKey::Node { cluster: "c".into(), node: "m1".into() };
+        let of = |price: f64, stored: &[StoredResource], now_seconds: i64| {
+            let facts = NodeFacts { price_usd_hourly: Some(price), ..NodeFacts::default() };
+            let stable = key.id(&account());
+            let (changes, _) = plan_changes(DocumentInputs {
+                account: &account(),
+                day: day(),
+                now_seconds,
+                observed: &[observed(key.clone(), stable, facts)],
+                stored,
+                taken: &BTreeSet::new(),
+                seen_now: None,
+                owner: None,
+            });
+            changes
+        };
+        let now = day().start_seconds() + 60;
+        let [Change::Insert(new)] = &of(0.25, &[], now)[..] else { panic!("no insert") };
+        assert_eq!((new.resource_type.as_str(), new.k8s_node.as_deref()), ("K8s Node", Some("m1")));
+        assert_eq!(new.meta["hourly_price_usd"], MetaValue::Number(0.25));
+        let known = StoredResource {
+            cloud_resource_id: key.id(&account()),
+            resource_type: Some("K8s Node".into()),
+            k8s_node: Some("m1".into()),
+            meta: [("hourly_price_usd".to_owned(), Some("0.25".to_owned()))].into(),
+            ..stored(day(), day().start_seconds())
+        };
+        assert_eq!(of(0.25, std::slice::from_ref(&known), now), []);
+        let later = of(0.5, std::slice::from_ref(&known), now);
+        let [Change::Update(update)] = later.as_slice() else { panic!("{later:?}") };
+        assert_eq!(
+            update.repair.set_meta,
+            [("hourly_price_usd".to_owned(), MetaValue::Number(0.5))]
+        );
+        let long_after = now + 9 * 86_400;
+        assert_eq!(of(0.5, &[known], long_after), [], "what a machine cost once is no news");
     }
 
     fn plan(now: i64, stored: &[StoredResource]) -> (Vec<Change>, BTreeMap<String, String>) {

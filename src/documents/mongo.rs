@@ -26,7 +26,7 @@ const IDS_MAX: usize = 5_000;
 /// The index that keeps a resource from being stored twice; made by `kubecost-worker migrate`.
 pub const UNIQUE_INDEX: &str = "OptResourceUnique";
 /// Stable ids of this program's form.
-pub(crate) const OWN_FORM: &str = "^k8s-(cluster|ns|pod)-[0-9a-f]{16}$";
+pub(crate) const OWN_FORM: &str = "^k8s-(cluster|node|ns|pod)-[0-9a-f]{16}$";
 
 /// Documents in a MongoDB collection.
 #[derive(Clone, Debug)]

@@ -11,6 +11,7 @@ use crate::cost::{AccountId, Day};
 use crate::service::failure::{Failure, Hop};
 use crate::stores::sqlite::{SqliteStore, json_error, json_list};
 
+use super::document::MetaValue;
 use super::earlier::{is_earlier, is_earlier_id, is_own};
 use super::merge::{AdoptUpdate, DocumentUpdate, SeenUpdate};
 use super::{
@@ -64,12 +65,15 @@ UPDATE cloud_resource SET
     active = max(active, :active),
     pool_id = coalesce(pool_id, :pool),
     employee_id = coalesce(employee_id, :employee),
-    rest = CASE WHEN :cluster IS NULL THEN rest ELSE json_set(rest, '$.k8s_cluster', :cluster) END
+    k8s_node = coalesce(:node, k8s_node),
+    rest = json_set(rest, '$.k8s_cluster', coalesce(:cluster, json_extract(rest, '$.k8s_cluster')),
+        '$.meta', json_patch(coalesce(json_extract(rest, '$.meta'), '{}'), :meta))
 WHERE _id = :id AND cloud_account_id = :account
     AND (first_seen > :first_seen OR last_seen < :last_seen OR active < :active
         OR typeof(_first_seen_date) <> 'text' OR typeof(_last_seen_date) <> 'text'
         OR _first_seen_date > :lower OR _last_seen_date < :raise
-        OR (pool_id IS NULL AND :pool IS NOT NULL) OR :cluster IS NOT NULL)";
+        OR (pool_id IS NULL AND :pool IS NOT NULL) OR :cluster IS NOT NULL OR :meta <> '{}'
+        OR :node IS NOT NULL)";
 
 const SEEN: &str = "
 UPDATE cloud_resource SET
@@ -97,7 +101,7 @@ const FIND: &str = "
 SELECT _id, cloud_resource_id, first_seen, last_seen, _first_seen_date, _last_seen_date, active,
     total_cost, last_expense_date, last_expense_cost, resource_type, pool_id, employee_id,
     json_extract(rest, '$.k8s_cluster'), json_extract(rest, '$.meta'),
-    json_extract(rest, '$.tags'), deleted_at, k8s_namespace
+    json_extract(rest, '$.tags'), deleted_at, k8s_namespace, k8s_node
 FROM cloud_resource
 WHERE cloud_account_id = ?1 AND deleted_at = 0
     AND cloud_resource_id IN (SELECT value FROM json_each(?2))
@@ -107,7 +111,7 @@ const ALL: &str = "
 SELECT _id, cloud_resource_id, first_seen, last_seen, _first_seen_date, _last_seen_date, active,
     total_cost, last_expense_date, last_expense_cost, resource_type, pool_id, employee_id,
     json_extract(rest, '$.k8s_cluster'), json_extract(rest, '$.meta'),
-    json_extract(rest, '$.tags'), deleted_at, k8s_namespace
+    json_extract(rest, '$.tags'), deleted_at, k8s_namespace, k8s_node
 FROM cloud_resource WHERE cloud_account_id = ?1 ORDER BY _id";
 
 const TAKEN: &str = "SELECT _id FROM cloud_resource WHERE _id IN (SELECT value FROM json_each(?1))";
@@ -180,7 +184,10 @@ fn stored(row: &Row<'_>) -> rusqlite::Result<StoredResource> {
         _ => None,
     };
     let meta: Option<BTreeMap<String, Value>> = json_text(row, 14)?;
-    let text = |(key, value): (String, Value)| (key, value.as_str().map(str::to_owned));
+    let text = |(key, value): (String, Value)| {
+        let known: Option<MetaValue> = serde_json::from_value(value).ok();
+        (key, known.map(|value| value.to_string()))
+    };
     let meta = meta.unwrap_or_default().into_iter().map(text).collect();
     let (pool, employee): (Option<String>, Option<String>) = (row.get(11)?, row.get(12)?);
     Ok(StoredResource {
@@ -202,6 +209,7 @@ fn stored(row: &Row<'_>) -> rusqlite::Result<StoredResource> {
         is_deleted: row.get::<_, i64>(16)? != 0,
         tags: json_text(row, 15)?,
         k8s_namespace: row.get(17)?,
+        k8s_node: row.get(18)?,
         k8s_cluster: row.get(13)?,
         meta,
     })
@@ -280,6 +288,8 @@ fn update(
 ) -> rusqlite::Result<usize> {
     let repair = &update.repair;
     let text = |day: Option<Day>| day.map(|day| day.to_string());
+    let meta: BTreeMap<&String, &MetaValue> = repair.set_meta.iter().map(|(k, v)| (k, v)).collect();
+    let meta = serde_json::to_string(&meta).map_err(json_error)?;
     transaction.prepare_cached(UPDATE)?.execute(named_params! {
         ":id": update.id,
         ":account": account.as_str(),
@@ -293,6 +303,8 @@ fn update(
         ":pool": repair.owner.as_ref().map(|owner| owner.pool_id.as_str()),
         ":employee": repair.owner.as_ref().map(|owner| owner.employee_id.as_str()),
         ":cluster": repair.k8s_cluster,
+        ":meta": meta,
+        ":node": repair.k8s_node,
     })
 }
 

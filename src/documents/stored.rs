@@ -66,9 +66,11 @@ pub struct StoredResource {
     pub tags: Option<BTreeMap<String, String>>,
     /// `k8s_namespace`, where it is a text.
     pub k8s_namespace: Option<String>,
+    /// `k8s_node`, where it is a text.
+    pub k8s_node: Option<String>,
     /// `k8s_cluster` at the top level, where it is a text.
     pub k8s_cluster: Option<String>,
-    /// The keys of `meta`, with those values that are texts.
+    /// The keys of `meta`, with those values that are texts, numbers or flags, as text.
     pub meta: BTreeMap<String, Option<String>>,
 }
 

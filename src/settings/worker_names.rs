@@ -49,7 +49,11 @@ super::table::settings! {
     CLICKHOUSE_USER = "default": "ClickHouse user";
     CLICKHOUSE_PASSWORD (secret): "ClickHouse password";
     LEVELS = "cluster,namespace":
-        "Levels that have rows of their own: a comma list of cluster, namespace, pod";
+        "Levels that have rows of their own: a comma list of cluster, node, namespace, pod";
+    NODE_ROWS = "pods":
+        "When nodes (LEVELS with node) have rows, and not only documents with their prices: pods \
+         (where pods have rows, a node's is what they leave of it), always (without pods: its idle \
+         cost, taken out of the cluster's row)";
     PHASE = "auto":
         "auto: the exporter's gauges (2) where any sample of them exists, else raw metrics (1); \
          1 or 2 forces one";

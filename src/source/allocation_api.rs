@@ -78,7 +78,9 @@ impl AllocationApiQuery {
     ) -> Result<crate::allocation_api::Reply, Failure> {
         let step_hours = Some(step_hours);
         let idle = Idle::Separate;
-        let request = Request { window, step_hours, aggregate, idle, resolution: None };
+        let is_idle_by_node = false;
+        let request =
+            Request { window, step_hours, aggregate, idle, is_idle_by_node, resolution: None };
         let mut reply = self.client.allocations(&request).await?;
         faults.merge(std::mem::take(&mut reply.faults));
         Ok(reply)

@@ -6,6 +6,10 @@ pub const CLUSTER_TOTAL: &str = "cloudtuner_kubecost_cluster_total_cost";
 pub const NAMESPACE_TOTAL: &str = "cloudtuner_kubecost_namespace_total_cost";
 /// A pod's rate, USD per hour.
 pub const POD_TOTAL: &str = "cloudtuner_kubecost_pod_total_cost";
+/// A node's rate, USD per hour, idle cost included.
+pub const NODE_GAUGE: &str = "cloudtuner_kubecost_node_total_cost";
+/// What of it is allocated to nobody.
+pub const NODE_IDLE_GAUGE: &str = "cloudtuner_kubecost_node_idle_cost";
 /// Whether the exporter's last poll gave a window: there as long as the exporter runs.
 pub const EXPORTER_SUCCESS: &str = "cloudtuner_kubecost_exporter_scrape_success";
 /// End of the window that the gauges tell about, Unix seconds.

@@ -122,6 +122,49 @@ fn table(stored: &Stored, truth: &Truth) -> String {
     out
 }
 
+/// The recorded day's rows with other settings.
+async fn recorded_day(name: &str, prometheus_url: &str, more: &[(&'static str, &str)]) -> Stored {
+    let stores = Stores::new(name).await;
+    let mut settings = stores.settings();
+    for (name, value) in [
+        ("PROMETHEUS_URL", prometheus_url),
+        ("TENANT_LABEL", ""),
+        ("ACCOUNTS", ACCOUNT),
+        ("DEFAULT_CLUSTER", "test-cluster"),
+        ("PHASE", "1"),
+    ]
+    .iter()
+    .chain(more)
+    {
+        settings.push((name, (*value).to_owned()));
+    }
+    run(&settings, &["migrate"]).expect_success();
+    run(&settings, &["run", "--from", "2026-11-20", "--to", "2026-11-20"]).expect_success();
+    stored(&stores, ACCOUNT, START as i64).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_of_a_recorded_day_are_near_the_truth_and_move_no_other_sum() {
+    let (_data, prometheus) = recorded_prometheus();
+    let truth = truth(&fixtures(), START, END);
+    let alone = [("LEVELS", "cluster,node"), ("NODE_ROWS", "always")];
+    let machines = recorded_day("accuracy_nodes", &prometheus.url, &alone).await;
+    assert_eq!(machines.by_node.len(), truth.machines.len());
+    for (node, usd) in &truth.machines {
+        let found = machines.by_node[node];
+        assert!(off(found, *usd).abs() <= 0.5, "{node}: {found} {usd}");
+    }
+    let pods = ("LEVELS", "cluster,namespace,pod");
+    let without = recorded_day("accuracy_no_nodes", &prometheus.url, &[pods]).await;
+    let all = ("LEVELS", "cluster,node,namespace,pod");
+    let with = recorded_day("accuracy_with_nodes", &prometheus.url, &[all]).await;
+    assert_eq!(with.total.to_bits(), without.total.to_bits());
+    assert_eq!(with.total.to_bits(), machines.total.to_bits());
+    assert_eq!(with.namespaces, without.namespaces);
+    assert_eq!(with.pods, without.pods);
+    println!("{:?} {:?}", with.by_node, truth.machines);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_recorded_day_is_near_the_truth_down_to_its_pods() {
     let (_data, prometheus) = recorded_prometheus();

@@ -39,6 +39,7 @@ mod metroculus;
 mod migrations;
 #[path = "../support/mongo_contract.rs"]
 mod mongo_contract;
+mod nodes;
 mod outages;
 mod own_metrics;
 mod pinned_settings;

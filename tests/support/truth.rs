@@ -20,6 +20,8 @@ pub(crate) struct Truth {
     pub(crate) pods: BTreeMap<PodName, f64>,
     /// The nodes that a pod ran on.
     pub(crate) nodes: BTreeMap<PodName, Vec<String>>,
+    /// Machines, by node.
+    pub(crate) machines: BTreeMap<String, f64>,
     /// Load balancers alone, by namespace.
     pub(crate) balancers: BTreeMap<String, f64>,
 }
@@ -121,7 +123,9 @@ pub(crate) fn truth(fixtures: &Path, start: f64, end: f64) -> Truth {
         pod_truth(pod, &parameters.nodes, (start, end), &mut truth);
     }
     let hours = (end - start) / 3_600.0;
-    truth.total += parameters.nodes.iter().map(|n| n.emitted.node_total_hour * hours).sum::<f64>();
+    let machine = |n: &Node| (n.name.clone(), n.emitted.node_total_hour * hours);
+    truth.machines = parameters.nodes.iter().map(machine).collect();
+    truth.total += truth.machines.values().sum::<f64>();
     for volume in &parameters.volumes {
         let price = parameters.prices.pv_gib_hour[&volume.storage_class];
         let usd = volume.bytes / 1_073_741_824.0 * price * hours;

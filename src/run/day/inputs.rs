@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::cost::{AccountId, CostLine, Day, Levels, RollUp, roll_up};
+use crate::cost::{AccountId, CostLine, Day, Levels, NodeFacts, RollUp, roll_up};
 use crate::day_status::DayStatus;
 use crate::documents::{ObservedResource, PoolOwner, SeenNow, StoredResource};
 use crate::ledger::KeyState;
@@ -76,6 +76,12 @@ impl CostedDay {
         Self { source, roll }
     }
 
+    fn facts(&self, line: &CostLine) -> NodeFacts {
+        let nodes = self.source.costs.clusters.get(line.key.cluster()).map(|one| &one.nodes);
+        let known = nodes.zip(line.key.node()).and_then(|(nodes, node)| nodes.get(node));
+        known.map(|node| node.facts.clone()).unwrap_or_default()
+    }
+
     /// The resources that the costs name.
     #[must_use]
     pub fn observed(&self, account: &AccountId) -> Vec<ObservedResource> {
@@ -84,6 +90,7 @@ impl CostedDay {
             key: line.key.clone(),
             node: line.node.clone(),
             service: line.service.clone(),
+            facts: self.facts(line),
         };
         self.roll.lines.iter().map(one).collect()
     }

@@ -3,12 +3,15 @@
 use crate::cost::costs::is_special;
 use crate::cost::{Day, DayCosts, Level, Levels, PodCosts};
 
-use crate::source::metric_names::{CLUSTER_TOTAL, NAMESPACE_TOTAL, POD_TOTAL};
+use crate::source::metric_names::{
+    CLUSTER_TOTAL, NAMESPACE_TOTAL, NODE_GAUGE, NODE_IDLE_GAUGE, POD_TOTAL,
+};
 use crate::source::prometheus::promql::{Window, quoted, regex_escaped};
 use crate::source::prometheus::reply::Labels;
 use crate::source::prometheus::session::Asking;
 
 /// Rows that belong to the cluster are not asked for.
+const REAL_NODES: &[&str] = &["node!~\"__.*__\""];
 const REAL_NAMESPACES: &[&str] = &["namespace!~\"__.*__\""];
 pub(super) const REAL_PODS: &[&str] = &["namespace!~\"__.*__\"", "pod!~\"__.*__\""];
 
@@ -26,8 +29,10 @@ pub(super) struct Wanted {
 }
 
 /// The gauges, the cluster's first.
-pub(super) const LEVELS: [Wanted; 3] = [
+pub(super) const LEVELS: [Wanted; 5] = [
     Wanted { level: Level::Cluster, metric: CLUSTER_TOTAL, matchers: &[], labels: &[] },
+    Wanted { level: Level::Node, metric: NODE_GAUGE, matchers: REAL_NODES, labels: &["node"] },
+    Wanted { level: Level::Node, metric: NODE_IDLE_GAUGE, matchers: REAL_NODES, labels: &["node"] },
     Wanted {
         level: Level::Namespace,
         metric: NAMESPACE_TOTAL,
@@ -47,8 +52,26 @@ impl Wanted {
     pub(super) fn is_wanted(self, levels: Levels) -> bool {
         match self.level {
             Level::Cluster => true,
+            Level::Node => levels.has(Level::Node),
             Level::Namespace => levels.namespace || levels.pod,
             Level::Pod => levels.pod,
+        }
+    }
+
+    /// Puts a cost where it belongs.
+    pub(super) fn place(
+        self,
+        asking: &mut Asking<'_>,
+        costs: &mut DayCosts,
+        labels: &Labels,
+        usd: f64,
+    ) {
+        let node = labels.get("node").filter(|node| !node.is_empty());
+        if let (NODE_IDLE_GAUGE, Some(node)) = (self.metric, node) {
+            let cluster = asking.cluster(labels).to_owned();
+            put_greatest(&mut costs.node_mut(&cluster, node).idle_usd, usd);
+        } else {
+            place(asking, costs, self.level, labels, usd);
         }
     }
 }
@@ -79,6 +102,11 @@ pub(super) fn add_up(costs: &mut DayCosts, more: DayCosts) {
     };
     for (cluster, of_cluster) in more.clusters {
         add(&mut costs.cluster_mut(&cluster).total_usd, of_cluster.total_usd);
+        for (node, of_node) in of_cluster.nodes {
+            let known = costs.node_mut(&cluster, &node);
+            add(&mut known.total_usd, of_node.total_usd);
+            add(&mut known.idle_usd, of_node.idle_usd);
+        }
         for (namespace, of_namespace) in of_cluster.namespaces {
             let known = costs.namespace_mut(&cluster, &namespace);
             add(&mut known.total_usd, of_namespace.total_usd);
@@ -114,6 +142,11 @@ pub(super) fn place(
     let lacks = |name: &str| format!("a series of cluster '{cluster}' has no label {name}");
     match level {
         Level::Cluster => put_greatest(&mut costs.cluster_mut(&cluster).total_usd, usd),
+        Level::Node if label("node").is_empty() => {
+            asking.is_partial = true;
+            asking.warn(lacks("node"));
+        }
+        Level::Node => put_greatest(&mut costs.node_mut(&cluster, &label("node")).total_usd, usd),
         _ if namespace.is_empty() => {
             asking.is_partial = true;
             asking.warn(lacks("namespace"));

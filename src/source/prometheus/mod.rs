@@ -38,6 +38,7 @@ pub mod exporter_metrics;
 mod gaps;
 pub(in crate::source) mod gauges;
 mod last_samples;
+mod node_facts;
 mod plain_costs;
 pub mod promql;
 mod questions;

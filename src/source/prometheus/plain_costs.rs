@@ -12,9 +12,7 @@ use crate::source::SourceDay;
 use crate::source::metric_names::{CLUSTER_TOTAL, EXPORTER_SUCCESS, POD_TOTAL, WINDOW_END};
 use crate::source::prometheus::dedup::{self, Metric};
 use crate::source::prometheus::gaps::{self, Teller};
-use crate::source::prometheus::gauges::{
-    LEVELS, REAL_PODS, cluster_matcher, place, set_place, shifted,
-};
+use crate::source::prometheus::gauges::{LEVELS, REAL_PODS, cluster_matcher, set_place, shifted};
 use crate::source::prometheus::promql::{GRID_SECONDS, Selector, Window, next_grid_point};
 use crate::source::prometheus::reply::Labels;
 use crate::source::prometheus::session::Asking;
@@ -140,7 +138,7 @@ pub(super) async fn group_costs(
                 .extend(source_conflicts::of_gauges(asking, &selector, window, is_doubled).await?);
         }
         for (labels, usd) in found.costs {
-            place(asking, &mut out.costs, wanted.level, &labels, usd);
+            wanted.place(asking, &mut out.costs, &labels, usd);
         }
         if wanted.level == Level::Pod {
             for labels in found.single.values() {

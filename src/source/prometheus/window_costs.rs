@@ -172,7 +172,7 @@ async fn group_costs(
         let found = weighed(asking, &selector, *wanted, labels, &samplings, series).await?;
         if wanted.level != Level::Pod {
             for (labels, usd) in found {
-                place(asking, &mut costs, wanted.level, &labels, usd);
+                wanted.place(asking, &mut costs, &labels, usd);
             }
             continue;
         }

@@ -17,6 +17,8 @@ pub(crate) struct Stored {
     pub(crate) namespaces: BTreeMap<String, f64>,
     pub(crate) pods: BTreeMap<PodName, f64>,
     pub(crate) nodes: BTreeMap<PodName, String>,
+    /// By node, whatever the rows are of.
+    pub(crate) by_node: BTreeMap<String, f64>,
 }
 
 #[derive(Row, Deserialize)]
@@ -61,6 +63,9 @@ pub(crate) async fn stored(stores: &Stores, account: &str, day_start: i64) -> St
     let mut stored = Stored::default();
     for row in rows {
         stored.total += row.usd;
+        if !row.node.is_empty() {
+            *stored.by_node.entry(row.node.clone()).or_default() += row.usd;
+        }
         if !row.namespace.is_empty() {
             *stored.namespaces.entry(row.namespace.clone()).or_default() += row.usd;
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
-use kubecost_worker::cost::{AccountId, Day, ResourceKey};
+use kubecost_worker::cost::{AccountId, Day, NodeFacts, ResourceKey};
 use kubecost_worker::documents::merge::{AdoptUpdate, DeleteUpdate, DocumentUpdate, SeenUpdate};
 use kubecost_worker::documents::repair::Repair;
 use kubecost_worker::documents::{
@@ -45,7 +45,13 @@ pub(crate) async fn resource_store_contract(
 fn namespace(account: &AccountId, name: &str) -> ObservedResource {
     let key = ResourceKey::Namespace { cluster: "c".into(), namespace: name.into() };
     let cloud_resource_id = key.id(account);
-    ObservedResource { key, cloud_resource_id, node: None, service: None }
+    ObservedResource {
+        key,
+        cloud_resource_id,
+        node: None,
+        service: None,
+        facts: NodeFacts::default(),
+    }
 }
 
 /// A new document as the worker makes it, seen on `day`.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::cost::PodCosts;
+use crate::cost::{Level, PodCosts};
 use crate::service::failure::Failure;
 
 use crate::source::prometheus::promql::{Window, minutes_present};
@@ -18,8 +18,13 @@ const UNMOUNTED_POD: &str = "unmounted-pvs";
 impl RawDay<'_, '_> {
     /// CPU, RAM and GPU of pods, or of namespaces when no pods are wanted.
     pub(super) async fn containers(&mut self, formulas: &Formulas) -> Result<(), Failure> {
-        let wants_pods = self.asking.levels().pod;
-        let by: &[&str] = if wants_pods { &["namespace", "pod", "node"] } else { &["namespace"] };
+        let levels = self.asking.levels();
+        let wants_pods = levels.pod;
+        let by: &[&str] = match (wants_pods, levels.has(Level::Node)) {
+            (true, _) => &["namespace", "pod", "node"],
+            (false, true) => &["namespace", "node"],
+            (false, false) => &["namespace"],
+        };
         let mut on_nodes: BTreeMap<(String, String, String), BTreeMap<String, f64>> =
             BTreeMap::new();
         for resource in RESOURCES {
@@ -33,6 +38,9 @@ impl RawDay<'_, '_> {
                 let Some((cluster, namespace)) = self.add_to_namespace(&labels, usd) else {
                     continue;
                 };
+                if let Some(node) = labels.get("node") {
+                    self.nodes.allocate(&cluster, node, usd);
+                }
                 if wants_pods {
                     let label = |name: &str| labels.get(name).cloned().unwrap_or_default();
                     let pod = on_nodes.entry((cluster, namespace, label("pod"))).or_default();
@@ -72,7 +80,11 @@ impl RawDay<'_, '_> {
     fn add_to_pod(&mut self, cluster: &str, namespace: &str, pod: Option<&String>, usd: f64) {
         if let Some(pod) = pod.filter(|pod| !pod.is_empty() && *pod != UNMOUNTED_POD) {
             let pods = &mut self.out.costs.namespace_mut(cluster, namespace).pods;
-            pods.entry(pod.clone()).or_default().total_usd += usd;
+            let costs = pods.entry(pod.clone()).or_default();
+            costs.total_usd += usd;
+            if let Some(node) = &costs.node {
+                self.nodes.add_beside(cluster, node, usd);
+            }
         }
     }
 
@@ -198,7 +210,7 @@ impl RawDay<'_, '_> {
         let nodes = OF_NODES.map(|metric| inventory.count(metric)).into_iter().max().unwrap_or(0);
         let mut parts = Vec::new();
         if inventory.has_nodes() {
-            parts.push((formulas.nodes(basis), containers.max(nodes)));
+            parts.push((formulas.nodes(&[], basis), containers.max(nodes)));
         }
         if inventory.has(VOLUME_PRICE) {
             parts.push((formulas.cluster_volumes(), inventory.count(VOLUME_PRICE)));

@@ -1,0 +1,87 @@
+//! What each node costs, and what of it is allocated to nobody.
+
+use std::collections::BTreeMap;
+
+use crate::cost::Level;
+use crate::service::failure::Failure;
+
+use crate::source::prometheus::node_facts;
+
+use super::RawDay;
+use super::formulas::{Formulas, NodeBasis};
+use super::names::{CPU, OF_NODES};
+
+/// A node's cluster and name.
+type Place = (String, String);
+
+/// What of nodes' costs is known from their pods.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Nodes {
+    /// What of the machine is allocated, USD.
+    allocated: BTreeMap<Place, f64>,
+    /// What its pods cost beside the machine, USD: volumes and traffic.
+    beside: BTreeMap<Place, f64>,
+}
+
+impl Nodes {
+    /// Adds what of the machine is allocated to somebody.
+    pub(super) fn allocate(&mut self, cluster: &str, node: &str, usd: f64) {
+        *self.allocated.entry((cluster.to_owned(), node.to_owned())).or_insert(0.0) += usd;
+    }
+
+    /// Adds what a pod of the node costs beside the machine.
+    pub(super) fn add_beside(&mut self, cluster: &str, node: &str, usd: f64) {
+        *self.beside.entry((cluster.to_owned(), node.to_owned())).or_insert(0.0) += usd;
+    }
+
+    /// The whole and the idle part of a node whose machine costs so much.
+    fn of_machine(&self, place: &Place, machine_usd: f64) -> (f64, f64) {
+        let known = |of: &BTreeMap<Place, f64>| of.get(place).copied().unwrap_or(0.0);
+        let idle = (machine_usd - known(&self.allocated)).max(0.0);
+        (machine_usd + known(&self.beside), idle)
+    }
+}
+
+impl RawDay<'_, '_> {
+    /// Each node's whole and idle cost, and what is known of the machine.
+    pub(super) async fn node_costs(
+        &mut self,
+        formulas: &Formulas,
+        basis: NodeBasis,
+    ) -> Result<(), Failure> {
+        if !self.asking.levels().has(Level::Node) || !self.inventory.has_nodes() {
+            return Ok(());
+        }
+        let containers = if basis == NodeBasis::Allocated { self.inventory.count(CPU) } else { 0 };
+        let count = |metric: &str| self.inventory.count(metric);
+        let series = OF_NODES.map(count).into_iter().max().unwrap_or(0).max(containers);
+        let rate = formulas.nodes(&["node"], basis);
+        for (labels, usd) in self.asking.integrate(&rate, self.window, series).await? {
+            let cluster = self.asking.cluster(&labels).to_owned();
+            let Some(node) = labels.get("node").filter(|node| !node.is_empty()) else { continue };
+            let place = (cluster, node.clone());
+            let (total, idle) = self.nodes.of_machine(&place, usd);
+            let costs = self.out.costs.node_mut(&place.0, &place.1);
+            (costs.total_usd, costs.idle_usd) = (Some(total), Some(idle));
+        }
+        let selector = &formulas.selector;
+        node_facts::add(self.asking, selector, self.window, &mut self.out.costs).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_is_its_machine_and_what_its_pods_cost_beside_it() {
+        let place = |node: &str| ("c".to_owned(), node.to_owned());
+        let mut nodes = Nodes::default();
+        nodes.allocate("c", "n", 2.0);
+        nodes.allocate("c", "n", 1.0);
+        nodes.add_beside("c", "n", 0.5);
+        assert_eq!(nodes.of_machine(&place("n"), 4.0), (4.5, 1.0));
+        assert_eq!(nodes.of_machine(&place("n"), 2.5), (3.0, 0.0), "overcommitted");
+        assert_eq!(nodes.of_machine(&place("m"), 4.0), (4.0, 4.0));
+    }
+}
