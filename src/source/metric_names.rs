@@ -10,6 +10,9 @@ pub const POD_TOTAL: &str = "cloudtuner_kubecost_pod_total_cost";
 pub const NODE_GAUGE: &str = "cloudtuner_kubecost_node_total_cost";
 /// What of it is allocated to nobody.
 pub const NODE_IDLE_GAUGE: &str = "cloudtuner_kubecost_node_idle_cost";
+/// All gauges of cost: their labels name currency and mode.
+pub const COST_GAUGES: [&str; 5] =
+    [CLUSTER_TOTAL, NAMESPACE_TOTAL, POD_TOTAL, NODE_GAUGE, NODE_IDLE_GAUGE];
 /// Whether the exporter's last poll gave a window: there as long as the exporter runs.
 pub const EXPORTER_SUCCESS: &str = "cloudtuner_kubecost_exporter_scrape_success";
 /// End of the window that the gauges tell about, Unix seconds.
