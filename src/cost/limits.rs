@@ -181,9 +181,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::cost::costs::NodeLevel;
     use crate::cost::{PodCosts, roll_up};
 
-    const ALL: Levels = Levels { cluster: true, namespace: true, pod: true };
+    const ALL: Levels = Levels { node: NodeLevel::Off, ..Levels::ALL };
 
     /// A cluster whose namespaces cost 1, 2, 3... and have as many pods, of a dollar each.
     fn costs(namespaces: usize) -> DayCosts {
