@@ -7,6 +7,7 @@
 
 pub mod costs;
 pub mod day;
+pub mod kubernetes;
 pub mod limits;
 pub mod money;
 pub mod phase;
@@ -18,6 +19,7 @@ pub use costs::{
     PodCosts,
 };
 pub use day::Day;
+pub use kubernetes::KubernetesFacts;
 pub use limits::{Limits, OverLimit};
 pub use money::Cost;
 pub use phase::Phase;

@@ -15,6 +15,7 @@ use super::document::{
 use super::merge::{AdoptUpdate, DeleteUpdate, DocumentUpdate, midnight};
 use super::repair::Repair;
 use super::stored::{StoredDate, StoredResource};
+use super::tags::{RECORD_KEY, TagUpdate};
 use super::{CostSummary, merge::SeenUpdate};
 
 pub use crate::stores::bson::{number, whole};
@@ -25,7 +26,7 @@ pub const FIRST_SEEN_DATE: &str = "_first_seen_date";
 pub const LAST_SEEN_DATE: &str = "_last_seen_date";
 
 /// What [`stored`] reads of a document.
-pub const STORED_FIELDS: [&str; 20] = [
+pub const STORED_FIELDS: [&str; 21] = [
     "cloud_resource_id",
     "resource_type",
     "first_seen",
@@ -46,6 +47,7 @@ pub const STORED_FIELDS: [&str; 20] = [
     "tags",
     "k8s_namespace",
     "k8s_node",
+    RECORD_KEY,
 ];
 
 /// One update of an update command.
@@ -136,7 +138,29 @@ pub fn update(account: &AccountId, update: &DocumentUpdate) -> UpdateStatement {
     if update.activate {
         operator(&mut statement, "$set", "active", true.into());
     }
+    tags(&update.tags, &mut |name, field, value| operator(&mut statement, name, field, value));
     statement
+}
+
+/// Puts the changes of tags with `put`, by operator and field.
+fn tags(update: &TagUpdate, put: &mut dyn FnMut(&str, &str, Bson)) {
+    let object = |tags: &BTreeMap<String, String>| -> Bson {
+        let pairs = tags.iter().map(|(key, value)| (key.clone(), Bson::from(value.as_str())));
+        Bson::Document(pairs.collect())
+    };
+    if update.makes_tags && !update.set.is_empty() {
+        put("$set", "tags", object(&update.set));
+    } else {
+        for (key, value) in &update.set {
+            put("$set", &format!("tags.{key}"), value.as_str().into());
+        }
+    }
+    for key in &update.unset {
+        put("$unset", &format!("tags.{key}"), "".into());
+    }
+    if let Some(record) = &update.record {
+        put("$set", RECORD_KEY, object(record));
+    }
 }
 
 /// Repairs a document, where what is wrong with it is still wrong.
@@ -362,6 +386,7 @@ pub fn stored(found: &Bdoc) -> Option<StoredResource> {
         employee_id: text("employee_id"),
         is_deleted: whole(found.get("deleted_at")) != Some(0),
         tags: found.get_document("tags").ok().map(texts),
+        label_tags: found.get_document(RECORD_KEY).map(texts).unwrap_or_default(),
         k8s_namespace: text("k8s_namespace"),
         k8s_node: text("k8s_node"),
         k8s_cluster: text("k8s_cluster"),

@@ -89,8 +89,11 @@ pub struct ResourceDocument {
     pub service_name: String,
     /// The zone, for nodes where known.
     pub region: Option<String>,
-    /// Empty; users add theirs, with base64 keys.
+    /// Those of its labels where that is set up; users add theirs, with base64 keys.
     pub tags: BTreeMap<String, String>,
+    /// Which tags this program set ([`super::tags`]).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub label_tags: BTreeMap<String, String>,
     /// The names behind the document, by the keys of [`META_KEYS`], and what is known of a node.
     pub meta: BTreeMap<String, MetaValue>,
     /// Cluster.

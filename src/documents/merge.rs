@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cost::resource_id::document_id;
-use crate::cost::{AccountId, Day, NodeFacts, ResourceKey};
+use crate::cost::{AccountId, Day, KubernetesFacts, Level, NodeFacts, ResourceKey};
 
 use super::document::{
     MetaValue, PoolOwner, ResourceDocument, SERVICE_NAME, display_name, meta, node_meta,
@@ -15,6 +15,7 @@ use super::document::{
 };
 use super::repair::{KnownNames, Repair, repair};
 use super::stored::StoredResource;
+use super::tags::{TagUpdate, of_labels, tag_update};
 
 /// How many `_id`s are tried for a new document before the first one is taken again.
 const ID_ATTEMPTS: u32 = 9;
@@ -32,6 +33,8 @@ pub struct ObservedResource {
     pub service: Option<String>,
     /// What is known of it, for nodes.
     pub facts: NodeFacts,
+    /// What its labels and its owner are, where that was asked for.
+    pub kubernetes: Option<KubernetesFacts>,
 }
 
 /// A change to make to the store.
@@ -93,6 +96,8 @@ pub struct DocumentUpdate {
     pub activate: bool,
     /// What readers cannot use.
     pub repair: Repair,
+    /// Tags that follow labels.
+    pub tags: TagUpdate,
 }
 
 /// Documents that were all seen at one time.
@@ -212,16 +217,20 @@ fn existing_change(
     let mut repair = repair(&moved, Some(names), inputs.owner);
     // An older day says what was, not what is.
     if inputs.day >= Day::of_unix(inputs.now_seconds).previous() {
-        repair.set_meta.extend(changed_facts(existing, &observed.facts));
+        repair.set_meta.extend(changed_meta(existing, observed));
         if existing.last_seen.is_none_or(|seen| midnight(seen) <= inputs.day.start_seconds()) {
             follow_node(existing, observed, &mut repair);
         }
     }
+    let tags = wanted_tags(observed).map_or_else(TagUpdate::default, |wanted| {
+        tag_update(existing.tags.as_ref(), &existing.label_tags, &wanted)
+    });
     let is_earlier = existing.first_seen != Some(first);
     let later_day = existing.last_seen.is_none_or(|stored| midnight(stored) < midnight(last));
-    if activate || is_earlier || later_day || !repair.is_empty() {
+    if activate || is_earlier || later_day || !repair.is_empty() || !tags.is_empty() {
         let id = existing.id.clone();
-        let update = DocumentUpdate { id, first_seen: first, last_seen: last, activate, repair };
+        let update =
+            DocumentUpdate { id, first_seen: first, last_seen: last, activate, repair, tags };
         return ExistingChange::Update(Box::new(update));
     }
     let is_stale = |now: &SeenNow| {
@@ -246,11 +255,34 @@ fn follow_node(existing: &StoredResource, observed: &ObservedResource, repair: &
     }
 }
 
-/// What is known of a node and is not what its document says.
-fn changed_facts(existing: &StoredResource, facts: &NodeFacts) -> Vec<(String, MetaValue)> {
-    let mut known = node_meta(facts);
+/// What is known of a resource beside its names, by the keys of `meta`.
+fn known_meta(observed: &ObservedResource) -> BTreeMap<String, MetaValue> {
+    let mut known = node_meta(&observed.facts);
+    let Some(kubernetes) = &observed.kubernetes else { return known };
+    if let (Some((kind, name)), Some(_)) = (&kubernetes.created_by, observed.key.pod()) {
+        known.insert("created_by_kind".to_owned(), MetaValue::from(kind.as_str()));
+        known.insert("created_by_name".to_owned(), MetaValue::from(name.as_str()));
+    }
+    if let (Some(count), Level::Namespace) = (kubernetes.pod_count, observed.key.level()) {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        known.insert("pod_count".to_owned(), MetaValue::Whole(count));
+    }
+    known
+}
+
+/// What of it is not what the document says.
+fn changed_meta(
+    existing: &StoredResource,
+    observed: &ObservedResource,
+) -> Vec<(String, MetaValue)> {
+    let mut known = known_meta(observed);
     known.retain(|key, value| existing.meta_text(key) != Some(value.to_string()));
     known.into_iter().collect()
+}
+
+/// The tags of a resource's labels, where they were had.
+fn wanted_tags(observed: &ObservedResource) -> Option<BTreeMap<String, String>> {
+    observed.kubernetes.as_ref()?.labels.as_ref().map(of_labels)
 }
 
 /// A change that repairs a document and moves nothing of it, where it needs one.
@@ -264,8 +296,8 @@ pub fn repair_alone(stored: &StoredResource) -> Option<Change> {
         id: stored.id.clone(),
         first_seen: stored.first_seen?,
         last_seen: stored.last_seen?,
-        activate: false,
         repair,
+        ..DocumentUpdate::default()
     })))
 }
 
@@ -289,6 +321,7 @@ fn document(
     active: bool,
 ) -> ResourceDocument {
     let key = &observed.key;
+    let tags = wanted_tags(observed).unwrap_or_default();
     ResourceDocument {
         id,
         cloud_resource_id: observed.cloud_resource_id.clone(),
@@ -297,10 +330,11 @@ fn document(
         resource_type: resource_type(key.level()).to_owned(),
         service_name: SERVICE_NAME.to_owned(),
         region: observed.facts.region.clone(),
-        tags: BTreeMap::new(),
+        label_tags: tags.clone(),
+        tags,
         meta: meta(key, observed.node.as_deref(), observed.service.as_deref())
             .into_iter()
-            .chain(node_meta(&observed.facts))
+            .chain(known_meta(observed))
             .collect(),
         k8s_cluster: key.cluster().to_owned(),
         k8s_namespace: key.namespace().map(str::to_owned),

@@ -24,6 +24,7 @@ pub mod names;
 pub mod repair;
 pub mod sqlite;
 pub mod stored;
+pub mod tags;
 
 pub use document::{LastExpense, PoolOwner, ResourceDocument};
 pub use merge::{Change, DocumentInputs, ObservedResource, SeenNow, plan_changes};

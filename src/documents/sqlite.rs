@@ -67,13 +67,15 @@ UPDATE cloud_resource SET
     employee_id = coalesce(employee_id, :employee),
     k8s_node = coalesce(:node, k8s_node),
     rest = json_set(rest, '$.k8s_cluster', coalesce(:cluster, json_extract(rest, '$.k8s_cluster')),
-        '$.meta', json_patch(coalesce(json_extract(rest, '$.meta'), '{}'), :meta))
+        '$.meta', json_patch(coalesce(json_extract(rest, '$.meta'), '{}'), :meta),
+        '$.tags', json_patch(coalesce(json_extract(rest, '$.tags'), '{}'), :tags),
+        '$.label_tags', json(coalesce(:record, json_extract(rest, '$.label_tags'), '{}')))
 WHERE _id = :id AND cloud_account_id = :account
     AND (first_seen > :first_seen OR last_seen < :last_seen OR active < :active
         OR typeof(_first_seen_date) <> 'text' OR typeof(_last_seen_date) <> 'text'
         OR _first_seen_date > :lower OR _last_seen_date < :raise
         OR (pool_id IS NULL AND :pool IS NOT NULL) OR :cluster IS NOT NULL OR :meta <> '{}'
-        OR :node IS NOT NULL)";
+        OR :node IS NOT NULL OR :tags <> '{}' OR :record IS NOT NULL)";
 
 const SEEN: &str = "
 UPDATE cloud_resource SET
@@ -101,7 +103,8 @@ const FIND: &str = "
 SELECT _id, cloud_resource_id, first_seen, last_seen, _first_seen_date, _last_seen_date, active,
     total_cost, last_expense_date, last_expense_cost, resource_type, pool_id, employee_id,
     json_extract(rest, '$.k8s_cluster'), json_extract(rest, '$.meta'),
-    json_extract(rest, '$.tags'), deleted_at, k8s_namespace, k8s_node
+    json_extract(rest, '$.tags'), deleted_at, k8s_namespace, k8s_node,
+    json_extract(rest, '$.label_tags')
 FROM cloud_resource
 WHERE cloud_account_id = ?1 AND deleted_at = 0
     AND cloud_resource_id IN (SELECT value FROM json_each(?2))
@@ -111,7 +114,8 @@ const ALL: &str = "
 SELECT _id, cloud_resource_id, first_seen, last_seen, _first_seen_date, _last_seen_date, active,
     total_cost, last_expense_date, last_expense_cost, resource_type, pool_id, employee_id,
     json_extract(rest, '$.k8s_cluster'), json_extract(rest, '$.meta'),
-    json_extract(rest, '$.tags'), deleted_at, k8s_namespace, k8s_node
+    json_extract(rest, '$.tags'), deleted_at, k8s_namespace, k8s_node,
+    json_extract(rest, '$.label_tags')
 FROM cloud_resource WHERE cloud_account_id = ?1 ORDER BY _id";
 
 const TAKEN: &str = "SELECT _id FROM cloud_resource WHERE _id IN (SELECT value FROM json_each(?1))";
@@ -210,6 +214,7 @@ fn stored(row: &Row<'_>) -> rusqlite::Result<StoredResource> {
         tags: json_text(row, 15)?,
         k8s_namespace: row.get(17)?,
         k8s_node: row.get(18)?,
+        label_tags: json_text(row, 19)?.unwrap_or_default(),
         k8s_cluster: row.get(13)?,
         meta,
     })
@@ -290,6 +295,13 @@ fn update(
     let text = |day: Option<Day>| day.map(|day| day.to_string());
     let meta: BTreeMap<&String, &MetaValue> = repair.set_meta.iter().map(|(k, v)| (k, v)).collect();
     let meta = serde_json::to_string(&meta).map_err(json_error)?;
+    // A null in a patch removes the key.
+    let unset = update.tags.unset.iter().map(|key| (key, None));
+    let tags: BTreeMap<&String, Option<&String>> =
+        update.tags.set.iter().map(|(key, value)| (key, Some(value))).chain(unset).collect();
+    let tags = serde_json::to_string(&tags).map_err(json_error)?;
+    let record = update.tags.record.as_ref().map(serde_json::to_string);
+    let record = record.transpose().map_err(json_error)?;
     transaction.prepare_cached(UPDATE)?.execute(named_params! {
         ":id": update.id,
         ":account": account.as_str(),
@@ -305,6 +317,8 @@ fn update(
         ":cluster": repair.k8s_cluster,
         ":meta": meta,
         ":node": repair.k8s_node,
+        ":tags": tags,
+        ":record": record,
     })
 }
 

@@ -64,6 +64,8 @@ pub struct StoredResource {
     pub is_deleted: bool,
     /// `tags` by their encoded keys; `None` where they are no object.
     pub tags: Option<BTreeMap<String, String>>,
+    /// The record of tags that this program set ([`super::tags`]).
+    pub label_tags: BTreeMap<String, String>,
     /// `k8s_namespace`, where it is a text.
     pub k8s_namespace: Option<String>,
     /// `k8s_node`, where it is a text.

@@ -34,6 +34,10 @@ super::table::settings! {
         "Pool of resources that this program makes; not set: as the REST API has it, else none";
     DEFAULT_EMPLOYEE_ID:
         "Owner of resources that this program makes; set together with DEFAULT_POOL_ID";
+    TAGS_FROM_LABELS:
+        "Kubernetes labels of namespaces and pods that become tags: a comma list of names, as \
+         app,team, or * for all (at most 32 a resource); not set: none. Read from kube_namespace_\
+         labels and kube_pod_labels, at most every SEEN_INTERVAL";
     SEEN_INTERVAL = "30m":
         "How far a resource's last_seen may fall behind its last sample before it is moved";
     STATUS_INTERVAL = "15m": "How often an unchanged import status is sent to the REST API";

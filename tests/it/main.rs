@@ -33,6 +33,7 @@ mod earlier_exporter;
 mod explains;
 mod imports;
 mod kill;
+mod labels;
 mod late_rows;
 mod limits;
 mod metroculus;

@@ -57,7 +57,14 @@ fn plan_with(
 
 fn observed(key: ResourceKey, stable: String, facts: NodeFacts) -> ObservedResource {
     let node = key.node().map(str::to_owned);
-    ObservedResource { key, cloud_resource_id: stable, node, service: None, facts }
+    ObservedResource {
+        key,
+        cloud_resource_id: stable,
+        node,
+        service: None,
+        facts,
+        kubernetes: None,
+    }
 }
 
 #[test]

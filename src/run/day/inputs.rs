@@ -91,6 +91,7 @@ impl CostedDay {
             node: line.node.clone(),
             service: line.service.clone(),
             facts: self.facts(line),
+            kubernetes: None,
         };
         self.roll.lines.iter().map(one).collect()
     }
