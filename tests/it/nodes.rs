@@ -140,8 +140,8 @@ async fn a_sum_by_node_is_the_whole_node_and_a_sum_by_namespace_knows_nothing_of
     let again = world.run(ALL, &[]).expect_success().summary();
     assert_eq!((&again["rows_written"], &again["documents_written"]), (&0.into(), &0.into()));
     let all = || Filter::days(MARCH, MARCH + 2 * DAY - 1);
-    let nodes = world.readers().clean_expenses(&all().by("resource_type", &["K8s Node:regular"]));
-    let nodes = nodes.await;
+    let of_type = all().by("resource_type", &["K8s Node:regular"]);
+    let nodes = world.readers().clean_expenses(&of_type).await;
     let costs: BTreeMap<_, _> =
         nodes.rows.iter().map(|row| (row.text("name").unwrap(), row.cost)).collect();
     // Idle: 0.5 an hour of n1, and nothing on the day when `api` is there too; n2 is 2.5, then 4.
