@@ -162,7 +162,14 @@ async fn nodes_of_a_recorded_day_are_near_the_truth_and_move_no_other_sum() {
     assert_eq!(with.total.to_bits(), machines.total.to_bits());
     assert_eq!(with.namespaces, without.namespaces);
     assert_eq!(with.pods, without.pods);
-    println!("{:?} {:?}", with.by_node, truth.machines);
+    // By node: the machine, and the volumes of the pods whose rows name it.
+    assert_eq!(with.by_node.len(), truth.machines.len());
+    for (node, machine) in &truth.machines {
+        let volumes = truth.volumes.iter().filter(|(pod, _)| with.nodes.get(*pod) == Some(node));
+        let whole = machine + volumes.map(|(_, usd)| usd).sum::<f64>();
+        let found = with.by_node[node];
+        assert!(off(found, whole).abs() <= 0.5, "{node}: {found} {whole}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -85,11 +85,14 @@ impl World {
         Readers::new(&self.stores, &[ACCOUNT])
     }
 
-    /// USD of a day by a field of the documents, as the breakdown of expenses shows it.
+    /// USD of a day by a field of the documents, as the breakdown of expenses shows it: without the
+    /// zeros of rows that were taken back and are not merged yet.
     async fn by(&self, field: &str, day: i64) -> BTreeMap<Option<String>, f64> {
         let start = MARCH + day * DAY;
         let filter = Filter::days(start, start + DAY - 1);
-        self.readers().breakdown(&filter, Some(field)).await.by_value()
+        let mut values = self.readers().breakdown(&filter, Some(field)).await.by_value();
+        values.retain(|_, usd| *usd != 0.0);
+        values
     }
 
     /// The same by the rows' own column.

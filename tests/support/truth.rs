@@ -22,6 +22,8 @@ pub(crate) struct Truth {
     pub(crate) nodes: BTreeMap<PodName, Vec<String>>,
     /// Machines, by node.
     pub(crate) machines: BTreeMap<String, f64>,
+    /// Volumes alone, by the pod that mounts them.
+    pub(crate) volumes: BTreeMap<PodName, f64>,
     /// Load balancers alone, by namespace.
     pub(crate) balancers: BTreeMap<String, f64>,
 }
@@ -133,7 +135,9 @@ pub(crate) fn truth(fixtures: &Path, start: f64, end: f64) -> Truth {
         let Some(namespace) = &volume.namespace else { continue };
         *truth.namespaces.entry(namespace.clone()).or_default() += usd;
         if let Some(pod) = &volume.pod {
-            *truth.pods.entry((namespace.clone(), pod.clone())).or_default() += usd;
+            let name = (namespace.clone(), pod.clone());
+            *truth.pods.entry(name.clone()).or_default() += usd;
+            *truth.volumes.entry(name).or_default() += usd;
         }
     }
     for balancer in &parameters.load_balancers {

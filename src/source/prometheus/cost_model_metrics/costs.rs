@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::cost::{Level, PodCosts};
 use crate::service::failure::Failure;
 
+use crate::source::prometheus::node_facts;
 use crate::source::prometheus::promql::{Window, minutes_present};
 use crate::source::prometheus::reply::Labels;
 
@@ -228,5 +229,30 @@ impl RawDay<'_, '_> {
             }
         }
         Ok(())
+    }
+
+    /// Each node's whole and idle cost, and what is known of the machine.
+    pub(super) async fn node_costs(
+        &mut self,
+        formulas: &Formulas,
+        basis: NodeBasis,
+    ) -> Result<(), Failure> {
+        if !self.asking.levels().has(Level::Node) || !self.inventory.has_nodes() {
+            return Ok(());
+        }
+        let containers = if basis == NodeBasis::Allocated { self.inventory.count(CPU) } else { 0 };
+        let count = |metric: &str| self.inventory.count(metric);
+        let series = OF_NODES.map(count).into_iter().max().unwrap_or(0).max(containers);
+        let rate = formulas.nodes(&["node"], basis);
+        for (labels, usd) in self.asking.integrate(&rate, self.window, series).await? {
+            let cluster = self.asking.cluster(&labels).to_owned();
+            let Some(node) = labels.get("node").filter(|node| !node.is_empty()) else { continue };
+            let place = (cluster, node.clone());
+            let (total, idle) = self.nodes.of_machine(&place, usd);
+            let costs = self.out.costs.node_mut(&place.0, &place.1);
+            (costs.total_usd, costs.idle_usd) = (Some(total), Some(idle));
+        }
+        let selector = &formulas.selector;
+        node_facts::add(self.asking, selector, self.window, &mut self.out.costs).await
     }
 }

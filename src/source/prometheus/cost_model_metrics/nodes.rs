@@ -2,15 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use crate::cost::Level;
-use crate::service::failure::Failure;
-
-use crate::source::prometheus::node_facts;
-
-use super::RawDay;
-use super::formulas::{Formulas, NodeBasis};
-use super::names::{CPU, OF_NODES};
-
 /// A node's cluster and name.
 type Place = (String, String);
 
@@ -35,37 +26,10 @@ impl Nodes {
     }
 
     /// The whole and the idle part of a node whose machine costs so much.
-    fn of_machine(&self, place: &Place, machine_usd: f64) -> (f64, f64) {
+    pub(super) fn of_machine(&self, place: &Place, machine_usd: f64) -> (f64, f64) {
         let known = |of: &BTreeMap<Place, f64>| of.get(place).copied().unwrap_or(0.0);
         let idle = (machine_usd - known(&self.allocated)).max(0.0);
         (machine_usd + known(&self.beside), idle)
-    }
-}
-
-impl RawDay<'_, '_> {
-    /// Each node's whole and idle cost, and what is known of the machine.
-    pub(super) async fn node_costs(
-        &mut self,
-        formulas: &Formulas,
-        basis: NodeBasis,
-    ) -> Result<(), Failure> {
-        if !self.asking.levels().has(Level::Node) || !self.inventory.has_nodes() {
-            return Ok(());
-        }
-        let containers = if basis == NodeBasis::Allocated { self.inventory.count(CPU) } else { 0 };
-        let count = |metric: &str| self.inventory.count(metric);
-        let series = OF_NODES.map(count).into_iter().max().unwrap_or(0).max(containers);
-        let rate = formulas.nodes(&["node"], basis);
-        for (labels, usd) in self.asking.integrate(&rate, self.window, series).await? {
-            let cluster = self.asking.cluster(&labels).to_owned();
-            let Some(node) = labels.get("node").filter(|node| !node.is_empty()) else { continue };
-            let place = (cluster, node.clone());
-            let (total, idle) = self.nodes.of_machine(&place, usd);
-            let costs = self.out.costs.node_mut(&place.0, &place.1);
-            (costs.total_usd, costs.idle_usd) = (Some(total), Some(idle));
-        }
-        let selector = &formulas.selector;
-        node_facts::add(self.asking, selector, self.window, &mut self.out.costs).await
     }
 }
 
