@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::breakdown::Breakdown;
+
 /// One of the levels at which costs are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Level {
@@ -57,14 +59,16 @@ pub struct Levels {
     pub namespace: bool,
     /// Rows for pods.
     pub pod: bool,
+    /// Whether documents show what their costs are made of.
+    pub has_parts: bool,
 }
 
 impl Levels {
     /// Clusters and namespaces: the default.
     pub const DEFAULT: Self =
-        Self { cluster: true, node: NodeLevel::Off, namespace: true, pod: false };
+        Self { cluster: true, node: NodeLevel::Off, namespace: true, pod: false, has_parts: false };
     /// All levels.
-    pub const ALL: Self = Self { cluster: true, node: NodeLevel::Rows, namespace: true, pod: true };
+    pub const ALL: Self = Self { node: NodeLevel::Rows, pod: true, ..Self::DEFAULT };
 
     /// Whether this level is there at all.
     #[must_use]
@@ -102,6 +106,9 @@ pub struct ClusterCosts {
     /// Namespaces by name; names like `__idle__` belong to the cluster and are left out by
     /// [`roll_up`](super::roll_up).
     pub namespaces: BTreeMap<String, NamespaceCosts>,
+    /// What the total is made of, where that is read.
+    #[serde(default, skip_serializing_if = "Breakdown::is_empty")]
+    pub breakdown: Breakdown,
     /// Nodes by name, where they are read.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub nodes: BTreeMap<String, NodeCosts>,
@@ -115,6 +122,9 @@ pub struct NodeCosts {
     pub total_usd: Option<f64>,
     /// What of the machine is allocated to nobody.
     pub idle_usd: Option<f64>,
+    /// What the total is made of, where that is read.
+    #[serde(default, skip_serializing_if = "Breakdown::is_empty")]
+    pub breakdown: Breakdown,
     /// What is known of the machine.
     #[serde(default)]
     pub facts: NodeFacts,
@@ -144,6 +154,9 @@ pub struct NodeFacts {
 pub struct NamespaceCosts {
     /// What the whole namespace costs, its pods included; `None` when the source does not say.
     pub total_usd: Option<f64>,
+    /// What the total is made of, where that is read.
+    #[serde(default, skip_serializing_if = "Breakdown::is_empty")]
+    pub breakdown: Breakdown,
     /// Pods by name.
     pub pods: BTreeMap<String, PodCosts>,
 }
@@ -157,6 +170,9 @@ pub struct PodCosts {
     pub node: Option<String>,
     /// The service it stands behind, where the source says so.
     pub service: Option<String>,
+    /// What the cost is made of, where that is read.
+    #[serde(default, skip_serializing_if = "Breakdown::is_empty")]
+    pub breakdown: Breakdown,
 }
 
 impl DayCosts {
@@ -194,14 +210,18 @@ impl ClusterCosts {
     /// (`GAP_POLICY=scale`).
     pub fn scale(&mut self, factor: f64) {
         self.total_usd = self.total_usd.map(|usd| usd * factor);
+        self.breakdown.scale(factor);
         for node in self.nodes.values_mut() {
             node.total_usd = node.total_usd.map(|usd| usd * factor);
             node.idle_usd = node.idle_usd.map(|usd| usd * factor);
+            node.breakdown.scale(factor);
         }
         for namespace in self.namespaces.values_mut() {
             namespace.total_usd = namespace.total_usd.map(|usd| usd * factor);
+            namespace.breakdown.scale(factor);
             for pod in namespace.pods.values_mut() {
                 pod.total_usd *= factor;
+                pod.breakdown.scale(factor);
             }
         }
     }

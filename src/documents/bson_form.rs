@@ -7,8 +7,9 @@ use mongodb::bson::{
     Bson, DateTime, Document as Bdoc, doc, from_document, oid::ObjectId, to_document,
 };
 
-use crate::cost::{AccountId, Day};
+use crate::cost::{AccountId, Day, Part, Parts};
 
+use super::cost_parts::{CostParts, EFFICIENCY_KEYS, PARTS_KEY, PartsUpdate, TOP_LEVEL_PARTS};
 use super::document::{
     ABSENT_KEYS, ENVIRONMENT_KEY, LastExpense, MetaValue, OWNER_KEYS, PoolOwner, ResourceDocument,
 };
@@ -26,7 +27,7 @@ pub const FIRST_SEEN_DATE: &str = "_first_seen_date";
 pub const LAST_SEEN_DATE: &str = "_last_seen_date";
 
 /// What [`stored`] reads of a document.
-pub const STORED_FIELDS: [&str; 21] = [
+pub const STORED_FIELDS: [&str; 24] = [
     "cloud_resource_id",
     "resource_type",
     "first_seen",
@@ -48,6 +49,9 @@ pub const STORED_FIELDS: [&str; 21] = [
     "k8s_namespace",
     "k8s_node",
     RECORD_KEY,
+    PARTS_KEY,
+    EFFICIENCY_KEYS[0],
+    EFFICIENCY_KEYS[1],
 ];
 
 /// One update of an update command.
@@ -257,18 +261,74 @@ pub fn delete(account: &AccountId, update: &DeleteUpdate) -> UpdateStatement {
 /// Sets a document's costs.
 #[must_use]
 pub fn costs(account: &AccountId, summary: &CostSummary) -> UpdateStatement {
-    let change = match summary.last_expense {
+    let mut set = doc! { "total_cost": summary.total_cost };
+    let mut unset = Bdoc::new();
+    match summary.last_expense {
         Some(last) => {
-            let last = doc! { "date": last.date, "cost": last.cost };
-            doc! { "$set": { "total_cost": summary.total_cost, "last_expense": last } }
+            set.insert("last_expense", doc! { "date": last.date, "cost": last.cost });
         }
-        None => doc! {
-            "$set": { "total_cost": summary.total_cost },
-            "$unset": { "last_expense": "" },
-        },
-    };
+        None => drop(unset.insert("last_expense", "")),
+    }
+    parts(&summary.parts, &mut set, &mut unset);
+    let mut change = doc! { "$set": set };
+    if !unset.is_empty() {
+        change.insert("$unset", unset);
+    }
     let filter = doc! { "_id": any_of(&summary.id), "cloud_account_id": account.as_str() };
     UpdateStatement::one(filter, change)
+}
+
+/// What an update sets and unsets of what costs are made of.
+fn parts(update: &PartsUpdate, set: &mut Bdoc, unset: &mut Bdoc) {
+    let none = CostParts::default();
+    let parts = match update {
+        PartsUpdate::Keep => return,
+        PartsUpdate::Set(parts) => parts,
+        PartsUpdate::Unset => &none,
+    };
+    let last = parts.last_day();
+    let mut put = |key: &str, value: Option<f64>| match value {
+        Some(value) => drop(set.insert(key, value)),
+        None => drop(unset.insert(key, "")),
+    };
+    for (part, key) in TOP_LEVEL_PARTS {
+        put(key, last.map(|(_, parts)| parts.get(&part).copied().unwrap_or(0.0)));
+    }
+    put(EFFICIENCY_KEYS[0], parts.cpu_efficiency);
+    put(EFFICIENCY_KEYS[1], parts.ram_efficiency);
+    let (Some((day, of_day)), Some((since, of_month))) = (last, parts.month_to_date()) else {
+        unset.insert(PARTS_KEY, "");
+        return;
+    };
+    let mut last_day = doc! { "date": day.start_seconds() };
+    last_day.extend(usd_by_part(of_day));
+    let mut month = doc! { "since": since.start_seconds() };
+    month.extend(usd_by_part(&of_month));
+    let days = parts.days.iter();
+    let days: Bdoc =
+        days.map(|(day, of)| (day.to_string(), Bson::Document(usd_by_part(of)))).collect();
+    let value = doc! { "last_day": last_day, "month_to_date": month, "days": days };
+    set.insert(PARTS_KEY, value);
+}
+
+fn usd_by_part(parts: &Parts) -> Bdoc {
+    parts.iter().map(|(part, usd)| (part.as_str().to_owned(), Bson::Double(*usd))).collect()
+}
+
+/// What a document's costs are made of; `None` where it does not say, or in another form.
+fn stored_parts(found: &Bdoc) -> Option<CostParts> {
+    let of_day = |(day, parts): (&String, &Bson)| -> Option<(Day, Parts)> {
+        let parts = parts.as_document()?;
+        let usd = |part: Part| Some((part, number(parts.get(part.as_str()))?));
+        Some((day.parse().ok()?, Part::ALL.into_iter().filter_map(usd).collect()))
+    };
+    let days = found.get_document(PARTS_KEY).ok()?.get_document("days").ok()?;
+    let days: Option<BTreeMap<Day, Parts>> = days.iter().map(of_day).collect();
+    Some(CostParts {
+        days: days.filter(|days| !days.is_empty())?,
+        cpu_efficiency: number(found.get(EFFICIENCY_KEYS[0])),
+        ram_efficiency: number(found.get(EFFICIENCY_KEYS[1])),
+    })
 }
 
 /// Marks documents as inactive whose last day lies before `day`.
@@ -386,6 +446,7 @@ pub fn stored(found: &Bdoc) -> Option<StoredResource> {
         employee_id: text("employee_id"),
         is_deleted: whole(found.get("deleted_at")) != Some(0),
         tags: found.get_document("tags").ok().map(texts),
+        cost_parts: stored_parts(found),
         label_tags: found.get_document(RECORD_KEY).map(texts).unwrap_or_default(),
         k8s_namespace: text("k8s_namespace"),
         k8s_node: text("k8s_node"),

@@ -14,6 +14,7 @@ use crate::stores::sqlite::{SqliteStore, json_error, json_list};
 use super::document::MetaValue;
 use super::earlier::{is_earlier, is_earlier_id, is_own};
 use super::merge::{AdoptUpdate, DocumentUpdate, SeenUpdate};
+use super::sqlite_parts::set_parts;
 use super::{
     Change, CostSummary, DocumentReader, DocumentWriter, LastExpense, ResourceDocument, StoredDate,
     StoredResource,
@@ -104,7 +105,7 @@ SELECT _id, cloud_resource_id, first_seen, last_seen, _first_seen_date, _last_se
     total_cost, last_expense_date, last_expense_cost, resource_type, pool_id, employee_id,
     json_extract(rest, '$.k8s_cluster'), json_extract(rest, '$.meta'),
     json_extract(rest, '$.tags'), deleted_at, k8s_namespace, k8s_node,
-    json_extract(rest, '$.label_tags')
+    json_extract(rest, '$.label_tags'), json_extract(rest, '$.cost_parts')
 FROM cloud_resource
 WHERE cloud_account_id = ?1 AND deleted_at = 0
     AND cloud_resource_id IN (SELECT value FROM json_each(?2))
@@ -115,7 +116,7 @@ SELECT _id, cloud_resource_id, first_seen, last_seen, _first_seen_date, _last_se
     total_cost, last_expense_date, last_expense_cost, resource_type, pool_id, employee_id,
     json_extract(rest, '$.k8s_cluster'), json_extract(rest, '$.meta'),
     json_extract(rest, '$.tags'), deleted_at, k8s_namespace, k8s_node,
-    json_extract(rest, '$.label_tags')
+    json_extract(rest, '$.label_tags'), json_extract(rest, '$.cost_parts')
 FROM cloud_resource WHERE cloud_account_id = ?1 ORDER BY _id";
 
 const TAKEN: &str = "SELECT _id FROM cloud_resource WHERE _id IN (SELECT value FROM json_each(?1))";
@@ -215,6 +216,7 @@ fn stored(row: &Row<'_>) -> rusqlite::Result<StoredResource> {
         k8s_namespace: row.get(17)?,
         k8s_node: row.get(18)?,
         label_tags: json_text(row, 19)?.unwrap_or_default(),
+        cost_parts: json_text(row, 20)?,
         k8s_cluster: row.get(13)?,
         meta,
     })
@@ -452,13 +454,14 @@ impl DocumentWriter for SqliteResources {
             .write(Hop::MongoDb, "writing documents' costs", move |transaction| {
                 let mut changed = 0;
                 for summary in &summaries {
-                    changed += transaction.prepare_cached(SET_COSTS)?.execute((
+                    let of_costs = transaction.prepare_cached(SET_COSTS)?.execute((
                         &summary.id,
                         account.as_str(),
                         summary.total_cost,
                         summary.last_expense.map(|last| last.date),
                         summary.last_expense.map(|last| last.cost),
                     ))?;
+                    changed += of_costs.max(set_parts(transaction, &account, summary)?);
                 }
                 Ok(changed as u64)
             })

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::cost::{Day, Level};
 
+use super::cost_parts::CostParts;
 use super::document::{LastExpense, resource_type};
 
 /// A stored `_first_seen_date` or `_last_seen_date`. Readers compare it with dates, so a document
@@ -50,6 +51,8 @@ pub struct StoredResource {
     pub total_cost: Option<f64>,
     /// The last day's cost.
     pub last_expense: Option<LastExpense>,
+    /// What its costs are made of, where it says so.
+    pub cost_parts: Option<CostParts>,
     /// Keys of [`super::document::ABSENT_KEYS`] and [`super::document::OWNER_KEYS`] that are null.
     pub null_keys: Vec<&'static str>,
     /// Whether [`super::document::ENVIRONMENT_KEY`] is there and false.

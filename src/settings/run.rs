@@ -125,7 +125,8 @@ pub(super) fn catch_up_days(reader: &mut Reader<'_>) -> Option<u32> {
 
 fn levels(reader: &mut Reader<'_>) -> Option<Levels> {
     let text = reader.text(names::LEVELS)?;
-    let mut levels = Levels { cluster: false, node: NodeLevel::Off, namespace: false, pod: false };
+    let mut levels = Levels { cluster: false, namespace: false, ..Levels::DEFAULT };
+    levels.has_parts = reader.flag(names::COST_PARTS)?;
     let has_rows = reader.choice(names::NODE_ROWS, &[("pods", false), ("always", true)])?;
     for word in text.split(',').map(str::trim) {
         match word {

@@ -321,6 +321,7 @@ fn add_pods(costs: &mut DayCosts, rows: &[Row], lone_cluster: &str) {
             total_usd: row.costs.total,
             node: row.node.as_deref().map(str::to_owned),
             service: row.service.as_deref().map(str::to_owned),
+            ..PodCosts::default()
         };
         costs.namespace_mut(cluster, namespace).pods.insert(pod.to_owned(), of_pod);
     }

@@ -146,7 +146,7 @@ async fn recorded_day(name: &str, prometheus_url: &str, more: &[(&'static str, &
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_of_a_recorded_day_are_near_the_truth_and_move_no_other_sum() {
     let (_data, prometheus) = recorded_prometheus();
-    let truth = truth(&fixtures(), START, END);
+    let mut truth = truth(&fixtures(), START, END);
     let alone = [("LEVELS", "cluster,node"), ("NODE_ROWS", "always")];
     let machines = recorded_day("accuracy_nodes", &prometheus.url, &alone).await;
     assert_eq!(machines.by_node.len(), truth.machines.len());
@@ -162,13 +162,60 @@ async fn nodes_of_a_recorded_day_are_near_the_truth_and_move_no_other_sum() {
     assert_eq!(with.total.to_bits(), machines.total.to_bits());
     assert_eq!(with.namespaces, without.namespaces);
     assert_eq!(with.pods, without.pods);
-    // By node: the machine, and the volumes of the pods whose rows name it.
+    // By node: the machine, and what its pods cost beside it. One node is overcommitted: what its
+    // pods use beyond it is in their rows, so that much less of idle machines is left.
+    let without_traffic = truth.pods.clone();
+    add_traffic(&mut truth);
     assert_eq!(with.by_node.len(), truth.machines.len());
+    let mut wholes = Vec::new();
     for (node, machine) in &truth.machines {
-        let volumes = truth.volumes.iter().filter(|(pod, _)| with.nodes.get(*pod) == Some(node));
-        let whole = machine + volumes.map(|(_, usd)| usd).sum::<f64>();
-        let found = with.by_node[node];
-        assert!(off(found, whole).abs() <= 0.5, "{node}: {found} {whole}");
+        let (mut whole, mut of_pods) = (*machine, 0.0);
+        for (pod, usd) in truth.pods.iter().filter(|(pod, _)| with.nodes.get(*pod) == Some(node)) {
+            of_pods += usd;
+            whole += usd - without_traffic.get(pod).copied().unwrap_or(0.0);
+            whole += truth.volumes.get(pod).copied().unwrap_or(0.0);
+        }
+        wholes.push((node, whole, of_pods));
+    }
+    let idle: f64 = wholes.iter().map(|(_, whole, pods)| (whole - pods).max(0.0)).sum();
+    let over: f64 = wholes.iter().map(|(_, whole, pods)| (pods - whole).max(0.0)).sum();
+    assert!(over > 0.0 && over < 0.05 * idle, "{over} of {idle}");
+    let left = (idle - over + truth.unclaimed) / idle;
+    for (node, whole, of_pods) in wholes {
+        let (found, wanted) = (with.by_node[node], of_pods + (whole - of_pods).max(0.0) * left);
+        assert!(off(found, wanted).abs() <= 0.5, "{node}: {found} {wanted}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parts_of_a_recorded_day_add_up_to_its_rows_and_are_near_the_truth() {
+    let (_data, prometheus) = recorded_prometheus();
+    let mut truth = truth(&fixtures(), START, END);
+    let volumes: f64 = truth.unclaimed + truth.claimed;
+    let before: f64 = truth.pods.values().sum();
+    add_traffic(&mut truth);
+    let traffic = truth.pods.values().sum::<f64>() - before;
+    for (levels, name) in [
+        ("cluster,namespace", "parts_namespaces"),
+        ("cluster,node,namespace,pod", "parts_nodes"),
+        ("cluster,pod", "parts_pods"),
+    ] {
+        let more = [("LEVELS", levels), ("COST_PARTS", "true")];
+        let day = recorded_day(name, &prometheus.url, &more).await;
+        let parts = day.parts_of_rows();
+        let near = |part: &str, wanted: f64, per_cent: f64| {
+            let found = parts[part];
+            assert!(off(found, wanted).abs() <= per_cent, "{levels}: {part} {found} {wanted}");
+        };
+        // Where nodes have rows, what one is overcommitted by is taken from the volume of nobody.
+        near("pv", volumes, if levels.contains("node") { 2.0 } else { 0.5 });
+        near("network", traffic, 0.5);
+        near("lb", truth.balancers.values().sum(), 0.5);
+        let machines: f64 = ["cpu", "ram", "gpu", "idle"].iter().map(|part| parts[*part]).sum();
+        let wanted = truth.machines.values().sum::<f64>();
+        assert!(off(machines, wanted).abs() <= 0.5, "{levels}: machines {machines} {wanted}");
+        let other = parts.get("other").copied().unwrap_or(0.0);
+        assert!(other <= 0.005 * day.total, "{levels}: other {other}");
     }
 }
 

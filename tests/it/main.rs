@@ -43,6 +43,7 @@ mod mongo_contract;
 mod nodes;
 mod outages;
 mod own_metrics;
+mod parts;
 mod pinned_settings;
 mod query_layers;
 mod raw_metrics;

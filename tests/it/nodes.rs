@@ -1,8 +1,8 @@
 //! `LEVELS` with `node`: documents and rows of nodes, by the readers' own queries.
 //!
 //! `prod` costs 12 USD/h for two days. `n1` is 5 USD/h, of which pods have 4.5 and 0.5 is idle; `n2`
-//! is 4 USD/h, of which a pod has 1.5 and 2.5 is idle. `shop` is 6 USD/h, `web` 2.5. So the cluster
-//! itself has 12 - 8.5 - 3 = 0.5 beside them.
+//! is 4 USD/h, of which a pod has 0.5 and 3.5 is idle. `shop` is 5 USD/h, `web` 2.5. So the cluster
+//! itself has 12 - 7.5 - 4 = 0.5 beside them.
 
 use std::collections::BTreeMap;
 
@@ -23,12 +23,12 @@ const ALL: &str = "cluster,node,namespace,pod";
 fn history() -> History {
     let mut history = History::default();
     let life = (MARCH, MARCH + 2 * DAY);
-    gauges(&mut history, ACCOUNT, life, |_| Some(12.0), &[("shop", 6.0), ("web", 2.5)]);
+    gauges(&mut history, ACCOUNT, life, |_| Some(12.0), &[("shop", 5.0), ("web", 2.5)]);
     let base = format!("tenant_id=\"{ACCOUNT}\",cluster=\"prod\"");
     let mut put = |metric: &str, labels: &str, rate: &dyn Fn(i64) -> Option<f64>| {
         history.every_minute(metric, &format!("{base},{labels}"), 0, life, rate);
     };
-    for (node, total, idle) in [("n1", 5.0, 0.5), ("n2", 4.0, 2.5)] {
+    for (node, total, idle) in [("n1", 5.0, 0.5), ("n2", 4.0, 3.5)] {
         let label = format!("node=\"{node}\"");
         put("cloudtuner_kubecost_node_total_cost", &label, &|_| Some(total));
         put("cloudtuner_kubecost_node_idle_cost", &label, &|_| Some(idle));
@@ -46,7 +46,7 @@ fn history() -> History {
     for (namespace, pod, place, rate, days) in [
         ("shop", "cart", "node=\"n1\"", 2.5, 0..2),
         ("web", "front", "node=\"n1\"", 2.0, 0..2),
-        ("shop", "api", "node=\"n2\"", 1.5, 0..1),
+        ("shop", "api", "node=\"n2\"", 0.5, 0..1),
         ("shop", "api", "node=\"n1\"", 0.5, 1..2),
     ] {
         let labels = format!("namespace=\"{namespace}\",pod=\"{pod}\",{place}");
@@ -126,7 +126,7 @@ async fn a_sum_by_node_is_the_whole_node_and_a_sum_by_namespace_knows_nothing_of
     for _ in 0..2 {
         world.run("cluster,namespace,pod", &[]).expect_success();
         let without = world.by("k8s_namespace", 0).await;
-        assert_eq!(without[&None], 84.0);
+        assert_eq!(without[&None], 108.0);
         world.run(ALL, &[]).expect_success();
         let by_node = world.rows_by_node(0).await;
         // What has no node: namespaces' own parts and the cluster's.
@@ -147,8 +147,8 @@ async fn a_sum_by_node_is_the_whole_node_and_a_sum_by_namespace_knows_nothing_of
     let nodes = world.readers().clean_expenses(&of_type).await;
     let costs: BTreeMap<_, _> =
         nodes.rows.iter().map(|row| (row.text("name").unwrap(), row.cost)).collect();
-    // Idle: 0.5 an hour of n1, and nothing on the day when `api` is there too; n2 is 2.5, then 4.
-    assert_eq!(costs, [("n1".to_owned(), 12.0), ("n2".to_owned(), 60.0 + 96.0)].into());
+    // Idle: 0.5 an hour of n1, and nothing on the day when `api` is there too; n2 is 3.5, then 4.
+    assert_eq!(costs, [("n1".to_owned(), 12.0), ("n2".to_owned(), 84.0 + 96.0)].into());
     let of_zone = world.readers().clean_expenses(&all().by("region", &["eu-west-1a"])).await;
     assert_eq!(of_zone.total_count, 2);
     let no_node = world.readers().clean_expenses(&all().by("k8s_node", &[NOT_SET])).await;
@@ -180,7 +180,7 @@ async fn without_pods_nodes_are_documents_unless_their_rows_are_asked_for() {
     let before = world.by("k8s_namespace", 0).await;
     world.run(levels, &[("NODE_ROWS", "always")]).expect_success();
     let by_node = world.by("k8s_node", 0).await;
-    assert_eq!(by_node, [(None, 216.0), (some("n1"), 12.0), (some("n2"), 60.0)].into());
+    assert_eq!(by_node, [(None, 192.0), (some("n1"), 12.0), (some("n2"), 84.0)].into());
     assert_eq!(world.by("k8s_namespace", 0).await, before);
     // And back: what the rows of nodes had is the cluster's again.
     world.run(levels, &[]).expect_success();

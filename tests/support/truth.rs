@@ -24,6 +24,10 @@ pub(crate) struct Truth {
     pub(crate) machines: BTreeMap<String, f64>,
     /// Volumes alone, by the pod that mounts them.
     pub(crate) volumes: BTreeMap<PodName, f64>,
+    /// Volumes that somebody claims.
+    pub(crate) claimed: f64,
+    /// Volumes that nobody claims.
+    pub(crate) unclaimed: f64,
     /// Load balancers alone, by namespace.
     pub(crate) balancers: BTreeMap<String, f64>,
 }
@@ -132,7 +136,11 @@ pub(crate) fn truth(fixtures: &Path, start: f64, end: f64) -> Truth {
         let price = parameters.prices.pv_gib_hour[&volume.storage_class];
         let usd = volume.bytes / 1_073_741_824.0 * price * hours;
         truth.total += usd;
-        let Some(namespace) = &volume.namespace else { continue };
+        let Some(namespace) = &volume.namespace else {
+            truth.unclaimed += usd;
+            continue;
+        };
+        truth.claimed += usd;
         *truth.namespaces.entry(namespace.clone()).or_default() += usd;
         if let Some(pod) = &volume.pod {
             let name = (namespace.clone(), pod.clone());

@@ -32,7 +32,7 @@ fn cluster_of(machines: &[Machine], own: &[u32], overhead: u32) -> DayCosts {
             let namespace = usize::from(*namespace) % own.len();
             *namespaces.entry(namespace).or_default() += u64::from(*cost);
             let total_usd = usd((*cost).into());
-            let pod = PodCosts { total_usd, node: Some(node.clone()), service: None };
+            let pod = PodCosts { total_usd, node: Some(node.clone()), ..PodCosts::default() };
             let of = costs.namespace_mut("c", &format!("ns-{namespace}"));
             of.pods.insert(format!("pod-{number}-{index}"), pod);
         }
@@ -68,6 +68,7 @@ proptest! {
     ) {
         let levels = Levels {
             cluster: bits & 1 != 0, namespace: bits & 2 != 0, pod: bits & 4 != 0, node,
+            has_parts: false,
         };
         let costs = cluster_of(&machines, &own, overhead);
         let roll = roll_up(&costs, levels);

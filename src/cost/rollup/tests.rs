@@ -232,7 +232,7 @@ proptest! {
             cluster: bits & 1 != 0,
             namespace: bits & 2 != 0,
             pod: bits & 4 != 0,
-            node: NodeLevel::Off,
+            ..Levels::DEFAULT
         };
         let roll = roll_up(&cluster_of(&spaces, overhead.into()), levels);
         prop_assert!(roll.excess.is_empty() && roll.refused.is_empty());

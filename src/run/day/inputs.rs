@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::cost::{AccountId, CostLine, Day, Levels, NodeFacts, RollUp, roll_up};
+use crate::cost::{
+    AccountId, CostLine, Day, Levels, NodeFacts, ResourceKey, RollUp, RowParts, roll_up, row_parts,
+};
 use crate::day_status::DayStatus;
 use crate::documents::{ObservedResource, PoolOwner, SeenNow, StoredResource};
 use crate::ledger::KeyState;
@@ -63,6 +65,8 @@ pub struct CostedDay {
     pub source: SourceDay,
     /// Its costs, rounded, each dollar in one line.
     pub roll: RollUp,
+    /// What the lines are made of, where the source says it; `None`: that is not asked for.
+    pub parts: Option<BTreeMap<ResourceKey, RowParts>>,
 }
 
 impl CostedDay {
@@ -73,7 +77,8 @@ impl CostedDay {
             scale_over_gaps(&mut source);
         }
         let roll = roll_up(&source.costs, levels);
-        Self { source, roll }
+        let parts = levels.has_parts.then(|| row_parts(&source.costs, &roll, levels));
+        Self { source, roll, parts }
     }
 
     fn facts(&self, line: &CostLine) -> NodeFacts {

@@ -16,6 +16,7 @@ use crate::source::metric_names::{
 };
 use crate::source::prometheus::currency;
 use crate::source::prometheus::earlier_costs::{self, Earlier};
+use crate::source::prometheus::efficiencies;
 use crate::source::prometheus::gauges::{Coverage, add_up, cluster_matcher, shifted};
 use crate::source::prometheus::node_facts;
 use crate::source::prometheus::plain_costs;
@@ -69,6 +70,10 @@ pub(super) async fn day_costs(
     if asking.levels().has(Level::Node) {
         let on_day = shifted(day, 0, now_seconds);
         node_facts::add(&mut asking, &selector, on_day, &mut out.costs).await?;
+    }
+    if asking.levels().has_parts {
+        let shown = shifted(day, out.lag_seconds, now_seconds);
+        efficiencies::add(&mut asking, &selector, shown, &mut out.costs).await?;
     }
     out.conflicts.append(&mut asking.conflicts);
     out.warnings.append(&mut asking.warnings);

@@ -35,6 +35,7 @@ mod currency;
 mod dedup;
 mod earlier;
 mod earlier_costs;
+mod efficiencies;
 pub mod exporter_metrics;
 mod gaps;
 pub(in crate::source) mod gauges;

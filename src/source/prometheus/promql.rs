@@ -7,7 +7,7 @@
 use std::fmt::Write as _;
 
 use crate::settings::cluster_label::{CLUSTER, CLUSTER_ID};
-use crate::source::metric_names::{COST_GAUGES, WINDOW_END};
+use crate::source::metric_names::{WINDOW_END, is_cost_gauge};
 
 /// Labels that a cost gauge of the exporter has and the end of its window lacks, or has from the
 /// scrape's target.
@@ -160,7 +160,7 @@ impl Selector {
     /// The metric's series at one time, unfiltered, with `extra` matchers.
     #[must_use]
     pub fn raw(&self, metric: &str, extra: &[&str]) -> String {
-        if !COST_GAUGES.contains(&metric) {
+        if !is_cost_gauge(metric) {
             return self.unlabelled_too(metric, extra);
         }
         let gauges = self.converted(metric, extra);

@@ -9,7 +9,7 @@ use kubecost_worker::documents::merge::{AdoptUpdate, DeleteUpdate, DocumentUpdat
 use kubecost_worker::documents::repair::Repair;
 use kubecost_worker::documents::tags::TagUpdate;
 use kubecost_worker::documents::{
-    Change, CostSummary, DocumentInputs, LastExpense, ObservedResource, PoolOwner,
+    Change, CostSummary, DocumentInputs, LastExpense, ObservedResource, PartsUpdate, PoolOwner,
     ResourceDocument, ResourceStore, StoredDate, StoredResource, plan_changes,
 };
 
@@ -283,7 +283,12 @@ async fn sets_costs_and_counts_changes(store: &dyn ResourceStore, tag: &str) {
     let documents = [new_document(&ours, "a", day()), new_document(&ours, "b", day())];
     store.apply(&ours, &documents.each_ref().map(insert)).await.unwrap();
     let last_expense = Some(LastExpense { date: day().start_seconds(), cost: 0.3 });
-    let summary = |id: &str| CostSummary { id: id.to_owned(), total_cost: 0.1, last_expense };
+    let summary = |id: &str| CostSummary {
+        id: id.to_owned(),
+        total_cost: 0.1,
+        last_expense,
+        parts: PartsUpdate::Keep,
+    };
     let mut summaries: Vec<_> = documents.iter().map(|document| summary(&document.id)).collect();
     summaries.push(summary("unknown"));
     assert_eq!(store.set_costs(&ours, &summaries).await.unwrap(), 2);
@@ -338,7 +343,12 @@ async fn takes_many_at_once(store: &dyn ResourceStore, tag: &str) {
     let ids: Vec<String> = documents.iter().map(|document| document.id.clone()).collect();
     assert_eq!(store.own_ids(&ours, &ids).await.unwrap().len() as u64, MANY);
     let summaries: Vec<CostSummary> = (ids.iter())
-        .map(|id| CostSummary { id: id.clone(), total_cost: 1.0, last_expense: None })
+        .map(|id| CostSummary {
+            id: id.clone(),
+            total_cost: 1.0,
+            last_expense: None,
+            parts: PartsUpdate::Keep,
+        })
         .collect();
     assert_eq!(store.set_costs(&ours, &summaries).await.unwrap(), MANY);
 }
