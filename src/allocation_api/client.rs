@@ -131,6 +131,8 @@ pub struct Request {
     pub aggregate: &'static str,
     /// What to do with idle cost.
     pub idle: Idle,
+    /// Whether idle cost is shared within each node, where it is shared.
+    pub is_idle_by_node: bool,
     /// Grid to which the server cuts times, such as `1m`; `None`: the server's own.
     pub resolution: Option<&'static str>,
 }
@@ -155,6 +157,9 @@ impl Request {
         ];
         if self.idle == Idle::SharedEven {
             parameters.push(("shareSplit", "even".to_owned()));
+        }
+        if self.is_idle_by_node {
+            parameters.push(("idleByNode", "true".to_owned()));
         }
         match self.step_hours {
             Some(24) => parameters.push(("step", "1d".to_owned())),
@@ -401,8 +406,14 @@ mod tests {
 
     fn sent(idle: Idle, step_hours: Option<i64>) -> String {
         let window = Window { start: 1_795_190_400, end: 1_795_194_000 };
-        let request =
-            Request { window, step_hours, aggregate: "namespace", idle, resolution: None };
+        let request = Request {
+            window,
+            step_hours,
+            aggregate: "namespace",
+            idle,
+            is_idle_by_node: false,
+            resolution: None,
+        };
         let parts: Vec<_> =
             request.parameters().iter().map(|(name, value)| format!("{name}={value}")).collect();
         parts.join("&")

@@ -88,7 +88,8 @@ Examples:
   kubecost-worker verify --output json
 
 Hops, in order: exporter, target, remote-write, diproxy, query-layer, tenant, lag, metroculus, mongodb,
-account, index, documents, clickhouse, rows, auto-import, rest-filters, rest-expenses. Nothing is changed.
+account, index, documents, clickhouse, rows, auto-import, rest-filters, rest-expenses,
+rest-reader. Nothing is changed.
 It takes less than 10 seconds.
 Exit codes: 0 no hop is broken; 1 some hop is; 2 the settings are wrong.";
 

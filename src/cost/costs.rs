@@ -5,11 +5,15 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// One of the three levels at which costs are kept.
+use super::breakdown::Breakdown;
+
+/// One of the levels at which costs are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Level {
     /// A whole cluster.
     Cluster,
+    /// A node of a cluster.
+    Node,
     /// A namespace.
     Namespace,
     /// A pod.
@@ -18,17 +22,30 @@ pub enum Level {
 
 impl Level {
     /// All levels, from the root to the leaves.
-    pub const ALL: [Self; 3] = [Self::Cluster, Self::Namespace, Self::Pod];
+    pub const ALL: [Self; 4] = [Self::Cluster, Self::Node, Self::Namespace, Self::Pod];
 
-    /// `cluster`, `namespace` or `pod`: as settings, metric names and ids spell it.
+    /// `cluster`, `node`, `namespace` or `pod`: as settings, metric names and ids spell it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Cluster => "cluster",
+            Self::Node => "node",
             Self::Namespace => "namespace",
             Self::Pod => "pod",
         }
     }
+}
+
+/// What nodes get.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NodeLevel {
+    /// Nothing.
+    #[default]
+    Off,
+    /// Documents, which show their prices; their cost stays in the cluster's row.
+    Documents,
+    /// Documents, and rows of what the levels below leave of them.
+    Rows,
 }
 
 /// Which levels get rows of their own.
@@ -36,23 +53,29 @@ impl Level {
 pub struct Levels {
     /// Rows for clusters (their remainder).
     pub cluster: bool,
+    /// What nodes get.
+    pub node: NodeLevel,
     /// Rows for namespaces.
     pub namespace: bool,
     /// Rows for pods.
     pub pod: bool,
+    /// Whether documents show what their costs are made of.
+    pub has_parts: bool,
 }
 
 impl Levels {
     /// Clusters and namespaces: the default.
-    pub const DEFAULT: Self = Self { cluster: true, namespace: true, pod: false };
-    /// All three levels.
-    pub const ALL: Self = Self { cluster: true, namespace: true, pod: true };
+    pub const DEFAULT: Self =
+        Self { cluster: true, node: NodeLevel::Off, namespace: true, pod: false, has_parts: false };
+    /// All levels.
+    pub const ALL: Self = Self { node: NodeLevel::Rows, pod: true, ..Self::DEFAULT };
 
-    /// Whether this level has rows.
+    /// Whether this level is there at all.
     #[must_use]
     pub fn has(self, level: Level) -> bool {
         match level {
             Level::Cluster => self.cluster,
+            Level::Node => self.node != NodeLevel::Off,
             Level::Namespace => self.namespace,
             Level::Pod => self.pod,
         }
@@ -83,6 +106,47 @@ pub struct ClusterCosts {
     /// Namespaces by name; names like `__idle__` belong to the cluster and are left out by
     /// [`roll_up`](super::roll_up).
     pub namespaces: BTreeMap<String, NamespaceCosts>,
+    /// What the total is made of, where that is read.
+    #[serde(default, skip_serializing_if = "Breakdown::is_empty")]
+    pub breakdown: Breakdown,
+    /// Nodes by name, where they are read.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub nodes: BTreeMap<String, NodeCosts>,
+}
+
+/// A node's costs on a day.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct NodeCosts {
+    /// The machine, and what its pods cost beside it (volumes, traffic); `None` when the source
+    /// does not say.
+    pub total_usd: Option<f64>,
+    /// What of the machine is allocated to nobody.
+    pub idle_usd: Option<f64>,
+    /// What the total is made of, where that is read.
+    #[serde(default, skip_serializing_if = "Breakdown::is_empty")]
+    pub breakdown: Breakdown,
+    /// What is known of the machine.
+    #[serde(default)]
+    pub facts: NodeFacts,
+}
+
+/// What is known of a node beside its cost.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct NodeFacts {
+    /// The zone, or the region where only that is known.
+    pub region: Option<String>,
+    /// Such as `m5.2xlarge`.
+    pub instance_type: Option<String>,
+    /// The cloud's name of the machine.
+    pub provider_id: Option<String>,
+    /// CPU cores.
+    pub cores: Option<f64>,
+    /// Bytes of memory.
+    pub memory_bytes: Option<f64>,
+    /// Whether it may be taken away at any time.
+    pub is_spot: Option<bool>,
+    /// USD per hour.
+    pub price_usd_hourly: Option<f64>,
 }
 
 /// A namespace's costs on a day.
@@ -90,6 +154,9 @@ pub struct ClusterCosts {
 pub struct NamespaceCosts {
     /// What the whole namespace costs, its pods included; `None` when the source does not say.
     pub total_usd: Option<f64>,
+    /// What the total is made of, where that is read.
+    #[serde(default, skip_serializing_if = "Breakdown::is_empty")]
+    pub breakdown: Breakdown,
     /// Pods by name.
     pub pods: BTreeMap<String, PodCosts>,
 }
@@ -103,6 +170,9 @@ pub struct PodCosts {
     pub node: Option<String>,
     /// The service it stands behind, where the source says so.
     pub service: Option<String>,
+    /// What the cost is made of, where that is read.
+    #[serde(default, skip_serializing_if = "Breakdown::is_empty")]
+    pub breakdown: Breakdown,
 }
 
 impl DayCosts {
@@ -124,6 +194,11 @@ impl DayCosts {
         self.clusters.entry(cluster.to_owned()).or_default()
     }
 
+    /// The node of these names, made when missing.
+    pub fn node_mut(&mut self, cluster: &str, node: &str) -> &mut NodeCosts {
+        self.cluster_mut(cluster).nodes.entry(node.to_owned()).or_default()
+    }
+
     /// The namespace of these names, made when missing.
     pub fn namespace_mut(&mut self, cluster: &str, namespace: &str) -> &mut NamespaceCosts {
         self.cluster_mut(cluster).namespaces.entry(namespace.to_owned()).or_default()
@@ -135,10 +210,18 @@ impl ClusterCosts {
     /// (`GAP_POLICY=scale`).
     pub fn scale(&mut self, factor: f64) {
         self.total_usd = self.total_usd.map(|usd| usd * factor);
+        self.breakdown.scale(factor);
+        for node in self.nodes.values_mut() {
+            node.total_usd = node.total_usd.map(|usd| usd * factor);
+            node.idle_usd = node.idle_usd.map(|usd| usd * factor);
+            node.breakdown.scale(factor);
+        }
         for namespace in self.namespaces.values_mut() {
             namespace.total_usd = namespace.total_usd.map(|usd| usd * factor);
+            namespace.breakdown.scale(factor);
             for pod in namespace.pods.values_mut() {
                 pod.total_usd *= factor;
+                pod.breakdown.scale(factor);
             }
         }
     }
@@ -158,13 +241,14 @@ mod tests {
     #[test]
     fn levels_are_those_that_are_switched_on() {
         let has = |levels: Levels| Level::ALL.map(|level| levels.has(level));
-        assert_eq!(has(Levels::ALL), [true; 3]);
-        assert_eq!(has(Levels::DEFAULT), [true, true, false]);
-        let pods = Levels { cluster: false, namespace: false, pod: true };
-        assert_eq!(has(pods), [false, false, true]);
+        assert_eq!(has(Levels::ALL), [true; 4]);
+        assert_eq!(has(Levels::DEFAULT), [true, false, true, false]);
+        let pods = Levels { cluster: false, namespace: false, pod: true, ..Levels::DEFAULT };
+        assert_eq!(has(pods), [false, false, false, true]);
+        assert!(Levels { node: NodeLevel::Documents, ..pods }.has(Level::Node));
         assert_eq!(
             [Levels::ALL, Levels::DEFAULT, pods].map(|levels| levels.to_string()),
-            ["cluster,namespace,pod", "cluster,namespace", "pod"]
+            ["cluster,node,namespace,pod", "cluster,namespace", "pod"]
         );
     }
 
@@ -184,6 +268,8 @@ mod tests {
         let pod = PodCosts { total_usd: 2.0, ..PodCosts::default() };
         costs.namespace_mut("c", "shop").pods.insert("p".into(), pod);
         costs.cluster_mut("c").total_usd = Some(4.0);
+        costs.node_mut("c", "n").total_usd = Some(3.0);
+        costs.node_mut("c", "n").idle_usd = Some(1.0);
         costs
     }
 
@@ -206,5 +292,7 @@ mod tests {
         assert_eq!(cluster.namespaces["shop"].total_usd, Some(5.25));
         assert_eq!(cluster.namespaces["shop"].pods["p"].total_usd, 3.0);
         assert_eq!(cluster.namespaces["no-total"].total_usd, None);
+        let node = &cluster.nodes["n"];
+        assert_eq!((node.total_usd, node.idle_usd), (Some(4.5), Some(1.5)));
     }
 }

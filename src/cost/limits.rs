@@ -1,7 +1,7 @@
 //! How much an account may send for a day: what customers write freely is bounded before anything
 //! of it is stored.
 
-use super::costs::{ClusterCosts, DayCosts, Levels, is_special};
+use super::costs::{ClusterCosts, DayCosts, Level, Levels, is_special};
 
 /// Longest name of a cluster, namespace, pod, node or service, bytes: Kubernetes' bound on names of
 /// objects (RFC 1123 subdomains).
@@ -86,17 +86,23 @@ impl Limits {
             return Err(OverLimit::Clusters { found: clusters, max: self.clusters_max });
         }
         leave_out_bad_dimensions(costs);
-        let found =
-            clusters + costs.clusters.values().map(|one| children(one, levels)).sum::<usize>();
+        let foldable: usize = costs.clusters.values().map(|one| children(one, levels)).sum();
+        let found = clusters + nodes(costs, levels) + foldable;
         let Some(over) = found.checked_sub(self.resources_max).filter(|over| *over > 0) else {
             return Ok(0);
         };
         let has_totals = costs.clusters.values().all(|cluster| cluster.total_usd.is_some());
-        if !self.is_folding || !levels.cluster || !has_totals || over > found - clusters {
+        if !self.is_folding || !levels.cluster || !has_totals || over > foldable {
             return Err(OverLimit::Resources { found, max: self.resources_max });
         }
         Ok(fold(costs, levels, over))
     }
+}
+
+/// How many nodes have documents of their own. They are never folded: a cluster has few.
+fn nodes(costs: &DayCosts, levels: Levels) -> usize {
+    let all = costs.clusters.values().map(|cluster| cluster.nodes.len()).sum();
+    if levels.has(Level::Node) { all } else { 0 }
 }
 
 /// How many resources below a cluster have rows of their own.
@@ -175,9 +181,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::cost::costs::NodeLevel;
     use crate::cost::{PodCosts, roll_up};
 
-    const ALL: Levels = Levels { cluster: true, namespace: true, pod: true };
+    const ALL: Levels = Levels { node: NodeLevel::Off, ..Levels::ALL };
 
     /// A cluster whose namespaces cost 1, 2, 3... and have as many pods, of a dollar each.
     fn costs(namespaces: usize) -> DayCosts {

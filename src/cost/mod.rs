@@ -5,18 +5,27 @@
 //! [`costs::DayCosts`] and [`rollup::roll_up`]. What does not: how costs are asked for (`source`)
 //! and how they are stored (`documents`, `ledger`).
 
+pub mod breakdown;
 pub mod costs;
 pub mod day;
+pub mod kubernetes;
 pub mod limits;
 pub mod money;
 pub mod phase;
 pub mod resource_id;
 pub mod rollup;
+pub mod row_parts;
 
-pub use costs::{ClusterCosts, DayCosts, Level, Levels, NamespaceCosts, PodCosts};
+pub use breakdown::{Breakdown, Part, Parts};
+pub use costs::{
+    ClusterCosts, DayCosts, Level, Levels, NamespaceCosts, NodeCosts, NodeFacts, NodeLevel,
+    PodCosts,
+};
 pub use day::Day;
+pub use kubernetes::KubernetesFacts;
 pub use limits::{Limits, OverLimit};
 pub use money::Cost;
 pub use phase::Phase;
 pub use resource_id::{AccountId, ResourceKey};
 pub use rollup::{Contradiction, CostLine, RollUp, roll_up};
+pub use row_parts::{RowParts, row_parts};

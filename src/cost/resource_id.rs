@@ -63,6 +63,13 @@ pub enum ResourceKey {
         /// Name of the cluster; empty where the source has none and no default is set.
         cluster: String,
     },
+    /// A node of a cluster.
+    Node {
+        /// Name of the cluster.
+        cluster: String,
+        /// Name of the node.
+        node: String,
+    },
     /// A namespace of a cluster.
     Namespace {
         /// Name of the cluster.
@@ -82,8 +89,12 @@ pub enum ResourceKey {
 }
 
 /// The prefixes of ids, by level.
-const PREFIXES: [(Level, &str); 3] =
-    [(Level::Cluster, "k8s-cluster-"), (Level::Namespace, "k8s-ns-"), (Level::Pod, "k8s-pod-")];
+const PREFIXES: [(Level, &str); 4] = [
+    (Level::Cluster, "k8s-cluster-"),
+    (Level::Node, "k8s-node-"),
+    (Level::Namespace, "k8s-ns-"),
+    (Level::Pod, "k8s-pod-"),
+];
 
 impl ResourceKey {
     /// The level that the resource is of.
@@ -91,6 +102,7 @@ impl ResourceKey {
     pub fn level(&self) -> Level {
         match self {
             Self::Cluster { .. } => Level::Cluster,
+            Self::Node { .. } => Level::Node,
             Self::Namespace { .. } => Level::Namespace,
             Self::Pod { .. } => Level::Pod,
         }
@@ -101,16 +113,26 @@ impl ResourceKey {
     pub fn cluster(&self) -> &str {
         match self {
             Self::Cluster { cluster }
+            | Self::Node { cluster, .. }
             | Self::Namespace { cluster, .. }
             | Self::Pod { cluster, .. } => cluster,
         }
     }
 
-    /// The namespace's name, unless it is a cluster.
+    /// The node's name, if it is a node.
+    #[must_use]
+    pub fn node(&self) -> Option<&str> {
+        match self {
+            Self::Node { node, .. } => Some(node),
+            _ => None,
+        }
+    }
+
+    /// The namespace's name, of a namespace and of a pod.
     #[must_use]
     pub fn namespace(&self) -> Option<&str> {
         match self {
-            Self::Cluster { .. } => None,
+            Self::Cluster { .. } | Self::Node { .. } => None,
             Self::Namespace { namespace, .. } | Self::Pod { namespace, .. } => Some(namespace),
         }
     }
@@ -130,7 +152,13 @@ impl ResourceKey {
         let kind = self.level().as_str();
         let mut hash = Sha256::new();
         hash.update(kind.as_bytes());
-        let parts = [Some(account.as_str()), Some(self.cluster()), self.namespace(), self.pod()];
+        let parts = [
+            Some(account.as_str()),
+            Some(self.cluster()),
+            self.node(),
+            self.namespace(),
+            self.pod(),
+        ];
         for part in parts.into_iter().flatten() {
             hash.update([0x1F]);
             hash.update(part.as_bytes());
@@ -199,6 +227,7 @@ mod tests {
         let part = |index: usize| vector.parts[index].clone();
         match vector.kind.as_str() {
             "cluster" => ResourceKey::Cluster { cluster: part(1) },
+            "node" => ResourceKey::Node { cluster: part(1), node: part(2) },
             "namespace" => ResourceKey::Namespace { cluster: part(1), namespace: part(2) },
             "pod" => ResourceKey::Pod { cluster: part(1), namespace: part(2), pod: part(3) },
             other => panic!("unknown kind {other}"),
@@ -209,7 +238,7 @@ mod tests {
     fn ids_are_the_golden_ones() {
         let golden: Golden =
             serde_json::from_str(include_str!("../../fixtures/golden/ids.json")).unwrap();
-        assert!(golden.vectors.len() >= 10);
+        assert!(golden.vectors.len() >= 12);
         for vector in &golden.vectors {
             let account = AccountId::new(vector.parts[0].clone()).unwrap();
             assert_eq!(key(vector).id(&account), vector.id, "{:?}", vector.parts);
@@ -240,7 +269,7 @@ mod tests {
             "k8s-ns-5aed",
             "k8s-ns-5aed2a58e9b3f1fd0",
             "k8s-ns-5aed2a58e9b3f1fg",
-            "k8s-node-5aed2a58e9b3f1fd",
+            "k8s-service-5aed2a58e9b3f1fd",
             "",
         ] {
             assert!(!has_own_form(id), "{id}");
@@ -260,6 +289,8 @@ mod tests {
         };
         let key = ResourceKey::Cluster { cluster: cluster.clone() };
         assert_eq!(names(&key), (Level::Cluster, "c".into(), None, None));
+        let key = ResourceKey::Node { cluster: cluster.clone(), node: "m".to_owned() };
+        assert_eq!((key.node(), names(&key)), (Some("m"), (Level::Node, "c".into(), None, None)));
         let key = ResourceKey::Namespace { cluster: cluster.clone(), namespace: namespace.clone() };
         assert_eq!(names(&key), (Level::Namespace, "c".into(), Some("n".into()), None));
         let key = ResourceKey::Pod { cluster, namespace, pod };

@@ -4,11 +4,19 @@
 //! total less everything beneath it (idle, unallocated, management). So the rows of an account,
 //! of a namespace or of all accounts can be added up without counting anything twice.
 //!
+//! A node's row is what its pods' rows leave of it; without pods, what of the machine is allocated
+//! to nobody, and without namespaces too, all of it. So rows with a node add up to the whole node
+//! where its pods have rows, and no sum by namespace knows whether nodes have rows.
+//!
 //! A parent's total is the source's whole: its children's rows never cost more. What rounding and
 //! timing explain is taken off them; beyond that the source contradicts itself, and the parent
 //! carries the whole alone.
 
-use super::costs::{ClusterCosts, DayCosts, Level, Levels, NamespaceCosts, is_special};
+use std::collections::BTreeMap;
+
+use super::costs::{
+    ClusterCosts, DayCosts, Level, Levels, NamespaceCosts, NodeCosts, NodeLevel, is_special,
+};
 use super::limits::{NAME_BYTES_MAX, is_no_name};
 use super::money::{BadCost, Cost};
 use super::resource_id::ResourceKey;
@@ -25,7 +33,7 @@ pub struct CostLine {
     pub key: ResourceKey,
     /// The remainder (see the module's text) or, for a pod, all of its cost. Never negative.
     pub cost: Cost,
-    /// The pod's node.
+    /// The node itself, or the pod's.
     pub node: Option<String>,
     /// The pod's service.
     pub service: Option<String>,
@@ -100,6 +108,15 @@ pub fn roll_up(costs: &DayCosts, levels: Levels) -> RollUp {
     out
 }
 
+/// Scales lines that sum to `sum` down to a lower `total`, to the last unit.
+fn spread(lines: &mut [CostLine], sum: Cost, total: Cost) {
+    lines.iter_mut().for_each(|line| line.cost = line.cost.times(total, sum));
+    let scaled: Cost = lines.iter().map(|line| line.cost).sum();
+    if let Some(largest) = lines.iter_mut().max_by_key(|line| line.cost) {
+        largest.cost += total - scaled;
+    }
+}
+
 impl RollUp {
     fn cluster(&mut self, name: &str, costs: &ClusterCosts, levels: Levels) {
         let key = ResourceKey::Cluster { cluster: name.to_owned() };
@@ -116,9 +133,73 @@ impl RollUp {
         let total = self.rounded(&key, costs.total_usd);
         let child = if levels.namespace { Level::Namespace } else { Level::Pod };
         let beneath = self.held(&key, total, beneath, (first, child));
+        let left = total.map(|total| total - beneath);
+        let nodes = self.nodes((name, &costs.nodes), levels, first, left);
         if levels.cluster {
-            self.remainder(key, total, beneath);
+            self.remainder(key, total, beneath + nodes);
         }
+    }
+
+    /// Adds the lines of a cluster's nodes, of which no more than `left` may cost something, and
+    /// returns their sum. `first` is where the cluster's lines begin.
+    fn nodes(
+        &mut self,
+        (cluster, nodes): (&str, &BTreeMap<String, NodeCosts>),
+        levels: Levels,
+        first: usize,
+        left: Option<Cost>,
+    ) -> Cost {
+        if levels.node == NodeLevel::Off {
+            return Cost::ZERO;
+        }
+        // Where pods are left out, what they leave of a node is not known.
+        let is_contradictory = self.contradictions.iter().any(|one| one.key.cluster() == cluster);
+        let mut of_pods: BTreeMap<String, Cost> = BTreeMap::new();
+        for line in &self.lines[first..] {
+            if let Some(node) = &line.node {
+                *of_pods.entry(node.clone()).or_default() += line.cost;
+            }
+        }
+        let start = self.lines.len();
+        let mut sum = Cost::ZERO;
+        for (node, costs) in nodes {
+            let key = ResourceKey::Node { cluster: cluster.to_owned(), node: node.clone() };
+            if node.is_empty() || self.refuses_name(&key, node) {
+                continue;
+            }
+            let mut cost = Cost::ZERO;
+            if levels.node == NodeLevel::Rows && !is_contradictory {
+                let pods = of_pods.get(node).copied().unwrap_or_default();
+                cost = self.node_share(&key, costs, levels, pods);
+            }
+            sum += cost;
+            self.lines.push(CostLine { key, cost, node: Some(node.clone()), service: None });
+        }
+        match left.filter(|left| *left < sum) {
+            None => sum,
+            Some(left) => {
+                spread(&mut self.lines[start..], sum, left);
+                left
+            }
+        }
+    }
+
+    /// What the levels below leave of a node. Never negative: pods that use more than their node
+    /// has, or that were on another one for a while, leave nothing of it.
+    fn node_share(
+        &mut self,
+        key: &ResourceKey,
+        costs: &NodeCosts,
+        levels: Levels,
+        of_pods: Cost,
+    ) -> Cost {
+        let is_whole = levels.pod || !levels.namespace;
+        let usd = if is_whole { costs.total_usd.or(costs.idle_usd) } else { costs.idle_usd };
+        let cost = self.rounded(key, usd).unwrap_or_default();
+        if !levels.pod || costs.total_usd.is_none() {
+            return cost;
+        }
+        (cost - of_pods).max(Cost::ZERO)
     }
 
     /// Adds a namespace's lines and returns their sum.
@@ -181,11 +262,7 @@ impl RollUp {
             });
             return Cost::ZERO;
         }
-        children.iter_mut().for_each(|line| line.cost = line.cost.times(total, beneath));
-        let sum: Cost = children.iter().map(|line| line.cost).sum();
-        if let Some(largest) = children.iter_mut().max_by_key(|line| line.cost) {
-            largest.cost += total - sum;
-        }
+        spread(children, beneath, total);
         self.excess.push(Excess { key: key.clone(), usd: excess_usd });
         total
     }
@@ -218,5 +295,7 @@ impl RollUp {
     }
 }
 
+#[cfg(test)]
+mod node_tests;
 #[cfg(test)]
 mod tests;

@@ -26,7 +26,7 @@ use crate::service::clock::FixedClock;
 use crate::service::failure::{Failure, Hop, Kind, REPORT};
 use crate::settings::Endpoint;
 use crate::settings::parallel::ParallelConfig;
-use crate::settings::worker::{Auth, GapPolicy, ResourcesConfig, RunConfig};
+use crate::settings::worker::{Auth, GapPolicy, LabelTags, ResourcesConfig, RunConfig};
 use crate::source::allocation_api::AllocationApiQuery;
 use crate::stores::sqlite::SqliteStore;
 
@@ -193,6 +193,7 @@ fn environment(
             parallel: ParallelConfig::default(),
         },
         resource_settings: ResourcesConfig {
+            label_tags: LabelTags::Off,
             by_rest: false,
             owner: None,
             seen_interval: seconds(1_800),

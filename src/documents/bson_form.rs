@@ -7,14 +7,16 @@ use mongodb::bson::{
     Bson, DateTime, Document as Bdoc, doc, from_document, oid::ObjectId, to_document,
 };
 
-use crate::cost::{AccountId, Day};
+use crate::cost::{AccountId, Day, Part, Parts};
 
+use super::cost_parts::{CostParts, EFFICIENCY_KEYS, PARTS_KEY, PartsUpdate, TOP_LEVEL_PARTS};
 use super::document::{
-    ABSENT_KEYS, ENVIRONMENT_KEY, LastExpense, OWNER_KEYS, PoolOwner, ResourceDocument,
+    ABSENT_KEYS, ENVIRONMENT_KEY, LastExpense, MetaValue, OWNER_KEYS, PoolOwner, ResourceDocument,
 };
 use super::merge::{AdoptUpdate, DeleteUpdate, DocumentUpdate, midnight};
 use super::repair::Repair;
 use super::stored::{StoredDate, StoredResource};
+use super::tags::{RECORD_KEY, TagUpdate};
 use super::{CostSummary, merge::SeenUpdate};
 
 pub use crate::stores::bson::{number, whole};
@@ -25,7 +27,7 @@ pub const FIRST_SEEN_DATE: &str = "_first_seen_date";
 pub const LAST_SEEN_DATE: &str = "_last_seen_date";
 
 /// What [`stored`] reads of a document.
-pub const STORED_FIELDS: [&str; 19] = [
+pub const STORED_FIELDS: [&str; 24] = [
     "cloud_resource_id",
     "resource_type",
     "first_seen",
@@ -45,6 +47,11 @@ pub const STORED_FIELDS: [&str; 19] = [
     "deleted_at",
     "tags",
     "k8s_namespace",
+    "k8s_node",
+    RECORD_KEY,
+    PARTS_KEY,
+    EFFICIENCY_KEYS[0],
+    EFFICIENCY_KEYS[1],
 ];
 
 /// One update of an update command.
@@ -135,7 +142,29 @@ pub fn update(account: &AccountId, update: &DocumentUpdate) -> UpdateStatement {
     if update.activate {
         operator(&mut statement, "$set", "active", true.into());
     }
+    tags(&update.tags, &mut |name, field, value| operator(&mut statement, name, field, value));
     statement
+}
+
+/// Puts the changes of tags with `put`, by operator and field.
+fn tags(update: &TagUpdate, put: &mut dyn FnMut(&str, &str, Bson)) {
+    let object = |tags: &BTreeMap<String, String>| -> Bson {
+        let pairs = tags.iter().map(|(key, value)| (key.clone(), Bson::from(value.as_str())));
+        Bson::Document(pairs.collect())
+    };
+    if update.makes_tags && !update.set.is_empty() {
+        put("$set", "tags", object(&update.set));
+    } else {
+        for (key, value) in &update.set {
+            put("$set", &format!("tags.{key}"), value.as_str().into());
+        }
+    }
+    for key in &update.unset {
+        put("$unset", &format!("tags.{key}"), "".into());
+    }
+    if let Some(record) = &update.record {
+        put("$set", RECORD_KEY, object(record));
+    }
 }
 
 /// Repairs a document, where what is wrong with it is still wrong.
@@ -168,7 +197,10 @@ pub fn repair(account: &AccountId, id: &str, repair: &Repair) -> UpdateStatement
         unset.insert(format!("meta.{key}"), "");
     }
     for (key, value) in &repair.set_meta {
-        set.insert(format!("meta.{key}"), value.as_str());
+        set.insert(format!("meta.{key}"), meta_bson(value));
+    }
+    if let Some(node) = &repair.k8s_node {
+        set.insert("k8s_node", node.as_str());
     }
     if let Some(cluster) = &repair.k8s_cluster {
         set.insert("k8s_cluster", cluster.as_str());
@@ -229,18 +261,74 @@ pub fn delete(account: &AccountId, update: &DeleteUpdate) -> UpdateStatement {
 /// Sets a document's costs.
 #[must_use]
 pub fn costs(account: &AccountId, summary: &CostSummary) -> UpdateStatement {
-    let change = match summary.last_expense {
+    let mut set = doc! { "total_cost": summary.total_cost };
+    let mut unset = Bdoc::new();
+    match summary.last_expense {
         Some(last) => {
-            let last = doc! { "date": last.date, "cost": last.cost };
-            doc! { "$set": { "total_cost": summary.total_cost, "last_expense": last } }
+            set.insert("last_expense", doc! { "date": last.date, "cost": last.cost });
         }
-        None => doc! {
-            "$set": { "total_cost": summary.total_cost },
-            "$unset": { "last_expense": "" },
-        },
-    };
+        None => drop(unset.insert("last_expense", "")),
+    }
+    parts(&summary.parts, &mut set, &mut unset);
+    let mut change = doc! { "$set": set };
+    if !unset.is_empty() {
+        change.insert("$unset", unset);
+    }
     let filter = doc! { "_id": any_of(&summary.id), "cloud_account_id": account.as_str() };
     UpdateStatement::one(filter, change)
+}
+
+/// What an update sets and unsets of what costs are made of.
+fn parts(update: &PartsUpdate, set: &mut Bdoc, unset: &mut Bdoc) {
+    let none = CostParts::default();
+    let parts = match update {
+        PartsUpdate::Keep => return,
+        PartsUpdate::Set(parts) => parts,
+        PartsUpdate::Unset => &none,
+    };
+    let last = parts.last_day();
+    let mut put = |key: &str, value: Option<f64>| match value {
+        Some(value) => drop(set.insert(key, value)),
+        None => drop(unset.insert(key, "")),
+    };
+    for (part, key) in TOP_LEVEL_PARTS {
+        put(key, last.map(|(_, parts)| parts.get(&part).copied().unwrap_or(0.0)));
+    }
+    put(EFFICIENCY_KEYS[0], parts.cpu_efficiency);
+    put(EFFICIENCY_KEYS[1], parts.ram_efficiency);
+    let (Some((day, of_day)), Some((since, of_month))) = (last, parts.month_to_date()) else {
+        unset.insert(PARTS_KEY, "");
+        return;
+    };
+    let mut last_day = doc! { "date": day.start_seconds() };
+    last_day.extend(usd_by_part(of_day));
+    let mut month = doc! { "since": since.start_seconds() };
+    month.extend(usd_by_part(&of_month));
+    let days = parts.days.iter();
+    let days: Bdoc =
+        days.map(|(day, of)| (day.to_string(), Bson::Document(usd_by_part(of)))).collect();
+    let value = doc! { "last_day": last_day, "month_to_date": month, "days": days };
+    set.insert(PARTS_KEY, value);
+}
+
+fn usd_by_part(parts: &Parts) -> Bdoc {
+    parts.iter().map(|(part, usd)| (part.as_str().to_owned(), Bson::Double(*usd))).collect()
+}
+
+/// What a document's costs are made of; `None` where it does not say, or in another form.
+fn stored_parts(found: &Bdoc) -> Option<CostParts> {
+    let of_day = |(day, parts): (&String, &Bson)| -> Option<(Day, Parts)> {
+        let parts = parts.as_document()?;
+        let usd = |part: Part| Some((part, number(parts.get(part.as_str()))?));
+        Some((day.parse().ok()?, Part::ALL.into_iter().filter_map(usd).collect()))
+    };
+    let days = found.get_document(PARTS_KEY).ok()?.get_document("days").ok()?;
+    let days: Option<BTreeMap<Day, Parts>> = days.iter().map(of_day).collect();
+    Some(CostParts {
+        days: days.filter(|days| !days.is_empty())?,
+        cpu_efficiency: number(found.get(EFFICIENCY_KEYS[0])),
+        ram_efficiency: number(found.get(EFFICIENCY_KEYS[1])),
+    })
 }
 
 /// Marks documents as inactive whose last day lies before `day`.
@@ -300,6 +388,28 @@ fn stored_date(value: Option<&Bson>) -> StoredDate {
     }
 }
 
+fn meta_bson(value: &MetaValue) -> Bson {
+    match value {
+        MetaValue::Text(text) => text.as_str().into(),
+        MetaValue::Flag(flag) => (*flag).into(),
+        MetaValue::Whole(number) => (*number).into(),
+        MetaValue::Number(number) => (*number).into(),
+    }
+}
+
+/// A value of `meta` as text; `None` for lists, documents and the like.
+fn meta_text(value: &Bson) -> Option<String> {
+    let value = match value {
+        Bson::String(text) => MetaValue::Text(text.clone()),
+        Bson::Boolean(flag) => MetaValue::Flag(*flag),
+        Bson::Int32(number) => MetaValue::Whole(i64::from(*number)),
+        Bson::Int64(number) => MetaValue::Whole(*number),
+        Bson::Double(number) => MetaValue::Number(*number),
+        _ => return None,
+    };
+    Some(value.to_string())
+}
+
 /// The texts of a document.
 fn texts(found: &Bdoc) -> BTreeMap<String, String> {
     let text = |(key, value): (&String, &Bson)| Some((key.clone(), value.as_str()?.to_owned()));
@@ -315,9 +425,9 @@ pub fn stored(found: &Bdoc) -> Option<StoredResource> {
     let text = |key: &str| found.get_str(key).ok().map(str::to_owned);
     let is_null = |key: &&str| found.get(key) == Some(&Bson::Null);
     let has = |key: &&str| found.get(key).is_some_and(|value| *value != Bson::Null);
-    let meta = found.get_document("meta").map(|meta| {
-        meta.iter().map(|(key, value)| (key.clone(), value.as_str().map(str::to_owned)))
-    });
+    let meta = found
+        .get_document("meta")
+        .map(|meta| meta.iter().map(|(key, value)| (key.clone(), meta_text(value))));
     Some(StoredResource {
         id: id_text(found.get("_id"))?,
         cloud_resource_id: text("cloud_resource_id")?,
@@ -336,7 +446,10 @@ pub fn stored(found: &Bdoc) -> Option<StoredResource> {
         employee_id: text("employee_id"),
         is_deleted: whole(found.get("deleted_at")) != Some(0),
         tags: found.get_document("tags").ok().map(texts),
+        cost_parts: stored_parts(found),
+        label_tags: found.get_document(RECORD_KEY).map(texts).unwrap_or_default(),
         k8s_namespace: text("k8s_namespace"),
+        k8s_node: text("k8s_node"),
         k8s_cluster: text("k8s_cluster"),
         meta: meta.map_or_else(|_| BTreeMap::new(), Iterator::collect),
     })

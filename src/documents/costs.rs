@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::cost::Day;
 use crate::ledger::ResourceTotal;
 
-use super::{CostSummary, LastExpense, StoredResource};
+use super::{CostSummary, LastExpense, PartsUpdate, StoredResource};
 
 /// A resource's costs in the form of its document.
 #[must_use]
@@ -14,6 +14,7 @@ pub fn cost_summary(total: ResourceTotal) -> CostSummary {
         id: total.resource_id,
         total_cost: total.total_usd,
         last_expense: total.last.map(|(date, cost)| LastExpense { date, cost }),
+        parts: PartsUpdate::Keep,
     }
 }
 
@@ -36,7 +37,12 @@ pub fn brought_forward(
         (Some(_) | None, None) => return None,
     };
     let total_cost = stored.total_cost? - before_usd + after_usd.unwrap_or(0.0);
-    Some(CostSummary { id: stored.id.clone(), total_cost: total_cost + 0.0, last_expense })
+    Some(CostSummary {
+        id: stored.id.clone(),
+        total_cost: total_cost + 0.0,
+        last_expense,
+        parts: PartsUpdate::Keep,
+    })
 }
 
 /// The documents whose costs are not the ledger's, and by how much they differ, USD.

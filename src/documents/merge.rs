@@ -7,28 +7,34 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cost::resource_id::document_id;
-use crate::cost::{AccountId, Day, ResourceKey};
+use crate::cost::{AccountId, Day, KubernetesFacts, Level, NodeFacts, ResourceKey};
 
 use super::document::{
-    PoolOwner, ResourceDocument, SERVICE_NAME, display_name, meta, resource_type,
+    MetaValue, PoolOwner, ResourceDocument, SERVICE_NAME, display_name, meta, node_meta,
+    resource_type,
 };
 use super::repair::{KnownNames, Repair, repair};
 use super::stored::StoredResource;
+use super::tags::{TagUpdate, of_labels, tag_update};
 
 /// How many `_id`s are tried for a new document before the first one is taken again.
 const ID_ATTEMPTS: u32 = 9;
 
 /// A resource that a day's costs name.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ObservedResource {
     /// Which.
     pub key: ResourceKey,
     /// Its stable id.
     pub cloud_resource_id: String,
-    /// Its node, for pods.
+    /// Its node, for pods; for a node itself.
     pub node: Option<String>,
     /// Its service, for pods where known.
     pub service: Option<String>,
+    /// What is known of it, for nodes.
+    pub facts: NodeFacts,
+    /// What its labels and its owner are, where that was asked for.
+    pub kubernetes: Option<KubernetesFacts>,
 }
 
 /// A change to make to the store.
@@ -89,7 +95,7 @@ pub struct DeleteUpdate {
 
 /// New times of an existing document, the earliest and latest are kept (`$min`, `$max`), and its
 /// repair.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct DocumentUpdate {
     /// `_id`.
     pub id: String,
@@ -101,6 +107,8 @@ pub struct DocumentUpdate {
     pub activate: bool,
     /// What readers cannot use.
     pub repair: Repair,
+    /// Tags that follow labels.
+    pub tags: TagUpdate,
 }
 
 /// Documents that were all seen at one time.
@@ -217,12 +225,23 @@ fn existing_change(
         node: observed.node.as_deref(),
         service: observed.service.as_deref(),
     };
-    let repair = repair(&moved, Some(names), inputs.owner);
+    let mut repair = repair(&moved, Some(names), inputs.owner);
+    // An older day says what was, not what is.
+    if inputs.day >= Day::of_unix(inputs.now_seconds).previous() {
+        repair.set_meta.extend(changed_meta(existing, observed));
+        if existing.last_seen.is_none_or(|seen| midnight(seen) <= inputs.day.start_seconds()) {
+            follow_node(existing, observed, &mut repair);
+        }
+    }
+    let tags = wanted_tags(observed).map_or_else(TagUpdate::default, |wanted| {
+        tag_update(existing.tags.as_ref(), &existing.label_tags, &wanted)
+    });
     let is_earlier = existing.first_seen != Some(first);
     let later_day = existing.last_seen.is_none_or(|stored| midnight(stored) < midnight(last));
-    if activate || is_earlier || later_day || !repair.is_empty() {
+    if activate || is_earlier || later_day || !repair.is_empty() || !tags.is_empty() {
         let id = existing.id.clone();
-        let update = DocumentUpdate { id, first_seen: first, last_seen: last, activate, repair };
+        let update =
+            DocumentUpdate { id, first_seen: first, last_seen: last, activate, repair, tags };
         return ExistingChange::Update(Box::new(update));
     }
     let is_stale = |now: &SeenNow| {
@@ -232,6 +251,49 @@ fn existing_change(
         Some(now) if now.at_seconds == last_seen && is_stale(now) => ExistingChange::Seen,
         _ => ExistingChange::None,
     }
+}
+
+/// A pod that moved: its document names the node where it is now.
+fn follow_node(existing: &StoredResource, observed: &ObservedResource, repair: &mut Repair) {
+    let Some(node) = observed.node.as_ref().filter(|node| existing.k8s_node.as_ref() != Some(node))
+    else {
+        return;
+    };
+    repair.k8s_node = Some(node.clone());
+    if observed.key.pod().is_some() && existing.meta_text("k8s_node").as_ref() != Some(node) {
+        repair.set_meta.retain(|(key, _)| key != "k8s_node");
+        repair.set_meta.push(("k8s_node".to_owned(), MetaValue::Text(node.clone())));
+    }
+}
+
+/// What is known of a resource beside its names, by the keys of `meta`.
+fn known_meta(observed: &ObservedResource) -> BTreeMap<String, MetaValue> {
+    let mut known = node_meta(&observed.facts);
+    let Some(kubernetes) = &observed.kubernetes else { return known };
+    if let (Some((kind, name)), Some(_)) = (&kubernetes.created_by, observed.key.pod()) {
+        known.insert("created_by_kind".to_owned(), MetaValue::from(kind.as_str()));
+        known.insert("created_by_name".to_owned(), MetaValue::from(name.as_str()));
+    }
+    if let (Some(count), Level::Namespace) = (kubernetes.pod_count, observed.key.level()) {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        known.insert("pod_count".to_owned(), MetaValue::Whole(count));
+    }
+    known
+}
+
+/// What of it is not what the document says.
+fn changed_meta(
+    existing: &StoredResource,
+    observed: &ObservedResource,
+) -> Vec<(String, MetaValue)> {
+    let mut known = known_meta(observed);
+    known.retain(|key, value| existing.meta_text(key) != Some(value.to_string()));
+    known.into_iter().collect()
+}
+
+/// The tags of a resource's labels, where they were had.
+fn wanted_tags(observed: &ObservedResource) -> Option<BTreeMap<String, String>> {
+    observed.kubernetes.as_ref()?.labels.as_ref().map(of_labels)
 }
 
 /// A change that repairs a document and moves nothing of it, where it needs one.
@@ -245,8 +307,8 @@ pub fn repair_alone(stored: &StoredResource) -> Option<Change> {
         id: stored.id.clone(),
         first_seen: stored.first_seen?,
         last_seen: stored.last_seen?,
-        activate: false,
         repair,
+        ..DocumentUpdate::default()
     })))
 }
 
@@ -270,6 +332,7 @@ fn document(
     active: bool,
 ) -> ResourceDocument {
     let key = &observed.key;
+    let tags = wanted_tags(observed).unwrap_or_default();
     ResourceDocument {
         id,
         cloud_resource_id: observed.cloud_resource_id.clone(),
@@ -277,9 +340,13 @@ fn document(
         name: display_name(key),
         resource_type: resource_type(key.level()).to_owned(),
         service_name: SERVICE_NAME.to_owned(),
-        region: None,
-        tags: BTreeMap::new(),
-        meta: meta(key, observed.node.as_deref(), observed.service.as_deref()),
+        region: observed.facts.region.clone(),
+        label_tags: tags.clone(),
+        tags,
+        meta: meta(key, observed.node.as_deref(), observed.service.as_deref())
+            .into_iter()
+            .chain(known_meta(observed))
+            .collect(),
         k8s_cluster: key.cluster().to_owned(),
         k8s_namespace: key.namespace().map(str::to_owned),
         k8s_node: observed.node.clone(),
@@ -299,138 +366,4 @@ fn document(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::stored::StoredDate;
-    use super::*;
-
-    fn account() -> AccountId {
-        AccountId::new("a").unwrap()
-    }
-
-    fn day() -> Day {
-        "2026-11-20".parse().unwrap()
-    }
-
-    fn shop() -> ResourceKey {
-        ResourceKey::Namespace { cluster: "c".into(), namespace: "shop".into() }
-    }
-
-    fn stable_id() -> String {
-        shop().id(&account())
-    }
-
-    fn stored(first: Day, last_seen: i64) -> StoredResource {
-        StoredResource {
-            id: "uuid".into(),
-            cloud_resource_id: stable_id(),
-            resource_type: Some("K8s Namespace".into()),
-            first_seen: Some(first.start_seconds()),
-            last_seen: Some(last_seen),
-            first_seen_date: StoredDate::Date(first.start_seconds()),
-            last_seen_date: StoredDate::Date(midnight(last_seen)),
-            active: Some(true),
-            has_owner: true,
-            k8s_cluster: Some("c".into()),
-            ..StoredResource::default()
-        }
-    }
-
-    fn plan_with(
-        now_seconds: i64,
-        stored: &[StoredResource],
-        taken: &BTreeSet<String>,
-        seen_now: Option<&SeenNow>,
-    ) -> (Vec<Change>, BTreeMap<String, String>) {
-        let cloud_resource_id = stable_id();
-        let observed =
-            [ObservedResource { key: shop(), cloud_resource_id, node: None, service: None }];
-        plan_changes(DocumentInputs {
-            account: &account(),
-            day: day(),
-            now_seconds,
-            observed: &observed,
-            stored,
-            taken,
-            seen_now,
-            owner: None,
-        })
-    }
-
-    fn plan(now: i64, stored: &[StoredResource]) -> (Vec<Change>, BTreeMap<String, String>) {
-        plan_with(now, stored, &BTreeSet::new(), None)
-    }
-
-    #[test]
-    fn an_existing_document_keeps_its_id_and_nothing_is_written_twice() {
-        let now = day().start_seconds() + 3_600;
-        let (changes, ids) = plan(now, &[stored(day(), day().start_seconds())]);
-        assert_eq!(ids[&stable_id()], "uuid");
-        assert_eq!(changes, []);
-    }
-
-    #[test]
-    fn an_earlier_day_moves_first_seen_only() {
-        let now = day().end_seconds() + 86_400;
-        let (changes, _) = plan(now, &[stored(day().next(), now)]);
-        let [Change::Update(update)] = changes.as_slice() else { panic!("{changes:?}") };
-        assert_eq!((update.first_seen, update.last_seen), (day().start_seconds(), now));
-        assert_eq!(update.repair.lower_first_seen_date, Some(day()));
-        assert_eq!(update.repair.raise_last_seen_date, None);
-    }
-
-    #[test]
-    fn a_new_document_has_a_uuid_and_midnights_and_is_active_only_when_recent() {
-        let (changes, ids) = plan(day().end_seconds() + 10 * 86_400, &[]);
-        let [Change::Insert(document)] = changes.as_slice() else { panic!("{changes:?}") };
-        assert_eq!(ids[&stable_id()], document.id);
-        assert_eq!(document.id, document_id(&account(), &stable_id(), 1));
-        assert!(!document.active);
-        assert_eq!((document.first_seen_date, document.last_seen_date), (day(), day()));
-        assert_eq!(document.name, "Namespace: shop");
-        assert_eq!((document.pool_id.as_ref(), document.k8s_cluster.as_str()), (None, "c"));
-    }
-
-    #[test]
-    fn an_id_that_a_deleted_document_holds_is_not_used_again() {
-        let taken = (1..=2).map(|attempt| document_id(&account(), &stable_id(), attempt));
-        let (_, ids) = plan_with(day().start_seconds(), &[], &taken.collect(), None);
-        assert_eq!(ids[&stable_id()], document_id(&account(), &stable_id(), 3));
-    }
-
-    #[test]
-    fn last_seen_moves_to_the_last_sample_once_an_interval() {
-        let start = day().start_seconds();
-        let at = |at_seconds: i64| SeenNow {
-            at_seconds,
-            keys: [shop()].into(),
-            interval_seconds: 1_800,
-        };
-        let changes = |last_seen: i64, now: &SeenNow| {
-            plan_with(start + 40_000, &[stored(day(), last_seen)], &BTreeSet::new(), Some(now)).0
-        };
-        let late = at(start + 36_000);
-        assert_eq!(changes(start + 34_300, &late), []);
-        let update = SeenUpdate { ids: vec!["uuid".into()], last_seen: start + 36_000 };
-        assert_eq!(changes(start + 34_200, &late), [Change::Seen(update)]);
-        let other = SeenNow { keys: BTreeSet::new(), ..late.clone() };
-        assert_eq!(changes(start, &other), [], "it has no sample now");
-        let next_day = at(day().end_seconds() + 60);
-        assert_eq!(changes(start, &next_day), [], "the sample is another day's");
-        let (new, _) = plan_with(start + 40_000, &[], &BTreeSet::new(), Some(&late));
-        let [Change::Insert(document)] = new.as_slice() else { panic!("{new:?}") };
-        assert_eq!(document.last_seen, start + 36_000);
-    }
-
-    #[test]
-    fn numbers_in_place_of_dates_are_replaced_by_the_dates_of_the_moved_times() {
-        let broken = StoredResource {
-            first_seen_date: StoredDate::NoDate,
-            last_seen_date: StoredDate::NoDate,
-            ..stored(day().next(), day().next().start_seconds())
-        };
-        let (changes, _) = plan(day().end_seconds() + 86_400, &[broken]);
-        let [Change::Update(update)] = changes.as_slice() else { panic!("{changes:?}") };
-        assert_eq!(update.repair.first_seen_date, Some(day()));
-        assert_eq!(update.repair.last_seen_date, Some(day().next()));
-    }
-}
+mod tests;

@@ -13,6 +13,7 @@ use crate::service::failure::Failure;
 
 pub mod bson_form;
 pub mod collection;
+pub mod cost_parts;
 pub mod costs;
 pub mod document;
 pub mod earlier;
@@ -23,8 +24,11 @@ pub mod mongo;
 pub mod names;
 pub mod repair;
 pub mod sqlite;
+mod sqlite_parts;
 pub mod stored;
+pub mod tags;
 
+pub use cost_parts::PartsUpdate;
 pub use document::{LastExpense, PoolOwner, ResourceDocument};
 pub use merge::{Change, DocumentInputs, ObservedResource, SeenNow, plan_changes};
 pub use names::{DocumentNames, ResourceNames};
@@ -39,6 +43,8 @@ pub struct CostSummary {
     pub total_cost: f64,
     /// The last day's cost, if any.
     pub last_expense: Option<LastExpense>,
+    /// What they are made of.
+    pub parts: PartsUpdate,
 }
 
 /// Reads resource documents.
@@ -108,7 +114,7 @@ pub trait DocumentWriter: Send + Sync {
     /// When a write failed; what was written stays and is found by the next run.
     async fn apply(&self, account: &AccountId, changes: &[Change]) -> Result<u64, Failure>;
 
-    /// Sets `total_cost` and `last_expense`. Returns how many documents changed.
+    /// Sets `total_cost`, `last_expense` and what they are made of. Returns how many documents changed.
     ///
     /// # Errors
     /// When a write failed.

@@ -34,7 +34,7 @@ pub const UNIQUE_INDEX: &str = "OptResourceUnique";
 /// The field with the account.
 const ACCOUNT_FIELD: &str = "cloud_account_id";
 /// Stable ids of this program's form.
-pub(crate) const OWN_FORM: &str = "^k8s-(cluster|ns|pod)-[0-9a-f]{16}$";
+pub(crate) const OWN_FORM: &str = "^k8s-(cluster|node|ns|pod)-[0-9a-f]{16}$";
 
 /// Reads of accounts that go together.
 type Reads<Q, A> = Arc<Batcher<(), Q, Result<A, Failure>>>;

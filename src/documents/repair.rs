@@ -7,11 +7,11 @@
 use crate::cost::resource_id::has_own_form;
 use crate::cost::{Day, Level, ResourceKey};
 
-use super::document::{PoolOwner, REFUSED_POD_META_KEYS, meta};
+use super::document::{MetaValue, PoolOwner, REFUSED_POD_META_KEYS, meta};
 use super::stored::{StoredDate, StoredResource};
 
 /// A change to one document: only these keys, and only where they still are as they were read.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Repair {
     /// `_first_seen_date` to write, where it is no date.
     pub first_seen_date: Option<Day>,
@@ -28,9 +28,11 @@ pub struct Repair {
     /// Keys of `meta` that shall be absent.
     pub unset_meta: Vec<&'static str>,
     /// Keys of `meta` to write.
-    pub set_meta: Vec<(String, String)>,
+    pub set_meta: Vec<(String, MetaValue)>,
     /// `k8s_cluster` to write at the top level.
     pub k8s_cluster: Option<String>,
+    /// `k8s_node` to write: where the resource is now.
+    pub k8s_node: Option<String>,
     /// Pool and owner, where the document has neither.
     pub owner: Option<PoolOwner>,
 }
@@ -124,7 +126,9 @@ fn repair_pod_meta(stored: &StoredResource, names: Option<KnownNames<'_>>, out: 
         Some(names) => meta(names.key, names.node, names.service),
         None => [("cluster", "k8s_cluster"), ("namespace", "k8s_namespace"), ("pod", "name")]
             .into_iter()
-            .filter_map(|(old, new)| Some((new.to_owned(), stored.meta_text(old)?)))
+            .filter_map(|(old, new)| {
+                Some((new.to_owned(), MetaValue::Text(stored.meta_text(old)?)))
+            })
             .collect(),
     };
     out.set_meta = new.into_iter().filter(|(key, _)| !has(key)).collect();
@@ -183,7 +187,7 @@ mod tests {
     #[test]
     fn without_a_run_the_names_come_from_the_old_keys() {
         let made = repair(&old(), None, None);
-        let set = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        let set = |key: &str, value: &str| (key.to_owned(), MetaValue::from(value));
         let wanted = [
             set("k8s_cluster", "the cluster"),
             set("k8s_namespace", "the namespace"),

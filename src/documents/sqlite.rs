@@ -11,8 +11,10 @@ use crate::cost::{AccountId, Day};
 use crate::service::failure::{Failure, Hop};
 use crate::stores::sqlite::{SqliteStore, json_error, json_list};
 
+use super::document::MetaValue;
 use super::earlier::{is_earlier, is_earlier_id, is_own};
 use super::merge::{AdoptUpdate, DocumentUpdate, SeenUpdate};
+use super::sqlite_parts::set_parts;
 use super::{
     Change, CostSummary, DocumentReader, DocumentWriter, LastExpense, ResourceDocument, StoredDate,
     StoredResource,
@@ -64,12 +66,17 @@ UPDATE cloud_resource SET
     active = max(active, :active),
     pool_id = coalesce(pool_id, :pool),
     employee_id = coalesce(employee_id, :employee),
-    rest = CASE WHEN :cluster IS NULL THEN rest ELSE json_set(rest, '$.k8s_cluster', :cluster) END
+    k8s_node = coalesce(:node, k8s_node),
+    rest = json_set(rest, '$.k8s_cluster', coalesce(:cluster, json_extract(rest, '$.k8s_cluster')),
+        '$.meta', json_patch(coalesce(json_extract(rest, '$.meta'), '{}'), :meta),
+        '$.tags', json_patch(coalesce(json_extract(rest, '$.tags'), '{}'), :tags),
+        '$.label_tags', json(coalesce(:record, json_extract(rest, '$.label_tags'), '{}')))
 WHERE _id = :id AND cloud_account_id = :account
     AND (first_seen > :first_seen OR last_seen < :last_seen OR active < :active
         OR typeof(_first_seen_date) <> 'text' OR typeof(_last_seen_date) <> 'text'
         OR _first_seen_date > :lower OR _last_seen_date < :raise
-        OR (pool_id IS NULL AND :pool IS NOT NULL) OR :cluster IS NOT NULL)";
+        OR (pool_id IS NULL AND :pool IS NOT NULL) OR :cluster IS NOT NULL OR :meta <> '{}'
+        OR :node IS NOT NULL OR :tags <> '{}' OR :record IS NOT NULL)";
 
 const SEEN: &str = "
 UPDATE cloud_resource SET
@@ -97,7 +104,8 @@ const FIND: &str = "
 SELECT _id, cloud_resource_id, first_seen, last_seen, _first_seen_date, _last_seen_date, active,
     total_cost, last_expense_date, last_expense_cost, resource_type, pool_id, employee_id,
     json_extract(rest, '$.k8s_cluster'), json_extract(rest, '$.meta'),
-    json_extract(rest, '$.tags'), deleted_at, k8s_namespace
+    json_extract(rest, '$.tags'), deleted_at, k8s_namespace, k8s_node,
+    json_extract(rest, '$.label_tags'), json_extract(rest, '$.cost_parts')
 FROM cloud_resource
 WHERE cloud_account_id = ?1 AND deleted_at = 0
     AND cloud_resource_id IN (SELECT value FROM json_each(?2))
@@ -107,7 +115,8 @@ const ALL: &str = "
 SELECT _id, cloud_resource_id, first_seen, last_seen, _first_seen_date, _last_seen_date, active,
     total_cost, last_expense_date, last_expense_cost, resource_type, pool_id, employee_id,
     json_extract(rest, '$.k8s_cluster'), json_extract(rest, '$.meta'),
-    json_extract(rest, '$.tags'), deleted_at, k8s_namespace
+    json_extract(rest, '$.tags'), deleted_at, k8s_namespace, k8s_node,
+    json_extract(rest, '$.label_tags'), json_extract(rest, '$.cost_parts')
 FROM cloud_resource WHERE cloud_account_id = ?1 ORDER BY _id";
 
 const TAKEN: &str = "SELECT _id FROM cloud_resource WHERE _id IN (SELECT value FROM json_each(?1))";
@@ -180,7 +189,10 @@ fn stored(row: &Row<'_>) -> rusqlite::Result<StoredResource> {
         _ => None,
     };
     let meta: Option<BTreeMap<String, Value>> = json_text(row, 14)?;
-    let text = |(key, value): (String, Value)| (key, value.as_str().map(str::to_owned));
+    let text = |(key, value): (String, Value)| {
+        let known: Option<MetaValue> = serde_json::from_value(value).ok();
+        (key, known.map(|value| value.to_string()))
+    };
     let meta = meta.unwrap_or_default().into_iter().map(text).collect();
     let (pool, employee): (Option<String>, Option<String>) = (row.get(11)?, row.get(12)?);
     Ok(StoredResource {
@@ -202,6 +214,9 @@ fn stored(row: &Row<'_>) -> rusqlite::Result<StoredResource> {
         is_deleted: row.get::<_, i64>(16)? != 0,
         tags: json_text(row, 15)?,
         k8s_namespace: row.get(17)?,
+        k8s_node: row.get(18)?,
+        label_tags: json_text(row, 19)?.unwrap_or_default(),
+        cost_parts: json_text(row, 20)?,
         k8s_cluster: row.get(13)?,
         meta,
     })
@@ -280,6 +295,15 @@ fn update(
 ) -> rusqlite::Result<usize> {
     let repair = &update.repair;
     let text = |day: Option<Day>| day.map(|day| day.to_string());
+    let meta: BTreeMap<&String, &MetaValue> = repair.set_meta.iter().map(|(k, v)| (k, v)).collect();
+    let meta = serde_json::to_string(&meta).map_err(json_error)?;
+    // A null in a patch removes the key.
+    let unset = update.tags.unset.iter().map(|key| (key, None));
+    let tags: BTreeMap<&String, Option<&String>> =
+        update.tags.set.iter().map(|(key, value)| (key, Some(value))).chain(unset).collect();
+    let tags = serde_json::to_string(&tags).map_err(json_error)?;
+    let record = update.tags.record.as_ref().map(serde_json::to_string);
+    let record = record.transpose().map_err(json_error)?;
     transaction.prepare_cached(UPDATE)?.execute(named_params! {
         ":id": update.id,
         ":account": account.as_str(),
@@ -293,6 +317,10 @@ fn update(
         ":pool": repair.owner.as_ref().map(|owner| owner.pool_id.as_str()),
         ":employee": repair.owner.as_ref().map(|owner| owner.employee_id.as_str()),
         ":cluster": repair.k8s_cluster,
+        ":meta": meta,
+        ":node": repair.k8s_node,
+        ":tags": tags,
+        ":record": record,
     })
 }
 
@@ -426,13 +454,14 @@ impl DocumentWriter for SqliteResources {
             .write(Hop::MongoDb, "writing documents' costs", move |transaction| {
                 let mut changed = 0;
                 for summary in &summaries {
-                    changed += transaction.prepare_cached(SET_COSTS)?.execute((
+                    let of_costs = transaction.prepare_cached(SET_COSTS)?.execute((
                         &summary.id,
                         account.as_str(),
                         summary.total_cost,
                         summary.last_expense.map(|last| last.date),
                         summary.last_expense.map(|last| last.cost),
                     ))?;
+                    changed += of_costs.max(set_parts(transaction, &account, summary)?);
                 }
                 Ok(changed as u64)
             })

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::cost::{Day, Level};
 
+use super::cost_parts::CostParts;
 use super::document::{LastExpense, resource_type};
 
 /// A stored `_first_seen_date` or `_last_seen_date`. Readers compare it with dates, so a document
@@ -50,6 +51,8 @@ pub struct StoredResource {
     pub total_cost: Option<f64>,
     /// The last day's cost.
     pub last_expense: Option<LastExpense>,
+    /// What its costs are made of, where it says so.
+    pub cost_parts: Option<CostParts>,
     /// Keys of [`super::document::ABSENT_KEYS`] and [`super::document::OWNER_KEYS`] that are null.
     pub null_keys: Vec<&'static str>,
     /// Whether [`super::document::ENVIRONMENT_KEY`] is there and false.
@@ -64,11 +67,15 @@ pub struct StoredResource {
     pub is_deleted: bool,
     /// `tags` by their encoded keys; `None` where they are no object.
     pub tags: Option<BTreeMap<String, String>>,
+    /// The record of tags that this program set ([`super::tags`]).
+    pub label_tags: BTreeMap<String, String>,
     /// `k8s_namespace`, where it is a text.
     pub k8s_namespace: Option<String>,
+    /// `k8s_node`, where it is a text.
+    pub k8s_node: Option<String>,
     /// `k8s_cluster` at the top level, where it is a text.
     pub k8s_cluster: Option<String>,
-    /// The keys of `meta`, with those values that are texts.
+    /// The keys of `meta`, with those values that are texts, numbers or flags, as text.
     pub meta: BTreeMap<String, Option<String>>,
 }
 

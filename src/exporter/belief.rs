@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::snapshot::{Pod, Snapshot};
+use super::snapshot::{Node, Pod, Snapshot};
 use crate::allocation_api::Window;
 
 /// A window that fell is not believed before it ended this long ago: by then both servers have
@@ -133,6 +133,12 @@ impl Belief {
         self.believed.as_ref().map(|believed| believed.look.window)
     }
 
+    /// The nodes of the last good answer.
+    #[must_use]
+    pub fn nodes(&self) -> Vec<Node> {
+        self.believed.as_ref().map_or_else(Vec::new, |believed| believed.snapshot.nodes.clone())
+    }
+
     /// The pods of the last good answer.
     #[must_use]
     pub fn pods(&self) -> Vec<Pod> {
@@ -169,6 +175,7 @@ mod tests {
             efficiencies: Efficiencies::default(),
             namespaces: Vec::new(),
             pods: Vec::new(),
+            nodes: Vec::new(),
             folded: 0,
         }
     }

@@ -1,6 +1,6 @@
 //! A bound on series: the smallest are summed as `__other__`, so that no cost is lost.
 
-use super::snapshot::{Efficiencies, Namespace, OTHER, Pod, Snapshot, other_pod};
+use super::snapshot::{Efficiencies, Namespace, Node, OTHER, Pod, Snapshot, other_pod};
 use crate::allocation_api::Costs;
 use crate::cost::costs::is_special;
 
@@ -8,12 +8,13 @@ use crate::cost::costs::is_special;
 pub(super) const CLUSTER_SERIES: usize = 9;
 pub(super) const NAMESPACE_SERIES: usize = 7;
 pub(super) const POD_SERIES: usize = 3;
+pub(super) const NODE_SERIES: usize = 4;
 
 impl Snapshot {
-    /// Adds pods and folds what is beyond `series_max` series.
+    /// Adds pods and nodes and folds what is beyond `series_max` series.
     #[must_use]
-    pub fn bounded(mut self, pods: Vec<Pod>, series_max: usize) -> Self {
-        self.pods = pods;
+    pub fn bounded(mut self, pods: Vec<Pod>, nodes: Vec<Node>, series_max: usize) -> Self {
+        (self.pods, self.nodes) = (pods, nodes);
         fold(&mut self, series_max);
         self
     }
@@ -22,7 +23,9 @@ impl Snapshot {
 /// Folds namespaces and pods until there are at most `series_max` series. Namespaces come first:
 /// they are what most readers sum. Special rows are never folded; they are few.
 pub(super) fn fold(snapshot: &mut Snapshot, series_max: usize) {
-    let room = series_max.saturating_sub(CLUSTER_SERIES);
+    let mut room = series_max.saturating_sub(CLUSTER_SERIES);
+    fold_nodes(snapshot, room / 2 / NODE_SERIES);
+    room = room.saturating_sub(snapshot.nodes.len() * NODE_SERIES);
     fold_namespaces(snapshot, room / NAMESPACE_SERIES);
     let left = room.saturating_sub(snapshot.namespaces.len() * NAMESPACE_SERIES);
     fold_pods(snapshot, left / POD_SERIES);
@@ -67,6 +70,23 @@ fn fold_pods(snapshot: &mut Snapshot, most: usize) {
     snapshot.pods = pods;
 }
 
+fn fold_nodes(snapshot: &mut Snapshot, most: usize) {
+    if snapshot.nodes.len() <= most {
+        return;
+    }
+    let mut nodes = std::mem::take(&mut snapshot.nodes);
+    nodes.sort_by(|a, b| largest_first(a.costs.total, b.costs.total, &a.name, &b.name));
+    let mut other = Node { name: OTHER.into(), costs: Costs::default(), idle: None };
+    for node in nodes.drain(most.saturating_sub(1).min(nodes.len())..) {
+        other.costs.add(&node.costs);
+        other.idle = node.idle.map(|idle| idle + other.idle.unwrap_or(0.0)).or(other.idle);
+        snapshot.folded += 1;
+    }
+    nodes.push(other);
+    nodes.sort_by(|a, b| a.name.cmp(&b.name));
+    snapshot.nodes = nodes;
+}
+
 /// By size, then by name: the same input always folds the same.
 fn largest_first(a: f64, b: f64, a_name: &str, b_name: &str) -> std::cmp::Ordering {
     b.abs().total_cmp(&a.abs()).then_with(|| a_name.cmp(b_name))
@@ -99,6 +119,7 @@ mod tests {
             efficiencies: Efficiencies::default(),
             namespaces,
             pods: pods.iter().enumerate().map(|(at, total)| pod(at, *total)).collect(),
+            nodes: Vec::new(),
             folded: 0,
         }
     }
@@ -116,6 +137,23 @@ mod tests {
         let names: Vec<_> = folded.namespaces.iter().map(|n| &*n.name).collect();
         assert_eq!(names, ["__idle__", "__other__", "ns-1"]);
         assert_eq!((folded.namespaces[1].costs.total, folded.folded), (7.0, 3));
+    }
+
+    #[test]
+    fn the_smallest_nodes_are_folded_with_what_is_idle_of_them() {
+        let node = |at: usize| Node {
+            name: format!("n-{at}").into(),
+            costs: Costs { total: at as f64, ..Costs::default() },
+            idle: Some(0.5),
+        };
+        let mut folded = snapshot(&[], &[]);
+        folded.nodes = (1..=8).map(node).collect();
+        fold(&mut folded, CLUSTER_SERIES + 2 * 3 * NODE_SERIES);
+        let found: Vec<_> =
+            folded.nodes.iter().map(|n| (&*n.name, n.costs.total, n.idle)).collect();
+        let wanted =
+            [("__other__", 21.0, Some(3.0)), ("n-7", 7.0, Some(0.5)), ("n-8", 8.0, Some(0.5))];
+        assert_eq!((found, folded.folded), (wanted.to_vec(), 6));
     }
 
     proptest! {

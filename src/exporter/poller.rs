@@ -9,9 +9,9 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::belief::{Belief, Look};
 use super::render::View;
-use super::snapshot::{self, Pod, Snapshot};
+use super::snapshot::{self, Node, Pod, Snapshot};
 use crate::allocation_api::{
-    AllocationClient, Asker, ClientOptions, Disbelief, Fault, Faults, Product, Request, Row,
+    AllocationClient, Asker, ClientOptions, Disbelief, Fault, Faults, Idle, Product, Request, Row,
     Selected, Window, keys, verdict,
 };
 use crate::service::clock::Clock;
@@ -56,6 +56,7 @@ impl From<Failure> for PollError {
 struct State {
     belief: Belief,
     pods_confirmed_at: i64,
+    nodes_confirmed_at: i64,
     is_success: Option<bool>,
     duration: Duration,
     errors: BTreeMap<&'static str, u64>,
@@ -183,8 +184,10 @@ impl Poller {
         }
         let pods =
             if self.config.has_pods { self.pods(window, now, faults).await } else { Vec::new() };
+        let nodes =
+            if self.config.has_nodes { self.nodes(window, now, faults).await } else { Vec::new() };
         let (count, total) = (namespaces.namespaces.len(), look.total);
-        let snapshot = namespaces.bounded(pods, self.config.series_max);
+        let snapshot = namespaces.bounded(pods, nodes, self.config.series_max);
         let pods = snapshot.pods.len();
         self.state().belief.accept(look, snapshot, now);
         self.warn_of_currency().await;
@@ -252,10 +255,65 @@ impl Poller {
         if age <= seconds(self.config.stale_after) { state.belief.pods() } else { Vec::new() }
     }
 
+    /// The nodes of a window, as pods are had.
+    async fn nodes(&self, window: Window, now: i64, faults: &mut Faults) -> Vec<Node> {
+        let error = match self.asked_nodes(window, faults).await {
+            Ok(nodes) => {
+                self.state().nodes_confirmed_at = now;
+                return nodes;
+            }
+            Err(error) => error,
+        };
+        let mut state = self.state();
+        *state.errors.entry(error.reason).or_insert(0) += 1;
+        tracing::warn!(reason = error.reason, "kept the last good nodes: {}", error.what);
+        let age = now - state.nodes_confirmed_at;
+        if age <= seconds(self.config.stale_after) { state.belief.nodes() } else { Vec::new() }
+    }
+
+    /// Both products merge all idle cost into one row; only shared within each node is it seen
+    /// which node's it is.
+    async fn asked_nodes(
+        &self,
+        window: Window,
+        faults: &mut Faults,
+    ) -> Result<Vec<Node>, PollError> {
+        let allocated = self.of_nodes(window, Idle::None, faults).await?;
+        let whole = match self.config.idle {
+            Idle::None => Vec::new(),
+            _ => self.of_nodes(window, Idle::SharedWeighted, faults).await?,
+        };
+        Ok(snapshot::nodes(&allocated, &whole, faults))
+    }
+
+    async fn of_nodes(
+        &self,
+        window: Window,
+        idle: Idle,
+        faults: &mut Faults,
+    ) -> Result<Vec<Row>, PollError> {
+        let by = if self.config.cluster_filter.is_some() { "cluster,node" } else { "node" };
+        let selected = self.rows_with(window, by, (idle, true), faults).await?;
+        if selected.window == window {
+            return Ok(selected.rows);
+        }
+        Err(disbelieved(&Disbelief::WrongWindow(Some(selected.window)), window))
+    }
+
     async fn rows(
         &self,
         window: Window,
         aggregate: &'static str,
+        faults: &mut Faults,
+    ) -> Result<Selected, PollError> {
+        self.rows_with(window, aggregate, (self.config.idle, false), faults).await
+    }
+
+    async fn rows_with(
+        &self,
+        window: Window,
+        aggregate: &'static str,
+        (idle, is_idle_by_node): (Idle, bool),
         faults: &mut Faults,
     ) -> Result<Selected, PollError> {
         let request = Request {
@@ -263,7 +321,8 @@ impl Poller {
             // A window below an hour is one set.
             step_hours: Some(self.config.window_seconds / 3_600).filter(|hours| *hours > 0),
             aggregate,
-            idle: self.config.idle,
+            idle,
+            is_idle_by_node,
             resolution: self.config.resolution,
         };
         let mut reply = self.client.allocations(&request).await?;
@@ -294,6 +353,7 @@ impl Poller {
             mode: self.config.mode,
             pod_labels: self.config.pod_labels,
             has_pods: self.config.has_pods,
+            has_nodes: self.config.has_nodes,
             snapshot: state.belief.shown(now, seconds(self.config.stale_after)),
             window,
             data_age_seconds: window.map(|window| (now - window.end).max(0)),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder};
 use prometheus_client::metrics::MetricType;
 
-use super::snapshot::{Efficiencies, Snapshot};
+use super::snapshot::{Efficiencies, Node, Snapshot};
 use crate::allocation_api::{Costs, Window};
 use crate::settings::exporter::{MetricMode, PodLabels};
 
@@ -26,6 +26,8 @@ pub struct View {
     pub pod_labels: PodLabels,
     /// Whether pods have gauges at all.
     pub has_pods: bool,
+    /// Whether nodes have gauges at all.
+    pub has_nodes: bool,
     /// The last good answer, unless it is stale.
     pub snapshot: Option<Arc<Snapshot>>,
     /// The window of the last good answer, stale or not.
@@ -87,6 +89,7 @@ fn put(metric: &mut MetricEncoder<'_>, labels: &Labels<'_>, value: f64) -> fmt::
 }
 
 type CostPart = (&'static str, fn(&Costs) -> f64);
+type NodePart = (&'static str, fn(&Node) -> Option<f64>);
 type EfficiencyPart = (&'static str, fn(&Efficiencies) -> Option<f64>);
 
 const CLUSTER_COSTS: [CostPart; 6] = [
@@ -100,6 +103,12 @@ const CLUSTER_COSTS: [CostPart; 6] = [
 const NAMESPACE_COSTS: [CostPart; 4] =
     [("total", |c| c.total), ("cpu", |c| c.cpu), ("ram", |c| c.ram), ("pv", |c| c.pv)];
 const POD_COSTS: [CostPart; 3] = [("total", |c| c.total), ("cpu", |c| c.cpu), ("ram", |c| c.ram)];
+const NODE_COSTS: [NodePart; 4] = [
+    ("total", |n| Some(n.costs.total)),
+    ("cpu", |n| Some(n.costs.cpu)),
+    ("ram", |n| Some(n.costs.ram)),
+    ("idle", |n| n.idle),
+];
 const EFFICIENCIES: [EfficiencyPart; 3] =
     [("cpu", |e| e.cpu), ("ram", |e| e.ram), ("total", |e| e.total)];
 
@@ -120,10 +129,11 @@ impl View {
     /// # Errors
     /// Never in practice: writing to a string does not fail.
     pub fn openmetrics(&self) -> Result<String, fmt::Error> {
-        let series = self
-            .snapshot
-            .as_ref()
-            .map_or(0, |s| s.namespaces.len() * 7 + s.pods.len() * POD_COSTS.len());
+        let series = self.snapshot.as_ref().map_or(0, |s| {
+            s.namespaces.len() * 7
+                + s.pods.len() * POD_COSTS.len()
+                + s.nodes.len() * NODE_COSTS.len()
+        });
         let mut text = String::with_capacity(4_096 + series * 160);
         let mut registry = prometheus_client::registry::Registry::default();
         registry.register_collector(Box::new(Shown(self.clone())));
@@ -179,7 +189,33 @@ impl View {
                 })
             })?;
         }
+        if self.has_nodes {
+            self.nodes(writer, snapshot, factor, unit)?;
+        }
         if self.has_pods { self.pods(writer, snapshot, factor, unit) } else { Ok(()) }
+    }
+
+    fn nodes(
+        &self,
+        writer: &mut Writer<'_>,
+        snapshot: &Snapshot,
+        factor: f64,
+        unit: &str,
+    ) -> fmt::Result {
+        let base = self.of_cost();
+        for (part, cost) in NODE_COSTS {
+            let name = format!("cloudtuner_kubecost_node_{part}_cost");
+            let help = format!("Cost of a node ({part}), {unit}.");
+            writer.gauge(&name, &help, &mut |metric| {
+                snapshot.nodes.iter().try_for_each(|node| {
+                    let Some(cost) = cost(node) else { return Ok(()) };
+                    let mut labels = base.clone();
+                    labels.push(("node", &node.name));
+                    put(metric, &labels, cost * factor)
+                })
+            })?;
+        }
+        Ok(())
     }
 
     fn pods(

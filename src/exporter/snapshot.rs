@@ -51,6 +51,17 @@ pub struct Pod {
     pub costs: Costs,
 }
 
+/// A node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// The label value.
+    pub name: Box<str>,
+    /// USD in the window, idle cost included.
+    pub costs: Costs,
+    /// What of it is allocated to nobody; `None` where idle costs are not asked for.
+    pub idle: Option<f64>,
+}
+
 /// The gauges of one window.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot {
@@ -64,6 +75,8 @@ pub struct Snapshot {
     pub namespaces: Vec<Namespace>,
     /// Pods by namespace and name.
     pub pods: Vec<Pod>,
+    /// Nodes by name.
+    pub nodes: Vec<Node>,
     /// How many namespaces and pods are in `__other__`.
     pub folded: usize,
 }
@@ -104,7 +117,15 @@ impl Snapshot {
             .flat_map(|(_, rows)| rows.iter().copied())
             .collect();
         let efficiencies = efficiencies(&workloads);
-        Self { window, cluster, efficiencies, namespaces, pods: Vec::new(), folded: 0 }
+        Self {
+            window,
+            cluster,
+            efficiencies,
+            namespaces,
+            pods: Vec::new(),
+            nodes: Vec::new(),
+            folded: 0,
+        }
     }
 }
 
@@ -138,6 +159,39 @@ pub fn pods(rows: Vec<Row>, faults: &mut Faults) -> Vec<Pod> {
     }
     pods.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
     pods
+}
+
+/// The nodes of rows keyed by node: `allocated` without idle cost, `whole` with each node's own
+/// shared among what runs on it; empty where idle costs are not asked for. Rows of no node, such as
+/// volumes that nobody mounts, are left out.
+#[must_use]
+pub fn nodes(allocated: &[Row], whole: &[Row], faults: &mut Faults) -> Vec<Node> {
+    let mut by_name: BTreeMap<&str, (Costs, Costs)> = BTreeMap::new();
+    for (is_whole, row) in
+        allocated.iter().map(|row| (false, row)).chain(whole.iter().map(|row| (true, row)))
+    {
+        let name = row.key.rsplit('/').next().unwrap_or(&row.key);
+        if is_special(name) || row.is_idle() {
+            continue;
+        }
+        if !is_subdomain(name) {
+            faults.add(Fault::BadName, &row.key);
+            continue;
+        }
+        let (without, with) = by_name.entry(name).or_default();
+        if is_whole { with.add(&row.costs) } else { without.add(&row.costs) }
+    }
+    let one = |(name, (without, with)): (&str, (Costs, Costs))| {
+        // A node on which nothing runs, or one that only one of the two replies has.
+        let is_whole_known = with.total != 0.0 || without.total == 0.0;
+        let has_idle = !whole.is_empty() && is_whole_known;
+        Node {
+            name: name.into(),
+            costs: if has_idle { with } else { without },
+            idle: has_idle.then_some((with.total - without.total).max(0.0)),
+        }
+    };
+    by_name.into_iter().map(one).collect()
 }
 
 /// The pod in which the costs of many are summed.
@@ -296,6 +350,23 @@ mod tests {
         let found = pods(vec![row("shop/web.0", 1.0), row("shop/web_0", 2.0)], &mut faults);
         assert_eq!(found.len(), 2);
         assert_eq!((&*found[0].name, found[0].costs.total), (OTHER, 2.0));
+    }
+
+    #[test]
+    fn a_nodes_idle_cost_is_what_it_has_more_with_its_own_shared() {
+        let allocated = [row("a", 1.0), row("b", 2.0), row("", 4.0), row("__idle__", 9.0)];
+        let whole = [row("a", 4.0), row("b", 1.5), row("c/d", 3.0), row("N!", 1.0)];
+        let mut faults = Faults::default();
+        let of = |found: Vec<Node>| -> Vec<(String, f64, Option<f64>)> {
+            found.into_iter().map(|n| (n.name.to_string(), n.costs.total, n.idle)).collect()
+        };
+        let name = |name: &str| name.to_owned();
+        let wanted =
+            [(name("a"), 4.0, Some(3.0)), (name("b"), 1.5, Some(0.0)), (name("d"), 3.0, Some(3.0))];
+        assert_eq!(of(nodes(&allocated, &whole, &mut faults)), wanted);
+        assert_eq!(faults.count(Fault::BadName), 1);
+        let without = of(nodes(&allocated, &[], &mut faults));
+        assert_eq!(without, [(name("a"), 1.0, None), (name("b"), 2.0, None)]);
     }
 
     #[test]

@@ -155,7 +155,11 @@ impl<'a> Writing<'a> {
         };
         if !ids.is_empty() {
             let totals = self.readers.ledger.resource_totals(self.account(), &ids).await?;
-            costs.extend(totals.into_iter().map(cost_summary));
+            let parts = &mut decision.recount_parts;
+            costs.extend(totals.into_iter().map(cost_summary).map(|mut summary| {
+                summary.parts = parts.remove(&summary.id).unwrap_or_default();
+                summary
+            }));
         }
         self.writer.set_costs(costs).await
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::cost::{AccountId, Day, Levels, Limits, OverLimit};
 use crate::day_status::DayStatus;
 use crate::documents::repair::repair;
-use crate::documents::{PoolOwner, SeenNow, StoredResource, merge};
+use crate::documents::{ObservedResource, PoolOwner, SeenNow, StoredResource, merge};
 use crate::ledger::ResourceTotal;
 use crate::service::failure::{Failure, Hop, Kind, REPORT};
 use crate::settings::worker::GapPolicy;
@@ -211,18 +211,22 @@ impl Readers {
         now_seconds: i64,
     ) -> Result<DocumentsRead, Failure> {
         let account = &job.account.id;
-        let observed = costs.observed(account);
+        let mut observed = costs.observed(account);
         let wanted: Vec<String> = observed.iter().map(|o| o.cloud_resource_id.clone()).collect();
         let stored = self.documents.find(account, &wanted).await?;
         let known: BTreeSet<&str> = stored.iter().map(|r| r.cloud_resource_id.as_str()).collect();
         let new: Vec<String> =
             wanted.iter().filter(|id| !known.contains(id.as_str())).cloned().collect();
         let is_owner_wanted = !new.is_empty() || stored.iter().any(|r| !r.has_owner);
+        let seen_now = self.seen_now(job, due, now_seconds, &stored, !new.is_empty()).await?;
+        if seen_now.is_some() {
+            self.add_kubernetes(job, now_seconds, &mut observed).await;
+        }
         Ok(DocumentsRead {
             taken: self.taken_ids(account, &new).await?,
             others: self.others_of_version_0_1_0(account, &stored).await?,
             owner: self.owner(account, is_owner_wanted).await,
-            seen_now: self.seen_now(job, due, now_seconds, &stored, !new.is_empty()).await?,
+            seen_now,
             observed,
             stored,
         })
@@ -306,6 +310,27 @@ impl Readers {
             keys: samples.into_keys().collect(),
             interval_seconds,
         }))
+    }
+
+    /// Adds what Kubernetes says now; costs do not wait for it.
+    async fn add_kubernetes(
+        &self,
+        job: &AccountJob<'_>,
+        now_seconds: i64,
+        observed: &mut [ObservedResource],
+    ) {
+        let labels = &self.resource_settings.label_tags;
+        match self.source.kubernetes(job.account, labels, now_seconds).await {
+            Ok(mut found) => {
+                for resource in observed {
+                    resource.kubernetes = found.remove(&resource.key);
+                }
+            }
+            Err(failure) => {
+                let account = &job.account.id;
+                tracing::warn!(account.id = %account, %failure, "labels cannot be read: tags stay");
+            }
+        }
     }
 
     /// The ledger's states of the day, and whose they are.

@@ -205,7 +205,8 @@ impl Gatherer {
         };
         let mut costs = source.day_costs(account, day, phase, now_seconds).await?;
         hold_to_limits(&mut costs, settings.limits, settings.levels)?;
-        let CostedDay { source, roll } = CostedDay::of(costs, settings.levels, settings.gap_policy);
+        let CostedDay { source, roll, .. } =
+            CostedDay::of(costs, settings.levels, settings.gap_policy);
         let total_usd = status.map_or(stored_usd, |status| status.stored.total_usd);
         let stored = StoredDay { status, total_usd };
         let (state, cause) = match verdict(&source, &roll, stored, settings.shrink_limit, false) {

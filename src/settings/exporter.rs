@@ -104,6 +104,8 @@ pub struct ExporterConfig {
     pub idle: Idle,
     /// Whether pods have gauges.
     pub has_pods: bool,
+    /// Whether nodes have gauges.
+    pub has_nodes: bool,
     /// Further labels of pods.
     pub pod_labels: PodLabels,
     /// How long the last good answer stands.
@@ -138,6 +140,7 @@ impl ReadSettings for ExporterConfig {
         let currency = code(reader, names::CURRENCY);
         let idle = idle(reader);
         let has_pods = reader.flag(names::POD_METRICS);
+        let has_nodes = reader.flag(names::NODE_METRICS);
         let pod_labels = pod_labels(reader);
         let stale_after = reader.duration(names::STALE_AFTER, seconds(60), seconds(30 * 86_400));
         let series_max = number(reader, names::MAX_SERIES, 100, 1_000_000);
@@ -160,6 +163,7 @@ impl ReadSettings for ExporterConfig {
             currency: currency?,
             idle: idle?,
             has_pods: has_pods?,
+            has_nodes: has_nodes?,
             pod_labels,
             stale_after: stale_after?,
             series_max: series_max?,
@@ -260,7 +264,7 @@ mod tests {
         let config = with(&[]).unwrap();
         assert_eq!((config.window_seconds, config.idle), (3_600, Idle::Separate));
         assert_eq!(config.serving.address.port(), 19_090);
-        assert!(!config.has_pods && config.serving.tls.is_none());
+        assert!(!config.has_pods && !config.has_nodes && config.serving.tls.is_none());
         assert!(matches!(config.metrics_access, Auth::None));
     }
 

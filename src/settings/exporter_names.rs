@@ -22,6 +22,8 @@ super::table::settings! {
         "false: idle is a namespace __idle__; true or weighted: shared by cost; even: shared \
          equally (Kubecost only)";
     POD_METRICS = "false": "Whether pods have gauges: one more request a poll";
+    NODE_METRICS = "false":
+        "Whether nodes have gauges (total, cpu, ram, idle): two more requests a poll";
     POD_LABELS = "": "Further labels of pods: a comma list of node, service";
     STALE_AFTER = "3h": "How long the last good answer stands when no new one comes";
     MAX_SERIES = "10000": "Most cost series; the smallest beyond it are summed as __other__";

@@ -25,6 +25,38 @@ pub struct RestConfig {
     pub secret: Secret,
 }
 
+/// Which Kubernetes labels become tags.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum LabelTags {
+    /// None.
+    #[default]
+    Off,
+    /// Those of these names, in the form that metrics have them: anything but letters, digits and
+    /// `_` is a `_`.
+    Named(Vec<String>),
+    /// All.
+    All,
+}
+
+impl LabelTags {
+    /// The labels of a text such as `app,team` or `*`.
+    #[must_use]
+    pub fn of(text: &str) -> Self {
+        let name = |word: &str| -> String {
+            word.trim().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect()
+        };
+        let mut names: Vec<String> =
+            text.split(',').map(name).filter(|name| !name.is_empty()).collect();
+        names.sort();
+        names.dedup();
+        match text.trim() {
+            "*" => Self::All,
+            _ if names.is_empty() => Self::Off,
+            _ => Self::Named(names),
+        }
+    }
+}
+
 /// How resource documents are made.
 #[derive(Clone, Debug)]
 pub struct ResourcesConfig {
@@ -32,6 +64,8 @@ pub struct ResourcesConfig {
     pub by_rest: bool,
     /// Pool and owner of documents that this program makes itself, if set.
     pub owner: Option<PoolOwner>,
+    /// Which labels become tags.
+    pub label_tags: LabelTags,
     /// How far a document's `last_seen` may fall behind the last sample.
     pub seen_interval: Duration,
     /// How often an account's unchanged import status is sent.
@@ -69,7 +103,14 @@ impl ReadSettings for ResourcesConfig {
         let owner = owner(reader);
         let seen = reader.duration(names::SEEN_INTERVAL, seconds(60), seconds(3_000));
         let status = reader.duration(names::STATUS_INTERVAL, seconds(60), seconds(86_400));
-        Some(Self { by_rest: by_rest?, owner, seen_interval: seen?, status_interval: status? })
+        let labels = reader.optional_text(names::TAGS_FROM_LABELS);
+        Some(Self {
+            by_rest: by_rest?,
+            owner,
+            label_tags: labels.map_or(LabelTags::Off, |text| LabelTags::of(&text)),
+            seen_interval: seen?,
+            status_interval: status?,
+        })
     }
 }
 
@@ -105,6 +146,18 @@ mod tests {
             let error = read(&both[index..=index]).unwrap_err();
             assert!(error.starts_with(missing), "{error}");
         }
+    }
+
+    #[test]
+    fn labels_are_named_as_metrics_have_them() {
+        let named = |names: &[&str]| {
+            LabelTags::Named(names.iter().map(|name| (*name).to_owned()).collect())
+        };
+        let of = |text: &str| read(&[("TAGS_FROM_LABELS", text)]).unwrap().label_tags;
+        assert_eq!(of("team, app,team"), named(&["app", "team"]));
+        assert_eq!(of("app.kubernetes.io/name"), named(&["app_kubernetes_io_name"]));
+        assert_eq!((of(" * "), of(" , ")), (LabelTags::All, LabelTags::Off));
+        assert_eq!(read(&[]).unwrap().label_tags, LabelTags::Off);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::cost::{Levels, Limits, Phase};
+use crate::cost::{Levels, Limits, NodeLevel, Phase};
 
 use super::parallel::ParallelConfig;
 use super::reader::{ReadSettings, Reader};
@@ -125,24 +125,31 @@ pub(super) fn catch_up_days(reader: &mut Reader<'_>) -> Option<u32> {
 
 fn levels(reader: &mut Reader<'_>) -> Option<Levels> {
     let text = reader.text(names::LEVELS)?;
-    let mut levels = Levels { cluster: false, namespace: false, pod: false };
+    let mut levels = Levels { cluster: false, namespace: false, ..Levels::DEFAULT };
+    levels.has_parts = reader.flag(names::COST_PARTS)?;
+    let has_rows = reader.choice(names::NODE_ROWS, &[("pods", false), ("always", true)])?;
     for word in text.split(',').map(str::trim) {
         match word {
             "cluster" => levels.cluster = true,
+            "node" => levels.node = NodeLevel::Documents,
             "namespace" => levels.namespace = true,
             "pod" => levels.pod = true,
             other => {
-                let what = format!("'{other}' is no level: cluster, namespace or pod");
+                let what = format!("'{other}' is no level: cluster, node, namespace or pod");
                 reader.error(names::LEVELS, &what);
             }
         }
+    }
+    if levels.node == NodeLevel::Documents && (levels.pod || has_rows) {
+        levels.node = NodeLevel::Rows;
     }
     Some(levels)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::FailOn;
+    use super::*;
+    use crate::settings::RawSettings;
 
     #[test]
     fn one_failed_account_of_many_fails_a_run_only_if_asked_for() {
@@ -152,5 +159,21 @@ mod tests {
         for other in [0, 2, 3] {
             assert_eq!(FailOn::Run.exit_code(other, 999), other);
         }
+    }
+
+    fn node(pairs: &[(&str, &str)]) -> NodeLevel {
+        let raw = RawSettings::of(names::SETTINGS, pairs);
+        RunConfig::validate(raw).map_err(|errors| errors.to_string()).unwrap().levels.node
+    }
+
+    #[test]
+    fn nodes_have_rows_where_pods_do_and_else_only_where_they_are_asked_for() {
+        assert_eq!(node(&[]), NodeLevel::Off);
+        let all = ("LEVELS", "cluster, node, namespace, pod");
+        assert_eq!(node(&[all]), NodeLevel::Rows);
+        let documents = ("LEVELS", "cluster,node,namespace");
+        assert_eq!(node(&[documents]), NodeLevel::Documents);
+        assert_eq!(node(&[documents, ("NODE_ROWS", "always")]), NodeLevel::Rows);
+        assert_eq!(node(&[("NODE_ROWS", "always")]), NodeLevel::Off);
     }
 }

@@ -15,7 +15,7 @@ use super::{metrics, resources, worker_names as names};
 pub use super::accounts::{AccountSelection, AccountsConfig, Shard};
 pub use super::auth::Auth;
 pub use super::metrics::MetricsConfig;
-pub use super::resources::{PoolOwner, ResourcesConfig, RestConfig};
+pub use super::resources::{LabelTags, PoolOwner, ResourcesConfig, RestConfig};
 pub use super::run::{FailOn, GapPolicy, LEASE_MIN, RunConfig};
 pub use super::serving::Serving;
 pub use super::source::QueryConfig;

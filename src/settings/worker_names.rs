@@ -34,6 +34,10 @@ super::table::settings! {
         "Pool of resources that this program makes; not set: as the REST API has it, else none";
     DEFAULT_EMPLOYEE_ID:
         "Owner of resources that this program makes; set together with DEFAULT_POOL_ID";
+    TAGS_FROM_LABELS:
+        "Kubernetes labels of namespaces and pods that become tags: a comma list of names, as \
+         app,team, or * for all (at most 32 a resource); not set: none. Read from kube_namespace_\
+         labels and kube_pod_labels, at most every SEEN_INTERVAL";
     SEEN_INTERVAL = "30m":
         "How far a resource's last_seen may fall behind its last sample before it is moved";
     STATUS_INTERVAL = "15m": "How often an unchanged import status is sent to the REST API";
@@ -49,7 +53,14 @@ super::table::settings! {
     CLICKHOUSE_USER = "default": "ClickHouse user";
     CLICKHOUSE_PASSWORD (secret): "ClickHouse password";
     LEVELS = "cluster,namespace":
-        "Levels that have rows of their own: a comma list of cluster, namespace, pod";
+        "Levels that have rows of their own: a comma list of cluster, node, namespace, pod";
+    NODE_ROWS = "pods":
+        "When nodes (LEVELS with node) have rows, and not only documents with their prices: pods \
+         (where pods have rows, a node's is what they leave of it), always (without pods: its idle \
+         cost, taken out of the cluster's row)";
+    COST_PARTS = "false":
+        "Whether documents show what their costs are made of (cpu, ram, gpu, pv, network, lb, idle, \
+         other) and, where the exporter says it, their efficiency: up to 21 more questions a day";
     PHASE = "auto":
         "auto: the exporter's gauges (2) where any sample of them exists, else raw metrics (1); \
          1 or 2 forces one";

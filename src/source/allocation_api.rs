@@ -79,7 +79,9 @@ impl AllocationApiQuery {
     ) -> Result<crate::allocation_api::Reply, Failure> {
         let step_hours = Some(step_hours);
         let idle = Idle::Separate;
-        let request = Request { window, step_hours, aggregate, idle, resolution: None };
+        let is_idle_by_node = false;
+        let request =
+            Request { window, step_hours, aggregate, idle, is_idle_by_node, resolution: None };
         let mut reply = self.client.allocations(&request).await?;
         faults.merge(std::mem::take(&mut reply.faults));
         Ok(reply)
@@ -321,6 +323,7 @@ fn add_pods(costs: &mut DayCosts, rows: &[Row], lone_cluster: &str) {
             total_usd: row.costs.total,
             node: row.node.as_deref().map(str::to_owned),
             service: row.service.as_deref().map(str::to_owned),
+            ..PodCosts::default()
         };
         costs.namespace_mut(cluster, namespace).pods.insert(pod.to_owned(), of_pod);
     }

@@ -6,6 +6,45 @@ pub const CLUSTER_TOTAL: &str = "cloudtuner_kubecost_cluster_total_cost";
 pub const NAMESPACE_TOTAL: &str = "cloudtuner_kubecost_namespace_total_cost";
 /// A pod's rate, USD per hour.
 pub const POD_TOTAL: &str = "cloudtuner_kubecost_pod_total_cost";
+/// A node's rate, USD per hour, idle cost included.
+pub const NODE_GAUGE: &str = "cloudtuner_kubecost_node_total_cost";
+/// What of it is allocated to nobody.
+pub const NODE_IDLE_GAUGE: &str = "cloudtuner_kubecost_node_idle_cost";
+/// What of the cluster's rate is CPU.
+pub const CLUSTER_CPU: &str = "cloudtuner_kubecost_cluster_cpu_cost";
+/// What of it is memory.
+pub const CLUSTER_RAM: &str = "cloudtuner_kubecost_cluster_ram_cost";
+/// What of it is volumes.
+pub const CLUSTER_PV: &str = "cloudtuner_kubecost_cluster_pv_cost";
+/// What of it is traffic.
+pub const CLUSTER_NETWORK: &str = "cloudtuner_kubecost_cluster_network_cost";
+/// What of it is load balancers.
+pub const CLUSTER_LB: &str = "cloudtuner_kubecost_cluster_lb_cost";
+/// What of a namespace's rate is CPU.
+pub const NAMESPACE_CPU: &str = "cloudtuner_kubecost_namespace_cpu_cost";
+/// What of it is memory.
+pub const NAMESPACE_RAM: &str = "cloudtuner_kubecost_namespace_ram_cost";
+/// What of it is volumes.
+pub const NAMESPACE_PV: &str = "cloudtuner_kubecost_namespace_pv_cost";
+/// What of a pod's rate is CPU.
+pub const POD_CPU: &str = "cloudtuner_kubecost_pod_cpu_cost";
+/// What of it is memory.
+pub const POD_RAM: &str = "cloudtuner_kubecost_pod_ram_cost";
+/// CPU used over CPU requested, per cent, of a cluster.
+pub const CLUSTER_CPU_EFFICIENCY: &str = "cloudtuner_kubecost_cluster_cpu_efficiency";
+/// Memory used over memory requested, per cent, of a cluster.
+pub const CLUSTER_RAM_EFFICIENCY: &str = "cloudtuner_kubecost_cluster_ram_efficiency";
+/// CPU used over CPU requested, per cent, of a namespace.
+pub const NAMESPACE_CPU_EFFICIENCY: &str = "cloudtuner_kubecost_namespace_cpu_efficiency";
+/// Memory used over memory requested, per cent, of a namespace.
+pub const NAMESPACE_RAM_EFFICIENCY: &str = "cloudtuner_kubecost_namespace_ram_efficiency";
+
+/// Whether it is a gauge of cost of the exporter: its labels name currency and mode.
+#[must_use]
+pub fn is_cost_gauge(metric: &str) -> bool {
+    metric.starts_with("cloudtuner_kubecost_") && metric.ends_with("_cost")
+}
+
 /// Whether the exporter's last poll gave a window: there as long as the exporter runs.
 pub const EXPORTER_SUCCESS: &str = "cloudtuner_kubecost_exporter_scrape_success";
 /// End of the window that the gauges tell about, Unix seconds.

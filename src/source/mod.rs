@@ -10,8 +10,9 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 
 use crate::accounts::Account;
-use crate::cost::{Day, DayCosts, ResourceKey};
+use crate::cost::{Day, DayCosts, KubernetesFacts, ResourceKey};
 use crate::service::failure::Failure;
+use crate::settings::worker::LabelTags;
 
 pub use crate::cost::Phase;
 
@@ -189,6 +190,20 @@ pub trait CostSource: Send + Sync {
         _now_seconds: i64,
     ) -> Result<Option<u64>, Failure> {
         Ok(None)
+    }
+
+    /// What Kubernetes says of namespaces and pods now: the labels that were chosen, what made a
+    /// pod, how many pods a namespace has. Empty where the layer cannot say.
+    ///
+    /// # Errors
+    /// When the layer cannot be asked.
+    async fn kubernetes(
+        &self,
+        _account: &Account,
+        _labels: &LabelTags,
+        _now_seconds: i64,
+    ) -> Result<BTreeMap<ResourceKey, KubernetesFacts>, Failure> {
+        Ok(BTreeMap::new())
     }
 
     /// When each resource had its last sample, Unix seconds, for those that have one right now.

@@ -13,8 +13,10 @@ use crate::source::Phase;
 use super::finding::{Check, HopFinding, HopState};
 use super::http::{self, PromServer, timed, within};
 use super::judge_query::{self, TenantFacts, TenantQuestion, WindowFacts};
+use super::judge_reader::{self, Tried};
 use super::judge_rest::{self, Question};
 use super::judge_source::{self, TargetFacts, likely_cause};
+use super::judge_stores::RowFacts;
 use super::probe_rest::RestProbe;
 use super::{judge_documents, judge_stores};
 use super::{probe_query, probe_source, probe_stores};
@@ -69,8 +71,9 @@ impl AccountCheck<'_> {
         checks.extend(of_query);
         let finding = metroculus.0.map_or_else(|f| f, |n| judge_query::metroculus(&n, phase));
         checks.push(finding.at("metroculus", metroculus.1));
+        let (stores, ledger_usd) = stores;
         checks.extend(stores);
-        checks.extend(rest);
+        checks.extend(Self::judge_rest(rest, ledger_usd));
         for check in &mut checks {
             check.account = self.account.map(ToString::to_string);
         }
@@ -202,12 +205,12 @@ impl AccountCheck<'_> {
         }
     }
 
-    /// MongoDB and ClickHouse.
-    async fn ask_stores(&self) -> Vec<Check> {
+    /// MongoDB and ClickHouse, and what the ledger has of yesterday and today, USD.
+    async fn ask_stores(&self) -> (Vec<Check>, Option<f64>) {
         const HOPS: [&str; 6] = ["mongodb", "account", "index", "documents", "clickhouse", "rows"];
         let StoreConfig::CloudTuner(config) = &self.config.store else {
             let absent = || HopFinding::not_configured("STORE=sqlite: MONGO_URL");
-            return HOPS.map(|hop| absent().at(hop, 0)).to_vec();
+            return (HOPS.map(|hop| absent().at(hop, 0)).to_vec(), None);
         };
         let connected = async {
             let database = probe_stores::connect(config).await?;
@@ -225,7 +228,7 @@ impl AccountCheck<'_> {
             checks.extend(skipped(&HOPS[1..4], "mongodb is broken"));
             checks.push(clickhouse);
             checks.extend(skipped(&HOPS[5..], "mongodb is broken"));
-            return checks;
+            return (checks, None);
         };
         let chosen = within(
             "looking for the collection of resources",
@@ -242,28 +245,30 @@ impl AccountCheck<'_> {
                 checks.extend(skipped(&HOPS[3..4], "the collection of resources is not known"));
                 checks.push(clickhouse);
                 checks.extend(skipped(&HOPS[5..], "the collection of resources is not known"));
-                return checks;
+                return (checks, None);
             }
         };
         let rows = async {
             match self.account {
                 _ if clickhouse.state == HopState::Broken => {
-                    HopFinding::skipped("clickhouse is broken")
+                    (HopFinding::skipped("clickhouse is broken"), None)
                 }
-                None => HopFinding::skipped(NO_ACCOUNT),
+                None => (HopFinding::skipped(NO_ACCOUNT), None),
                 Some(account) => {
                     let asked =
                         probe_stores::rows(config, database, &resources, account, self.now_seconds);
-                    judge_stores::rows(&asked.await, self.now_seconds)
+                    let facts = asked.await;
+                    let usd = facts.as_ref().ok().map(RowFacts::total_usd);
+                    (judge_stores::rows(&facts, self.now_seconds), usd)
                 }
             }
         };
-        let (documents, (rows, rows_ms)) =
+        let (documents, ((rows, usd), rows_ms)) =
             tokio::join!(self.ask_account(database, &resources), timed(rows));
         checks.extend(documents);
         checks.push(clickhouse);
         checks.push(rows.at("rows", rows_ms));
-        checks
+        (checks, usd)
     }
 
     /// The account and its documents.
@@ -302,14 +307,15 @@ impl AccountCheck<'_> {
     }
 
     /// What the UI would get.
-    async fn ask_rest(&self, client: &Client) -> Vec<Check> {
-        const HOPS: [&str; 3] = ["auto-import", "rest-filters", "rest-expenses"];
+    async fn ask_rest(&self, client: &Client) -> RestAnswers {
         let hops = &self.config.hops;
+        let stopped = |checks| RestAnswers { checks, expenses: None };
         let (endpoint, account) = match (&hops.rest, self.account) {
             (None, _) => {
-                return HOPS.map(|hop| HopFinding::not_configured("REST_URL").at(hop, 0)).to_vec();
+                let absent = |hop| HopFinding::not_configured("REST_URL").at(hop, 0);
+                return stopped(REST_HOPS.map(absent).to_vec());
             }
-            (Some(_), None) => return skipped(&HOPS, NO_ACCOUNT),
+            (Some(_), None) => return stopped(skipped(&REST_HOPS, NO_ACCOUNT)),
             (Some(endpoint), Some(account)) => (endpoint, account),
         };
         let rest = RestProbe { client, endpoint, hops, account, now: self.now_seconds };
@@ -318,23 +324,53 @@ impl AccountCheck<'_> {
             Ok(known) => known,
             Err(finding) => {
                 let why = "the account cannot be read there";
-                let mut checks = skipped(&HOPS[..1], why);
+                let mut checks = skipped(&REST_HOPS[..1], why);
                 checks.push(finding.at("rest-filters", milliseconds));
-                checks.extend(skipped(&HOPS[2..], why));
-                return checks;
+                checks.extend(skipped(&REST_HOPS[2..], why));
+                return stopped(checks);
             }
         };
-        let organization = known["organization_id"].as_str().unwrap_or_default().to_owned();
+        let organization = known["organization_id"].as_str().unwrap_or_default();
         let (filters, expenses) = tokio::join!(
-            timed(rest.ask(Question::Filters, &organization)),
-            timed(rest.ask(Question::Expenses, &organization))
+            timed(rest.ask(Question::Filters, organization, None)),
+            timed(rest.ask(Question::Expenses, organization, None))
         );
-        vec![
+        let offered = judge_rest::body(Question::Filters, &filters.0);
+        let offered = offered.map_or_else(|_| Vec::new(), |body| judge_reader::offered(&body));
+        let tried = offered.into_iter().map(|(field, value)| {
+            let rest = &rest;
+            async move {
+                let filter = Some((field, value.as_str()));
+                let asked = rest.ask(Question::Expenses, organization, filter).await;
+                Tried { field, value, asked }
+            }
+        });
+        let tried = timed(futures_util::future::join_all(tried)).await;
+        let checks = vec![
             judge_rest::auto_import(&known).at("auto-import", milliseconds),
             judge_rest::filters(&filters.0).at("rest-filters", filters.1),
-            judge_rest::expenses(&expenses.0).at("rest-expenses", expenses.1),
-        ]
+        ];
+        RestAnswers { checks, expenses: Some((expenses, tried)) }
     }
+
+    /// The hops at the REST API; its expenses are held against what the ledger has.
+    fn judge_rest(answers: RestAnswers, ledger_usd: Option<f64>) -> Vec<Check> {
+        let RestAnswers { mut checks, expenses } = answers;
+        if let Some((expenses, tried)) = expenses {
+            let total = judge_reader::expenses(&expenses.0, ledger_usd);
+            checks.push(total.at("rest-expenses", expenses.1));
+            checks.push(judge_reader::filtered(&tried.0).at("rest-reader", tried.1));
+        }
+        checks
+    }
+}
+
+const REST_HOPS: [&str; 4] = ["auto-import", "rest-filters", "rest-expenses", "rest-reader"];
+
+/// What the REST API answers: hops that are judged, and the expenses, where they were asked for.
+struct RestAnswers {
+    checks: Vec<Check>,
+    expenses: Option<(Timed<Result<http::HttpReply, Failure>>, Timed<Vec<Tried>>)>,
 }
 
 fn skipped(hops: &[&'static str], why: &str) -> Vec<Check> {

@@ -80,6 +80,11 @@ pub fn auto_import(account: &Value) -> HopFinding {
     }
 }
 
+/// A value to filter by; null stands for resources without one.
+fn is_value(value: &Value) -> bool {
+    value.is_string() || value.is_object()
+}
+
 /// Whether the filters offer Kubernetes namespaces.
 #[must_use]
 pub fn filters(asked: &Result<HttpReply, Failure>) -> HopFinding {
@@ -89,8 +94,16 @@ pub fn filters(asked: &Result<HttpReply, Failure>) -> HopFinding {
     };
     let values = body.get("filter_values").unwrap_or(&body);
     match values.get("k8s_namespace").and_then(Value::as_array) {
-        Some(names) if names.iter().any(Value::is_string) || names.iter().any(Value::is_object) => {
-            HopFinding::ok(format!("{} namespaces to filter by", names.len()))
+        Some(names) if names.iter().any(is_value) => {
+            let count = |field: &str| {
+                let offered = values.get(field).and_then(Value::as_array);
+                offered.map_or(0, |list| list.iter().filter(|one| is_value(one)).count())
+            };
+            let (nodes, services, tags) = (count("k8s_node"), count("k8s_service"), count("tag"));
+            HopFinding::ok(format!(
+                "{} namespaces, {nodes} nodes, {services} services and {tags} tags to filter by",
+                names.len()
+            ))
         }
         Some(_) => HopFinding::broken(
             "it offers no namespaces",
@@ -118,6 +131,12 @@ pub fn expenses(asked: &Result<HttpReply, Failure>) -> HopFinding {
             "rows and documents do not meet: another database, or resource_id is no _id",
             "see that MongoDB and ClickHouse here are those of the REST API",
         ),
+        Some(list) if has_costs_of_metroculus(&body) => HopFinding::broken(
+            format!("{} resources with costs, and k8s_costs beside them", list.len()),
+            "the REST API adds Metroculus' total to the rows: each dollar is shown twice",
+            "switch off in the REST API that it asks Metroculus for accounts that this worker \
+             writes",
+        ),
         Some(list) => HopFinding::ok(format!("{} resources with costs", list.len())),
         None => HopFinding::broken(
             "its answer has no clean_expenses",
@@ -125,6 +144,17 @@ pub fn expenses(asked: &Result<HttpReply, Failure>) -> HopFinding {
             "set REST_URL to CloudTuner's REST API",
         ),
     }
+}
+
+/// Whether an answer holds costs that the REST API asked Metroculus for.
+fn has_costs_of_metroculus(body: &Value) -> bool {
+    let total = |one: &Value| {
+        let total = one["breakdown"]["total_cost"].as_f64();
+        total.or(one["total_cost"].as_f64()).unwrap_or(0.0)
+    };
+    body.get("k8s_costs")
+        .and_then(Value::as_array)
+        .is_some_and(|list| list.iter().any(|one| total(one) > 0.0))
 }
 
 #[cfg(test)]
@@ -144,6 +174,9 @@ mod tests {
         ] {
             assert_eq!(filters(&reply(200, body)).state, HopState::Ok, "{body}");
         }
+        let offered = r#"{"k8s_namespace": ["a"], "k8s_node": [null, "n"], "tag": ["x", "y"]}"#;
+        let found = filters(&reply(200, offered));
+        assert_eq!(found.what, "1 namespaces, 1 nodes, 0 services and 2 tags to filter by");
         let shown = expenses(&reply(200, r#"{"clean_expenses": [{}, {}]}"#));
         assert_eq!(shown, HopFinding::ok("2 resources with costs"));
     }
@@ -176,6 +209,12 @@ mod tests {
             assert_eq!(finding.state, HopState::Broken, "{body}");
             assert!(finding.cause.contains(part), "{finding:?}");
         }
+        let twice =
+            r#"{"clean_expenses": [{}], "k8s_costs": [{"breakdown": {"total_cost": 9.5}}]}"#;
+        let finding = expenses(&reply(200, twice));
+        assert!(finding.cause.contains("shown twice"), "{finding:?}");
+        let none = twice.replace("9.5", "0");
+        assert_eq!(expenses(&reply(200, &none)).state, HopState::Ok);
         let finding = expenses(&reply(200, r#"{"clean_expenses": []}"#));
         assert!(finding.cause.contains("do not meet"), "{finding:?}");
     }

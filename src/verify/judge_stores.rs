@@ -93,6 +93,14 @@ pub struct RowFacts {
     pub statuses: Vec<DayStatus>,
 }
 
+impl RowFacts {
+    /// What the rows of these days come to, USD.
+    #[must_use]
+    pub fn total_usd(&self) -> f64 {
+        self.days.iter().map(|(_, _, usd)| usd).sum()
+    }
+}
+
 /// Whether rows are there, fresh, and as their status has them.
 #[must_use]
 pub fn rows(asked: &Result<RowFacts, Failure>, now_seconds: i64) -> HopFinding {

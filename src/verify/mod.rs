@@ -22,6 +22,7 @@ pub mod finding;
 pub mod http;
 pub mod judge_documents;
 pub mod judge_query;
+pub mod judge_reader;
 pub mod judge_rest;
 pub mod judge_source;
 pub mod judge_stores;

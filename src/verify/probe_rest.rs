@@ -38,12 +38,13 @@ impl RestProbe<'_> {
         self.get(&format!("cloud_accounts/{}", self.account), &[]).await
     }
 
-    /// A question about yesterday and today: under the organization's path, as upstream has it, or
+    /// A question about yesterday and today, of resources by a field's value where one is given: under the organization's path, as upstream has it, or
     /// else with the organization as a parameter, as the fork has it.
     pub(super) async fn ask(
         &self,
         question: Question,
         organization: &str,
+        filter: Option<(&str, &str)>,
     ) -> Result<HttpReply, Failure> {
         let call = match question {
             Question::Expenses => "clean_expenses",
@@ -55,6 +56,7 @@ impl RestProbe<'_> {
             ("end_date", self.now.to_string()),
             ("cloud_account_id", self.account.to_string()),
         ];
+        parameters.extend(filter.map(|(field, value)| (field, value.to_owned())));
         let asked = async {
             let path = format!("organizations/{organization}/{call}");
             let reply = self.get(&path, &parameters).await?;

@@ -30,7 +30,14 @@ fn options() -> ClientOptions {
 
 fn request(idle: Idle) -> Request {
     let window = Window { start: 1_795_190_400, end: 1_795_194_000 };
-    Request { window, step_hours: Some(1), aggregate: "namespace", idle, resolution: None }
+    Request {
+        window,
+        step_hours: Some(1),
+        aggregate: "namespace",
+        idle,
+        is_idle_by_node: false,
+        resolution: None,
+    }
 }
 
 async fn ask(url: &str, mut options: ClientOptions) -> Result<Product, Failure> {

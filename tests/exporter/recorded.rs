@@ -326,3 +326,33 @@ async fn an_efficiency_of_58_5_is_5850_per_cent() {
     assert_eq!(shown["namespace_cpu_efficiency{namespace=\"busy\"}"], 5_850.0);
     assert!(!shown.contains_key("namespace_ram_efficiency{namespace=\"busy\"}"));
 }
+
+/// An overcommitted hour: OpenCost shares negative idle cost, so that a node's whole is its price.
+#[tokio::test]
+async fn a_nodes_gauge_is_the_nodes_price_and_its_idle_cost_is_never_negative() {
+    let server = Server::opencost(move |seen| {
+        let asked = |name: &str| seen.query.get(name).map(String::as_str);
+        let file = match (asked("aggregate"), asked("shareIdle"), asked("idleByNode")) {
+            (Some("node"), Some("true"), Some("true")) => "hour16-node-idlebynode-shareidle",
+            (Some("node"), ..) => "hour16-node-idle",
+            _ => "hour16-namespace-idle",
+        };
+        Answer::json(fixture(&format!("opencost-run/alloc/{file}.json.gz")))
+    })
+    .await;
+    let (poller, _) = exporter(&server.url, "2026-11-20T17:05:00Z", &[("NODE_METRICS", "true")]);
+    poller.poll().await;
+    let shown = scraped(&poller);
+    for (series, expected) in [
+        ("node_total_cost{node=\"node-g1\"}", 0.751_98),
+        ("node_total_cost{node=\"node-b2\"}", 0.310_85),
+        ("node_cpu_cost{node=\"node-b2\"}", 0.187_48),
+        ("node_idle_cost{node=\"node-b2\"}", 0.0),
+        ("cluster_total_cost", 2.773_75),
+    ] {
+        let found = shown.get(series).unwrap_or_else(|| panic!("no {series}"));
+        assert!((found - expected).abs() < ROUNDING, "{series} is {found}, not {expected}");
+    }
+    let nodes = shown.keys().filter(|key| key.starts_with("node_total_cost")).count();
+    assert_eq!(nodes, 6, "volumes of no node and idle cost are no node");
+}

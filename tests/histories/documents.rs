@@ -35,6 +35,7 @@ fn keys() -> Vec<ResourceKey> {
 fn kind(key: &ResourceKey) -> &'static str {
     match key {
         ResourceKey::Cluster { .. } => "K8s Cluster",
+        ResourceKey::Node { .. } => "K8s Node",
         ResourceKey::Namespace { .. } => "K8s Namespace",
         ResourceKey::Pod { .. } => "K8s Pod",
     }

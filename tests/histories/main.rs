@@ -24,7 +24,7 @@ use kubecost_worker::run::rest::RestApi;
 use kubecost_worker::run::{Environment, Readers, RunRequest, RunSummary, Stop, run};
 use kubecost_worker::service::clock::{Clock, FixedClock};
 use kubecost_worker::settings::parallel::ParallelConfig;
-use kubecost_worker::settings::worker::{GapPolicy, ResourcesConfig, RunConfig};
+use kubecost_worker::settings::worker::{GapPolicy, LabelTags, ResourcesConfig, RunConfig};
 
 mod chance;
 mod counts;
@@ -79,6 +79,7 @@ fn environment(hops: &Hops, worker: &Arc<Faulty>) -> Environment {
         status: worker.clone(),
         rest: RestApi::default(),
         resource_settings: ResourcesConfig {
+            label_tags: LabelTags::Off,
             by_rest: false,
             owner: None,
             seen_interval: Duration::from_secs(1_800),

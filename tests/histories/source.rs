@@ -67,7 +67,7 @@ impl Told {
                 let pod = PodCosts {
                     total_usd: usd(self.rates[index]) / 2.0,
                     node: Some(format!("n{}", self.node)),
-                    service: None,
+                    ..PodCosts::default()
                 };
                 namespace.pods.insert("cart-0".to_owned(), pod);
             }

@@ -17,7 +17,7 @@ VERIFY=$DIR/kubecost-worker-verify.log
 hops() { awk -F '┆' -v state="$2" '{ gsub(/ /, "", $2); gsub(/ /, "", $3) } $3 == state { print $2 }' "$1" | sort | tr '\n' ' '; }
 twice() { for hop in "$@"; do printf '%s\n%s\n' "$hop" "$hop"; done | sort | tr '\n' ' '; }
 check "its Pod is still there for helm test --logs" k get pod kubecost-worker-verify
-check "hops that no setting leads to say so" test "$(hops "$VERIFY" not-configured)" = "$(twice exporter target remote-write diproxy metroculus auto-import rest-filters rest-expenses)"
+check "hops that no setting leads to say so" test "$(hops "$VERIFY" not-configured)" = "$(twice exporter target remote-write diproxy metroculus auto-import rest-filters rest-expenses rest-reader)"
 check "all others are well" test "$(hops "$VERIFY" ok)" = "$(twice query-layer tenant lag mongodb account index documents clickhouse rows)"
 
 # Shards: a third account, and a Pod for each index; each does the accounts of its own.

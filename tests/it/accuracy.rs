@@ -122,6 +122,103 @@ fn table(stored: &Stored, truth: &Truth) -> String {
     out
 }
 
+/// The recorded day's rows with other settings.
+async fn recorded_day(name: &str, prometheus_url: &str, more: &[(&'static str, &str)]) -> Stored {
+    let stores = Stores::new(name).await;
+    let mut settings = stores.settings();
+    for (name, value) in [
+        ("PROMETHEUS_URL", prometheus_url),
+        ("TENANT_LABEL", ""),
+        ("ACCOUNTS", ACCOUNT),
+        ("DEFAULT_CLUSTER", "test-cluster"),
+        ("PHASE", "1"),
+    ]
+    .iter()
+    .chain(more)
+    {
+        settings.push((name, (*value).to_owned()));
+    }
+    run(&settings, &["migrate"]).expect_success();
+    run(&settings, &["run", "--from", "2026-11-20", "--to", "2026-11-20"]).expect_success();
+    stored(&stores, ACCOUNT, START as i64).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_of_a_recorded_day_are_near_the_truth_and_move_no_other_sum() {
+    let (_data, prometheus) = recorded_prometheus();
+    let mut truth = truth(&fixtures(), START, END);
+    let alone = [("LEVELS", "cluster,node"), ("NODE_ROWS", "always")];
+    let machines = recorded_day("accuracy_nodes", &prometheus.url, &alone).await;
+    assert_eq!(machines.by_node.len(), truth.machines.len());
+    for (node, usd) in &truth.machines {
+        let found = machines.by_node[node];
+        assert!(off(found, *usd).abs() <= 0.5, "{node}: {found} {usd}");
+    }
+    let pods = ("LEVELS", "cluster,namespace,pod");
+    let without = recorded_day("accuracy_no_nodes", &prometheus.url, &[pods]).await;
+    let all = ("LEVELS", "cluster,node,namespace,pod");
+    let with = recorded_day("accuracy_with_nodes", &prometheus.url, &[all]).await;
+    assert_eq!(with.total.to_bits(), without.total.to_bits());
+    assert_eq!(with.total.to_bits(), machines.total.to_bits());
+    assert_eq!(with.namespaces, without.namespaces);
+    assert_eq!(with.pods, without.pods);
+    // By node: the machine, and what its pods cost beside it. One node is overcommitted: what its
+    // pods use beyond it is in their rows, so that much less of idle machines is left.
+    let without_traffic = truth.pods.clone();
+    add_traffic(&mut truth);
+    assert_eq!(with.by_node.len(), truth.machines.len());
+    let mut wholes = Vec::new();
+    for (node, machine) in &truth.machines {
+        let (mut whole, mut of_pods) = (*machine, 0.0);
+        for (pod, usd) in truth.pods.iter().filter(|(pod, _)| with.nodes.get(*pod) == Some(node)) {
+            of_pods += usd;
+            whole += usd - without_traffic.get(pod).copied().unwrap_or(0.0);
+            whole += truth.volumes.get(pod).copied().unwrap_or(0.0);
+        }
+        wholes.push((node, whole, of_pods));
+    }
+    let idle: f64 = wholes.iter().map(|(_, whole, pods)| (whole - pods).max(0.0)).sum();
+    let over: f64 = wholes.iter().map(|(_, whole, pods)| (pods - whole).max(0.0)).sum();
+    assert!(over > 0.0 && over < 0.05 * idle, "{over} of {idle}");
+    let left = (idle - over + truth.unclaimed) / idle;
+    for (node, whole, of_pods) in wholes {
+        let (found, wanted) = (with.by_node[node], of_pods + (whole - of_pods).max(0.0) * left);
+        assert!(off(found, wanted).abs() <= 0.5, "{node}: {found} {wanted}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parts_of_a_recorded_day_add_up_to_its_rows_and_are_near_the_truth() {
+    let (_data, prometheus) = recorded_prometheus();
+    let mut truth = truth(&fixtures(), START, END);
+    let volumes: f64 = truth.unclaimed + truth.claimed;
+    let before: f64 = truth.pods.values().sum();
+    add_traffic(&mut truth);
+    let traffic = truth.pods.values().sum::<f64>() - before;
+    for (levels, name) in [
+        ("cluster,namespace", "parts_namespaces"),
+        ("cluster,node,namespace,pod", "parts_nodes"),
+        ("cluster,pod", "parts_pods"),
+    ] {
+        let more = [("LEVELS", levels), ("COST_PARTS", "true")];
+        let day = recorded_day(name, &prometheus.url, &more).await;
+        let parts = day.parts_of_rows();
+        let near = |part: &str, wanted: f64, per_cent: f64| {
+            let found = parts[part];
+            assert!(off(found, wanted).abs() <= per_cent, "{levels}: {part} {found} {wanted}");
+        };
+        // Where nodes have rows, what one is overcommitted by is taken from the volume of nobody.
+        near("pv", volumes, if levels.contains("node") { 2.0 } else { 0.5 });
+        near("network", traffic, 0.5);
+        near("lb", truth.balancers.values().sum(), 0.5);
+        let machines: f64 = ["cpu", "ram", "gpu", "idle"].iter().map(|part| parts[*part]).sum();
+        let wanted = truth.machines.values().sum::<f64>();
+        assert!(off(machines, wanted).abs() <= 0.5, "{levels}: machines {machines} {wanted}");
+        let other = parts.get("other").copied().unwrap_or(0.0);
+        assert!(other <= 0.005 * day.total, "{levels}: other {other}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_recorded_day_is_near_the_truth_down_to_its_pods() {
     let (_data, prometheus) = recorded_prometheus();

@@ -33,14 +33,17 @@ mod earlier_exporter;
 mod explains;
 mod imports;
 mod kill;
+mod labels;
 mod late_rows;
 mod limits;
 mod metroculus;
 mod migrations;
 #[path = "../support/mongo_contract.rs"]
 mod mongo_contract;
+mod nodes;
 mod outages;
 mod own_metrics;
+mod parts;
 mod pinned_settings;
 mod query_layers;
 mod raw_metrics;

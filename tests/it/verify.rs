@@ -10,6 +10,7 @@ use mongodb::bson::{Document, doc};
 use serde_json::{Value, json};
 
 use crate::support::answers::{Answers, NOW, Shared, answer};
+use crate::support::ask::{ask, usd};
 use crate::support::metrics::History;
 use crate::support::servers::{
     PrometheusVersion, Server, Stores, mongodb_with_users, prometheus, unique,
@@ -72,6 +73,8 @@ struct World {
     settings: Vec<(&'static str, String)>,
     fakes: String,
     stores: Stores,
+    /// What the ledger has of `A`.
+    total_usd: f64,
     prometheus: Server,
     _data: tempfile::TempDir,
 }
@@ -107,7 +110,12 @@ impl World {
             ("DIPROXY_USER", "customer".to_owned()),
             ("DIPROXY_PASSWORD", "hunter2-diproxy".to_owned()),
         ]);
-        Self { answers, settings, fakes, stores, prometheus, _data: data }
+        let total =
+            format!("SELECT sum(cost * sign) AS usd FROM expenses WHERE cloud_account_id = '{A}'");
+        let total_usd = usd(&ask(&stores, &total).await[0]["usd"]);
+        let world = Self { answers, settings, fakes, stores, total_usd, prometheus, _data: data };
+        world.set_fault(A, |_| ());
+        world
     }
 
     /// The report for an account, with some settings changed.
@@ -135,6 +143,8 @@ impl World {
 
     fn set_fault(&self, account: &str, change: impl FnOnce(&mut Answers)) {
         let mut answers = Answers::good(account);
+        let shop = json!({"k8s_namespace": "shop", "cost": self.total_usd});
+        answers.expenses.1 = json!({"clean_expenses": [shop]}).to_string();
         change(&mut answers);
         *self.answers.lock().unwrap() = answers;
     }
@@ -190,9 +200,30 @@ const AT_FAKES: &[Fault] = &[
     ("REST 500", |a| a.filters = (500, "boom"), "rest-filters", "failed inside"),
     (
         "no expenses come out",
-        |a| a.expenses = (200, r#"{"clean_expenses": []}"#),
+        |a| a.expenses = (200, r#"{"clean_expenses": []}"#.to_owned()),
         "rest-expenses",
         "do not meet",
+    ),
+    (
+        "Metroculus' total beside the rows",
+        |a| {
+            let costs = r#""k8s_costs": [{"breakdown": {"total_cost": 9.5}}]"#;
+            a.expenses.1 = format!(r#"{{"clean_expenses": [{{}}], {costs}}}"#);
+        },
+        "rest-expenses",
+        "shown twice",
+    ),
+    (
+        "Metroculus' total among the rows",
+        |a| a.expenses.1 = r#"{"clean_expenses": [{}], "total_cost": 1000}"#.to_owned(),
+        "rest-expenses",
+        "shown twice",
+    ),
+    (
+        "a filter that is not known",
+        |a| a.expenses.1 = a.expenses.1.replace("shop", "other"),
+        "rest-reader",
+        "does not know this filter",
     ),
 ];
 
@@ -254,7 +285,7 @@ async fn a_sound_chain_is_sound_and_planted_faults_are_named() {
         "{report:#}"
     );
     let hops = report["hops"].as_array().unwrap();
-    assert!(hops.len() == 17 && hops.iter().all(|hop| hop["state"] == "ok"), "{report:#}");
+    assert!(hops.len() == 18 && hops.iter().all(|hop| hop["state"] == "ok"), "{report:#}");
     for (fault, change, hop, part) in AT_FAKES {
         world.set_fault(A, change);
         world.expect(fault, &world.verify(A, &[]), hop, part);

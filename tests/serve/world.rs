@@ -18,7 +18,9 @@ use kubecost_worker::service::access::{Access, ExpectedSecret};
 use kubecost_worker::service::clock::FixedClock;
 use kubecost_worker::service::failure::Hop;
 use kubecost_worker::service::server::Server;
-use kubecost_worker::settings::worker::{GapPolicy, ResourcesConfig, RunConfig, Serving};
+use kubecost_worker::settings::worker::{
+    GapPolicy, LabelTags, ResourcesConfig, RunConfig, Serving,
+};
 use kubecost_worker::settings::worker_names::SERVE_ADDR;
 
 use crate::client::{RestReader, SECRET};
@@ -64,6 +66,7 @@ impl World {
             clock: clock.clone(),
             settings: settings(),
             resource_settings: ResourcesConfig {
+                label_tags: LabelTags::Off,
                 by_rest: false,
                 owner: None,
                 seen_interval: Duration::from_secs(1_800),

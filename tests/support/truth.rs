@@ -20,6 +20,14 @@ pub(crate) struct Truth {
     pub(crate) pods: BTreeMap<PodName, f64>,
     /// The nodes that a pod ran on.
     pub(crate) nodes: BTreeMap<PodName, Vec<String>>,
+    /// Machines, by node.
+    pub(crate) machines: BTreeMap<String, f64>,
+    /// Volumes alone, by the pod that mounts them.
+    pub(crate) volumes: BTreeMap<PodName, f64>,
+    /// Volumes that somebody claims.
+    pub(crate) claimed: f64,
+    /// Volumes that nobody claims.
+    pub(crate) unclaimed: f64,
     /// Load balancers alone, by namespace.
     pub(crate) balancers: BTreeMap<String, f64>,
 }
@@ -121,15 +129,23 @@ pub(crate) fn truth(fixtures: &Path, start: f64, end: f64) -> Truth {
         pod_truth(pod, &parameters.nodes, (start, end), &mut truth);
     }
     let hours = (end - start) / 3_600.0;
-    truth.total += parameters.nodes.iter().map(|n| n.emitted.node_total_hour * hours).sum::<f64>();
+    let machine = |n: &Node| (n.name.clone(), n.emitted.node_total_hour * hours);
+    truth.machines = parameters.nodes.iter().map(machine).collect();
+    truth.total += truth.machines.values().sum::<f64>();
     for volume in &parameters.volumes {
         let price = parameters.prices.pv_gib_hour[&volume.storage_class];
         let usd = volume.bytes / 1_073_741_824.0 * price * hours;
         truth.total += usd;
-        let Some(namespace) = &volume.namespace else { continue };
+        let Some(namespace) = &volume.namespace else {
+            truth.unclaimed += usd;
+            continue;
+        };
+        truth.claimed += usd;
         *truth.namespaces.entry(namespace.clone()).or_default() += usd;
         if let Some(pod) = &volume.pod {
-            *truth.pods.entry((namespace.clone(), pod.clone())).or_default() += usd;
+            let name = (namespace.clone(), pod.clone());
+            *truth.pods.entry(name.clone()).or_default() += usd;
+            *truth.volumes.entry(name).or_default() += usd;
         }
     }
     for balancer in &parameters.load_balancers {

@@ -50,7 +50,7 @@ fn with_pods_off_namespaces_carry_their_totals() {
 
 #[test]
 fn with_only_clusters_the_cluster_carries_everything() {
-    let levels = Levels { cluster: true, namespace: false, pod: false };
+    let levels = Levels { namespace: false, ..Levels::DEFAULT };
     let roll = roll_up(&sample(), levels);
     assert_eq!(roll.lines.len(), 1);
     assert_eq!(roll.total.usd(), 10.0);
@@ -144,8 +144,9 @@ fn a_namespaces_name_matters_where_it_or_its_pods_have_rows() {
     let mut costs = DayCosts::default();
     costs.cluster_mut("c").total_usd = Some(3.0);
     costs.namespace_mut("c", "d\u{1f}ev").pods.insert("p".into(), pod(1.0));
-    let refused =
-        |namespace, pod| roll_up(&costs, Levels { cluster: true, namespace, pod }).refused.len();
+    let refused = |namespace, pod| {
+        roll_up(&costs, Levels { namespace, pod, ..Levels::DEFAULT }).refused.len()
+    };
     assert_eq!([refused(true, false), refused(false, true), refused(false, false)], [1, 1, 0]);
 }
 
@@ -177,7 +178,7 @@ fn a_name_with_a_control_character_is_refused_and_its_dollars_stay_with_the_pare
     assert_eq!(cost_of(&roll, None, None), Some(4.0));
     assert_eq!(roll.total.usd(), 10.0);
     // Where namespaces have no rows their names do not matter.
-    let levels = Levels { cluster: true, namespace: false, pod: false };
+    let levels = Levels { namespace: false, ..Levels::DEFAULT };
     assert_eq!(roll_up(&costs, levels).refused.len(), 1);
 }
 
@@ -227,8 +228,12 @@ proptest! {
         overhead in any::<u32>(),
         bits in 1u8..8,
     ) {
-        let levels =
-            Levels { cluster: bits & 1 != 0, namespace: bits & 2 != 0, pod: bits & 4 != 0 };
+        let levels = Levels {
+            cluster: bits & 1 != 0,
+            namespace: bits & 2 != 0,
+            pod: bits & 4 != 0,
+            ..Levels::DEFAULT
+        };
         let roll = roll_up(&cluster_of(&spaces, overhead.into()), levels);
         prop_assert!(roll.excess.is_empty() && roll.refused.is_empty());
         for (index, (own, pods)) in spaces.iter().enumerate() {

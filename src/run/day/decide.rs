@@ -4,9 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cost::{Cost, RollUp};
 use crate::day_status::{DayState, DayStatus, Guard};
+use crate::documents::cost_parts::{parts_update, with_day};
 use crate::documents::costs::brought_forward;
 use crate::documents::merge::repair_alone;
-use crate::documents::{Change, CostSummary, DocumentInputs, StoredResource, plan_changes};
+use crate::documents::{
+    Change, CostSummary, DocumentInputs, PartsUpdate, StoredResource, plan_changes,
+};
 use crate::ledger::{Difference, KeyState, WantedRow, difference};
 use crate::run::reconcile;
 use crate::run::summary::DaySummary;
@@ -59,6 +62,8 @@ pub struct DayDecision {
     pub costs: Vec<CostSummary>,
     /// Documents whose costs must be counted.
     pub recount: Recount,
+    /// What changes about what these documents' costs are made of, by `_id`.
+    pub recount_parts: BTreeMap<String, PartsUpdate>,
     /// The status to write before the first row.
     pub pending: DayStatus,
     /// The status to write in the end; `None` where it would say nothing new.
@@ -129,6 +134,7 @@ fn keep(
         rows: Difference::default(),
         costs: Vec::new(),
         recount: Recount::Ids(BTreeSet::new()),
+        recount_parts: BTreeMap::new(),
         status: is_new.then_some(status),
         summary,
     }
@@ -148,7 +154,13 @@ fn store(
     let totals = (written.0, written.1.usd());
     let overrides = inputs.overrides(guards, reason);
     let status = inputs.written_status((state, &cause), totals, rows.others, overrides);
-    let (costs, recount) = document_costs(&inputs, &rows.own, &wanted, &difference, &documents);
+    let mut parts = parts_updates(&inputs, &ids, &difference);
+    let parted = parts.keys().map(String::as_str).collect();
+    let (mut costs, recount) =
+        document_costs(&inputs, &rows.own, &wanted, &difference, (&documents, parted));
+    for summary in &mut costs {
+        summary.parts = parts.remove(&summary.id).unwrap_or_default();
+    }
     let mut summary = summary(&inputs, &rows, state, cause);
     (summary.rows, summary.stored_total_usd) = totals;
     summary.rows_written = difference.entries.len() as u64;
@@ -168,6 +180,7 @@ fn store(
         rows: difference,
         costs,
         recount,
+        recount_parts: parts,
         summary,
     }
 }
@@ -199,6 +212,36 @@ fn new_ids(changes: &[Change]) -> BTreeMap<String, String> {
         .collect()
 }
 
+/// What changes about what documents' costs are made of, by `_id`; those that stay are left out.
+fn parts_updates(
+    inputs: &DayInputs,
+    ids: &BTreeMap<String, String>,
+    difference: &Difference,
+) -> BTreeMap<String, PartsUpdate> {
+    let day = inputs.due.day;
+    let stored = &inputs.documents.stored;
+    let stored: BTreeMap<&str, &StoredResource> =
+        stored.iter().map(|one| (one.id.as_str(), one)).collect();
+    let mut out = BTreeMap::new();
+    for observed in &inputs.documents.observed {
+        let Some(id) = ids.get(&observed.cloud_resource_id) else { continue };
+        let known = stored.get(id.as_str()).and_then(|one| one.cost_parts.as_ref());
+        let wanted = inputs.costs.parts.as_ref().and_then(|parts| {
+            // Without the setting nothing is shown, whatever there was.
+            with_day(known, day, parts.get(&observed.key))
+        });
+        out.insert(id.clone(), parts_update(known, wanted));
+    }
+    // What is stored of these was not read: better nothing than parts that do not add up.
+    if inputs.costs.parts.is_some() {
+        for entry in &difference.entries {
+            out.entry(entry.resource_id.clone()).or_insert(PartsUpdate::Unset);
+        }
+    }
+    out.retain(|_, update| *update != PartsUpdate::Keep);
+    out
+}
+
 /// The costs of documents whose row changes: brought forward where document, status and ledger
 /// agree on what was stored, else to be counted.
 fn document_costs(
@@ -206,7 +249,7 @@ fn document_costs(
     own: &[KeyState],
     wanted: &[WantedRow],
     difference: &Difference,
-    documents: &[Change],
+    (documents, parted): (&[Change], BTreeSet<&str>),
 ) -> (Vec<CostSummary>, Recount) {
     let (status, live) = (inputs.due.status.as_ref(), live(own));
     if status.is_some_and(|status| status.attempt.is_pending) {
@@ -227,7 +270,8 @@ fn document_costs(
     let new = new_ids(documents);
     let mut costs = Vec::new();
     let mut recount: BTreeSet<String> = BTreeSet::new();
-    for id in changed.into_iter().chain(new.values().map(String::as_str)) {
+    let new = new.values().map(String::as_str);
+    for id in changed.union(&parted).copied().chain(new) {
         let before_usd = before.get(id).copied().unwrap_or(0.0);
         let after_usd = after.get(id).copied();
         let known = stored.get(id).filter(|_| is_known);

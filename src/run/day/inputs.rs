@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::cost::{AccountId, CostLine, Day, Levels, RollUp, roll_up};
+use crate::cost::{
+    AccountId, CostLine, Day, Levels, NodeFacts, ResourceKey, RollUp, RowParts, roll_up, row_parts,
+};
 use crate::day_status::DayStatus;
 use crate::documents::{ObservedResource, PoolOwner, SeenNow, StoredResource};
 use crate::ledger::KeyState;
@@ -63,6 +65,8 @@ pub struct CostedDay {
     pub source: SourceDay,
     /// Its costs, rounded, each dollar in one line.
     pub roll: RollUp,
+    /// What the lines are made of, where the source says it; `None`: that is not asked for.
+    pub parts: Option<BTreeMap<ResourceKey, RowParts>>,
 }
 
 impl CostedDay {
@@ -73,7 +77,14 @@ impl CostedDay {
             scale_over_gaps(&mut source);
         }
         let roll = roll_up(&source.costs, levels);
-        Self { source, roll }
+        let parts = levels.has_parts.then(|| row_parts(&source.costs, &roll, levels));
+        Self { source, roll, parts }
+    }
+
+    fn facts(&self, line: &CostLine) -> NodeFacts {
+        let nodes = self.source.costs.clusters.get(line.key.cluster()).map(|one| &one.nodes);
+        let known = nodes.zip(line.key.node()).and_then(|(nodes, node)| nodes.get(node));
+        known.map(|node| node.facts.clone()).unwrap_or_default()
     }
 
     /// The resources that the costs name.
@@ -84,6 +95,8 @@ impl CostedDay {
             key: line.key.clone(),
             node: line.node.clone(),
             service: line.service.clone(),
+            facts: self.facts(line),
+            kubernetes: None,
         };
         self.roll.lines.iter().map(one).collect()
     }

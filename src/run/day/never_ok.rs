@@ -179,7 +179,7 @@ proptest! {
         spoil(&mut source, fault);
         let before: BTreeSet<String> = (0..truth.len()).map(cluster).collect();
         name_missed_clusters(&mut source, &before);
-        let levels = Levels { cluster: true, namespace: true, pod: true };
+        let levels = Levels::ALL;
         let costed = CostedDay::of(source, levels, GapPolicy::None);
         let whole: f64 = truth.iter().map(|(idle, of)| idle + of.iter().sum::<f64>()).sum();
         let stored = StoredDay { status: None, total_usd: if is_stored { whole } else { 0.0 } };

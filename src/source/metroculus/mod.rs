@@ -141,7 +141,8 @@ impl MetroculusQuery {
             |name: &str| Some(series.label(name).to_owned()).filter(|text| !text.is_empty());
         let (namespace, pod) = (label("namespace"), label("pod"));
         let has_names = match level {
-            Level::Cluster => true,
+            // Metroculus has no nodes.
+            Level::Cluster | Level::Node => true,
             Level::Namespace => namespace.as_deref().is_some_and(|n| !is_special(n)),
             Level::Pod => {
                 namespace.as_deref().is_some_and(|n| !is_special(n))

@@ -18,6 +18,7 @@ use crate::source::{Phase, SourceDay};
 use formulas::{Formulas, RESOURCES};
 use inventory::Inventory;
 use names::{CPU, CPU_PRICE, EGRESS, GAUGES, MANAGEMENT, NEEDED, NODE_TOTAL, RAM_PRICE};
+use nodes::Nodes;
 use scrapers::{Life, Scrapers};
 
 mod costs;
@@ -25,6 +26,7 @@ mod formulas;
 mod inventory;
 mod names;
 mod network;
+mod nodes;
 mod scrapers;
 
 /// Distance of the points at which presence is looked at, minutes: a sample stands for as long.
@@ -54,7 +56,8 @@ pub(super) async fn day_costs(
         let mut selector = asking.selector();
         let counted = asking.unite_default_cluster(&mut selector, &names::all(), window).await?;
         let inventory = Inventory::of(&counted);
-        let mut work = RawDay { asking: &mut asking, inventory, window, out: &mut out };
+        let nodes = Nodes::default();
+        let mut work = RawDay { asking: &mut asking, inventory, window, nodes, out: &mut out };
         work.compute(selector).await?;
     }
     // Clusters that cannot be told apart explain every other conflict.
@@ -69,6 +72,7 @@ struct RawDay<'d, 'a> {
     asking: &'d mut Asking<'a>,
     inventory: Inventory,
     window: Window,
+    nodes: Nodes,
     out: &'d mut SourceDay,
 }
 
@@ -95,6 +99,7 @@ impl RawDay<'_, '_> {
         let mut totals = self.network(&formulas).await?;
         self.balancers(&formulas).await?;
         self.wholes(&formulas, basis, &mut totals).await?;
+        self.node_costs(&formulas, basis).await?;
         for (cluster, usd) in totals {
             self.out.costs.cluster_mut(&cluster).total_usd = Some(usd);
         }

@@ -7,8 +7,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::cost::Day;
 use crate::cost::day::DAY_SECONDS;
+use crate::cost::{Day, Level};
 use crate::service::failure::{Failure, Kind};
 
 use crate::source::metric_names::{
@@ -16,7 +16,9 @@ use crate::source::metric_names::{
 };
 use crate::source::prometheus::currency;
 use crate::source::prometheus::earlier_costs::{self, Earlier};
+use crate::source::prometheus::efficiencies;
 use crate::source::prometheus::gauges::{Coverage, add_up, cluster_matcher, shifted};
+use crate::source::prometheus::node_facts;
 use crate::source::prometheus::plain_costs;
 use crate::source::prometheus::promql::{Selector, Sources, Window};
 use crate::source::prometheus::session::Asking;
@@ -65,6 +67,14 @@ pub(super) async fn day_costs(
     coverage.write(&mut out, &seen, (day, now_seconds));
     warn_of_silent_clusters(&mut asking, &selector, &out.clusters, shifted(day, 0, now_seconds))
         .await?;
+    if asking.levels().has(Level::Node) {
+        let on_day = shifted(day, 0, now_seconds);
+        node_facts::add(&mut asking, &selector, on_day, &mut out.costs).await?;
+    }
+    if asking.levels().has_parts {
+        let shown = shifted(day, out.lag_seconds, now_seconds);
+        efficiencies::add(&mut asking, &selector, shown, &mut out.costs).await?;
+    }
     out.conflicts.append(&mut asking.conflicts);
     out.warnings.append(&mut asking.warnings);
     out.is_partial = asking.is_partial;

@@ -1,24 +1,43 @@
 //! The exporter's gauges: what they are called, and where what they cost belongs.
 
 use crate::cost::costs::is_special;
-use crate::cost::{Day, DayCosts, Level, Levels, PodCosts};
+use crate::cost::{Breakdown, Day, DayCosts, Level, Levels, Part, PodCosts};
 
 use crate::source::metric_names::{
-    CLUSTER_TOTAL, NAMESPACE_TOTAL, POD_TOTAL, WINDOW_END, WINDOW_SECONDS,
+    CLUSTER_CPU, CLUSTER_LB, CLUSTER_NETWORK, CLUSTER_PV, CLUSTER_RAM, CLUSTER_TOTAL,
+    NAMESPACE_CPU, NAMESPACE_PV, NAMESPACE_RAM, NAMESPACE_TOTAL, NODE_GAUGE, NODE_IDLE_GAUGE,
+    POD_CPU, POD_RAM, POD_TOTAL, WINDOW_END, WINDOW_SECONDS,
 };
 use crate::source::prometheus::promql::{Window, quoted, regex_escaped};
 use crate::source::prometheus::reply::Labels;
 use crate::source::prometheus::session::Asking;
 
 /// Rows that belong to the cluster are not asked for.
+const REAL_NODES: &[&str] = &["node!~\"__.*__\""];
 const REAL_NAMESPACES: &[&str] = &["namespace!~\"__.*__\""];
 pub(super) const REAL_PODS: &[&str] = &["namespace!~\"__.*__\"", "pod!~\"__.*__\""];
+
+/// What a cluster has idle.
+const IDLE: &[&str] = &["namespace=\"__idle__\""];
+
+/// What a gauge says of a cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Says {
+    /// All of it, or what of a node is idle.
+    Cost,
+    /// A part of it.
+    Part(Part),
+    /// What of a part of it is idle.
+    IdleOf(Part),
+}
 
 /// A level's gauge.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wanted {
     /// The level.
     pub(super) level: Level,
+    /// What it says.
+    pub(super) says: Says,
     /// The gauge's name.
     pub(super) metric: &'static str,
     /// Matchers that leave out what is not wanted.
@@ -27,38 +46,138 @@ pub(super) struct Wanted {
     pub(super) labels: &'static [&'static str],
 }
 
-/// The gauges, the cluster's first.
-pub(super) const LEVELS: [Wanted; 3] = [
-    Wanted { level: Level::Cluster, metric: CLUSTER_TOTAL, matchers: &[], labels: &[] },
-    Wanted {
-        level: Level::Namespace,
-        metric: NAMESPACE_TOTAL,
-        matchers: REAL_NAMESPACES,
-        labels: &["namespace"],
-    },
-    Wanted {
-        level: Level::Pod,
-        metric: POD_TOTAL,
-        matchers: REAL_PODS,
-        labels: &["namespace", "pod"],
-    },
+const fn of_cluster(metric: &'static str, says: Says) -> Wanted {
+    Wanted { level: Level::Cluster, says, metric, matchers: &[], labels: &[] }
+}
+
+const fn of_node(metric: &'static str) -> Wanted {
+    let says = Says::Cost;
+    Wanted { level: Level::Node, says, metric, matchers: REAL_NODES, labels: &["node"] }
+}
+
+const fn of_namespace(metric: &'static str, says: Says) -> Wanted {
+    let level = Level::Namespace;
+    Wanted { level, says, metric, matchers: REAL_NAMESPACES, labels: &["namespace"] }
+}
+
+const fn of_pod(metric: &'static str, says: Says) -> Wanted {
+    Wanted { level: Level::Pod, says, metric, matchers: REAL_PODS, labels: &["namespace", "pod"] }
+}
+
+/// The gauges, the cluster's first; those of parts after what they are parts of.
+const GAUGES: [Wanted; 17] = [
+    of_cluster(CLUSTER_TOTAL, Says::Cost),
+    of_node(NODE_GAUGE),
+    of_node(NODE_IDLE_GAUGE),
+    of_namespace(NAMESPACE_TOTAL, Says::Cost),
+    of_pod(POD_TOTAL, Says::Cost),
+    of_cluster(CLUSTER_CPU, Says::Part(Part::Cpu)),
+    of_cluster(CLUSTER_RAM, Says::Part(Part::Ram)),
+    of_cluster(CLUSTER_PV, Says::Part(Part::Pv)),
+    of_cluster(CLUSTER_NETWORK, Says::Part(Part::Network)),
+    of_cluster(CLUSTER_LB, Says::Part(Part::LoadBalancer)),
+    Wanted { matchers: IDLE, ..of_cluster(NAMESPACE_CPU, Says::IdleOf(Part::Cpu)) },
+    Wanted { matchers: IDLE, ..of_cluster(NAMESPACE_RAM, Says::IdleOf(Part::Ram)) },
+    of_namespace(NAMESPACE_CPU, Says::Part(Part::Cpu)),
+    of_namespace(NAMESPACE_RAM, Says::Part(Part::Ram)),
+    of_namespace(NAMESPACE_PV, Says::Part(Part::Pv)),
+    of_pod(POD_CPU, Says::Part(Part::Cpu)),
+    of_pod(POD_RAM, Says::Part(Part::Ram)),
 ];
+
+/// The gauges that are asked for.
+pub(super) fn wanted(levels: Levels) -> impl Iterator<Item = Wanted> {
+    GAUGES.into_iter().filter(move |one| one.is_wanted(levels))
+}
 
 impl Wanted {
     /// Whether rows of these levels need the gauge: a level's row is its total less what is below.
-    pub(super) fn is_wanted(self, levels: Levels) -> bool {
+    fn is_wanted(self, levels: Levels) -> bool {
+        if self.is_part() {
+            return levels.has_parts && levels.has(self.level);
+        }
         match self.level {
             Level::Cluster => true,
+            Level::Node => levels.has(Level::Node),
             Level::Namespace => levels.namespace || levels.pod,
             Level::Pod => levels.pod,
         }
+    }
+
+    /// Whether it says something of a part only.
+    pub(super) fn is_part(self) -> bool {
+        self.says != Says::Cost
+    }
+
+    /// Puts a cost where it belongs.
+    pub(super) fn place(
+        self,
+        asking: &mut Asking<'_>,
+        costs: &mut DayCosts,
+        labels: &Labels,
+        usd: f64,
+    ) {
+        let node = labels.get("node").filter(|node| !node.is_empty());
+        if self.is_part() {
+            if let Some(known) = breakdown_of(asking, self.level, labels, costs) {
+                self.put(known, usd);
+            }
+        } else if let (NODE_IDLE_GAUGE, Some(node)) = (self.metric, node) {
+            let cluster = asking.cluster(labels).to_owned();
+            let known = costs.node_mut(&cluster, node);
+            put_greatest(&mut known.idle_usd, usd);
+            if asking.levels().has_parts {
+                known.breakdown.parts.extend(known.idle_usd.map(|idle| (Part::Idle, idle)));
+            }
+        } else {
+            place(asking, costs, self.level, labels, usd);
+        }
+    }
+}
+
+impl Wanted {
+    /// Notes a part; what is no number is not known.
+    fn put(self, known: &mut Breakdown, usd: f64) {
+        let (parts, part) = match self.says {
+            Says::Cost => return,
+            Says::Part(part) => (&mut known.parts, part),
+            Says::IdleOf(part) => (&mut known.idle_of, part),
+        };
+        if usd.is_finite() {
+            let slot = parts.entry(part).or_insert(usd);
+            *slot = slot.max(usd);
+        }
+    }
+}
+
+/// What the parts of a cost are, of which the cost is known.
+pub(super) fn breakdown_of<'c>(
+    asking: &Asking<'_>,
+    level: Level,
+    labels: &Labels,
+    costs: &'c mut DayCosts,
+) -> Option<&'c mut Breakdown> {
+    if level == Level::Pod {
+        return Some(&mut pod_of(asking, labels, costs)?.breakdown);
+    }
+    let cluster = costs.clusters.get_mut(asking.cluster(labels))?;
+    match level {
+        Level::Cluster => Some(&mut cluster.breakdown),
+        Level::Node => Some(&mut cluster.nodes.get_mut(labels.get("node")?)?.breakdown),
+        Level::Namespace => {
+            Some(&mut cluster.namespaces.get_mut(labels.get("namespace")?)?.breakdown)
+        }
+        Level::Pod => None,
     }
 }
 
 /// All metrics that costs of these levels come from.
 pub(super) fn all_metrics(levels: Levels) -> Vec<&'static str> {
-    let of_levels = LEVELS.iter().filter(|one| one.is_wanted(levels)).map(|one| one.metric);
-    of_levels.chain([WINDOW_END, WINDOW_SECONDS]).collect()
+    let mut all: Vec<_> = wanted(levels).map(|one| one.metric).collect();
+    all.extend([WINDOW_END, WINDOW_SECONDS]);
+    all.sort_unstable();
+    all.dedup();
+    all
 }
 
 /// The grid points that show the day's costs: the day shifted by the lag, as far as it has
@@ -87,12 +206,21 @@ pub(super) fn add_up(costs: &mut DayCosts, more: DayCosts) {
     };
     for (cluster, of_cluster) in more.clusters {
         add(&mut costs.cluster_mut(&cluster).total_usd, of_cluster.total_usd);
+        costs.cluster_mut(&cluster).breakdown.add_up(&of_cluster.breakdown);
+        for (node, of_node) in of_cluster.nodes {
+            let known = costs.node_mut(&cluster, &node);
+            add(&mut known.total_usd, of_node.total_usd);
+            add(&mut known.idle_usd, of_node.idle_usd);
+            known.breakdown.add_up(&of_node.breakdown);
+        }
         for (namespace, of_namespace) in of_cluster.namespaces {
             let known = costs.namespace_mut(&cluster, &namespace);
             add(&mut known.total_usd, of_namespace.total_usd);
+            known.breakdown.add_up(&of_namespace.breakdown);
             for (name, pod) in of_namespace.pods {
                 let known = known.pods.entry(name).or_default();
                 known.total_usd += pod.total_usd;
+                known.breakdown.add_up(&pod.breakdown);
                 (known.node, known.service) = (pod.node, pod.service);
             }
         }
@@ -122,6 +250,11 @@ pub(super) fn place(
     let lacks = |name: &str| format!("a series of cluster '{cluster}' has no label {name}");
     match level {
         Level::Cluster => put_greatest(&mut costs.cluster_mut(&cluster).total_usd, usd),
+        Level::Node if label("node").is_empty() => {
+            asking.is_partial = true;
+            asking.warn(lacks("node"));
+        }
+        Level::Node => put_greatest(&mut costs.node_mut(&cluster, &label("node")).total_usd, usd),
         _ if namespace.is_empty() => {
             asking.is_partial = true;
             asking.warn(lacks("namespace"));

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use crate::cost::costs::is_special;
-use crate::cost::{Levels, ResourceKey};
+use crate::cost::{Level, Levels, ResourceKey};
 use crate::service::failure::Failure;
 use crate::source::Phase;
-use crate::source::metric_names::{CLUSTER_TOTAL, CPU_ALLOCATION, NAMESPACE_TOTAL, POD_TOTAL};
+use crate::source::metric_names::{
+    CLUSTER_TOTAL, CPU_ALLOCATION, CPU_PRICE, NAMESPACE_TOTAL, NODE_GAUGE, NODE_TOTAL, POD_TOTAL,
+};
 use crate::source::prometheus::promql::{Selector, Window};
 use crate::source::prometheus::reply::Series;
 use crate::source::prometheus::session::Asking;
@@ -25,8 +27,8 @@ pub(super) async fn last_samples(
     let mut selector = asking.selector();
     if asking.learns_cluster_labels() {
         let names: &[&str] = match phase {
-            Phase::Raw => &[CPU_ALLOCATION],
-            Phase::Exporter => &[CLUSTER_TOTAL, NAMESPACE_TOTAL, POD_TOTAL],
+            Phase::Raw => &[CPU_ALLOCATION, NODE_TOTAL, CPU_PRICE],
+            Phase::Exporter => &[CLUSTER_TOTAL, NAMESPACE_TOTAL, POD_TOTAL, NODE_GAUGE],
         };
         let recent = Window { start: now_seconds - LOOK_BACK_SECONDS, ..now };
         asking.unite_default_cluster(&mut selector, names, recent).await?;
@@ -50,12 +52,20 @@ fn query(selector: &Selector, phase: Phase, levels: Levels) -> String {
     let latest =
         |metric: &str, labels: &[&str]| selector.max_by(labels, &selector.timestamps(metric));
     let names: &[&str] = if levels.pod { &["namespace", "pod"] } else { &["namespace"] };
+    let has_nodes = levels.has(Level::Node);
     match phase {
+        Phase::Raw if has_nodes => {
+            let nodes = [NODE_TOTAL, CPU_PRICE].map(|metric| latest(metric, &["node"]));
+            format!("{} or {}", latest(CPU_ALLOCATION, names), nodes.join(" or "))
+        }
         Phase::Raw => latest(CPU_ALLOCATION, names),
         Phase::Exporter => {
             let mut parts = vec![latest(CLUSTER_TOTAL, &[]), latest(NAMESPACE_TOTAL, &names[..1])];
             if levels.pod {
                 parts.push(latest(POD_TOTAL, names));
+            }
+            if has_nodes {
+                parts.push(latest(NODE_GAUGE, &["node"]));
             }
             parts.join(" or ")
         }
@@ -74,7 +84,12 @@ fn sampled_at(series: &Series, now_seconds: i64) -> Option<i64> {
 fn keys(cluster: String, series: &Series, levels: Levels) -> Vec<ResourceKey> {
     let name = |label: &str| Some(series.label(label).to_owned()).filter(|name| !is_special(name));
     let mut keys = vec![ResourceKey::Cluster { cluster: cluster.clone() }];
-    let Some(namespace) = name("namespace") else { return keys };
+    let Some(namespace) = name("namespace") else {
+        if let (true, Some(node)) = (levels.has(Level::Node), name("node")) {
+            keys.push(ResourceKey::Node { cluster, node });
+        }
+        return keys;
+    };
     if let (true, Some(pod)) = (levels.pod, name("pod")) {
         let (cluster, namespace) = (cluster.clone(), namespace.clone());
         keys.push(ResourceKey::Pod { cluster, namespace, pod });
@@ -86,18 +101,23 @@ fn keys(cluster: String, series: &Series, levels: Levels) -> Vec<ResourceKey> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cost::NodeLevel;
 
     #[test]
     fn one_question_asks_for_all_levels() {
         let selector =
             Selector { tenant: Some(("tenant_id".into(), "a".into())), ..Selector::default() };
-        let all = Levels { cluster: true, namespace: true, pod: true };
+        let all = Levels { node: NodeLevel::Off, ..Levels::ALL };
         let wanted = "max by (tenant_id, cluster, namespace, pod) \
                       (timestamp(container_cpu_allocation{tenant_id=\"a\"}))";
         assert_eq!(query(&selector, Phase::Raw, all), wanted);
         let gauges = query(&selector, Phase::Exporter, Levels::DEFAULT);
         assert_eq!(gauges.matches("timestamp(").count(), 2, "{gauges}");
-        assert!(!gauges.contains("pod"), "{gauges}");
+        assert!(!gauges.contains("pod") && !gauges.contains("node"), "{gauges}");
+        for phase in [Phase::Raw, Phase::Exporter] {
+            let with_nodes = query(&selector, phase, Levels::ALL);
+            assert!(with_nodes.contains("by (tenant_id, cluster, node)"), "{with_nodes}");
+        }
     }
 
     #[test]
@@ -105,8 +125,12 @@ mod tests {
         let labels = [("namespace", "shop"), ("pod", "web-1")];
         let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let series = Series { labels: labels.into(), points: vec![(1_000.0, 940.5)] };
-        let all = Levels { cluster: true, namespace: true, pod: true };
+        let all = Levels::ALL;
         assert_eq!(keys("c".into(), &series, all).len(), 3);
+        let node = [("node".to_owned(), "n".to_owned())];
+        let node = Series { labels: node.into(), points: vec![] };
+        let of_node = ResourceKey::Node { cluster: "c".into(), node: "n".into() };
+        assert!(keys("c".into(), &node, all).contains(&of_node));
         assert_eq!(keys("c".into(), &series, Levels::DEFAULT).len(), 2);
         assert_eq!(sampled_at(&series, 1_000), Some(940));
         assert_eq!(sampled_at(&series, 900), Some(900), "a clock that is ahead");

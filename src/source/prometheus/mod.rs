@@ -11,8 +11,9 @@ use async_trait::async_trait;
 
 use crate::accounts::Account;
 use crate::cost::day::DAY_SECONDS;
-use crate::cost::{AccountId, Day, ResourceKey};
+use crate::cost::{AccountId, Day, KubernetesFacts, ResourceKey};
 use crate::service::failure::{Failure, Kind};
+use crate::settings::worker::LabelTags;
 
 use crate::source::metric_names::{
     CLUSTER_TOTAL, CPU_ALLOCATION, CPU_PRICE, NODE_TOTAL, RAM_ALLOCATION, RAM_PRICE, VOLUME_CLAIMS,
@@ -34,10 +35,13 @@ mod currency;
 mod dedup;
 mod earlier;
 mod earlier_costs;
+mod efficiencies;
 pub mod exporter_metrics;
 mod gaps;
 pub(in crate::source) mod gauges;
+mod kubernetes;
 mod last_samples;
+mod node_facts;
 mod plain_costs;
 pub mod promql;
 mod questions;
@@ -166,6 +170,16 @@ impl CostSource for PrometheusQuery {
             Phase::Raw => cost_model_metrics::all_metrics(),
         };
         sample_counts::all_samples(asking, &metrics, day, now_seconds).await
+    }
+
+    async fn kubernetes(
+        &self,
+        account: &Account,
+        labels: &LabelTags,
+        now_seconds: i64,
+    ) -> Result<BTreeMap<ResourceKey, KubernetesFacts>, Failure> {
+        let asking = Asking::new(&self.questions, &self.settings, account);
+        kubernetes::facts(asking, labels, now_seconds).await
     }
 
     async fn last_samples(

@@ -12,9 +12,7 @@ use crate::source::SourceDay;
 use crate::source::metric_names::{CLUSTER_TOTAL, EXPORTER_SUCCESS, POD_TOTAL, WINDOW_END};
 use crate::source::prometheus::dedup::{self, Metric};
 use crate::source::prometheus::gaps::{self, Teller};
-use crate::source::prometheus::gauges::{
-    LEVELS, REAL_PODS, cluster_matcher, place, set_place, shifted,
-};
+use crate::source::prometheus::gauges::{self, REAL_PODS, cluster_matcher, set_place, shifted};
 use crate::source::prometheus::promql::{GRID_SECONDS, Selector, Window, next_grid_point};
 use crate::source::prometheus::reply::Labels;
 use crate::source::prometheus::session::Asking;
@@ -125,24 +123,30 @@ pub(super) async fn group_costs(
         out.holes.extend(gaps::told(asking, selector, teller, window).await);
         out.edge_minutes.extend(gaps::edges(asking, &present, window).await?);
     }
-    let levels = asking.levels();
-    for wanted in LEVELS.iter().filter(|one| one.is_wanted(levels)) {
+    let mut counts: BTreeMap<Level, u64> = BTreeMap::new();
+    for wanted in gauges::wanted(asking.levels()) {
         let mut selector = selector.clone();
-        let series = asking.series_at_most(&selector, wanted.metric, window).await?;
-        let metric = [(wanted.metric, wanted.matchers)];
-        asking.filter_bad_samples(&mut selector, &metric, window, series).await?;
+        let series = match counts.get(&wanted.level).filter(|_| wanted.is_part()) {
+            Some(of_level) => *of_level,
+            None => asking.series_at_most(&selector, wanted.metric, window).await?,
+        };
+        counts.insert(wanted.level, series);
+        if !wanted.is_part() {
+            let metric = [(wanted.metric, wanted.matchers)];
+            asking.filter_bad_samples(&mut selector, &metric, window, series).await?;
+        }
         let metric =
             Metric { name: wanted.metric, matchers: wanted.matchers, labels: wanted.labels };
         let found = dedup::integrate(asking, &selector, metric, window, series).await?;
-        if wanted.level == Level::Cluster {
+        if wanted.metric == CLUSTER_TOTAL {
             let is_doubled = found.doubled.is_some();
             out.conflicts
                 .extend(source_conflicts::of_gauges(asking, &selector, window, is_doubled).await?);
         }
         for (labels, usd) in found.costs {
-            place(asking, &mut out.costs, wanted.level, &labels, usd);
+            wanted.place(asking, &mut out.costs, &labels, usd);
         }
-        if wanted.level == Level::Pod {
+        if wanted.metric == POD_TOTAL {
             for labels in found.single.values() {
                 set_place(asking, labels, &mut out.costs);
             }

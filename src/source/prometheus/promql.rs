@@ -7,7 +7,7 @@
 use std::fmt::Write as _;
 
 use crate::settings::cluster_label::{CLUSTER, CLUSTER_ID};
-use crate::source::metric_names::{CLUSTER_TOTAL, NAMESPACE_TOTAL, POD_TOTAL, WINDOW_END};
+use crate::source::metric_names::{WINDOW_END, is_cost_gauge};
 use crate::source::prometheus::series_parts;
 
 /// Labels that a cost gauge of the exporter has and the end of its window lacks, or has from the
@@ -169,7 +169,7 @@ impl Selector {
     /// The metric's series at one time, unfiltered, with `extra` matchers.
     #[must_use]
     pub fn raw(&self, metric: &str, extra: &[&str]) -> String {
-        if ![CLUSTER_TOTAL, NAMESPACE_TOTAL, POD_TOTAL].contains(&metric) {
+        if !is_cost_gauge(metric) {
             return self.unlabelled_too(metric, extra);
         }
         let gauges = self.converted(metric, extra);
@@ -326,6 +326,7 @@ impl Selector {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::metric_names::{CLUSTER_TOTAL, POD_TOTAL};
     use proptest::prelude::*;
 
     #[test]

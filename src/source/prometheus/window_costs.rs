@@ -9,7 +9,7 @@ use crate::source::SourceDay;
 use crate::source::metric_names::{CLUSTER_TOTAL, EXPORTER_SUCCESS};
 use crate::source::prometheus::gaps;
 use crate::source::prometheus::gauges::{
-    Coverage, LEVELS, Wanted, add_up, cluster_matcher, place, set_place,
+    self, Coverage, Wanted, add_up, cluster_matcher, place, set_place,
 };
 use crate::source::prometheus::promql::{GRID_SECONDS, Selector, Sources, Window};
 use crate::source::prometheus::reply::Labels;
@@ -158,28 +158,41 @@ async fn group_costs(
     let mut costs = DayCosts::default();
     let read_in = read_in(parts);
     let samplings = windows::samplings(parts);
-    let levels = asking.levels();
-    for wanted in LEVELS.iter().filter(|one| one.is_wanted(levels)) {
+    let mut counts: BTreeMap<Level, u64> = BTreeMap::new();
+    for wanted in gauges::wanted(asking.levels()) {
         let mut selector = selector.clone();
-        let series = asking.series_at_most(&selector, wanted.metric, read_in).await?;
+        let series = match counts.get(&wanted.level).filter(|_| wanted.is_part()) {
+            Some(of_level) => *of_level,
+            None => asking.series_at_most(&selector, wanted.metric, read_in).await?,
+        };
+        counts.insert(wanted.level, series);
         if series == 0 {
+            continue;
+        }
+        if wanted.is_part() {
+            let labels = wanted.labels;
+            for (labels, usd) in
+                weighed(asking, &selector, wanted, labels, &samplings, series).await?
+            {
+                wanted.place(asking, &mut costs, &labels, usd);
+            }
             continue;
         }
         let metric = [(wanted.metric, wanted.matchers)];
         asking.filter_bad_samples(&mut selector, &metric, read_in, series).await?;
         let places = ["namespace", "pod", "node", "service"];
         let labels = if wanted.level == Level::Pod { &places[..] } else { wanted.labels };
-        let found = weighed(asking, &selector, *wanted, labels, &samplings, series).await?;
+        let found = weighed(asking, &selector, wanted, labels, &samplings, series).await?;
         if wanted.level != Level::Pod {
             for (labels, usd) in found {
-                place(asking, &mut costs, wanted.level, &labels, usd);
+                wanted.place(asking, &mut costs, &labels, usd);
             }
             continue;
         }
         let by_pod = pods(found);
         // A pod with several places may have had them at once, by different exporters.
         let of_pods = if by_pod.values().any(|places| places.len() > 1) {
-            weighed(asking, &selector, *wanted, wanted.labels, &samplings, series).await?
+            weighed(asking, &selector, wanted, wanted.labels, &samplings, series).await?
         } else {
             by_pod.iter().map(|(pod, places)| (pod.clone(), places[0].1)).collect()
         };

@@ -3,6 +3,7 @@
 
 mod adopted;
 mod check;
+mod everything;
 mod first_run;
 mod other_makers;
 mod version_0_1_0;

@@ -28,7 +28,7 @@ pub(crate) struct Answers {
     pub(crate) query_layer: (u16, Option<&'static str>),
     pub(crate) account: u16,
     pub(crate) filters: (u16, &'static str),
-    pub(crate) expenses: (u16, &'static str),
+    pub(crate) expenses: (u16, String),
 }
 
 impl Answers {
@@ -52,7 +52,7 @@ impl Answers {
             query_layer: (200, None),
             account: 200,
             filters: (200, r#"{"filter_values": {"k8s_namespace": ["shop"]}}"#),
-            expenses: (200, r#"{"clean_expenses": [{"cost": 1}]}"#),
+            expenses: (200, r#"{"clean_expenses": [{"k8s_namespace": "shop"}]}"#.to_owned()),
         }
     }
 
@@ -126,7 +126,7 @@ pub(crate) async fn answer(
         }
         // The fork's form of the calls: upstream's path is not there.
         "/restapi/v2/available_filters" => (answers.filters.0, answers.filters.1.to_owned()),
-        "/restapi/v2/clean_expenses" => (answers.expenses.0, answers.expenses.1.to_owned()),
+        "/restapi/v2/clean_expenses" => answers.expenses,
         _ => (404, "nothing here".to_owned()),
     };
     (StatusCode::from_u16(status).unwrap(), headers, body)

@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
-use kubecost_worker::cost::{AccountId, Day, ResourceKey};
+use kubecost_worker::cost::{AccountId, Day, NodeFacts, ResourceKey};
+use kubecost_worker::documents::document::MetaValue;
 use kubecost_worker::documents::merge::{AdoptUpdate, DeleteUpdate, DocumentUpdate, SeenUpdate};
 use kubecost_worker::documents::repair::Repair;
+use kubecost_worker::documents::tags::TagUpdate;
 use kubecost_worker::documents::{
-    Change, CostSummary, DocumentInputs, LastExpense, ObservedResource, PoolOwner,
+    Change, CostSummary, DocumentInputs, LastExpense, ObservedResource, PartsUpdate, PoolOwner,
     ResourceDocument, ResourceStore, StoredDate, StoredResource, plan_changes,
 };
 
@@ -39,13 +41,21 @@ pub(crate) async fn resource_store_contract(
     sets_costs_and_counts_changes(store, tag).await;
     retires_only_its_own_that_are_unseen(store, raw, tag).await;
     hands_on_what_earlier_documents_have(store, raw, tag).await;
+    changes_tags_and_what_is_known(store, raw, tag).await;
     takes_many_at_once(store, tag).await;
 }
 
 fn namespace(account: &AccountId, name: &str) -> ObservedResource {
     let key = ResourceKey::Namespace { cluster: "c".into(), namespace: name.into() };
     let cloud_resource_id = key.id(account);
-    ObservedResource { key, cloud_resource_id, node: None, service: None }
+    ObservedResource {
+        key,
+        cloud_resource_id,
+        node: None,
+        service: None,
+        facts: NodeFacts::default(),
+        kubernetes: None,
+    }
 }
 
 /// A new document as the worker makes it, seen on `day`.
@@ -114,6 +124,7 @@ async fn keeps_what_exists(store: &dyn ResourceStore, raw: &dyn RawDocumentAcces
     store.apply(&ours, &[insert(&new)]).await.unwrap();
     assert_eq!(raw.get(&new.id).await, None, "a second document of one stable id");
     let update = DocumentUpdate {
+        tags: TagUpdate::default(),
         id: theirs.id.clone(),
         first_seen: day().previous().start_seconds(),
         last_seen: day().end_seconds() - 1,
@@ -139,7 +150,14 @@ async fn moves_times_outwards_only(store: &dyn ResourceStore, tag: &str) {
     store.apply(&ours, &[insert(&document)]).await.unwrap();
     let update = |first_seen, last_seen, activate, repair| {
         let id = document.id.clone();
-        Change::Update(Box::new(DocumentUpdate { id, first_seen, last_seen, activate, repair }))
+        Change::Update(Box::new(DocumentUpdate {
+            id,
+            first_seen,
+            last_seen,
+            activate,
+            repair,
+            tags: TagUpdate::default(),
+        }))
     };
     let start = day().start_seconds();
     let outer = Repair {
@@ -198,6 +216,7 @@ async fn fills_pool_and_owner_in_once(store: &dyn ResourceStore, tag: &str) {
     let owned = |pool: &str| {
         let owner = PoolOwner { pool_id: pool.to_owned(), employee_id: "e".to_owned() };
         Change::Update(Box::new(DocumentUpdate {
+            tags: TagUpdate::default(),
             id: document.id.clone(),
             first_seen: document.first_seen,
             last_seen: document.last_seen,
@@ -264,7 +283,12 @@ async fn sets_costs_and_counts_changes(store: &dyn ResourceStore, tag: &str) {
     let documents = [new_document(&ours, "a", day()), new_document(&ours, "b", day())];
     store.apply(&ours, &documents.each_ref().map(insert)).await.unwrap();
     let last_expense = Some(LastExpense { date: day().start_seconds(), cost: 0.3 });
-    let summary = |id: &str| CostSummary { id: id.to_owned(), total_cost: 0.1, last_expense };
+    let summary = |id: &str| CostSummary {
+        id: id.to_owned(),
+        total_cost: 0.1,
+        last_expense,
+        parts: PartsUpdate::Keep,
+    };
     let mut summaries: Vec<_> = documents.iter().map(|document| summary(&document.id)).collect();
     summaries.push(summary("unknown"));
     assert_eq!(store.set_costs(&ours, &summaries).await.unwrap(), 2);
@@ -319,7 +343,12 @@ async fn takes_many_at_once(store: &dyn ResourceStore, tag: &str) {
     let ids: Vec<String> = documents.iter().map(|document| document.id.clone()).collect();
     assert_eq!(store.own_ids(&ours, &ids).await.unwrap().len() as u64, MANY);
     let summaries: Vec<CostSummary> = (ids.iter())
-        .map(|id| CostSummary { id: id.clone(), total_cost: 1.0, last_expense: None })
+        .map(|id| CostSummary {
+            id: id.clone(),
+            total_cost: 1.0,
+            last_expense: None,
+            parts: PartsUpdate::Keep,
+        })
         .collect();
     assert_eq!(store.set_costs(&ours, &summaries).await.unwrap(), MANY);
 }
@@ -367,4 +396,49 @@ async fn hands_on_what_earlier_documents_have(
     let retired = raw.get(&old.id).await.unwrap();
     assert_eq!((retired.deleted_at, retired.active), (99, false));
     assert_eq!(store.earlier_documents(&ours).await.unwrap(), []);
+}
+
+/// Tags are set and removed one by one, with the record of them; `meta` and the node follow.
+async fn changes_tags_and_what_is_known(
+    store: &dyn ResourceStore,
+    raw: &dyn RawDocumentAccess,
+    tag: &str,
+) {
+    let ours = account(tag, "tags");
+    let mut document = new_document(&ours, "shop", day());
+    document.tags = [("b3du", "stays"), ("Z29uZQ==", "1")]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into();
+    document.label_tags = [("Z29uZQ==".to_owned(), "1".to_owned())].into();
+    raw.put(document.clone()).await;
+    let stored = found(store, &document).await;
+    assert_eq!(stored.label_tags, document.label_tags);
+    let set = [("dGVhbQ==".to_owned(), "blue".to_owned())];
+    let update = DocumentUpdate {
+        id: document.id.clone(),
+        first_seen: document.first_seen,
+        last_seen: document.last_seen,
+        repair: Repair {
+            k8s_node: Some("node-2".into()),
+            set_meta: vec![("pod_count".to_owned(), MetaValue::Whole(3))],
+            ..Repair::default()
+        },
+        tags: TagUpdate {
+            set: set.clone().into(),
+            unset: vec!["Z29uZQ==".to_owned()],
+            record: Some(set.clone().into()),
+            makes_tags: false,
+        },
+        ..DocumentUpdate::default()
+    };
+    assert_eq!(store.apply(&ours, &[Change::Update(Box::new(update))]).await.unwrap(), 1);
+    document.tags.remove("Z29uZQ==");
+    document.tags.extend(set.clone());
+    document.label_tags = set.into();
+    document.k8s_node = Some("node-2".into());
+    document.meta.insert("pod_count".to_owned(), MetaValue::Whole(3));
+    assert_eq!(raw.get(&document.id).await, Some(document.clone()));
+    let stored = found(store, &document).await;
+    assert_eq!(stored.meta_text("pod_count").as_deref(), Some("3"));
+    assert_eq!(stored.k8s_node.as_deref(), Some("node-2"));
 }

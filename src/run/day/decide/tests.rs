@@ -196,7 +196,12 @@ fn a_changed_cost_is_two_rows_and_its_document_is_brought_forward() {
     let decision = decide(dearer_day(), POLICY);
     assert_eq!(added(&decision), [("shop-id", -1, 2.0), ("shop-id", 1, 2.5)]);
     let last_expense = Some(LastExpense { date: day().start_seconds(), cost: 2.5 });
-    let costs = CostSummary { id: "shop-id".into(), total_cost: 10.5, last_expense };
+    let costs = CostSummary {
+        id: "shop-id".into(),
+        total_cost: 10.5,
+        last_expense,
+        parts: PartsUpdate::Keep,
+    };
     assert_eq!((decision.costs, decision.recount), (vec![costs], Recount::Ids(BTreeSet::new())));
     assert_eq!((decision.summary.rows, decision.summary.stored_total_usd), (2, 5.5));
     assert_eq!((decision.summary.rows_written, decision.summary.keys_changed), (2, 1));

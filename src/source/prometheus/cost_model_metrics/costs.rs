@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::cost::PodCosts;
+use crate::cost::{Breakdown, Level, Part, PodCosts};
 use crate::service::failure::Failure;
 
+use crate::source::prometheus::node_facts;
 use crate::source::prometheus::promql::{Window, minutes_present};
 use crate::source::prometheus::reply::Labels;
 
@@ -12,18 +13,26 @@ use super::formulas::{Formulas, NodeBasis, RESOURCES};
 use super::names::{BALANCERS, CLAIMS, CPU, MANAGEMENT, NODE_TOTAL, OF_NODES, VOLUME_PRICE};
 use super::{NAMED_MAX, RawDay, STEP_MINUTES, network};
 
+/// What the resources of containers are parts of.
+const PARTS: [Part; 3] = [Part::Cpu, Part::Ram, Part::Gpu];
 /// The cost model's name for the mount of a claim that no pod mounts: it is no pod.
 const UNMOUNTED_POD: &str = "unmounted-pvs";
 
 impl RawDay<'_, '_> {
     /// CPU, RAM and GPU of pods, or of namespaces when no pods are wanted.
     pub(super) async fn containers(&mut self, formulas: &Formulas) -> Result<(), Failure> {
-        let wants_pods = self.asking.levels().pod;
-        let by: &[&str] = if wants_pods { &["namespace", "pod", "node"] } else { &["namespace"] };
+        let levels = self.asking.levels();
+        let wants_pods = levels.pod;
+        let by: &[&str] = match (wants_pods, levels.has(Level::Node)) {
+            (true, _) => &["namespace", "pod", "node"],
+            (false, true) => &["namespace", "node"],
+            (false, false) => &["namespace"],
+        };
         let mut on_nodes: BTreeMap<(String, String, String), BTreeMap<String, f64>> =
             BTreeMap::new();
         let formulas = Formulas { selector: formulas.selector.in_parts(), ..formulas.clone() };
-        for resource in RESOURCES {
+        let mut pod_parts: BTreeMap<(String, String, String), Breakdown> = BTreeMap::new();
+        for (resource, part) in RESOURCES.into_iter().zip(PARTS) {
             let (amount, price, _) = resource;
             if !self.inventory.can_join(amount, price) {
                 continue;
@@ -31,17 +40,24 @@ impl RawDay<'_, '_> {
             let rate = formulas.allocated(by, resource);
             let series = self.inventory.count(amount);
             for (labels, usd) in self.asking.integrate(&rate, self.window, series).await? {
-                let Some((cluster, namespace)) = self.add_to_namespace(&labels, usd) else {
+                let Some((cluster, namespace)) = self.add_to_namespace(&labels, part, usd) else {
                     continue;
                 };
+                if let Some(node) = labels.get("node") {
+                    self.nodes.allocate((&cluster, node), part, usd);
+                }
                 if wants_pods {
                     let label = |name: &str| labels.get(name).cloned().unwrap_or_default();
-                    let pod = on_nodes.entry((cluster, namespace, label("pod"))).or_default();
+                    let name = (cluster, namespace, label("pod"));
+                    if levels.has_parts {
+                        pod_parts.entry(name.clone()).or_default().add(part, usd);
+                    }
+                    let pod = on_nodes.entry(name).or_default();
                     *pod.entry(label("node")).or_insert(0.0) += usd;
                 }
             }
         }
-        for ((cluster, namespace, pod), nodes) in on_nodes {
+        for (name, nodes) in on_nodes {
             // The node where most of the cost arose; the first by name when equal.
             let node = nodes
                 .iter()
@@ -50,14 +66,21 @@ impl RawDay<'_, '_> {
                 .map(|(node, _)| node.clone())
                 .filter(|node| !node.is_empty());
             let total_usd = nodes.values().sum();
-            let costs = PodCosts { total_usd, node, service: None };
+            let breakdown = pod_parts.remove(&name).unwrap_or_default();
+            let (cluster, namespace, pod) = name;
+            let costs = PodCosts { total_usd, node, service: None, breakdown };
             self.out.costs.namespace_mut(&cluster, &namespace).pods.insert(pod, costs);
         }
         Ok(())
     }
 
     /// Adds a cost to the namespace that labels name.
-    fn add_to_namespace(&mut self, labels: &Labels, usd: f64) -> Option<(String, String)> {
+    fn add_to_namespace(
+        &mut self,
+        labels: &Labels,
+        part: Part,
+        usd: f64,
+    ) -> Option<(String, String)> {
         let cluster = self.asking.cluster(labels).to_owned();
         let Some(namespace) = labels.get("namespace").filter(|name| !name.is_empty()) else {
             self.asking.is_partial = true;
@@ -67,13 +90,33 @@ impl RawDay<'_, '_> {
         };
         let costs = self.out.costs.namespace_mut(&cluster, namespace);
         *costs.total_usd.get_or_insert(0.0) += usd;
+        if self.asking.levels().has_parts {
+            costs.breakdown.add(part, usd);
+            // The cluster's volumes and load balancers are more than those of namespaces.
+            if !matches!(part, Part::Pv | Part::LoadBalancer) {
+                self.out.costs.cluster_mut(&cluster).breakdown.add(part, usd);
+            }
+        }
         Some((cluster, namespace.clone()))
     }
 
-    fn add_to_pod(&mut self, cluster: &str, namespace: &str, pod: Option<&String>, usd: f64) {
+    fn add_to_pod(
+        &mut self,
+        (cluster, namespace): (&str, &str),
+        pod: Option<&String>,
+        part: Part,
+        usd: f64,
+    ) {
         if let Some(pod) = pod.filter(|pod| !pod.is_empty() && *pod != UNMOUNTED_POD) {
             let pods = &mut self.out.costs.namespace_mut(cluster, namespace).pods;
-            pods.entry(pod.clone()).or_default().total_usd += usd;
+            let costs = pods.entry(pod.clone()).or_default();
+            costs.total_usd += usd;
+            if self.asking.levels().has_parts {
+                costs.breakdown.add(part, usd);
+            }
+            if let Some(node) = &costs.node {
+                self.nodes.add_beside((cluster, node), part, usd);
+            }
         }
     }
 
@@ -95,8 +138,9 @@ impl RawDay<'_, '_> {
         let by: &[&str] = if wants_pods { &["namespace", "pod"] } else { &["namespace"] };
         let rate = formulas.claimed_volumes(by);
         for (labels, usd) in self.asking.integrate(&rate, self.window, series).await? {
-            if let Some((cluster, namespace)) = self.add_to_namespace(&labels, usd) {
-                self.add_to_pod(&cluster, &namespace, labels.get("pod"), usd);
+            let part = Part::Pv;
+            if let Some((cluster, namespace)) = self.add_to_namespace(&labels, part, usd) {
+                self.add_to_pod((&cluster, &namespace), labels.get("pod"), part, usd);
             }
         }
         Ok(())
@@ -140,10 +184,13 @@ impl RawDay<'_, '_> {
             if usd == 0.0 {
                 continue;
             }
-            let Some((cluster, namespace)) = self.add_to_namespace(&labels, usd) else { continue };
+            let part = Part::Network;
+            let Some((cluster, namespace)) = self.add_to_namespace(&labels, part, usd) else {
+                continue;
+            };
             *totals.entry(cluster.clone()).or_insert(0.0) += usd;
             if self.asking.levels().pod {
-                self.add_to_pod(&cluster, &namespace, labels.get("pod_name"), usd);
+                self.add_to_pod((&cluster, &namespace), labels.get("pod_name"), part, usd);
             }
         }
         Ok(totals)
@@ -156,7 +203,7 @@ impl RawDay<'_, '_> {
         }
         let rate = formulas.balancers(&["namespace"]);
         for (labels, usd) in self.asking.integrate(&rate, self.window, 1).await? {
-            self.add_to_namespace(&labels, usd);
+            self.add_to_namespace(&labels, Part::LoadBalancer, usd);
         }
         Ok(())
     }
@@ -199,23 +246,64 @@ impl RawDay<'_, '_> {
         let nodes = OF_NODES.map(|metric| inventory.count(metric)).into_iter().max().unwrap_or(0);
         let mut parts = Vec::new();
         if inventory.has_nodes() {
-            parts.push((formulas.nodes(basis), containers.max(nodes)));
+            parts.push((formulas.nodes(&[], basis), containers.max(nodes), Some(Part::Idle)));
         }
         if inventory.has(VOLUME_PRICE) {
-            parts.push((formulas.cluster_volumes(), inventory.count(VOLUME_PRICE)));
+            let series = inventory.count(VOLUME_PRICE);
+            parts.push((formulas.cluster_volumes(), series, Some(Part::Pv)));
         }
         if inventory.has(BALANCERS) {
-            parts.push((formulas.balancers(&[]), inventory.count(BALANCERS)));
+            let series = inventory.count(BALANCERS);
+            parts.push((formulas.balancers(&[]), series, Some(Part::LoadBalancer)));
         }
         if inventory.has(MANAGEMENT) {
-            parts.push((formulas.management(), 1));
+            parts.push((formulas.management(), 1, None));
         }
-        for (rate, series) in parts {
+        for (rate, series, part) in parts {
             for (labels, usd) in self.asking.integrate(&rate, self.window, series).await? {
                 let cluster = self.asking.cluster(&labels).to_owned();
+                if let (Some(part), true) = (part, self.asking.levels().has_parts) {
+                    self.add_to_cluster(&cluster, part, usd);
+                }
                 *totals.entry(cluster).or_insert(0.0) += usd;
             }
         }
         Ok(())
+    }
+
+    /// Adds a part to a cluster; of its machines what is allocated to nobody.
+    fn add_to_cluster(&mut self, cluster: &str, part: Part, usd: f64) {
+        let known = &mut self.out.costs.cluster_mut(cluster).breakdown;
+        let of = |part: &Part| known.parts.get(part).copied().unwrap_or(0.0);
+        let allocated = if part == Part::Idle { PARTS.iter().map(of).sum() } else { 0.0 };
+        known.add(part, (usd - allocated).max(0.0));
+    }
+
+    /// Each node's whole and idle cost, and what is known of the machine.
+    pub(super) async fn node_costs(
+        &mut self,
+        formulas: &Formulas,
+        basis: NodeBasis,
+    ) -> Result<(), Failure> {
+        if !self.asking.levels().has(Level::Node) || !self.inventory.has_nodes() {
+            return Ok(());
+        }
+        let containers = if basis == NodeBasis::Allocated { self.inventory.count(CPU) } else { 0 };
+        let count = |metric: &str| self.inventory.count(metric);
+        let series = OF_NODES.map(count).into_iter().max().unwrap_or(0).max(containers);
+        let rate = formulas.nodes(&["node"], basis);
+        for (labels, usd) in self.asking.integrate(&rate, self.window, series).await? {
+            let cluster = self.asking.cluster(&labels).to_owned();
+            let Some(node) = labels.get("node").filter(|node| !node.is_empty()) else { continue };
+            let place = (cluster, node.clone());
+            let (total, idle) = self.nodes.of_machine(&place, usd);
+            let costs = self.out.costs.node_mut(&place.0, &place.1);
+            (costs.total_usd, costs.idle_usd) = (Some(total), Some(idle));
+            if self.asking.levels().has_parts {
+                costs.breakdown = self.nodes.breakdown(&place, idle);
+            }
+        }
+        let selector = &formulas.selector;
+        node_facts::add(self.asking, selector, self.window, &mut self.out.costs).await
     }
 }

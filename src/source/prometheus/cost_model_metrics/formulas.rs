@@ -85,8 +85,8 @@ impl Formulas {
         )
     }
 
-    /// What the nodes of a cluster cost.
-    pub(super) fn nodes(&self, basis: NodeBasis) -> String {
+    /// What nodes cost by labels.
+    pub(super) fn nodes(&self, by: &[&str], basis: NodeBasis) -> String {
         let mut parts = vec![self.max_by(&["node"], NODE_TOTAL)];
         if basis >= NodeBasis::Capacity {
             parts.push(self.node_capacity());
@@ -94,7 +94,7 @@ impl Formulas {
         if basis >= NodeBasis::Allocated {
             parts.push(self.node_allocated());
         }
-        self.selector.sum_by(&[], &parts.join(" or "))
+        self.selector.sum_by(by, &parts.join(" or "))
     }
 
     /// What each node costs: price times capacity.
@@ -231,11 +231,11 @@ mod tests {
     #[test]
     fn nodes_are_asked_for_no_more_than_is_needed() {
         let formulas = Formulas::default();
-        let total = formulas.nodes(NodeBasis::Total);
+        let total = formulas.nodes(&[], NodeBasis::Total);
         assert_eq!(total, "sum by (cluster) (max by (cluster, node) (node_total_hourly_cost{}))");
-        let capacity = formulas.nodes(NodeBasis::Capacity);
+        let capacity = formulas.nodes(&[], NodeBasis::Capacity);
         assert!(capacity.contains(NODE_RESOURCE) && !capacity.contains(RAM), "{capacity}");
-        assert!(formulas.nodes(NodeBasis::Allocated).contains(RAM));
+        assert!(formulas.nodes(&[], NodeBasis::Allocated).contains(RAM));
     }
 
     #[test]

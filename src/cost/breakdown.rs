@@ -1,0 +1,120 @@
+//! What costs are made of: CPU, RAM and the like, as a source says it of a resource's whole.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// A part of a cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Part {
+    /// CPU that is allocated.
+    Cpu,
+    /// Memory that is allocated.
+    Ram,
+    /// GPUs that are allocated.
+    Gpu,
+    /// Volumes.
+    Pv,
+    /// Traffic.
+    Network,
+    /// Load balancers.
+    #[serde(rename = "lb")]
+    LoadBalancer,
+    /// What of machines is allocated to nobody.
+    Idle,
+    /// What no other part explains: management, shared and external costs, and what the source
+    /// does not divide.
+    Other,
+}
+
+impl Part {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Cpu,
+        Self::Ram,
+        Self::Gpu,
+        Self::Pv,
+        Self::Network,
+        Self::LoadBalancer,
+        Self::Idle,
+        Self::Other,
+    ];
+
+    /// Its key in documents.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Ram => "ram",
+            Self::Gpu => "gpu",
+            Self::Pv => "pv",
+            Self::Network => "network",
+            Self::LoadBalancer => "lb",
+            Self::Idle => "idle",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// USD by part; a part that is not known is not there.
+pub type Parts = BTreeMap<Part, f64>;
+
+/// What a source says of what a resource's whole is made of.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Breakdown {
+    /// USD by part.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parts: Parts,
+    /// What of these parts is idle, where the source counts that among them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub idle_of: Parts,
+    /// CPU used over CPU requested, a ratio.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_efficiency: Option<f64>,
+    /// Memory used over memory requested, a ratio.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ram_efficiency: Option<f64>,
+}
+
+impl Breakdown {
+    /// Whether it says nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Adds USD to a part.
+    pub fn add(&mut self, part: Part, usd: f64) {
+        *self.parts.entry(part).or_insert(0.0) += usd;
+    }
+
+    /// Adds the parts of another stretch of the day. Efficiencies are those of whole days.
+    pub fn add_up(&mut self, more: &Self) {
+        let both = [(&mut self.parts, &more.parts), (&mut self.idle_of, &more.idle_of)];
+        for (parts, more) in both {
+            for (part, usd) in more {
+                *parts.entry(*part).or_insert(0.0) += usd;
+            }
+        }
+    }
+
+    /// Multiplies every part.
+    pub fn scale(&mut self, factor: f64) {
+        self.parts.values_mut().chain(self.idle_of.values_mut()).for_each(|usd| *usd *= factor);
+    }
+
+    /// The parts with what is idle as a part of its own; those that are no numbers are left out.
+    pub(super) fn divided(&self) -> Parts {
+        let mut parts = self.parts.clone();
+        parts.retain(|_, usd| usd.is_finite());
+        for (part, idle) in &self.idle_of {
+            if let (Some(usd), true) = (parts.get_mut(part), *idle > 0.0 && idle.is_finite()) {
+                let idle = idle.min(*usd);
+                *usd -= idle;
+                *parts.entry(Part::Idle).or_insert(0.0) += idle;
+            }
+        }
+        parts
+    }
+}
