@@ -17,6 +17,7 @@ use super::day::inputs::{
 use super::day::rows::{DayRows, unknown_ids};
 use super::due::{days_due, phase_of, work_order};
 use super::environment::Readers;
+use super::history::History;
 use super::reconcile::{DayDifference, differences};
 use super::request::{AccountJob, Days};
 
@@ -29,6 +30,8 @@ pub(super) struct AccountState {
     pub(super) due: Vec<DueDay>,
     /// Days whose status and ledger disagree.
     pub(super) differences: Vec<DayDifference>,
+    /// What is stored of the days that were looked at, and whether that is whole.
+    pub(super) history: History,
 }
 
 /// A day of an account to read.
@@ -87,7 +90,7 @@ impl Readers {
             let clusters_before = clusters_before(day, &statuses);
             DueDay { day, phase, presence, status, clusters_before }
         });
-        Ok(AccountState { due: due.collect(), differences })
+        Ok(AccountState { due: due.collect(), differences, history: History::of(&statuses) })
     }
 
     /// The days that are looked at: those asked for, or all that may be due.

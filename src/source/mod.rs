@@ -14,10 +14,12 @@ use crate::cost::{Day, DayCosts, ResourceKey};
 use crate::service::failure::Failure;
 
 pub use crate::cost::Phase;
+pub use reading::{ReadPart, ReadScrapers, Reading};
 
 pub mod metric_names;
 pub mod metroculus;
 pub mod prometheus;
+pub mod reading;
 
 /// For how many minutes of a day a source has samples, by phase.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -91,6 +93,9 @@ pub struct SourceDay {
     /// for one unit of the source's, by currency code.
     #[serde(default)]
     pub exchange_rates: BTreeMap<String, f64>,
+    /// How it was read, for whoever reads it again.
+    #[serde(default)]
+    pub reading: Reading,
 }
 
 impl SourceDay {
@@ -113,6 +118,7 @@ impl SourceDay {
             approximations: Vec::new(),
             waiting: None,
             exchange_rates: BTreeMap::new(),
+            reading: Reading::default(),
         }
     }
 

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use crate::accounts::ACCOUNT_TYPE;
 use crate::cost::Day;
+use crate::cost::odd_days::Judged;
 use crate::day_status::DayState;
 use crate::run::RunSummary;
 use crate::run::summary::{AccountSummary, DaySummary, Outcome};
@@ -227,6 +228,11 @@ fn of_accounts(summary: &RunSummary) -> Vec<Family> {
         let count: u64 = account.days.iter().map(|day| day.contradictions).sum();
         vec![(vec![id(account)], count as f64)]
     });
+    let odd = each(&|account| {
+        let kinds = |judged: Judged| [("spike", judged.spike_usd), ("drop", judged.drop_usd)];
+        let sample = |(kind, usd): (&str, f64)| (vec![id(account), ("kind", kind.to_owned())], usd);
+        account.newest_day.into_iter().flat_map(kinds).map(sample).collect()
+    });
     let lags = each(&|account| {
         let told = account.days.iter().filter(|day| day.covered_minutes > 0);
         let newest = told.max_by_key(|day| day.day);
@@ -256,6 +262,12 @@ fn of_accounts(summary: &RunSummary) -> Vec<Family> {
             "kubecost_worker_source_contradictions",
             "Clusters and namespaces of the last run's days whose parts cost over 1 % more than they.",
             contradictions,
+        ),
+        gauge(
+            "kubecost_worker_day_anomaly_usd",
+            "By how much the newest whole day costs more (spike) or less (drop) than days like it, USD; \
+             0 where it is not odd.",
+            odd,
         ),
         gauge(
             "kubecost_worker_source_lag_seconds",

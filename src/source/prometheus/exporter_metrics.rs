@@ -46,6 +46,7 @@ pub(super) async fn day_costs(
     let others = seen.names();
     let groups = plain_costs::lag_groups(&mut asking, &selector, (day, now_seconds), &others);
     let groups = groups.await?;
+    out.reading.is_of_windows = groups.is_empty() && seen.earlier.is_empty();
     if !groups.is_empty() {
         let names = groups.iter().flat_map(|group| group.clusters.iter());
         refuse_totals(&mut asking, &selector, shown_in, names.collect()).await?;
@@ -65,6 +66,7 @@ pub(super) async fn day_costs(
     coverage.write(&mut out, &seen, (day, now_seconds));
     warn_of_silent_clusters(&mut asking, &selector, &out.clusters, shifted(day, 0, now_seconds))
         .await?;
+    out.reading.cluster_label = Some(asking.cluster_label().to_owned());
     out.conflicts.append(&mut asking.conflicts);
     out.warnings.append(&mut asking.warnings);
     out.is_partial = asking.is_partial;
