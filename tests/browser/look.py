@@ -104,10 +104,10 @@ class Browser:
     def facts(self):
         return json.loads(self.ask("Runtime.evaluate", expression=READ)["result"]["value"])
 
-    def look(self, width, medium, scheme):
+    def look(self, width, medium, scheme, height=900):
         self.ask("Emulation.setEmulatedMedia", media=medium,
                  features=[{"name": "prefers-color-scheme", "value": scheme}])
-        self.ask("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 500)
+        self.ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 500)
         return self.facts()
 
     def picture(self, width, height):
@@ -148,7 +148,7 @@ def main():
             browser.open(own)
             said = {"requests": requests(browser.events, own), "errors": errors(browser.events), "looks": {}}
             if options.picture:
-                height = browser.look(920, "screen", "light")["height"]
+                height = browser.look(920, "screen", "light", 100)["height"]
                 options.picture.write_bytes(browser.picture(920, height))
             for name, width, medium, scheme in LOOKS:
                 facts = browser.look(width, medium, scheme)
