@@ -5,6 +5,7 @@
 //! each account. What belongs here: what to change in a cluster. What does not: what was spent
 //! (`report`).
 
+pub mod controllers;
 pub mod items;
 pub mod model;
 pub mod read;

@@ -217,7 +217,7 @@ async fn written_recommendations_replace_the_last_ones_and_keep_since_when_they_
         let days = ["run", "--from", "2026-03-04", "--to", "2026-03-04", "--at", AT];
         run(&settings, &days).expect_success();
         recommend(&settings, &["--write"]);
-        let later = ["--at", "2026-03-05T00:10:30Z", "recommend", "--write"];
+        let later = ["--at", "2026-03-05T00:02:30Z", "recommend", "--write"];
         run(&settings, &later).expect_success();
         let page = ["--at", AT, "report", "--from", "2026-03-04", "--to", "2026-03-04"];
         let page = run(&settings, &[&page[..], &["--output", "html"]].concat()).expect_success();
@@ -231,7 +231,7 @@ async fn written_recommendations_replace_the_last_ones_and_keep_since_when_they_
     .unwrap();
     assert_eq!(
         (&record["created_at"], record["data"].as_array().unwrap().len()),
-        (&(NOW + 630).into(), 3)
+        (&(NOW + 150).into(), 3)
     );
     let web =
         record["data"].as_array().unwrap().iter().find(|one| one["subject"] == "shop/web/app");
@@ -249,7 +249,7 @@ async fn written_recommendations_replace_the_last_ones_and_keep_since_when_they_
     let filter =
         mongodb::bson::doc! { "module": "kubecost_requests", "data.subject": "shop/web/app" };
     let found = sets.find_one(filter).await.unwrap().unwrap();
-    assert_eq!(found.get_i64("created_at").unwrap(), NOW + 630);
+    assert_eq!(found.get_i64("created_at").unwrap(), NOW + 150);
     let item = found.get_array("data").unwrap()[0].as_document().unwrap();
     assert_eq!(item.get_i64("detected_at").unwrap(), NOW + 30);
 }

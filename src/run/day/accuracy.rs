@@ -2,7 +2,7 @@
 //! in `docs/EXPLAIN.md`.
 
 use crate::cost::bound::{BoundInputs, DayBound, bound};
-use crate::cost::{ClusterCosts, Phase, RollUp};
+use crate::cost::{Cost, Phase, RollUp};
 use crate::source::SourceDay;
 
 /// The bound of a day's total: the sum of its clusters'. `None` where nothing is covered.
@@ -12,10 +12,12 @@ pub fn day_bound(source: &SourceDay, roll: &RollUp) -> Option<DayBound> {
         return None;
     }
     let mut out = DayBound::default();
-    for (name, costs) in &source.costs.clusters {
-        let lines = roll.lines.iter().filter(|line| line.key.cluster() == name).count();
-        let lines = u32::try_from(lines).unwrap_or(u32::MAX);
-        let of_cluster = cluster_bound(source, (name, costs), lines);
+    for name in source.costs.clusters.keys() {
+        let lines = || roll.lines.iter().filter(|line| line.key.cluster() == name);
+        // As it is stored, for the last bits of what a server adds up may differ from run to run.
+        let usd = lines().map(|line| line.cost).sum::<Cost>().usd();
+        let lines = u32::try_from(lines().count()).unwrap_or(u32::MAX);
+        let of_cluster = cluster_bound(source, name, (usd, lines));
         out.low_by_usd += of_cluster.low_by_usd;
         out.high_by_usd += of_cluster.high_by_usd;
         out.gaps_usd += of_cluster.gaps_usd;
@@ -23,14 +25,8 @@ pub fn day_bound(source: &SourceDay, roll: &RollUp) -> Option<DayBound> {
     Some(out)
 }
 
-fn cluster_bound(
-    source: &SourceDay,
-    (name, costs): (&String, &ClusterCosts),
-    lines: u32,
-) -> DayBound {
+fn cluster_bound(source: &SourceDay, name: &str, (usd, lines): (f64, u32)) -> DayBound {
     let covered = source.minutes_of(name);
-    let children = || costs.namespaces.values().filter_map(|one| one.total_usd).sum();
-    let usd: f64 = costs.total_usd.unwrap_or_else(children);
     let factor = source.reading.scaled_by.get(name).copied().unwrap_or(1.0);
     let seen_usd = usd / factor;
     let rate = seen_usd / f64::from(covered.max(1)) * 60.0;

@@ -228,11 +228,6 @@ fn of_accounts(summary: &RunSummary) -> Vec<Family> {
         let count: u64 = account.days.iter().map(|day| day.contradictions).sum();
         vec![(vec![id(account)], count as f64)]
     });
-    let odd = each(&|account| {
-        let kinds = |judged: Judged| [("spike", judged.spike_usd), ("drop", judged.drop_usd)];
-        let sample = |(kind, usd): (&str, f64)| (vec![id(account), ("kind", kind.to_owned())], usd);
-        account.newest_day.into_iter().flat_map(kinds).map(sample).collect()
-    });
     let lags = each(&|account| {
         let told = account.days.iter().filter(|day| day.covered_minutes > 0);
         let newest = told.max_by_key(|day| day.day);
@@ -263,18 +258,28 @@ fn of_accounts(summary: &RunSummary) -> Vec<Family> {
             "Clusters and namespaces of the last run's days whose parts cost over 1 % more than they.",
             contradictions,
         ),
-        gauge(
-            "kubecost_worker_day_anomaly_usd",
-            "By how much the newest whole day costs more (spike) or less (drop) than days like it, USD; \
-             0 where it is not odd.",
-            odd,
-        ),
+        odd_days(summary),
         gauge(
             "kubecost_worker_source_lag_seconds",
             "By how much the account's source lags behind the costs it tells about.",
             lags,
         ),
     ]
+}
+
+/// By how much the newest whole day of each account is odd.
+fn odd_days(summary: &RunSummary) -> Family {
+    let kinds = |judged: Judged| [("spike", judged.spike_usd), ("drop", judged.drop_usd)];
+    let of = |account: &AccountSummary| {
+        let sample = |(kind, usd): (&str, f64)| (vec![id(account), ("kind", kind.to_owned())], usd);
+        account.newest_day.into_iter().flat_map(kinds).map(sample).collect::<Vec<_>>()
+    };
+    gauge(
+        "kubecost_worker_day_anomaly_usd",
+        "By how much the newest whole day costs more (spike) or less (drop) than days like it, USD; \
+         0 where it is not odd.",
+        summary.accounts.iter().flat_map(of).collect(),
+    )
 }
 
 fn id(account: &AccountSummary) -> (&'static str, String) {

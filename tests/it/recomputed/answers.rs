@@ -28,23 +28,35 @@ pub(super) const WHOLE_HOURS: Range<i64> = 3..27;
 /// The same with hours missing between: then hours are added up one by one.
 pub(super) const WITH_A_GAP: Range<i64> = 9..12;
 
-/// Rates at a time, by metric and labels.
-fn rates(time: i64) -> Vec<(&'static str, Value, f64)> {
-    let of =
-        |number: i64| 0.013 * (number + 1) as f64 * (1.0 + (time / 300 * 7 % 97) as f64 / 131.0);
+/// The rate of one of the names at a time, USD per hour.
+fn rate(number: i64, time: i64) -> f64 {
+    0.013 * (number + 1) as f64 * (1.0 + (time / 300 * 7 % 97) as f64 / 131.0)
+}
+
+/// Series by metric and labels, and their rate at a time.
+type Rate = Box<dyn Fn(i64) -> f64>;
+
+fn series() -> Vec<(&'static str, Value, Rate)> {
     let labels = |more: Value| {
         let mut labels = json!({"tenant_id": ACCOUNT, "cluster": "prod"});
         labels.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         labels
     };
-    let mut out = vec![(CLUSTER, labels(json!({})), (0..NAMES).map(of).sum::<f64>() * 1.4)];
+    let whole = |time: i64| (0..NAMES).map(|number| rate(number, time)).sum::<f64>() * 1.4;
+    let mut out: Vec<(_, _, Rate)> = vec![(CLUSTER, labels(json!({})), Box::new(whole))];
     for number in 0..NAMES {
         let name = format!("n{number}");
-        out.push((NAMESPACE, labels(json!({"namespace": name})), of(number)));
+        let of = move |time: i64| rate(number, time);
+        out.push((NAMESPACE, labels(json!({"namespace": name})), Box::new(of)));
         let pod = json!({"namespace": name, "pod": "web-0", "node": "a"});
-        out.push((POD, labels(pod), of(number) * 0.61));
+        out.push((POD, labels(pod), Box::new(move |time| rate(number, time) * 0.61)));
     }
     out
+}
+
+/// Rates at a time, by metric and labels.
+fn rates(time: i64) -> Vec<(&'static str, Value, f64)> {
+    series().into_iter().map(|(metric, labels, rate)| (metric, labels, rate(time))).collect()
 }
 
 /// A day that was noted every five minutes, and in part of the next one.
@@ -102,15 +114,14 @@ pub(super) async fn history() -> World {
             .collect();
         let mut metrics = serde_json::Map::new();
         for name in asked["metrics"].split(',') {
-            let of = |number: usize| {
-                let point = |time: &i64| json!([time, rates(*time)[number].2.to_string()]);
+            let points = |rate: &Rate| {
+                let point = |time: &i64| json!([time, rate(*time).to_string()]);
                 times.iter().map(point).collect::<Vec<_>>()
             };
-            let series: Vec<Value> = rates(START)
-                .into_iter()
-                .enumerate()
-                .filter(|(_, (metric, ..))| *metric == name && !times.is_empty())
-                .map(|(number, (_, labels, _))| json!({"metric": labels, "values": of(number)}))
+            let series: Vec<Value> = series()
+                .iter()
+                .filter(|(metric, ..)| *metric == name && !times.is_empty())
+                .map(|(_, labels, rate)| json!({"metric": labels, "values": points(rate)}))
                 .collect();
             let data = json!({"resultType": "matrix", "result": series});
             metrics.insert(name.to_owned(), json!({"status": "success", "data": data}));
@@ -125,7 +136,8 @@ pub(super) async fn history() -> World {
     ];
     let store = SqliteStore::new(&[ACCOUNT], &settings);
     let at = "2033-01-11T06:00:00Z";
-    store.run(&["run", "--at", at, "--from", "2033-01-10", "--to", "2033-01-10"]);
+    let day = ["run", "--at", at, "--from", "2033-01-10", "--to", "2033-01-10"];
+    store.run(&day).expect_success();
     let secret = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(secret.path(), SECRET).unwrap();
     let mut world = World::of("Metroculus, history", store, at, "", ());
