@@ -27,7 +27,7 @@ pub fn deployment(pod: &str) -> Option<String> {
     let name = controller(pod);
     let own = pod.len().saturating_sub(name.len());
     // The hash of a template, five letters, and two dashes.
-    (own > 6 && !pod.ends_with(|c: char| c == '-')).then_some(name)
+    (own > 6 && !pod.ends_with('-')).then_some(name)
 }
 
 #[cfg(test)]
