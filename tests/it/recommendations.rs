@@ -68,7 +68,7 @@ const WHOLE: Shape = Shape { hours: 96, has_use: true, has_gaps: false };
 fn cluster(shape: Shape) -> Server {
     let mut history = History::default();
     let life = (NOW - shape.hours * HOUR, NOW + 60);
-    let base = format!("tenant_id=\"{ACCOUNT}\",cluster=\"c\"");
+    let base = format!("tenant_id=\"{ACCOUNT}\",cluster=\"prod\"");
     let is_there = |time: i64| !shape.has_gaps || time / HOUR % 5 != 2;
     let mut put = |metric: &str, more: &str, value: &dyn Fn(i64) -> f64| {
         let labels = format!("{base}{more}");
@@ -222,7 +222,7 @@ async fn written_recommendations_replace_the_last_ones_and_keep_since_when_they_
         let page = ["--at", AT, "report", "--from", "2026-03-04", "--to", "2026-03-04"];
         let page = run(&settings, &[&page[..], &["--output", "html"]].concat()).expect_success();
         assert!(page.stdout.contains("What could cost less"), "{}", page.stdout);
-        assert!(page.stdout.contains("requests: c shop/web/app"), "{}", page.stdout);
+        assert!(page.stdout.contains("requests: prod shop/web/app"), "{}", page.stdout);
     }
     let record: Value = serde_json::from_str(
         &embedded
