@@ -25,6 +25,7 @@ pub mod ledger;
 pub mod migrate;
 pub mod rate_journal;
 pub mod recommend;
+pub mod recommendations;
 pub mod report;
 pub mod rest_api;
 pub mod run;

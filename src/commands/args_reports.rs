@@ -37,8 +37,9 @@ const RECOMMEND_EXAMPLES: &str = "\
 Examples:
   kubecost-worker recommend
   kubecost-worker recommend --lookback 14 --profile performance --output json
+  kubecost-worker recommend --write
 
-Nothing is changed. What cannot be looked at is listed with the metric that is missing.";
+Nothing is changed in a cluster; --write replaces what kubecost_recommendations holds of the accounts. What cannot be looked at is listed with the metric that is missing.";
 
 /// The commands.
 pub(super) fn commands() -> Vec<Command> {
@@ -107,7 +108,9 @@ fn explain() -> Command {
 
 fn recommend() -> Command {
     Command::new("recommend")
-        .about("Name what could cost less: requests against use, idle nodes, unmounted volumes")
+        .about(
+            "Name what could cost less: requests against use, idle nodes and namespaces, volumes",
+        )
         .after_help(format!("{RECOMMEND_EXAMPLES}\n\n{EXIT_CODES}"))
         .arg(account())
         .arg(option("lookback", "DAYS", "How far back use is looked at").default_value("7"))
@@ -120,4 +123,8 @@ fn recommend() -> Command {
             option("node-target", "SHARE", "To which share nodes may be allocated")
                 .default_value("0.75"),
         )
+        .arg(switch(
+            "write",
+            "Store them in kubecost_recommendations, in the place of the last ones",
+        ))
 }

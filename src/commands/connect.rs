@@ -21,6 +21,9 @@ use crate::rate_journal::RateJournal;
 use crate::rate_journal::mongo::MongoJournal;
 use crate::rate_journal::read_only::ReadOnlyJournal;
 use crate::rate_journal::sqlite::SqliteJournal;
+use crate::recommendations::RecommendationStore;
+use crate::recommendations::mongo::MongoRecommendations;
+use crate::recommendations::sqlite::SqliteRecommendations;
 use crate::rest_api::RestClient;
 use crate::run::rest::RestApi;
 use crate::run::{Environment, Readers};
@@ -53,6 +56,8 @@ pub struct Stores {
     pub leases: Arc<dyn Leases>,
     /// Rates seen.
     pub journal: Arc<dyn RateJournal>,
+    /// Stored recommendations.
+    pub recommendations: Arc<dyn RecommendationStore>,
 }
 
 impl Stores {
@@ -86,6 +91,7 @@ pub async fn stores(config: &StoreConfig) -> Result<Stores, Failure> {
                 status: Arc::new(MongoDayStatus::new(&database)),
                 leases: Arc::new(MongoLeases::new(&database)),
                 journal: Arc::new(MongoJournal::new(&database)),
+                recommendations: Arc::new(MongoRecommendations::new(&database)),
                 names: documents.clone(),
                 documents,
             })
@@ -99,7 +105,8 @@ pub async fn stores(config: &StoreConfig) -> Result<Stores, Failure> {
                 ledger: Arc::new(SqliteLedger::new(store.clone())),
                 status: Arc::new(SqliteDayStatus::new(store.clone())),
                 leases: Arc::new(SqliteLeases::new(store.clone())),
-                journal: Arc::new(SqliteJournal::new(store)),
+                journal: Arc::new(SqliteJournal::new(store.clone())),
+                recommendations: Arc::new(SqliteRecommendations::new(store)),
             })
         }
     }

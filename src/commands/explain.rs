@@ -1,12 +1,11 @@
 //! `explain`: why a stored number is what it is.
 
 use crate::accounts::select_accounts;
-use crate::cost::{AccountId, Day, ResourceKey};
+use crate::cost::{AccountId, Day};
 use crate::explain::{
-    Asked, ExplainStores, Explanation, HourReader, Wanted, explain as explained, text,
+    Asked, ExplainStores, Explanation, HourReader, Layer, Wanted, explain as explained, text,
 };
 use crate::settings::worker::{PipelineSettings, QueryConfig};
-use crate::source::Phase;
 use crate::source::prometheus::client::PromClient;
 
 use super::{CliError, Context, connect, output};
@@ -27,10 +26,8 @@ pub async fn explain(context: &Context) -> Result<u8, CliError> {
     };
     let now_seconds = context.clock.now_seconds();
     let hours = hours(&settings, &account.id)?;
-    let asked = hours.as_ref().map(|client| {
-        let asked = asked(&settings, &account.id, (day, now_seconds));
-        (client as &dyn HourReader, asked)
-    });
+    let asked = asked(&settings, &account.id, (day, now_seconds));
+    let hours = hours.as_ref().map(|client| client as &dyn HourReader);
     let reads = ExplainStores {
         ledger: stores.ledger.as_ref(),
         names: stores.names.as_ref(),
@@ -38,7 +35,7 @@ pub async fn explain(context: &Context) -> Result<u8, CliError> {
         source: readers.source.as_ref(),
         settings: &settings.run,
     };
-    let one = explained(&reads, account, (day, &wanted), now_seconds, asked).await?;
+    let one = explained(&reads, account, (day, &wanted), now_seconds, (asked, hours)).await?;
     write(context, &one)?;
     Ok(u8::from(!one.is_equal))
 }
@@ -86,14 +83,15 @@ fn asked(settings: &PipelineSettings, account: &AccountId, (day, now): (Day, i64
         }
         _ => (None, Default::default()),
     };
+    let layer = match &settings.query {
+        QueryConfig::Prometheus { .. } => Layer::Prometheus,
+        QueryConfig::Metroculus { .. } => Layer::Metroculus,
+        QueryConfig::AllocationApi { .. } => Layer::AllocationApi,
+    };
     Asked {
         tenant: tenant_label.map(|label| (label, account.to_string())),
         cluster_label,
         default_cluster: settings.run.default_cluster.clone(),
-        // What the number is of, and its phase, are known when the stores were read.
-        key: ResourceKey::Cluster { cluster: String::new() },
-        phase: Phase::Exporter,
-        day,
-        now_seconds: now,
+        ..Asked::of_layer(layer, account.clone(), (day, now))
     }
 }

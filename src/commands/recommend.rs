@@ -1,18 +1,20 @@
 //! `recommend`: what could cost less.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 
 use crate::accounts::{Account, select_accounts};
 use crate::recommend::rules::{COST, PERFORMANCE};
-use crate::recommend::{Recommendations, Scope, recommend as recommended};
+use crate::recommend::{Recommendations, Scope, items, recommend as recommended};
 use crate::settings::cluster_label::ClusterLabel;
-use crate::settings::worker::{QueryConfig, RecommendSettings};
+use crate::settings::worker::{MigrateSettings, QueryConfig, RecommendSettings};
 use crate::source::prometheus::client::PromClient;
 use crate::source::prometheus::promql::Selector;
 
+use super::connect::Stores;
 use super::{CliError, Context, connect, output, request};
 
-/// `recommend`: asks the query layer, and changes nothing.
+/// `recommend`: asks the query layer; with `--write` it stores what it found.
 ///
 /// # Errors
 /// When settings or arguments are wrong, or the query layer cannot be asked.
@@ -25,6 +27,13 @@ pub async fn recommend(context: &Context) -> Result<u8, CliError> {
         let what = "recommend needs use over time: set QUERY_LAYER=prometheus and PROMETHEUS_URL";
         return Err(CliError::Argument(what.to_owned()));
     };
+    let stores = match context.switch("write") {
+        true => {
+            let written: MigrateSettings = context.settings()?;
+            Some(connect::stores(&written.store).await?)
+        }
+        false => None,
+    };
     let source = connect::accounts(&settings.selection).await?;
     let mut all = Recommendations::default();
     for account in select_accounts(source.as_ref(), &asked).await? {
@@ -32,12 +41,34 @@ pub async fn recommend(context: &Context) -> Result<u8, CliError> {
         let client = PromClient::new(endpoint.clone(), auth.clone(), headers)?;
         let selector = selector(&account, tenant_label.as_deref(), cluster_label);
         let found = recommended(&client, &scope(context, &account, selector)?).await?;
+        if let Some(stores) = &stores {
+            store(stores, &account, &found, context.clock.now_seconds()).await?;
+        }
         all.recommendations.extend(found.recommendations);
         all.missing.extend(found.missing);
     }
     all.recommendations.sort_by(|a, b| b.usd_per_month.total_cmp(&a.usd_per_month));
     write(context, &all)?;
     Ok(0)
+}
+
+/// Replaces what is stored of an account's recommendations.
+async fn store(
+    stores: &Stores,
+    account: &Account,
+    found: &Recommendations,
+    now_seconds: i64,
+) -> Result<(), CliError> {
+    let ids = found.recommendations.iter().map(|one| items::resource(one).id(&account.id));
+    let ids: BTreeSet<String> = ids.collect();
+    let ids: Vec<String> = ids.into_iter().collect();
+    let documents = stores.documents.find(&account.id, &ids).await?;
+    let before = stores.recommendations.sets(&account.id).await?;
+    let before = (before.as_slice(), now_seconds);
+    for set in items::sets(account, &found.recommendations, &documents, before) {
+        stores.recommendations.replace(&set).await?;
+    }
+    Ok(())
 }
 
 fn selector(account: &Account, tenant: Option<&str>, label: &ClusterLabel) -> Selector {

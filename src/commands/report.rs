@@ -4,10 +4,12 @@ use std::io::Write;
 
 use crate::accounts::select_accounts;
 use crate::cost::Day;
+use crate::recommendations::Set;
 use crate::report::anomalies::{Limits, of_report};
 use crate::report::build::Shown;
 use crate::report::focus::FocusWriter;
 use crate::report::forecast::month_of;
+use crate::report::html::Beside;
 use crate::report::{By, Report, ReportStores, Scope, build, csv, each_day, html, read, text};
 use crate::settings::worker::ReportSettings;
 
@@ -45,7 +47,11 @@ pub async fn report(context: &Context) -> Result<u8, CliError> {
     });
     let made_at = context.clock.now_seconds();
     let report = build(sums, Shown { top, made_at, currency: settings.currency });
-    write(context, format, &report)?;
+    let savings = match format {
+        "html" => savings(&stores, &scope).await?,
+        _ => Vec::new(),
+    };
+    write(context, format, &report, &savings)?;
     Ok(0)
 }
 
@@ -89,14 +95,29 @@ pub(super) async fn scope(
     Ok(Scope { by, days, accounts })
 }
 
-fn write(context: &Context, format: &str, report: &Report) -> Result<(), CliError> {
+/// The stored recommendations of the report's accounts.
+async fn savings(stores: &Stores, scope: &Scope) -> Result<Vec<Set>, CliError> {
+    let mut out = Vec::new();
+    for account in &scope.accounts {
+        out.extend(stores.recommendations.sets(&account.id).await?);
+    }
+    Ok(out)
+}
+
+fn write(
+    context: &Context,
+    format: &str,
+    report: &Report,
+    savings: &[Set],
+) -> Result<(), CliError> {
     let mut out = std::io::stdout().lock();
     match format {
         "json" => output::json(&mut out, report)?,
         "csv" => csv::write(&mut out, report)?,
         "html" => {
-            let page = html::render(report, &of_report(report, Limits::default()))
-                .map_err(std::io::Error::other)?;
+            let anomalies = of_report(report, Limits::default());
+            let beside = Beside { anomalies: &anomalies, savings };
+            let page = html::render(report, beside).map_err(std::io::Error::other)?;
             out.write_all(page.as_bytes())?;
         }
         _ => text::write(&mut out, report, width(context)?)?,

@@ -5,12 +5,14 @@
 //! [`costs::DayCosts`] and [`rollup::roll_up`]. What does not: how costs are asked for (`source`)
 //! and how they are stored (`documents`, `ledger`).
 
+pub mod bound;
 pub mod breakdown;
 pub mod costs;
 pub mod day;
 pub mod kubernetes;
 pub mod limits;
 pub mod money;
+pub mod odd_days;
 pub mod phase;
 pub mod resource_id;
 pub mod rollup;

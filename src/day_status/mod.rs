@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+use crate::cost::bound::DayBound;
 use crate::cost::{AccountId, Day};
 use crate::service::failure::Failure;
 use crate::source::{Phase, Presence};
@@ -138,6 +139,9 @@ pub struct StoredCosts {
     pub rows: u64,
     /// The rates by which other currencies were converted, by currency code.
     pub exchange_rates: BTreeMap<String, f64>,
+    /// By how much the total may be off; `None` where nothing is stored, and for days that earlier
+    /// versions stored.
+    pub bound: Option<DayBound>,
 }
 
 /// Rows of a day that other programs wrote.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::cost::bound::DayBound;
 use crate::cost::{AccountId, Day};
 use crate::source::{Phase, Presence};
 
@@ -52,6 +53,8 @@ struct StoredForm {
     forced_reason: Option<String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     exchange_rates: BTreeMap<String, f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    error_bound: Option<DayBound>,
     run_id: String,
     updated_at: i64,
 }
@@ -97,6 +100,7 @@ impl From<DayStatus> for StoredForm {
             overrides,
             forced_reason: None,
             exchange_rates: stored.exchange_rates,
+            error_bound: stored.bound,
             run_id: attempt.run_id,
             updated_at: attempt.at_seconds,
         }
@@ -145,6 +149,7 @@ impl From<StoredForm> for DayStatus {
                 total_usd: form.stored_total_usd,
                 rows: form.rows,
                 exchange_rates: form.exchange_rates,
+                bound: form.error_bound,
             },
             other_rows: OtherRows { rows: form.foreign_rows, total_usd: form.foreign_total_usd },
             seen: Presence {
@@ -187,6 +192,7 @@ pub(crate) mod tests {
                 total_usd: 1.0,
                 rows: 1,
                 exchange_rates: BTreeMap::new(),
+                bound: None,
             },
             other_rows: OtherRows::default(),
             seen: Presence {
@@ -222,6 +228,8 @@ pub(crate) mod tests {
         status.stored.coverage.clusters =
             vec![ClusterCoverage { cluster: "c".into(), covered_minutes: 7 }];
         status.stored.exchange_rates = [("EUR".to_owned(), 1.08)].into();
+        status.stored.bound =
+            Some(DayBound { low_by_usd: 0.25, high_by_usd: 0.125, gaps_usd: 0.1875 });
         status.other_rows = OtherRows { rows: 2, total_usd: 3.5 };
         status.seen = Presence {
             raw_minutes: 1,

@@ -13,13 +13,14 @@ use crate::allocation_api::client::{AllocationClient, ClientOptions};
 use crate::cost::{AccountId, Day, Levels};
 use crate::day_status::sqlite::SqliteDayStatus;
 use crate::documents::sqlite::SqliteResources;
-use crate::explain::{ExplainStores, Explanation, Wanted, explain};
+use crate::explain::{Asked, ExplainStores, Explanation, Layer, Wanted, explain};
 use crate::lease::sqlite::SqliteLeases;
 use crate::ledger::sqlite::SqliteLedger;
 use crate::ledger::{LedgerReader, ReadBack};
 use crate::report;
 use crate::report::anomalies::{Limits, of_report};
 use crate::report::build::Shown;
+use crate::report::html::Beside;
 use crate::run::rest::RestApi;
 use crate::run::{Environment, Readers, RunRequest, RunSummary, Stop, run};
 use crate::service::clock::FixedClock;
@@ -119,7 +120,9 @@ async fn explanation(store: &SqliteStore, readers: &Readers) -> Result<Explanati
     let wanted =
         Wanted::Names { cluster: None, namespace: Some(EXPLAINED_NAMESPACE.to_owned()), pod: None };
     let (_, day) = demo_days()?;
-    explain(&stores, &account(RECORDED_ACCOUNT)?, (day, &wanted), NOW_SECONDS, None).await
+    let account = account(RECORDED_ACCOUNT)?;
+    let asked = Asked::of_layer(Layer::AllocationApi, account.id.clone(), (day, NOW_SECONDS));
+    explain(&stores, &account, (day, &wanted), NOW_SECONDS, (asked, None)).await
 }
 
 /// The report of both accounts as HTML.
@@ -139,7 +142,7 @@ async fn page(store: &SqliteStore) -> Result<String, Failure> {
     let shown = Shown { top: None, made_at: NOW_SECONDS, currency: "USD".to_owned() };
     let report = report::build(sums, shown);
     let odd = of_report(&report, Limits::default());
-    report::html::render(&report, &odd).map_err(|error| {
+    report::html::render(&report, Beside { anomalies: &odd, savings: &[] }).map_err(|error| {
         Failure::new(Hop::Worker, Kind::Internal, format!("the HTML report: {error}"), REPORT)
     })
 }

@@ -1,10 +1,10 @@
 //! From what was read to an explanation. Pure.
 
+use crate::cost::bound::{BoundInputs, DayBound, bound};
 use crate::cost::{AccountId, Cost, CostLine, Day, ResourceKey, RollUp};
 use crate::day_status::{DayState, DayStatus};
 use crate::documents::ResourceNames;
 use crate::ledger::KeyState;
-use crate::report::bound::{BoundInputs, DayBound, bound};
 use crate::run::day::inputs::CostedDay;
 use crate::source::{Phase, SourceDay};
 
@@ -122,6 +122,7 @@ fn facts(source: &SourceDay, address: &str, cluster: &str) -> SourceFacts {
         covered_minutes: source.minutes_of(cluster),
         expected_minutes: source.expected_minutes,
         lag_seconds: source.lag_seconds,
+        scaled_by: source.reading.scaled_by.get(cluster).copied().unwrap_or(1.0),
         notes,
     }
 }
@@ -215,13 +216,17 @@ pub fn bound_of(explanation: &Explanation) -> Option<DayBound> {
     // A beginning or an end lies wherever an hour has some of its minutes; whole days have none.
     let cut = explanation.hours.iter().filter(|hour| (1..60).contains(&hour.minutes)).count();
     let is_whole = alive >= source.expected_minutes;
-    let by_windows = source.phase == Phase::Exporter.number();
+    let reading = explanation.raw.as_ref().map(|raw| &raw.reading);
+    let by_windows = source.phase == Phase::Exporter.number()
+        && reading.is_none_or(|reading| reading.is_of_windows);
+    let step_minutes = reading.and_then(|reading| reading.step_minutes).unwrap_or(1);
     let edges =
         if by_windows || is_whole { 0 } else { 2 * u32::try_from(cut).unwrap_or(u32::MAX).max(1) };
     Some(bound(BoundInputs {
         rate_max,
         missing_minutes: source.expected_minutes.saturating_sub(source.covered_minutes),
         edges,
+        step_minutes: f64::from(step_minutes),
         roundings: u32::try_from(explanation.steps.first().map_or(0, |step| step.rows_beneath))
             .unwrap_or(u32::MAX)
             .saturating_add(1),

@@ -16,5 +16,5 @@ pub mod text;
 
 pub use build::build;
 pub use model::{Explanation, Hour, Question, Wanted};
-pub use questions::Asked;
+pub use questions::{Asked, Layer};
 pub use read::{ExplainStores, HourReader, explain};

@@ -2,11 +2,12 @@
 
 use serde::Serialize;
 
+use crate::cost::bound::DayBound;
 use crate::cost::{AccountId, ClusterCosts, Day, ResourceKey};
 use crate::day_status::DayStatus;
 use crate::documents::ResourceNames;
 use crate::ledger::KeyState;
-use crate::report::bound::DayBound;
+use crate::source::Reading;
 
 /// Which number is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,6 +100,8 @@ pub struct SourceFacts {
     pub expected_minutes: u32,
     /// By how much the gauges lag behind their cost, seconds.
     pub lag_seconds: i64,
+    /// By what its costs were multiplied to stand for gaps: 1 where they were not.
+    pub scaled_by: f64,
     /// Gaps, approximations, missing metrics, conflicts and warnings, a sentence each.
     pub notes: Vec<String>,
 }
@@ -127,10 +130,11 @@ pub struct Step {
 pub struct Question {
     /// What it asks for.
     pub what: String,
-    /// PromQL.
+    /// PromQL, or path and query of a GET.
     pub query: String,
-    /// When it is evaluated, Unix seconds.
-    pub time: i64,
+    /// When PromQL is evaluated, Unix seconds; absent for a GET.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Option<i64>,
 }
 
 /// An hour of the day.
@@ -145,14 +149,14 @@ pub struct Hour {
 }
 
 /// How the number is found in raw samples.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Raw {
-    /// `phase-1` or `phase-2`.
+    /// `phase-1`, `phase-2`, `metroculus` or `allocation-api`.
     pub method: &'static str,
     /// Label and value that select the account's series; absent where the server has one tenant.
     pub tenant: Option<(String, String)>,
-    /// The label that names clusters.
-    pub cluster_label: String,
+    /// Labels that name clusters: of those that a series has, the first.
+    pub cluster_labels: Vec<String>,
     /// The cluster of series without that label.
     pub default_cluster: String,
     /// The first second of the day.
@@ -163,6 +167,8 @@ pub struct Raw {
     pub step_seconds: i64,
     /// How long a sample stands where no other follows, seconds.
     pub lookback_seconds: i64,
+    /// How the source was read, as far as samples alone do not say it.
+    pub reading: Reading,
 }
 
 /// Why a stored number is what it is.

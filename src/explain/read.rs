@@ -91,7 +91,7 @@ pub async fn explain(
     account: &Account,
     (day, wanted): (Day, &Wanted),
     now_seconds: i64,
-    asked: Option<(&dyn HourReader, Asked)>,
+    (asked, hours): (Asked, Option<&dyn HourReader>),
 ) -> Result<Explanation, Failure> {
     let status = stores.status.statuses(&account.id, day, day).await?.into_iter().next();
     let states = stores.ledger.states(&account.id, day).await?;
@@ -128,9 +128,12 @@ pub async fn explain(
         levels: stores.settings.levels.to_string(),
     };
     let mut explanation = build(stored, &stores.source.describe(), costed.as_ref());
-    if let (Some((hours, asked)), Some(phase)) = (asked, phase) {
-        let asked = Asked { key, phase, now_seconds, ..asked };
-        explanation.hours = hours.hours(&asked.rate(), asked.window()).await?;
+    if let (Some(phase), Some(costed)) = (phase, &costed) {
+        let reading = costed.source.reading.clone();
+        let asked = Asked { key, phase, now_seconds, reading, ..asked };
+        if let Some(hours) = hours {
+            explanation.hours = hours.hours(&asked.rate(), asked.window()).await?;
+        }
         explanation.questions = asked.questions();
         explanation.raw = Some(asked.raw());
     }

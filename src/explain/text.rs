@@ -2,10 +2,16 @@
 
 use std::io::{self, Write};
 
+use crate::source::ReadPart;
+
 use super::model::{Explanation, Hour, Step};
 
 /// The greatest width of a line.
 pub const WIDTH: usize = 100;
+/// Most questions that are shown.
+const QUESTIONS_MAX: usize = 5;
+/// Most parts of a day that are shown.
+const PARTS_MAX: usize = 24;
 
 /// Writes an explanation.
 ///
@@ -117,6 +123,13 @@ fn stored_side<W: Write>(lines: &mut Lines<'_, W>, one: &Explanation) -> io::Res
             at.format("%Y-%m-%d %H:%M:%S UTC")
         ),
     )?;
+    if let Some(bound) = &status.stored.bound {
+        let text = format!(
+            "day's total ${:.6}: low by up to ${:.6} (gaps: ${:.6}), high by up to ${:.6}",
+            status.stored.total_usd, bound.low_by_usd, bound.gaps_usd, bound.high_by_usd
+        );
+        lines.put("            ", &text)?;
+    }
     if !attempt.cause.is_empty() {
         lines.put("            ", &format!("cause: {}", attempt.cause))?;
     }
@@ -133,12 +146,38 @@ fn stored_side<W: Write>(lines: &mut Lines<'_, W>, one: &Explanation) -> io::Res
 fn source_side<W: Write>(lines: &mut Lines<'_, W>, one: &Explanation) -> io::Result<()> {
     lines.head("Source")?;
     let Some(source) = &one.source else { return lines.put("  ", "nothing to ask for") };
-    let metrics = if source.phase == 2 { "the exporter's gauges" } else { "raw metrics" };
-    lines.put("  ", &format!("{}, phase {}: {metrics}", source.address, source.phase))?;
+    let metrics = match one.raw.as_ref().map(|raw| raw.method) {
+        Some("allocation-api") => "sets of rows".to_owned(),
+        Some("metroculus") => "rates, seen every five minutes or as history".to_owned(),
+        _ if source.phase == 2 => "phase 2, the exporter's gauges".to_owned(),
+        _ => "phase 1, raw metrics".to_owned(),
+    };
+    lines.put("  ", &format!("{}: {metrics}", source.address))?;
     let coverage = format!("{} of {} minutes", source.covered_minutes, source.expected_minutes);
     lines.put("  ", &format!("covered {coverage}; lag {} s", source.lag_seconds))?;
+    if source.scaled_by != 1.0 {
+        lines.put("  ", &format!("multiplied by {} to stand for gaps", source.scaled_by))?;
+    }
     for note in &source.notes {
         lines.put("  ", &format!("note: {note}"))?;
+    }
+    let Some(reading) = one.raw.as_ref().map(|raw| &raw.reading) else { return Ok(()) };
+    if let Some(scrapers) = &reading.scrapers {
+        let ranked: Vec<String> = scrapers.ranked.iter().map(|of| of.join(" ")).collect();
+        let labels = scrapers.labels.join(", ");
+        let text = "of scrapers that differ by {} one counts at a time, the first that has samples";
+        let text = text.replace("{}", &labels);
+        lines.put("  ", &format!("{text}: {}", ranked.join(", ")))?;
+    }
+    let is_own = |part: &&ReadPart| part.cluster == one.subject.cluster && part.at.is_some();
+    for part in reading.parts.iter().filter(is_own).take(PARTS_MAX) {
+        let clock = |seconds: i64| {
+            let time = chrono::DateTime::from_timestamp(seconds, 0).unwrap_or_default();
+            time.format("%d. %H:%M").to_string()
+        };
+        let (start, end, at) =
+            (clock(part.start), clock(part.end), part.at.map_or_else(String::new, clock));
+        lines.put("  ", &format!("{start} to {end} is what was shown at {at}"))?;
     }
     Ok(())
 }
@@ -190,13 +229,17 @@ fn questions<W: Write>(lines: &mut Lines<'_, W>, one: &Explanation) -> io::Resul
         return Ok(());
     }
     lines.head(
-        "Questions (PromQL, at the given Unix time; replicas and gaps are told apart beside)",
+        "Questions (PromQL at the given Unix time, or a GET; of replicas one counts at a time)",
     )?;
-    for question in &one.questions {
-        lines.put("  ", &format!("{} at {}:", question.what, question.time))?;
+    for question in one.questions.iter().take(QUESTIONS_MAX) {
+        let at = question.time.map_or(String::new(), |time| format!(" at {time}"));
+        lines.put("  ", &format!("{}{at}:", question.what))?;
         lines.put("    ", &question.query)?;
     }
-    Ok(())
+    match one.questions.len().saturating_sub(QUESTIONS_MAX) {
+        0 => Ok(()),
+        more => lines.put("  ", &format!("and {more} more of that kind (--output json)")),
+    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,12 @@
-//! Recommendations: what could cost less, with evidence, and what would make it wrong. Read only.
+//! Recommendations: what could cost less, with evidence, and what would make it wrong. What is
+//! stored of them is `recommendations`.
 //!
 //! `rules` are functions of values; `read` asks the query layer, a bounded number of questions for
 //! each account. What belongs here: what to change in a cluster. What does not: what was spent
 //! (`report`).
 
+pub mod controllers;
+pub mod items;
 pub mod model;
 pub mod read;
 pub mod rules;

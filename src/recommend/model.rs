@@ -12,9 +12,30 @@ pub enum Kind {
     Idle,
     /// A volume that no pod mounts.
     UnmountedVolume,
+    /// A namespace that neither works nor talks.
+    IdleNamespace,
+    /// Pods that may run on nodes that can be taken away.
+    #[serde(rename = "spot-candidate")]
+    Spot,
 }
 
 impl Kind {
+    /// All kinds.
+    pub const ALL: [Self; 5] =
+        [Self::Requests, Self::Idle, Self::UnmountedVolume, Self::IdleNamespace, Self::Spot];
+
+    /// The name of the kind's set in `kubecost_recommendations`.
+    #[must_use]
+    pub fn module(self) -> &'static str {
+        match self {
+            Self::Requests => "kubecost_requests",
+            Self::Idle => "kubecost_idle_nodes",
+            Self::UnmountedVolume => "kubecost_unmounted_volumes",
+            Self::IdleNamespace => "kubecost_idle_namespaces",
+            Self::Spot => "kubecost_spot_candidates",
+        }
+    }
+
     /// The kind's name.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -22,6 +43,8 @@ impl Kind {
             Self::Requests => "requests",
             Self::Idle => "idle",
             Self::UnmountedVolume => "unmounted-volume",
+            Self::IdleNamespace => "idle-namespace",
+            Self::Spot => "spot-candidate",
         }
     }
 }
@@ -38,6 +61,18 @@ pub enum Confidence {
     High,
 }
 
+impl Confidence {
+    /// The word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+        }
+    }
+}
+
 /// Something to change.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Recommendation {
@@ -47,7 +82,9 @@ pub struct Recommendation {
     pub account: String,
     /// The cluster.
     pub cluster: String,
-    /// What it is of: `namespace/controller`, a volume, or empty for a whole cluster.
+    /// The namespace, where it is of one.
+    pub namespace: Option<String>,
+    /// What it is of: `namespace/controller/container`, a volume, or empty for a whole cluster.
     pub name: String,
     /// What it saves, USD in 730 hours.
     pub usd_per_month: f64,

@@ -12,13 +12,21 @@ use crate::source::prometheus::client::PromClient;
 use crate::source::prometheus::promql::Selector;
 use crate::source::prometheus::reply::Series;
 
+use super::controllers::{controller, deployment};
 use super::model::{Missing, Recommendations};
-use super::rules::{ClusterUse, Container, Profile, idle, requests, unmounted};
+use super::rules::{
+    ClusterUse, Container, NamespaceUse, Profile, Workload, idle, idle_namespace, requests, spot,
+    unmounted,
+};
 
 const CPU_USE: &str = "container_cpu_usage_seconds_total";
 const MEMORY_USE: &str = "container_memory_working_set_bytes";
 const REQUESTS: &str = "kube_pod_container_resource_requests";
 const CAPACITY: &str = "kube_persistentvolume_capacity_bytes";
+/// Of cAdvisor.
+const SENT: &str = "container_network_transmit_bytes_total";
+/// Of the cost model: 1 for a spot node.
+const IS_SPOT: &str = "kubecost_node_is_spot";
 const AUTOSCALER: &str = "kube_horizontalpodautoscaler_info";
 const GIB: f64 = 1_073_741_824.0;
 const FORWARD: &str = "let the customer's remote_write keep it (write_relabel_configs)";
@@ -74,6 +82,7 @@ pub async fn recommend(
     asking.requests(&mut out).await?;
     asking.idle(&mut out).await?;
     asking.volumes(&mut out).await?;
+    asking.workloads(&mut out).await?;
     out.recommendations.sort_by(|a, b| b.usd_per_month.total_cmp(&a.usd_per_month));
     Ok(out)
 }
@@ -95,17 +104,49 @@ struct Used {
     samples: BTreeMap<Place, f64>,
 }
 
-impl Used {
-    /// Adds what one pod's container requests and uses to its controller's.
-    fn add(&self, place: &Place, one: &mut Container) {
+type Prices = (BTreeMap<String, f64>, BTreeMap<String, f64>);
+type Scaled = std::collections::BTreeSet<(String, String, String)>;
+
+/// What each controller's containers request and use. Pods that are gone count for what they used,
+/// as the next ones may use it again; requests are those of now.
+fn by_controller(used: &Used, prices: &Prices, scaled: &Scaled) -> BTreeMap<Place, Container> {
+    let mut out: BTreeMap<Place, Container> = BTreeMap::new();
+    let all = [&used.cpu_requests, &used.memory_requests, &used.cpu, &used.memory, &used.samples];
+    let places: std::collections::BTreeSet<&Place> = all.iter().flat_map(|of| of.keys()).collect();
+    for place in places {
+        let [cluster, namespace, pod, container] = place;
+        let controller = controller(pod);
+        let key = [cluster.clone(), namespace.clone(), controller.clone(), container.clone()];
+        let one = out.entry(key).or_insert_with(|| Container {
+            cluster: cluster.clone(),
+            namespace: namespace.clone(),
+            container: container.clone(),
+            cpu_price: prices.0.get(cluster).copied().unwrap_or(0.0),
+            memory_price: prices.1.get(cluster).copied().unwrap_or(0.0),
+            is_autoscaled: scaled.contains(&(
+                cluster.clone(),
+                namespace.clone(),
+                controller.clone(),
+            )),
+            controller,
+            ..Container::default()
+        });
         let gib = |bytes: &BTreeMap<Place, f64>| bytes.get(place).map(|bytes| bytes / GIB);
-        let samples = self.samples.get(place).copied().unwrap_or(0.0);
-        one.memory_request = one.memory_request.max(gib(&self.memory_requests).unwrap_or(0.0));
-        one.cpu_used = greater(one.cpu_used, self.cpu.get(place).copied());
-        one.memory_used = greater(one.memory_used, gib(&self.memory));
-        one.samples = one.samples.max(samples);
-        one.days = one.samples * USE_STEP_SECONDS / 86_400.0;
+        let requests = (used.cpu_requests.get(place), gib(&used.memory_requests));
+        if requests.0.is_some() || requests.1.is_some() {
+            one.pods += 1.0;
+        }
+        one.cpu_request = one.cpu_request.max(requests.0.copied().unwrap_or(0.0));
+        one.memory_request = one.memory_request.max(requests.1.unwrap_or(0.0));
+        one.cpu_used = greater(one.cpu_used, used.cpu.get(place).copied());
+        one.memory_used = greater(one.memory_used, gib(&used.memory));
+        one.samples += used.samples.get(place).copied().unwrap_or(0.0);
     }
+    for one in out.values_mut() {
+        // Pods that came one after another are as long a history as one that stayed.
+        one.days = one.samples / one.pods.max(1.0) * USE_STEP_SECONDS / 86_400.0;
+    }
+    out
 }
 
 impl Asking<'_> {
@@ -156,22 +197,7 @@ impl Asking<'_> {
         }
         let prices = (self.price(CPU_PRICE).await?, self.price(RAM_PRICE).await?);
         let scaled = self.autoscaled().await?;
-        let mut by_controller: BTreeMap<Place, Container> = BTreeMap::new();
-        for (place, request) in &used.cpu_requests {
-            let [cluster, namespace, pod, container] = place;
-            let controller = controller(pod);
-            let key = [cluster.clone(), namespace.clone(), controller.clone(), container.clone()];
-            let one = by_controller.entry(key).or_default();
-            one.cluster.clone_from(cluster);
-            one.controller = format!("{namespace}/{controller}");
-            one.container.clone_from(container);
-            one.pods += 1.0;
-            one.cpu_request = one.cpu_request.max(*request);
-            used.add(place, one);
-            one.cpu_price = prices.0.get(cluster).copied().unwrap_or(0.0);
-            one.memory_price = prices.1.get(cluster).copied().unwrap_or(0.0);
-            one.is_autoscaled = scaled.contains(&(cluster.clone(), namespace.clone(), controller));
-        }
+        let by_controller = by_controller(&used, &prices, &scaled);
         let account = &self.scope.account;
         let found = by_controller.values();
         out.recommendations
@@ -201,6 +227,117 @@ impl Asking<'_> {
         })
     }
 
+    /// Namespaces in which nothing happens, and deployments that may run on spot nodes.
+    async fn workloads(&self, out: &mut Recommendations) -> Result<(), Failure> {
+        let allocated = self.ask(&self.allocated_by(&["namespace"])).await?;
+        if allocated.is_empty() {
+            self.miss(out, CPU_ALLOCATION, "idle namespaces and spot candidates");
+            return Ok(());
+        }
+        self.namespaces(&allocated, out).await?;
+        self.spot(out).await
+    }
+
+    async fn namespaces(
+        &self,
+        allocated: &[Series],
+        out: &mut Recommendations,
+    ) -> Result<(), Failure> {
+        let selector = &self.scope.selector;
+        let range = format!("{}d", self.scope.lookback_days);
+        let real = ["container!=\"\"", "container!=\"POD\""];
+        let rates = format!("rate({}[{USE_STEP}])", self.of(CPU_USE, &real));
+        let rates = selector.max_by(&["namespace", "pod", "container"], &rates);
+        let cores = selector.sum_by(&["namespace"], &rates);
+        let over = |function: &str| format!("{function}(({cores})[{range}:{USE_STEP}])");
+        let most = self.ask(&over("max_over_time")).await?;
+        if most.is_empty() {
+            self.miss(out, CPU_USE, "idle namespaces");
+            return Ok(());
+        }
+        let counts = self.ask(&over("count_over_time")).await?;
+        let sent = format!("increase({}[{range}])", self.of(SENT, &[]));
+        let sent = selector.max_by(&["namespace", "pod", "interface"], &sent);
+        let sent = self.ask(&selector.sum_by(&["namespace"], &sent)).await?;
+        if sent.is_empty() {
+            self.miss(out, SENT, "traffic of idle namespaces");
+        }
+        let of = |list: &[Series], like: &Series| {
+            let is_like = |one: &&Series| {
+                self.cluster(one) == self.cluster(like)
+                    && one.label("namespace") == like.label("namespace")
+            };
+            list.iter().find(is_like).and_then(Series::value)
+        };
+        for one in allocated {
+            let (Some(cores_most), Some(samples)) = (of(&most, one), of(&counts, one)) else {
+                continue;
+            };
+            let namespace = NamespaceUse {
+                cluster: self.cluster(one),
+                namespace: one.label("namespace").to_owned(),
+                allocated_rate: one.value().unwrap_or(0.0),
+                cores_most,
+                // No series of a namespace where others have them: it has no network.
+                bytes_sent: (!sent.is_empty()).then(|| of(&sent, one).unwrap_or(0.0)),
+                days: samples * USE_STEP_SECONDS / 86_400.0,
+            };
+            out.recommendations.extend(idle_namespace(&self.scope.account, &namespace));
+        }
+        Ok(())
+    }
+
+    async fn spot(&self, out: &mut Recommendations) -> Result<(), Failure> {
+        let selector = &self.scope.selector;
+        if self.ask(&self.of(IS_SPOT, &[])).await?.is_empty() {
+            self.miss(out, IS_SPOT, "spot candidates");
+            return Ok(());
+        }
+        let by = ["node", "namespace", "pod"];
+        let on_spot = format!("{} > 0", selector.max_by(&["node"], &self.of(IS_SPOT, &[])));
+        let claims = selector.max_by(&["namespace", "pod"], &self.of(VOLUME_CLAIMS, &[]));
+        let (node, pod) = (selector.labels(&["node"]), selector.labels(&["namespace", "pod"]));
+        let rates = self.priced_by(&by);
+        let query = format!("{rates} unless on ({node}) ({on_spot}) unless on ({pod}) {claims}");
+        let mut found: BTreeMap<[String; 3], Workload> = BTreeMap::new();
+        for one in self.ask(&query).await? {
+            let Some(controller) = deployment(one.label("pod")) else { continue };
+            let (cluster, namespace) = (self.cluster(&one), one.label("namespace").to_owned());
+            let key = [cluster.clone(), namespace.clone(), controller.clone()];
+            let workload = found.entry(key).or_insert_with(|| Workload {
+                cluster,
+                namespace,
+                controller,
+                pods: 0.0,
+                allocated_rate: 0.0,
+            });
+            workload.pods += 1.0;
+            workload.allocated_rate += one.value().unwrap_or(0.0);
+        }
+        out.recommendations.extend(found.values().filter_map(|one| spot(&self.scope.account, one)));
+        Ok(())
+    }
+
+    /// USD per hour of what containers are allocated, by labels.
+    fn priced_by(&self, by: &[&str]) -> String {
+        let selector = &self.scope.selector;
+        let on = selector.labels(&["node"]);
+        let container = ["node", "namespace", "pod", "container"];
+        let priced = |amount: &str, divisor: f64, price: &str| {
+            let amounts = selector.max_by(&container, &self.of(amount, &[]));
+            let prices = selector.max_by(&["node"], &self.of(price, &[]));
+            let product = format!("{amounts} / {divisor} * on ({on}) group_left () {prices}");
+            selector.sum_by(by, &product)
+        };
+        let cpu = priced(CPU_ALLOCATION, 1.0, CPU_PRICE);
+        format!("({cpu} + {})", priced(RAM_ALLOCATION, GIB, RAM_PRICE))
+    }
+
+    /// The same, the mean of a day.
+    fn allocated_by(&self, by: &[&str]) -> String {
+        format!("avg_over_time({}[1d:5m])", self.priced_by(by))
+    }
+
     /// The mean price of a resource by cluster.
     async fn price(&self, metric: &str) -> Result<BTreeMap<String, f64>, Failure> {
         let labels = self.scope.selector.labels(&[]);
@@ -208,9 +345,7 @@ impl Asking<'_> {
         Ok(series.iter().filter_map(|one| Some((self.cluster(one), one.value()?))).collect())
     }
 
-    async fn autoscaled(
-        &self,
-    ) -> Result<std::collections::BTreeSet<(String, String, String)>, Failure> {
+    async fn autoscaled(&self) -> Result<Scaled, Failure> {
         let series = self.ask(&self.of(AUTOSCALER, &[])).await?;
         let target = |one: &Series| {
             let label = |name: &str| one.label(name).to_owned();
@@ -230,17 +365,7 @@ impl Asking<'_> {
             return Ok(());
         }
         let counts = self.ask(&format!("count by ({labels}) ({nodes})")).await?;
-        let on = selector.labels(&["node"]);
-        let container = ["node", "namespace", "pod", "container"];
-        let priced = |amount: &str, divisor: f64, price: &str| {
-            let amounts = selector.max_by(&container, &self.of(amount, &[]));
-            let prices = selector.max_by(&["node"], &self.of(price, &[]));
-            let product = format!("{amounts} / {divisor} * on ({on}) group_left () {prices}");
-            selector.sum_by(&[], &product)
-        };
-        let cpu = priced(CPU_ALLOCATION, 1.0, CPU_PRICE);
-        let allocated = format!("{cpu} + {}", priced(RAM_ALLOCATION, GIB, RAM_PRICE));
-        let allocated = self.ask(&day(&allocated)).await?;
+        let allocated = self.ask(&self.allocated_by(&[])).await?;
         let of = |list: &[Series], cluster: &str| {
             list.iter().find(|one| self.cluster(one) == cluster).and_then(Series::value)
         };
@@ -298,43 +423,9 @@ fn greater(a: Option<f64>, b: Option<f64>) -> Option<f64> {
     }
 }
 
-/// The name of what made a pod, by the form of the pod's name: a deployment's pods end in the hash
-/// of their template and five letters, a daemon set's in five letters, a stateful set's in a number.
-#[must_use]
-pub fn controller(pod: &str) -> String {
-    const LETTERS: &str = "bcdfghjklmnpqrstvwxz2456789";
-    let is_random = |part: &str, lengths: std::ops::RangeInclusive<usize>| {
-        lengths.contains(&part.len()) && part.chars().all(|c| LETTERS.contains(c))
-    };
-    let Some((rest, last)) = pod.rsplit_once('-') else { return pod.to_owned() };
-    if last.bytes().all(|byte| byte.is_ascii_digit()) {
-        return rest.to_owned();
-    }
-    if !is_random(last, 5..=5) {
-        return pod.to_owned();
-    }
-    match rest.rsplit_once('-') {
-        Some((name, hash)) if is_random(hash, 6..=10) => name.to_owned(),
-        _ => rest.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_controller_is_known_by_its_pods_names() {
-        for (pod, name) in [
-            ("web-5d4f8c7b9d-x2x4z", "web"),
-            ("node-exporter-x2x4z", "node-exporter"),
-            ("redis-2", "redis"),
-            ("alone", "alone"),
-            ("my-job", "my-job"),
-        ] {
-            assert_eq!(controller(pod), name, "{pod}");
-        }
-    }
 
     struct Silent;
 
@@ -357,7 +448,10 @@ mod tests {
         };
         let found = recommend(&Silent, &scope).await.unwrap();
         let named: Vec<_> = found.missing.iter().map(|one| one.metric).collect();
-        assert_eq!(named, [REQUESTS, CPU_USE, MEMORY_USE, NODE_TOTAL, VOLUME_PRICE]);
+        assert_eq!(
+            named,
+            [REQUESTS, CPU_USE, MEMORY_USE, NODE_TOTAL, VOLUME_PRICE, CPU_ALLOCATION]
+        );
         assert_eq!(found.recommendations, []);
     }
 }

@@ -12,6 +12,15 @@ const SAMPLES_MIN: f64 = 100.0;
 /// Requests never go below: cores, and GiB.
 const FLOORS: (f64, f64) = (0.01, 1.0 / 32.0);
 
+/// A namespace that uses no more cores than this at any time does nothing.
+const QUIET_CORES: f64 = 0.01;
+/// Bytes a day that pods send who do nothing: health checks and metrics.
+const QUIET_BYTES_A_DAY: f64 = 16.0 * 1_048_576.0;
+/// By what share spot nodes are taken to be cheaper.
+const SPOT_DISCOUNT: f64 = 0.6;
+/// Fewer pods than this cannot stand in for each other.
+const SPOT_PODS_MIN: f64 = 2.0;
+
 /// How much above use requests are to be.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Profile {
@@ -31,7 +40,9 @@ pub const PERFORMANCE: Profile = Profile { cpu_factor: 1.5, memory_factor: 1.3 }
 pub struct Container {
     /// The cluster.
     pub cluster: String,
-    /// `namespace/controller`.
+    /// The namespace.
+    pub namespace: String,
+    /// The controller's name.
     pub controller: String,
     /// The container's name.
     pub container: String,
@@ -80,7 +91,8 @@ pub fn requests(account: &str, one: &Container, profile: Profile) -> Option<Reco
         kind: Kind::Requests,
         account: account.to_owned(),
         cluster: one.cluster.clone(),
-        name: format!("{}/{}", one.controller, one.container),
+        namespace: Some(one.namespace.clone()),
+        name: format!("{}/{}/{}", one.namespace, one.controller, one.container),
         usd_per_month: usd,
         what: format!(
             "request {cpu:.3} cores instead of {:.3}, and {memory:.3} GiB instead of {:.3}",
@@ -129,6 +141,7 @@ pub fn idle(account: &str, one: &ClusterUse, target: f64) -> Option<Recommendati
         kind: Kind::Idle,
         account: account.to_owned(),
         cluster: one.cluster.clone(),
+        namespace: None,
         name: String::new(),
         usd_per_month: saved,
         what: format!("run on {needed} nodes of the same kind instead of {}", one.nodes),
@@ -156,12 +169,103 @@ pub fn unmounted(
         kind: Kind::UnmountedVolume,
         account: account.to_owned(),
         cluster: cluster.to_owned(),
+        namespace: None,
         name: volume.to_owned(),
         usd_per_month: usd,
         what: "take a snapshot and delete the volume".to_owned(),
         evidence: format!("no pod mounted it in {days:.0} days"),
         confidence: Confidence::Medium,
         wrong_if: "it holds data that somebody still wants",
+    })
+}
+
+/// What a namespace is allocated, does and sends.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NamespaceUse {
+    /// The cluster.
+    pub cluster: String,
+    /// The namespace.
+    pub namespace: String,
+    /// USD per hour of what it is allocated, mean of a day.
+    pub allocated_rate: f64,
+    /// The most cores that all of its containers used at one time.
+    pub cores_most: f64,
+    /// Bytes that its pods sent in all that time; `None`: not known.
+    pub bytes_sent: Option<f64>,
+    /// Days that were looked at and have samples.
+    pub days: f64,
+}
+
+/// A namespace that costs, and in which nothing happens.
+#[must_use]
+pub fn idle_namespace(account: &str, one: &NamespaceUse) -> Option<Recommendation> {
+    let usd = one.allocated_rate * MONTH_HOURS;
+    let talks = one.bytes_sent.is_some_and(|bytes| bytes > QUIET_BYTES_A_DAY * one.days);
+    let is_systems = one.namespace == "default" || one.namespace.starts_with("kube-");
+    if is_systems || talks || one.days < DAYS_MIN || one.cores_most > QUIET_CORES || usd < LEAST_USD
+    {
+        return None;
+    }
+    let sent = one.bytes_sent.map_or("what its pods send is not known".to_owned(), |bytes| {
+        format!("its pods sent {:.1} MiB", bytes / 1_048_576.0)
+    });
+    Some(Recommendation {
+        kind: Kind::IdleNamespace,
+        account: account.to_owned(),
+        cluster: one.cluster.clone(),
+        namespace: Some(one.namespace.clone()),
+        name: one.namespace.clone(),
+        usd_per_month: usd,
+        what: "scale the namespace down to nothing, or delete it".to_owned(),
+        evidence: format!(
+            "at no time in {:.1} days did it use more than {:.3} cores; {sent}",
+            one.days, one.cores_most
+        ),
+        confidence: if one.bytes_sent.is_some() { Confidence::Medium } else { Confidence::Low },
+        wrong_if: "it stands by for something that comes rarely, or holds data",
+    })
+}
+
+/// Pods of one deployment that stand beside each other, without volumes, on nodes that are paid in
+/// full.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Workload {
+    /// The cluster.
+    pub cluster: String,
+    /// The namespace.
+    pub namespace: String,
+    /// The deployment's name.
+    pub controller: String,
+    /// Its pods.
+    pub pods: f64,
+    /// USD per hour of what they are allocated.
+    pub allocated_rate: f64,
+}
+
+/// A hint: a deployment that may run on nodes that can be taken away.
+#[must_use]
+pub fn spot(account: &str, one: &Workload) -> Option<Recommendation> {
+    let usd = one.allocated_rate * MONTH_HOURS * SPOT_DISCOUNT;
+    if one.pods < SPOT_PODS_MIN || usd < LEAST_USD || one.namespace.starts_with("kube-") {
+        return None;
+    }
+    Some(Recommendation {
+        kind: Kind::Spot,
+        account: account.to_owned(),
+        cluster: one.cluster.clone(),
+        namespace: Some(one.namespace.clone()),
+        name: format!("{}/{}", one.namespace, one.controller),
+        usd_per_month: usd,
+        what: "try it on spot nodes, with a disruption budget".to_owned(),
+        evidence: format!(
+            "{} pods of a deployment, without volumes, on nodes that are not spot; the saving is \
+             {:.0} % of what they are allocated, which spot nodes often cost less",
+            one.pods,
+            SPOT_DISCOUNT * 100.0
+        ),
+        confidence: Confidence::Low,
+        wrong_if: "it is a hint: a pod may be stopped within two minutes, the discount varies, and \
+                   the nodes that are left must then be given back",
     })
 }
 
@@ -173,7 +277,8 @@ mod tests {
     fn container() -> Container {
         Container {
             cluster: "c".into(),
-            controller: "shop/web".into(),
+            namespace: "shop".into(),
+            controller: "web".into(),
             container: "app".into(),
             pods: 2.0,
             cpu_request: 2.0,
@@ -221,6 +326,48 @@ mod tests {
         assert_eq!(idle("a", &one, 0.75), None);
         assert_eq!(unmounted("a", ("c", "v"), 0.001, 7.0), None);
         assert!((unmounted("a", ("c", "v"), 0.01, 7.0).unwrap().usd_per_month - 7.3).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_namespace_that_does_nothing_is_named_and_one_that_talks_works_or_is_the_systems_is_not() {
+        let one = NamespaceUse {
+            cluster: "c".into(),
+            namespace: "old".into(),
+            allocated_rate: 0.1,
+            cores_most: 0.002,
+            bytes_sent: Some(1e6),
+            days: 7.0,
+        };
+        let found = idle_namespace("a", &one).unwrap();
+        assert!((found.usd_per_month - 73.0).abs() < 1e-9);
+        assert_eq!(found.confidence, Confidence::Medium);
+        let with = |change: &dyn Fn(&mut NamespaceUse)| {
+            let mut one = one.clone();
+            change(&mut one);
+            idle_namespace("a", &one)
+        };
+        assert_eq!(with(&|one| one.cores_most = 0.02), None);
+        assert_eq!(with(&|one| one.bytes_sent = Some(1e9)), None);
+        assert_eq!(with(&|one| one.days = 1.0), None);
+        assert_eq!(with(&|one| one.namespace = "kube-system".into()), None);
+        assert_eq!(with(&|one| one.allocated_rate = 0.0), None);
+        assert_eq!(with(&|one| one.bytes_sent = None).unwrap().confidence, Confidence::Low);
+    }
+
+    #[test]
+    fn a_deployment_of_several_pods_may_be_one_for_spot_nodes() {
+        let mut one = Workload {
+            cluster: "c".into(),
+            namespace: "shop".into(),
+            controller: "web".into(),
+            pods: 3.0,
+            allocated_rate: 0.5,
+        };
+        let found = spot("a", &one).unwrap();
+        assert!((found.usd_per_month - 0.5 * 730.0 * 0.6).abs() < 1e-9);
+        assert_eq!(found.confidence, Confidence::Low);
+        one.pods = 1.0;
+        assert_eq!(spot("a", &one), None);
     }
 
     proptest! {

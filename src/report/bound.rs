@@ -1,73 +1,29 @@
-//! By how much a stored number may be off from what the source would say of every moment.
-//!
-//! Three things are not seen: minutes without a sample (a gap costs nothing), what happens between
-//! two samples (a value stands for its minute), and what rounding to 2^-24 USD takes off. The
-//! derivation is in `docs/EXPLAIN.md`.
-
-use serde::Serialize;
+//! By how much a stored day may be off, for reports.
 
 use crate::cost::Phase;
-use crate::cost::money::UNITS_PER_USD;
+use crate::cost::bound::{BoundInputs, DayBound, bound};
 use crate::day_status::StoredCosts;
 
-/// What rounding one number may take off or add, USD: half a unit.
-pub const ROUNDING_USD: f64 = 0.5 / UNITS_PER_USD as f64;
-/// Distance of samples, minutes: by how much a beginning or an end may be misplaced.
-const STEP_MINUTES: f64 = 1.0;
-
-/// By how much a number may be low and high, USD.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct DayBound {
-    /// What the truth may exceed it by.
-    pub low_by_usd: f64,
-    /// What it may exceed the truth by.
-    pub high_by_usd: f64,
-    /// The part of `low_by_usd` that minutes without samples make.
-    pub gaps_usd: f64,
-}
-
-/// What the bound of one number rests on.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct BoundInputs {
-    /// The highest rate while there were samples, USD per hour.
-    pub rate_max: f64,
-    /// Minutes that could have had samples and have none.
-    pub missing_minutes: u32,
-    /// Beginnings and ends of life within the day, gaps' edges not counted.
-    pub edges: u32,
-    /// How many numbers were rounded on the way to it.
-    pub roundings: u32,
-}
-
-/// The bound of a number: what is not seen costs at most the highest rate that was seen.
-#[must_use]
-pub fn bound(inputs: BoundInputs) -> DayBound {
-    let a_minute = inputs.rate_max.max(0.0) / 60.0;
-    let gaps_usd = a_minute * f64::from(inputs.missing_minutes);
-    let between = a_minute * STEP_MINUTES * f64::from(inputs.edges)
-        + ROUNDING_USD * f64::from(inputs.roundings);
-    DayBound { low_by_usd: gaps_usd + between, high_by_usd: between, gaps_usd }
-}
-
-/// The bound of a day's total, from what its status holds: the rate that was seen on average
-/// stands for the highest one, as no status keeps rates. `None` where nothing is stored.
+/// The bound of a day's total: that of its status; of a day that an earlier version stored, what
+/// follows from its coverage, at the rate that was seen on average. `None` where nothing is
+/// stored.
 #[must_use]
 pub fn day_bound(stored: &StoredCosts) -> Option<DayBound> {
     let phase = stored.phase?;
     let coverage = &stored.coverage;
     let covered = coverage.covered_minutes;
-    if covered == 0 {
-        return None;
+    if covered == 0 || stored.bound.is_some() {
+        return stored.bound;
     }
-    let missing = coverage.expected_minutes.saturating_sub(covered);
     let clusters = u32::try_from(coverage.clusters.len().max(1)).unwrap_or(u32::MAX);
     // A window is billed whole: nothing happens between its samples. A raw total may change at any
     // moment; a cluster's day has a beginning and an end.
     let edges = if phase == Phase::Exporter { 0 } else { 2 * clusters };
     Some(bound(BoundInputs {
         rate_max: stored.total_usd / f64::from(covered) * 60.0,
-        missing_minutes: missing,
+        missing_minutes: coverage.expected_minutes.saturating_sub(covered),
         edges,
+        step_minutes: 1.0,
         roundings: u32::try_from(stored.rows).unwrap_or(u32::MAX),
     }))
 }
@@ -75,67 +31,19 @@ pub fn day_bound(stored: &StoredCosts) -> Option<DayBound> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::day_status::{ClusterCoverage, Coverage};
-    use proptest::prelude::*;
-
-    fn stored(phase: Phase, covered: u32, total_usd: f64) -> StoredCosts {
-        let cluster = ClusterCoverage { cluster: "c".into(), covered_minutes: covered };
-        StoredCosts {
-            phase: Some(phase),
-            coverage: Coverage {
-                covered_minutes: covered,
-                expected_minutes: 1_440,
-                clusters: vec![cluster],
-            },
-            total_usd,
-            rows: 2,
-            ..StoredCosts::default()
-        }
-    }
+    use crate::day_status::stored_form::tests::complete;
 
     #[test]
-    fn a_day_that_is_covered_whole_by_windows_is_off_by_rounding_alone() {
-        let day = day_bound(&stored(Phase::Exporter, 1_440, 24.0)).unwrap();
-        assert_eq!((day.low_by_usd, day.high_by_usd), (2.0 * ROUNDING_USD, 2.0 * ROUNDING_USD));
-    }
-
-    #[test]
-    fn missing_minutes_make_a_day_low_and_never_high() {
-        let day = day_bound(&stored(Phase::Exporter, 1_380, 23.0)).unwrap();
-        assert!((day.gaps_usd - 1.0).abs() < 1e-9, "an hour at a dollar an hour: {day:?}");
-        assert!(day.high_by_usd < 1e-6 && day.low_by_usd >= day.gaps_usd);
-        assert_eq!(day_bound(&stored(Phase::Exporter, 0, 0.0)), None);
-    }
-
-    #[test]
-    fn raw_metrics_may_miss_a_minute_at_either_end() {
-        let day = day_bound(&stored(Phase::Raw, 1_440, 24.0)).unwrap();
-        assert!((day.high_by_usd - 2.0 / 60.0).abs() < 1e-6, "{day:?}");
-    }
-
-    proptest! {
-        /// The goal: what a made-up resource costs lies within the bound of what its samples say.
-        /// The method: it lives from one second to another at one rate, and is sampled each minute.
-        #[test]
-        fn the_truth_of_a_life_lies_within_the_bound(
-            start in 0_i64..86_000, length in 1_i64..86_400, rate in 0.01_f64..50.0,
-            gap_start in 0_i64..1_440, gap_minutes in 0_i64..200,
-        ) {
-            let end = (start + length).min(86_400);
-            let truth = rate * (end - start) as f64 / 3_600.0;
-            let in_gap = |minute: &i64| (gap_start..gap_start + gap_minutes).contains(minute);
-            let alive = (0..1_440_i64).filter(|minute| (start..end).contains(&(minute * 60)));
-            let (missing, seen): (Vec<_>, Vec<_>) = alive.partition(in_gap);
-            let measured = rate * seen.len() as f64 / 60.0;
-            let inputs = BoundInputs {
-                rate_max: rate,
-                missing_minutes: u32::try_from(missing.len()).unwrap(),
-                edges: 2,
-                roundings: 1,
-            };
-            let bound = bound(inputs);
-            prop_assert!(truth <= measured + bound.low_by_usd + 1e-9);
-            prop_assert!(truth >= measured - bound.high_by_usd - 1e-9);
-        }
+    fn a_days_bound_is_that_of_its_status_and_else_follows_from_its_coverage() {
+        let mut stored = complete("2026-11-20".parse().unwrap()).stored;
+        stored.total_usd = 23.0;
+        stored.coverage.covered_minutes = 1_380;
+        let followed = day_bound(&stored).unwrap();
+        assert!((followed.gaps_usd - 1.0).abs() < 1e-9, "an hour at a dollar: {followed:?}");
+        let known = DayBound { low_by_usd: 0.5, ..DayBound::default() };
+        stored.bound = Some(known);
+        assert_eq!(day_bound(&stored), Some(known));
+        stored.phase = None;
+        assert_eq!(day_bound(&stored), None);
     }
 }

@@ -7,6 +7,9 @@ use std::fmt::Write as _;
 
 use askama::Template;
 
+use crate::cost::Day;
+use crate::recommendations::{Item, Set};
+
 use super::model::{DayFact, Line, Report};
 use super::text::trend;
 
@@ -17,6 +20,8 @@ const LINES_MAX: usize = 400;
 /// Days of accounts that the calendar shows, and causes that are listed.
 const CALENDAR_MAX: usize = 6_000;
 const CAUSES_MAX: usize = 200;
+/// Recommendations that are shown.
+const SAVINGS_MAX: usize = 50;
 /// The chart's size in its own units.
 const CHART: (f64, f64) = (900.0, 260.0);
 
@@ -34,6 +39,15 @@ struct Page<'a> {
     low_usd: f64,
     high_usd: f64,
     anomalies: &'a [super::Anomaly],
+    savings: Vec<Saving<'a>>,
+    savings_usd: f64,
+    savings_left: usize,
+}
+
+/// A stored recommendation, and when its set was made.
+struct Saving<'a> {
+    item: &'a Item,
+    since: String,
 }
 
 /// A group with its trend.
@@ -94,11 +108,22 @@ mod filters {
     }
 }
 
+/// What a page shows beside the report itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Beside<'a> {
+    /// Odd days.
+    pub anomalies: &'a [super::Anomaly],
+    /// Stored recommendations.
+    pub savings: &'a [Set],
+}
+
 /// The report as HTML.
 ///
 /// # Errors
 /// When the template cannot be filled in, which only a formatter's error can cause.
-pub fn render(report: &Report, anomalies: &[super::Anomaly]) -> Result<String, askama::Error> {
+pub fn render(report: &Report, beside: Beside<'_>) -> Result<String, askama::Error> {
+    let savings = savings(beside.savings);
+    let savings_left = beside.savings.iter().map(shown_items).map(Iterator::count).sum::<usize>();
     let odd: Vec<&DayFact> = report.status.iter().filter(|fact| !fact.cause.is_empty()).collect();
     let causes_left = odd.len().saturating_sub(CAUSES_MAX);
     let bounds = || report.status.iter().filter_map(|fact| fact.bound);
@@ -116,9 +141,26 @@ pub fn render(report: &Report, anomalies: &[super::Anomaly]) -> Result<String, a
         causes_left,
         low_usd: bounds().map(|bound| bound.low_by_usd).sum(),
         high_usd: bounds().map(|bound| bound.high_by_usd).sum(),
-        anomalies,
+        anomalies: beside.anomalies,
+        savings_usd: beside.savings.iter().map(|set| set.saving).sum::<f64>() + 0.0,
+        savings_left: savings_left.saturating_sub(savings.len()),
+        savings,
     }
     .render()
+}
+
+/// What of a set is to be seen.
+fn shown_items(set: &Set) -> impl Iterator<Item = &Item> {
+    set.data.iter().filter(|item| !item.is_excluded)
+}
+
+/// The dearest recommendations.
+fn savings(sets: &[Set]) -> Vec<Saving<'_>> {
+    let mut items: Vec<&Item> = sets.iter().flat_map(shown_items).collect();
+    items.sort_by(|a, b| b.saving.total_cmp(&a.saving));
+    items.truncate(SAVINGS_MAX);
+    let since = |item: &Item| Day::of_unix(item.detected_at).to_string();
+    items.into_iter().map(|item| Saving { item, since: since(item) }).collect()
 }
 
 fn shown(report: &Report) -> Vec<Shown<'_>> {
@@ -204,7 +246,8 @@ mod tests {
     use super::super::build::tests::report;
     use super::super::model::tests::row;
     use super::*;
-    use crate::cost::Day;
+    use crate::cost::AccountId;
+    use crate::recommendations::tests::item;
 
     #[test]
     fn foreign_names_stay_text_wherever_they_stand() {
@@ -216,7 +259,12 @@ mod tests {
         made.currency = hostile.to_owned();
         made.status[0].cause = hostile.to_owned();
         made.lines[0].change_usd = Some(1.0);
-        let page = render(&made, &[]).unwrap();
+        let mut saving = item(hostile, 7.5, 0);
+        saving.what = hostile.to_owned();
+        let account = AccountId::new("a").unwrap();
+        let savings = [Set::new(&account, "kubecost_requests", 0, vec![saving])];
+        let page = render(&made, Beside { savings: &savings, ..Beside::default() }).unwrap();
+        assert!(page.contains("7.50") && page.contains("What could cost less"), "{page}");
         assert!(!page.contains("<script") && !page.contains("<img"), "{page}");
         assert!(page.contains("&#60;script&#62;"));
     }
@@ -230,7 +278,7 @@ mod tests {
                 None,
                 &[row("2026-11-20", "a", 1.0)],
             ),
-            &[],
+            Beside::default(),
         )
         .unwrap();
         for part in ["http:", "https:", "//", "url(", "src=", "@import", "<link", "<iframe"] {
@@ -251,7 +299,7 @@ mod tests {
             }
         }
         let made = report("namespace", ("2026-08-01", "2026-10-29"), None, &rows);
-        let page = render(&made, &[]).unwrap();
+        let page = render(&made, Beside::default()).unwrap();
         assert!(page.len() < 1_000_000, "{} bytes", page.len());
         assert_eq!(page.matches("namespace-with-a-long-name-007").count(), 1);
         assert!(page.matches("<rect").count() >= 90 * 9);

@@ -5,7 +5,9 @@ use serde::Serialize;
 use crate::cost::{AccountId, Day};
 use crate::day_status::DayStatus;
 
-use super::bound::{DayBound, day_bound};
+use crate::cost::bound::DayBound;
+
+use super::bound::day_bound;
 use super::forecast::Forecast;
 use super::group::Group;
 

@@ -14,6 +14,7 @@ use super::day::decide::Policy;
 use super::day::failure::{failed_status, failed_summary, is_of_one_day, of_days};
 use super::day::{DueDay, decide};
 use super::environment::Readers;
+use super::history::History;
 use super::plan::check_plan;
 use super::read::{AccountState, DayJob, off_thread};
 use super::reconcile::{DayDifference, account_end};
@@ -49,6 +50,7 @@ pub(super) struct AccountWork<'a> {
     summary: AccountSummary,
     failures: BTreeMap<Day, Failure>,
     started: Instant,
+    history: History,
 }
 
 impl<'a> AccountWork<'a> {
@@ -60,7 +62,8 @@ impl<'a> AccountWork<'a> {
     ) -> Self {
         let summary = AccountSummary::untouched(job.account);
         let (failures, started) = (BTreeMap::new(), Instant::now());
-        Self { readers, job, sink, stop, summary, failures, started }
+        let history = History::default();
+        Self { readers, job, sink, stop, summary, failures, started, history }
     }
 
     /// Works through the account's days.
@@ -71,7 +74,8 @@ impl<'a> AccountWork<'a> {
         let (readers, job) = (self.readers, self.job);
         let reading = readers.load_account_state(job);
         let state = self.in_time("reading what is stored", reading).await?;
-        let AccountState { due, resting, differences } = state;
+        let AccountState { due, resting, differences, history } = state;
+        self.history = history;
         self.note_differences(&differences);
         self.summary.resting = resting.as_ref().map(DaySummary::of_status);
         let mut was_late = false;
@@ -181,6 +185,7 @@ impl<'a> AccountWork<'a> {
 
     /// The account's summary.
     pub(super) fn summarize(mut self, worked: Result<(), Failure>) -> AccountSummary {
+        self.summary.newest_day = std::mem::take(&mut self.history).judged(&self.summary.days);
         self.summary.days.sort_by_key(|day| std::cmp::Reverse(day.day));
         let failure = worked.err().or_else(|| of_days(&self.summary.days, &self.failures));
         if let Some(failure) = failure {

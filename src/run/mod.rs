@@ -24,6 +24,7 @@ pub mod backfill;
 pub mod day;
 pub mod due;
 pub mod environment;
+mod history;
 pub mod metrics;
 mod order;
 pub mod plan;

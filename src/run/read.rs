@@ -19,6 +19,7 @@ use super::due::{
     COUNTED_DAYS, days_due, days_to_count, first_open, has_more, phase_of, work_order,
 };
 use super::environment::Readers;
+use super::history::History;
 use super::reconcile::{DayDifference, differences};
 use super::request::{AccountJob, Days};
 
@@ -33,6 +34,8 @@ pub(super) struct AccountState {
     pub(super) resting: Option<DayStatus>,
     /// Days whose status and ledger disagree.
     pub(super) differences: Vec<DayDifference>,
+    /// What is stored of the days that were looked at, and whether that is whole.
+    pub(super) history: History,
 }
 
 /// A day of an account to read.
@@ -116,7 +119,8 @@ impl Readers {
             let clusters_before = clusters_before(day, &statuses);
             DueDay { day, phase, presence, status, clusters_before }
         });
-        Ok(AccountState { due: due.collect(), resting, differences })
+        let history = History::of(&statuses);
+        Ok(AccountState { due: due.collect(), resting, differences, history })
     }
 
     /// Counts all samples of those of the days that are over and recent. Before their costs are

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::accounts::Account;
+use crate::cost::odd_days::Judged;
 use crate::cost::{Day, Phase};
 use crate::day_status::{DayState, DayStatus};
 use crate::service::failure::{Failure, Hop};
@@ -141,6 +142,9 @@ pub struct AccountSummary {
     pub reconciliation_difference_usd: f64,
     /// Due days left for the next run, because the account's time was up or a stop was asked for.
     pub days_left: usize,
+    /// Whether the newest whole day costs other than days like it; absent where there are too few.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub newest_day: Option<Judged>,
 }
 
 impl AccountSummary {
@@ -157,6 +161,7 @@ impl AccountSummary {
             reconciliation_differences: 0,
             reconciliation_difference_usd: 0.0,
             days_left: 0,
+            newest_day: None,
         }
     }
 

@@ -26,12 +26,13 @@ use crate::allocation_api::{
 use crate::cost::costs::is_special;
 use crate::cost::{Day, DayCosts, PodCosts};
 use crate::service::failure::Failure;
-use crate::source::{CostSource, Phase, Presence, SourceDay};
-use crate::source::{Warning, WarningKind};
+use crate::source::{CostSource, Phase, Presence, ReadPart, SourceDay, Warning, WarningKind};
 
 const NAMESPACES: &str = "cluster,namespace";
 const PODS: &str = "namespace,pod";
 const PODS_OF_CLUSTERS: &str = "cluster,namespace,pod";
+/// The grid to which the server cuts times, minutes.
+const GRID_MINUTES: u32 = 5;
 /// Days asked for at once when only their presence is of interest.
 const PRESENCE_DAYS_MAX: usize = 7;
 /// Minutes missing between a day's first and last sample that are no gap: two steps of the grid
@@ -250,6 +251,8 @@ impl CostSource for AllocationApiQuery {
             Some(hours) => verdict::sum(hours.sets.clone()),
             None => self.whole(window, NAMESPACES, &mut faults).await?,
         };
+        out.reading.step_minutes = Some(GRID_MINUTES);
+        out.reading.parts = read_parts(window, by_hour);
         let covered_minutes = match &hours {
             Some(hours) => hours.covered_minutes,
             None => {
@@ -276,6 +279,24 @@ impl CostSource for AllocationApiQuery {
         out.is_partial = faults.count(crate::allocation_api::Fault::AbsurdCost) > 0;
         Ok(out)
     }
+}
+
+/// The sets that a day's costs are the sum of.
+fn read_parts(window: Window, by_hour: Option<&Hours>) -> Vec<ReadPart> {
+    let sets = match by_hour {
+        Some(hours) => hours.sets.iter().filter_map(|set| set.window).collect(),
+        None => vec![window],
+    };
+    let part = |set: Window| ReadPart {
+        cluster: String::new(),
+        start: set.start,
+        end: set.end,
+        at: None,
+        window_seconds: None,
+        is_total: true,
+        left_out: Some(Vec::new()),
+    };
+    sets.into_iter().map(part).collect()
 }
 
 /// What an operator should know of a server that answers for several clusters.

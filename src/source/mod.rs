@@ -15,12 +15,14 @@ use crate::service::failure::Failure;
 use crate::settings::worker::LabelTags;
 
 pub use crate::cost::Phase;
+pub use reading::{ReadPart, ReadScrapers, Reading};
 
 pub use warning::{Warning, WarningKind};
 
 pub mod metric_names;
 pub mod metroculus;
 pub mod prometheus;
+pub mod reading;
 mod warning;
 
 /// For how many minutes of a day a source has samples, by phase.
@@ -99,6 +101,9 @@ pub struct SourceDay {
     /// for one unit of the source's, by currency code.
     #[serde(default)]
     pub exchange_rates: BTreeMap<String, f64>,
+    /// How it was read, for whoever reads it again.
+    #[serde(default)]
+    pub reading: Reading,
 }
 
 impl SourceDay {
@@ -121,6 +126,7 @@ impl SourceDay {
             approximations: Vec::new(),
             waiting: None,
             exchange_rates: BTreeMap::new(),
+            reading: Reading::default(),
         }
     }
 

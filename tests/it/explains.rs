@@ -48,7 +48,7 @@ fn hold(settings: &Settings, (account, day): (&str, &str), ids: &[String], url: 
         assert_eq!(code, 0, "{day} {id}: {text}");
         let (agrees, said) = recompute(&text, url);
         assert!(agrees, "{day} {id}: {said}\n{text}");
-        from_raw += usize::from(said.contains("raw: ") && said.matches("equal").count() == 2);
+        from_raw += usize::from(said.contains("\"raw equal\": 1"));
     }
     from_raw
 }
@@ -113,6 +113,7 @@ async fn an_explanation_fits_a_terminal_and_a_number_that_was_changed_is_told() 
         "pod c/shop/p-1",
         "equal to the last bit",
         "may be low by up to",
+        "day's total $",
         "cloudtuner_kubecost_pod_total_cost",
         "By hour",
         "namespace shop",

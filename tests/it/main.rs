@@ -48,6 +48,8 @@ mod pinned_settings;
 mod query_layers;
 mod raw_metrics;
 mod readers;
+mod recommendations;
+mod recomputed;
 mod replicas;
 mod reports;
 mod reruns;

@@ -27,18 +27,18 @@ use crate::support::world::{DAY, HOUR, MINUTE};
 
 mod forms;
 
-const ACCOUNT: &str = "0f0f0f0f-0000-0000-0000-00000000006d";
+pub(crate) const ACCOUNT: &str = "0f0f0f0f-0000-0000-0000-00000000006d";
 const SECRET: &str = "a-cluster-secret";
 /// 2033-01-10 00:00:00 UTC.
-const START: i64 = 1_988_928_000;
+pub(crate) const START: i64 = 1_988_928_000;
 const SLOT: i64 = 300;
 
-type Parameters = std::collections::BTreeMap<String, String>;
+pub(crate) type Parameters = std::collections::BTreeMap<String, String>;
 type Answer = Box<dyn Fn(&str, &Parameters) -> Response + Send>;
 
 /// A service whose answers a test changes as it goes.
-struct Metroculus {
-    url: String,
+pub(crate) struct Metroculus {
+    pub(crate) url: String,
     answer: Arc<Mutex<Answer>>,
     denied: Arc<Mutex<usize>>,
 }
@@ -50,7 +50,7 @@ struct Shared {
 }
 
 impl Metroculus {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let silent: Answer = Box::new(|_, _| StatusCode::NOT_FOUND.into_response());
         let shared =
             Shared { answer: Arc::new(Mutex::new(silent)), denied: Arc::new(Mutex::new(0)) };
@@ -69,12 +69,12 @@ impl Metroculus {
         Self { url, answer: shared.answer, denied: shared.denied }
     }
 
-    fn answers(&self, answer: impl Fn(&str, &Parameters) -> Response + Send + 'static) {
+    pub(crate) fn answers(&self, answer: impl Fn(&str, &Parameters) -> Response + Send + 'static) {
         *self.answer.lock().unwrap() = Box::new(answer);
     }
 
     /// Answers every series with these labels and values as of now.
-    fn tells(&self, series: Vec<(&'static str, Value, f64)>) {
+    pub(crate) fn tells(&self, series: Vec<(&'static str, Value, f64)>) {
         self.answers(move |call, asked| match call {
             "metrics" => vectors(asked, &series),
             _ => as_json(json!({"total_cost": 0.0})),
@@ -98,7 +98,7 @@ fn reply(
     (shared.answer.lock().unwrap())(call, &parameters)
 }
 
-fn as_json(value: Value) -> Response {
+pub(crate) fn as_json(value: Value) -> Response {
     ([("content-type", "application/json")], value.to_string()).into_response()
 }
 
@@ -122,8 +122,8 @@ fn vectors(asked: &Parameters, series: &[(&'static str, Value, f64)]) -> Respons
     as_json(json!({"metrics": metrics}))
 }
 
-const CLUSTER: &str = "cloudtuner_kubecost_cluster_total_cost";
-const NAMESPACE: &str = "cloudtuner_kubecost_namespace_total_cost";
+pub(crate) const CLUSTER: &str = "cloudtuner_kubecost_cluster_total_cost";
+pub(crate) const NAMESPACE: &str = "cloudtuner_kubecost_namespace_total_cost";
 
 fn cluster(usd: f64) -> (&'static str, Value, f64) {
     (CLUSTER, json!({"tenant_id": ACCOUNT, "cluster": "prod"}), usd)
@@ -133,14 +133,14 @@ fn namespace(name: &str, usd: f64) -> (&'static str, Value, f64) {
     (NAMESPACE, json!({"tenant_id": ACCOUNT, "cluster": "prod", "namespace": name}), usd)
 }
 
-struct World {
-    stores: Stores,
-    settings: Vec<(&'static str, String)>,
-    service: Metroculus,
+pub(crate) struct World {
+    pub(crate) stores: Stores,
+    pub(crate) settings: Vec<(&'static str, String)>,
+    pub(crate) service: Metroculus,
 }
 
 impl World {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let (stores, service) = (Stores::new("metroculus").await, Metroculus::start().await);
         let mut settings = stores.settings();
         settings.extend([
@@ -205,7 +205,7 @@ fn truth() -> f64 {
 }
 
 /// The worker of the settings within this process, at any time: a day of processes takes minutes.
-async fn in_process(world: &World) -> (Environment, Arc<FixedClock>) {
+pub(crate) async fn in_process(world: &World) -> (Environment, Arc<FixedClock>) {
     let matches = args::command().get_matches_from(["kubecost-worker", "run"]);
     let (_, matches) = matches.subcommand().unwrap();
     let value = |name: &str| {

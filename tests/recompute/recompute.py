@@ -1,237 +1,124 @@
 #!/usr/bin/env python3
-"""Recomputes a stored number from `kubecost-worker explain --output json` and raw samples.
+"""Recomputes stored numbers from `kubecost-worker explain --output json` and raw samples.
 
 It shares no code with the worker. First it takes the source's costs of the cluster, rounds them,
-takes remainders, and compares the row with what is stored, bit for bit. Then, with --prometheus, it
-reads raw samples and adds up the number's own total minute by minute (window by window where the
-exporter has windows), and compares that with what the worker had from the server.
+takes remainders, and compares the row with what is stored, bit for bit. Then it reads raw samples
+where the worker read them, adds up the number's own total by the definitions of docs/EXPLAIN.md,
+rounds it to 2^-24 USD, and compares that with what the worker had, bit for bit.
 
-usage: recompute.py FILE [--prometheus URL]
+usage: recompute.py FILE... [--prometheus URL] [--allocation URL] [--journal FILE]
+                            [--metroculus URL --secret-file FILE]
+
+A FILE holds one explanation, or one in each line. --journal is what MongoDB's collection
+kubecost_rate_journal holds, one document a line as JSON.
 """
 
 import argparse
 import json
 import sys
-import unicodedata
-import urllib.parse
-import urllib.request
-from fractions import Fraction
+from collections import Counter
 
-UNIT = Fraction(1, 1 << 24)
-GIB = 1 << 30
-TOTALS = {
-    "cluster": "cloudtuner_kubecost_cluster_total_cost",
-    "namespace": "cloudtuner_kubecost_namespace_total_cost",
-    "pod": "cloudtuner_kubecost_pod_total_cost",
-}
-WINDOW_END = "cloudtuner_kubecost_window_end_timestamp_seconds"
-WINDOW_SECONDS = "cloudtuner_kubecost_window_seconds"
-TRAFFIC = "kubecost_pod_network_egress_bytes_total"
-
-
-def units(usd):
-    """A cost as a multiple of 2^-24 USD, halves to the even one; none where it is no cost."""
-    if usd is None or not 0 <= usd <= 1 << 29:
-        return None
-    return round(Fraction(usd) / UNIT)
-
-
-def is_special(name):
-    return name == "" or (len(name) >= 4 and name.startswith("__") and name.endswith("__"))
-
-
-def is_refused(name):
-    shapeless = any(unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp") for c in name)
-    return shapeless or len(name.encode()) > 253
-
-
-class RollUp:
-    """Rows by (namespace, pod), in units; a parent's row is its total less what lies beneath."""
-
-    def __init__(self, cluster, name, levels):
-        self.rows = {}
-        self.levels = levels
-        if is_refused(name):
-            return
-        beneath = []
-        for namespace, costs in cluster["namespaces"].items():
-            if not is_special(namespace):
-                beneath += self.namespace(namespace, costs)
-        total = units(cluster["total_usd"])
-        left = self.hold(total, beneath)
-        if "cluster" in levels:
-            self.rows[(None, None)] = (total or left) - left if total is not None else 0
-
-    def namespace(self, name, costs):
-        if is_refused(name) and {"namespace", "pod"} & self.levels:
-            return []
-        pods = []
-        if "pod" in self.levels:
-            for pod, pod_costs in costs["pods"].items():
-                amount = units(pod_costs["total_usd"])
-                if not is_special(pod) and not is_refused(pod) and amount is not None:
-                    self.rows[(name, pod)] = amount
-                    pods.append((name, pod))
-        total = units(costs["total_usd"])
-        left = self.hold(total, pods)
-        if "namespace" not in self.levels:
-            return pods
-        self.rows[(name, None)] = total - left if total is not None else 0
-        return pods + [(name, None)]
-
-    def hold(self, total, beneath):
-        """Children never cost more than their parent: a little is taken off, more is left out."""
-        have = sum(self.rows[key] for key in beneath)
-        if total is None or have <= total:
-            return have
-        excess = float((have - total) * UNIT)
-        if excess > 0.001 and excess > 0.01 * float(total * UNIT):
-            self.rows.update((key, 0) for key in beneath)
-            return 0
-        for key in beneath:
-            self.rows[key] = self.rows[key] * total // have
-        # The last of the largest takes what rounding down left.
-        largest = max(self.rows[key] for key in beneath)
-        last = [key for key in beneath if self.rows[key] == largest][-1]
-        self.rows[last] += total - sum(self.rows[key] for key in beneath)
-        return total
-
-
-class Prometheus:
-    """Raw samples of an account's series of one cluster."""
-
-    def __init__(self, url, raw, cluster):
-        self.url, self.raw, self.cluster = url, raw, cluster
-
-    def series(self, metric, matchers=(), until=None):
-        raw = self.raw
-        end = until or raw["end"]
-        tenant = [f"{raw['tenant'][0]}={json.dumps(raw['tenant'][1])}"] if raw["tenant"] else []
-        query = f"{metric}{{{','.join(tenant + list(matchers))}}}[{end - raw['start'] + raw['lookback_seconds']}s]"
-        found = self.ask("query", {"query": query, "time": end - 1})
-        return [(one["metric"], [(float(t), float(v)) for t, v in one["values"]]) for one in found]
-
-    def ask(self, path, parameters):
-        """The cluster's series of an answer."""
-        form = urllib.parse.urlencode(parameters).encode()
-        with urllib.request.urlopen(f"{self.url}/api/v1/{path}", form, timeout=60) as reply:
-            answer = json.load(reply)
-        name = lambda one: one["metric"].get(self.raw["cluster_label"]) or self.raw["default_cluster"]
-        return [one for one in answer["data"]["result"] if name(one) == self.cluster]
-
-    def by_minute(self, metric, labels, matchers=()):
-        """The greatest value by labels at each minute. A series that has ended is marked so in the
-        store, which a range of raw samples does not show: so each minute's value is asked for."""
-        raw, out = self.raw, {}
-        first = -(-raw["start"] // 60) * 60
-        tenant = [f"{raw['tenant'][0]}={json.dumps(raw['tenant'][1])}"] if raw["tenant"] else []
-        query = f"{metric}{{{','.join(tenant + list(matchers))}}}"
-        times = {"start": first, "end": raw["end"] - 1, "step": raw["step_seconds"]}
-        for one in self.ask("query_range", {"query": query, **times}):
-            name = tuple(one["metric"].get(label, "") for label in labels)
-            values = out.setdefault(name, {})
-            for time, value in one["values"]:
-                values[int(time)] = max(values.get(int(time), -1.0), float(value))
-        return out
-
-
-def matchers(subject):
-    return [f"{name}={json.dumps(subject[name])}" for name in ("namespace", "pod") if subject[name]]
-
-
-def windows(source, subject):
-    """The cost by windows, each once; nothing where the exporter has none."""
-    until = source.raw["end"] + 6 * 3600
-    own = lambda metric, more=(): source.series(metric, more, until)
-    ends = [dict(samples) for _, samples in own(WINDOW_END)]
-    lengths = [dict(samples) for _, samples in own(WINDOW_SECONDS)]
-    if not ends:
-        return None
-    by_end = {}
-    for _, samples in own(TOTALS[subject["level"]], matchers(subject)):
-        for time, rate in samples:
-            for end, length in zip((e.get(time) for e in ends), (l.get(time) for l in lengths)):
-                if end is not None and length is not None:
-                    by_end.setdefault((end, length), rate)
-    total = 0.0
-    for (end, length), rate in by_end.items():
-        covered = min(end, source.raw["end"]) - max(end - length, source.raw["start"])
-        total += rate * max(covered, 0) / 3600
-    return total
-
-
-def minutes(source, subject):
-    """A gauge without a window, integrated over its minutes."""
-    by = source.by_minute(TOTALS[subject["level"]], ["namespace", "pod"], matchers(subject))
-    return sum(sum(values.values()) for values in by.values()) / 60
-
-
-def joined(source, amounts, amount_labels, price, on, divisor, own=()):
-    prices = source.by_minute(price, [on])
-    at = amount_labels.index(on)
-    total = 0.0
-    for name, values in source.by_minute(amounts, amount_labels, own).items():
-        priced = prices.get((name[at],), {})
-        total += sum(value / divisor * priced[minute] for minute, value in values.items() if minute in priced)
-    return total / 60
-
-
-def raw_metrics(source, subject):
-    """The parts of a pod or a namespace; nothing where it has traffic, or for a whole cluster."""
-    own = matchers(subject)
-    # The cost model names the pod of traffic by another label.
-    by_pod_name = [f"pod_name={one[len('pod='):]}" if one.startswith("pod=") else one for one in own]
-    if subject["level"] == "cluster" or any(source.series(TRAFFIC, by) for by in (own, by_pod_name)):
-        return None
-    container = ["node", "namespace", "pod", "container"]
-    claim = ["persistentvolume", "persistentvolumeclaim", "namespace", "pod"]
-    parts = [
-        joined(source, "container_cpu_allocation", container, "node_cpu_hourly_cost", "node", 1, own),
-        joined(source, "container_memory_allocation_bytes", container, "node_ram_hourly_cost", "node", GIB, own),
-        joined(source, "container_gpu_allocation", container, "node_gpu_hourly_cost", "node", 1, own),
-        joined(source, "pod_pvc_allocation", claim, "pv_hourly_cost", "persistentvolume", GIB, own),
-    ]
-    return sum(parts)
+from arithmetic import UNIT, RollUp, units
+from sources import AllocationApi, Journal, Metroculus, Prometheus
+from phases import NotRecomputed, exporter_gauges, raw_metrics
 
 
 def recompute_row(one):
+    """Whether the row that follows from the source's costs is the stored one, bit for bit."""
     subject = one["subject"]
     roll = RollUp(one["costs"], subject["cluster"], set(one["levels"].split(",")))
     row = roll.rows.get((subject["namespace"], subject["pod"]), 0)
     usd = float(row * UNIT)
     stored = one["stored_usd"] or 0.0
-    print(f"row: {usd!r}, stored {stored!r}: {'equal' if usd == stored else 'DIFFERENT'}")
-    return usd == stored
+    return usd == stored, f"row {usd!r}, stored {stored!r}"
 
 
-def recompute_total(one, url):
-    subject, raw = one["subject"], one["raw"]
-    source = Prometheus(url, raw, subject["cluster"])
-    if raw["method"] == "phase-2":
-        total = windows(source, subject)
-        total = minutes(source, subject) if total is None else total
-    else:
-        total = raw_metrics(source, subject)
-    if total is None:
-        print("raw: not recomputed (traffic, or a whole cluster of raw metrics)")
-        return True
-    had = one["steps"][0]["source_usd"]
-    # Sums of floats in another order may round to the unit beside.
-    is_equal = abs(units(total) - units(had)) <= 1
-    print(f"raw: {total!r}, from the server {had!r}: {'equal' if is_equal else 'DIFFERENT'}")
-    return is_equal
+def raw_total(one, servers):
+    """The number's own total from raw samples, USD."""
+    method = one["raw"]["method"]
+    if one["source"]["scaled_by"] != 1.0:
+        factor = one["source"]["scaled_by"]
+        return raw_total({**one, "source": {**one["source"], "scaled_by": 1.0}}, servers) * factor
+    if method in ("phase-1", "phase-2"):
+        source = servers.get("prometheus", lambda url: Prometheus(url, one))
+        return raw_metrics(source, one) if method == "phase-1" else exporter_gauges(source, one)
+    if method == "allocation-api":
+        return servers.get("allocation", AllocationApi).total(one)
+    if method == "metroculus":
+        total = servers.get("journal", Journal).total(one) if servers.has("journal") else None
+        return servers.get("metroculus", Metroculus).total(one) if total is None else total
+    raise NotRecomputed(f"the method {method} is not known here")
+
+
+class Servers:
+    """Where raw samples are, by the options."""
+
+    def __init__(self, options):
+        self.options = options
+        self.open = {}
+
+    def has(self, name):
+        return getattr(self.options, name) is not None
+
+    def get(self, name, make):
+        address = getattr(self.options, name)
+        if address is None:
+            raise NotRecomputed(f"no --{name} is given")
+        if name == "metroculus":
+            with open(self.options.secret_file) as file:
+                return make(address.rstrip("/"), file.read().strip())
+        if name == "prometheus":
+            source = make(address.rstrip("/"))
+            source.cache = self.open.setdefault("prometheus", {})
+            return source
+        if name not in self.open:
+            self.open[name] = make(address)
+        return self.open[name]
+
+
+def recompute_total(one, servers):
+    """How the number's total from raw samples compares with what the worker had."""
+    step = one["steps"][0] if one["steps"] else None
+    if step is None or step["source_usd"] is None:
+        return "not recomputed", "the source has no total of it"
+    try:
+        total = raw_total(one, servers)
+    except NotRecomputed as why:
+        return "not recomputed", str(why)
+    said = f"raw {total!r}, from the worker {step['source_usd']!r}"
+    return ("equal" if units(total) == units(step["source_usd"]) else "DIFFERENT"), said
+
+
+def explanations(paths):
+    for path in paths:
+        with open(path) as file:
+            text = file.read()
+        decoder, at = json.JSONDecoder(), 0
+        while at < len(text):
+            one, end = decoder.raw_decode(text, at)
+            yield one
+            at = end + len(text[end:]) - len(text[end:].lstrip())
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("file")
-    parser.add_argument("--prometheus")
+    parser.add_argument("file", nargs="+")
+    for name in ("prometheus", "allocation", "journal", "metroculus", "secret-file"):
+        parser.add_argument(f"--{name}")
+    parser.add_argument("--quiet", action="store_true", help="say only what differs, and the counts")
     options = parser.parse_args()
-    with open(options.file) as file:
-        one = json.load(file)
-    is_right = recompute_row(one)
-    if options.prometheus and one["raw"] and one["steps"]:
-        is_right &= recompute_total(one, options.prometheus.rstrip("/"))
+    servers, counts, is_right = Servers(options), Counter(), True
+    for one in explanations(options.file):
+        subject = one["subject"]
+        name = "/".join(filter(None, (subject["cluster"], subject["namespace"], subject["pod"])))
+        row_is_equal, row_said = recompute_row(one)
+        state, raw_said = recompute_total(one, servers)
+        is_fine = row_is_equal and state != "DIFFERENT"
+        is_right &= is_fine
+        counts.update([f"rows {'equal' if row_is_equal else 'DIFFERENT'}", f"raw {state}", "numbers"])
+        if not is_fine or not options.quiet or state == "not recomputed":
+            print(f"{one['day']} {name}: {row_said}: {'equal' if row_is_equal else 'DIFFERENT'}; {raw_said}: {state}")
+    print(json.dumps(counts, sort_keys=True))
     sys.exit(not is_right)
 
 

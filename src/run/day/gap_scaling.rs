@@ -32,6 +32,7 @@ pub(in crate::run) fn scale_over_gaps(source: &mut SourceDay) {
         }
         let factor = f64::from(lived) / f64::from(covered);
         costs.scale(factor);
+        source.reading.scaled_by.insert(name.clone(), factor);
         scaled.push(format!("'{name}' by {factor:.3}"));
     }
     if !scaled.is_empty() {

@@ -1,5 +1,6 @@
 //! One day of one account, as functions of values: what was read in, what would change out.
 
+pub mod accuracy;
 pub mod decide;
 pub(super) mod failure;
 pub(super) mod gap_scaling;

@@ -7,6 +7,7 @@ use crate::day_status::{
 };
 use crate::source::SourceDay;
 
+use super::accuracy::day_bound;
 use super::inputs::{DayInputs, DueDay};
 use super::verdict::is_settled;
 
@@ -48,6 +49,7 @@ impl DayInputs {
                 total_usd,
                 rows,
                 exchange_rates: source.exchange_rates.clone(),
+                bound: day_bound(source, &self.costs.roll),
             },
             other_rows,
             seen: self.due.presence,

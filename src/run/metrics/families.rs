@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use crate::accounts::ACCOUNT_TYPE;
 use crate::cost::Day;
+use crate::cost::odd_days::Judged;
 use crate::day_status::DayState;
 use crate::run::RunSummary;
 use crate::run::summary::{AccountSummary, DaySummary, Outcome};
@@ -285,12 +286,28 @@ fn of_accounts(summary: &RunSummary) -> Vec<Family> {
             "Clusters and namespaces of the last run's days whose parts cost over 1 % more than they.",
             contradictions,
         ),
+        odd_days(summary),
         gauge(
             "kubecost_worker_source_lag_seconds",
             "By how much the account's source lags behind the costs it tells about.",
             lags,
         ),
     ]
+}
+
+/// By how much the newest whole day of each account is odd.
+fn odd_days(summary: &RunSummary) -> Family {
+    let kinds = |judged: Judged| [("spike", judged.spike_usd), ("drop", judged.drop_usd)];
+    let of = |account: &AccountSummary| {
+        let sample = |(kind, usd): (&str, f64)| (vec![id(account), ("kind", kind.to_owned())], usd);
+        account.newest_day.into_iter().flat_map(kinds).map(sample).collect::<Vec<_>>()
+    };
+    gauge(
+        "kubecost_worker_day_anomaly_usd",
+        "By how much the newest whole day costs more (spike) or less (drop) than days like it, USD; \
+         0 where it is not odd.",
+        summary.accounts.iter().flat_map(of).collect(),
+    )
 }
 
 fn id(account: &AccountSummary) -> (&'static str, String) {

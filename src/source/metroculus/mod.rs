@@ -169,11 +169,12 @@ impl MetroculusQuery {
     async fn day_slots(
         &self,
         account: &Account,
-        day: Day,
-        phase: Phase,
+        (day, phase): (Day, Phase),
+        now_seconds: i64,
     ) -> Result<(Vec<SlotRates>, i64), Failure> {
         // A lag is at most a day here: the slots whose rates may be of this day are two days long.
         let (start, end) = (day.start_seconds(), day.end_seconds() + DAY_SECONDS);
+        let end = end.min(now_seconds + 1);
         let mut slots = self.journal.slots(&account.id, start, end).await?;
         slots.retain(|slot| slot.phase == phase.number());
         let of_day = |slot: &&SlotRates| slot.slot_seconds < day.end_seconds();
@@ -410,7 +411,7 @@ impl CostSource for MetroculusQuery {
         phase: Phase,
         now_seconds: i64,
     ) -> Result<SourceDay, Failure> {
-        let (slots, lag) = self.day_slots(account, day, phase).await?;
+        let (slots, lag) = self.day_slots(account, (day, phase), now_seconds).await?;
         if slots.is_empty()
             && let Some(source) = self.matrix_day(account, day, now_seconds).await?
         {
@@ -418,6 +419,7 @@ impl CostSource for MetroculusQuery {
         }
         let covered = covered(&slots);
         let mut source = source_day(summed(&slots), phase, covered, day, lag, now_seconds);
+        source.reading.step_minutes = Some(slot_minutes(1));
         source.conflicts = conflicts(&slots);
         let refused: u32 = slots.iter().map(|slot| slot.refused).sum();
         if refused > 0 {

@@ -60,6 +60,7 @@ pub(super) async fn day_costs(
         let mut work = RawDay { asking: &mut asking, inventory, window, nodes, out: &mut out };
         work.compute(selector).await?;
     }
+    out.reading.cluster_label = Some(asking.cluster_label().to_owned());
     // Clusters that cannot be told apart explain every other conflict.
     out.conflicts.splice(0..0, asking.conflicts);
     out.warnings = asking.warnings;
@@ -91,10 +92,12 @@ impl RawDay<'_, '_> {
         let mut formulas = Formulas { selector, ..Formulas::default() };
         self.leave_out_bad_samples(&mut formulas.selector).await?;
         formulas.scrapers = self.scrapers(&formulas.selector).await?;
+        self.out.reading.scrapers = formulas.scrapers.as_read();
         self.missing_parts(&formulas, &present).await?;
         self.warn_of_unpriced_nodes(&formulas).await?;
         self.containers(&formulas).await?;
         let basis = self.node_basis(&formulas, &present).await?;
+        self.out.reading.node_basis = Some(basis.as_str().to_owned());
         self.volumes(&mut formulas).await?;
         let mut totals = self.network(&formulas).await?;
         self.balancers(&formulas).await?;

@@ -21,7 +21,7 @@ use crate::source::prometheus::session::Asking;
 use crate::source::prometheus::source_conflicts;
 use crate::source::prometheus::window_showings::Windowed;
 use crate::source::prometheus::windows::Sampling;
-use crate::source::{Phase, SourceDay};
+use crate::source::{Phase, ReadPart, SourceDay};
 
 const HOUR_SECONDS: i64 = 3_600;
 /// The window that is assumed where the exporter does not say how long it is (seconds).
@@ -144,6 +144,7 @@ pub(super) async fn add_costs(
     let mut part = SourceDay::without_samples(Phase::Exporter, 0);
     let total_of: BTreeMap<i64, f64> = totals.into_iter().collect();
     let gone = read.wholes_and_namespaces(asking, &selector, &total_of, &mut part).await?;
+    out.reading.parts.extend(read.parts(&gone));
     if asking.levels().pod {
         read.pods(asking, &selector, &gone, &mut part).await?;
     }
@@ -233,6 +234,23 @@ impl Reading<'_> {
             let hours = (one.span.end - one.span.start) as f64 / 3_600.0;
             Some((one.at?, hours))
         })
+    }
+
+    /// The parts, for whoever reads them again.
+    fn parts(&self, gone_at: &BTreeMap<i64, Option<BTreeSet<String>>>) -> Vec<ReadPart> {
+        let part = |one: &Stretch| {
+            let at = one.at?;
+            Some(ReadPart {
+                cluster: self.cluster.to_owned(),
+                start: one.span.start,
+                end: one.span.end,
+                at: Some(at),
+                window_seconds: Some(self.length),
+                is_total: self.earlier.is_total,
+                left_out: gone_at.get(&at).cloned().flatten().map(Vec::from_iter),
+            })
+        };
+        self.stretches.iter().filter_map(part).collect()
     }
 
     /// The share of a gauge that tells USD of the window which one hour has.

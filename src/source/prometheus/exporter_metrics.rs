@@ -48,6 +48,7 @@ pub(super) async fn day_costs(
     let others = seen.names();
     let groups = plain_costs::lag_groups(&mut asking, &selector, (day, now_seconds), &others);
     let groups = groups.await?;
+    out.reading.is_of_windows = groups.is_empty() && seen.earlier.is_empty();
     if !groups.is_empty() {
         let names = groups.iter().flat_map(|group| group.clusters.iter());
         refuse_totals(&mut asking, &selector, shown_in, names.collect()).await?;
@@ -75,6 +76,7 @@ pub(super) async fn day_costs(
         let shown = shifted(day, out.lag_seconds, now_seconds);
         efficiencies::add(&mut asking, &selector, shown, &mut out.costs).await?;
     }
+    out.reading.cluster_label = Some(asking.cluster_label().to_owned());
     out.conflicts.append(&mut asking.conflicts);
     out.warnings.append(&mut asking.warnings);
     out.is_partial = asking.is_partial;

@@ -27,6 +27,7 @@ const LAYERS: &[&str] = &[
     "ledger",
     "documents",
     "day_status",
+    "recommendations",
     "account_writer",
     // What is made of them.
     "exporter",
@@ -72,6 +73,7 @@ const PURE: &[&str] = &[
     "source/prometheus/windows.rs",
     "exporter/render.rs",
     "exporter/snapshot.rs",
+    "run/day/accuracy.rs",
     "run/day/decide.rs",
     "run/day/failure.rs",
     "run/day/gap_scaling.rs",
@@ -80,6 +82,7 @@ const PURE: &[&str] = &[
     "run/day/status.rs",
     "run/day/verdict.rs",
     "run/due.rs",
+    "run/history.rs",
     "run/reconcile.rs",
     "migrate/plan.rs",
 ];

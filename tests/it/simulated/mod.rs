@@ -137,8 +137,17 @@ fn stored(store: &SqliteStore, account: &str) -> Bill {
     out
 }
 
-/// A seed's outcome: for each account, the truth and what is stored.
-async fn outcome(seed: u64, days: i64) -> BTreeMap<&'static str, (Bill, Bill)> {
+/// A seed's customers, what they show and what is stored of it.
+struct StoredCustomers {
+    watched: Vec<Watched>,
+    server: Server,
+    store: SqliteStore,
+    /// When the worker ran.
+    at: String,
+    _data: tempfile::TempDir,
+}
+
+async fn stored_customers(seed: u64, days: i64) -> StoredCustomers {
     let watched = watched(seed, days);
     let data = tempfile::tempdir().unwrap();
     let server = prometheus(PrometheusVersion::Two, data.path());
@@ -164,13 +173,25 @@ async fn outcome(seed: u64, days: i64) -> BTreeMap<&'static str, (Bill, Bill)> {
             assert_eq!(day["state"], "ok", "seed {seed}: {day}");
         }
     }
+    StoredCustomers { watched, server, store, at, _data: data }
+}
+
+/// A day of both customers: where they are scraped to, where they are stored, and when.
+pub(crate) async fn a_day_stored(seed: u64) -> (Server, SqliteStore, String) {
+    let StoredCustomers { server, store, at, .. } = stored_customers(seed, 1).await;
+    (server, store, at)
+}
+
+/// A seed's outcome: for each account, the truth and what is stored.
+async fn outcome(seed: u64, days: i64) -> BTreeMap<&'static str, (Bill, Bill)> {
+    let StoredCustomers { watched, store, .. } = &stored_customers(seed, days).await;
+    let span = Span { from: START, until: START + days * DAY };
     let mut out: BTreeMap<&'static str, (Bill, Bill)> = BTreeMap::new();
-    let span = Span { from: START, until: end };
-    for of in &watched {
+    for of in watched {
         out.entry(of.account).or_default().0.add(&bill(&of.cluster, span));
     }
     for (account, (_, found)) in &mut out {
-        *found = stored(&store, account);
+        *found = stored(store, account);
     }
     out
 }

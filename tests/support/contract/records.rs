@@ -32,6 +32,7 @@ fn status(account: &AccountId, day: Day) -> DayStatus {
             total_usd: 31.245_270_191_439_438,
             rows: 12,
             exchange_rates: [("EUR".to_owned(), 1.081_3)].into(),
+            bound: None,
         },
         other_rows: OtherRows { rows: 1, total_usd: 0.1 + 0.2 },
         seen: Presence {

@@ -1,5 +1,6 @@
 //! What one day changes: a cluster `c` of $5, of which namespace `shop` has $2.
 
+use super::super::accuracy::day_bound;
 use super::*;
 use crate::cost::resource_id::document_id;
 use crate::cost::rollup::Excess;
@@ -103,6 +104,7 @@ pub(in crate::run::day) fn stored_day() -> DayInputs {
     (status.stored.source_total_usd, status.stored.total_usd, status.stored.rows) = (5.0, 5.0, 2);
     let covered = ClusterCoverage { cluster: "c".into(), covered_minutes: 1_440 };
     status.stored.coverage.clusters = vec![covered];
+    status.stored.bound = day_bound(&inputs.costs.source, &inputs.costs.roll);
     inputs.due.status = Some(status);
     inputs
 }
@@ -143,6 +145,9 @@ fn a_new_day_gets_documents_rows_and_a_status() {
     assert_eq!(status.attempt, attempt);
     let as_stored = stored_day().due.status.unwrap();
     assert_eq!((&status.stored, status.seen), (&as_stored.stored, as_stored.seen));
+    // A beginning and an end, each off by up to a minute at five dollars a day.
+    let high_by = status.stored.bound.unwrap().high_by_usd;
+    assert!((high_by - 2.0 * 5.0 / 1_440.0).abs() < 1e-6, "{high_by}");
     let summary = &decision.summary;
     assert_eq!((summary.rows, summary.stored_total_usd), (2, 5.0));
     assert_eq!((summary.rows_written, summary.keys_changed, summary.keys_healed), (2, 2, 0));

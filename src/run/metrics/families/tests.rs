@@ -48,6 +48,11 @@ fn account(id: &str, outcome: Outcome, days: Vec<DaySummary>) -> AccountSummary 
         resting: None,
         documents_retired: 0,
         days_left: 0,
+        newest_day: Some(Judged {
+            day: "2026-11-19".parse().unwrap(),
+            spike_usd: 7.5,
+            drop_usd: 0.0,
+        }),
         reconciliation_differences: 0,
         reconciliation_difference_usd,
     }
@@ -119,6 +124,8 @@ fn a_good_run_says_all_there_is_to_say() {
         "kubecost_worker_day_cost_usd{cloud_account_id=\"a\",day=\"yesterday\"} 23.5",
         "kubecost_worker_reconciliation_difference_usd{cloud_account_id=\"a\"} 0.5",
         "kubecost_worker_source_contradictions{cloud_account_id=\"a\"} 4.0",
+        "kubecost_worker_day_anomaly_usd{cloud_account_id=\"a\",kind=\"spike\"} 7.5",
+        "kubecost_worker_day_anomaly_usd{cloud_account_id=\"a\",kind=\"drop\"} 0.0",
         "kubecost_worker_source_lag_seconds{cloud_account_id=\"a\"} 3900.0",
         "expenses_last_insert_time{cloud_account_id=\"a\",cloud_account_type=\"kubernetes_cnr\"} 1795176002.0",
     ] {

@@ -31,6 +31,17 @@ pub(super) enum NodeBasis {
     Allocated,
 }
 
+impl NodeBasis {
+    /// The basis' name in explanations.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Total => "total",
+            Self::Capacity => "capacity",
+            Self::Allocated => "allocated",
+        }
+    }
+}
+
 /// Makes expressions for one account.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Formulas {

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::source::ReadScrapers;
 use crate::source::prometheus::promql::{Selector, quoted};
 use crate::source::prometheus::reply::Labels;
 
@@ -125,6 +126,17 @@ impl Scrapers {
         if !self.are_too_many() && by_cluster.values().all(is_whole) {
             self.chosen.insert(metric.to_owned());
         }
+    }
+
+    /// The choice, for whoever reads the samples again; `None` where there is none.
+    pub(super) fn as_read(&self) -> Option<ReadScrapers> {
+        let is_chosen = self.ranked.len() > 1 && !self.chosen.is_empty();
+        is_chosen.then(|| ReadScrapers {
+            alive: self.alive.clone(),
+            labels: self.labels.clone(),
+            ranked: self.ranked.clone(),
+            chosen: self.chosen.iter().cloned().collect(),
+        })
     }
 
     fn matchers(&self, of: &Tuple) -> Vec<String> {

@@ -199,3 +199,25 @@ proptest! {
         prop_assert_eq!(of(1.0), of(factor));
     }
 }
+
+#[test]
+fn the_newest_day_is_judged_alone_and_not_without_enough_to_hold_it_against() {
+    let all = days();
+    let last = *all.last().unwrap();
+    let costs = |usd: f64| -> Costs {
+        let of = |day: &Day| (*day, if *day == last { usd } else { 10.0 });
+        all.iter().map(of).collect()
+    };
+    let judged = |usd: f64| newest_day(&costs(usd), &all, Limits::default()).unwrap();
+    let plain = Judged { day: last, spike_usd: 0.0, drop_usd: 0.0 };
+    assert_eq!(judged(11.0), plain);
+    assert_eq!(judged(30.0), Judged { spike_usd: 20.0, ..plain });
+    assert_eq!(judged(0.0), Judged { drop_usd: 10.0, ..plain });
+    // A spike of the day before is none of today's.
+    let mut before = costs(10.0);
+    before.insert(last.previous(), 30.0);
+    assert_eq!(newest_day(&before, &all, Limits::default()), Some(plain));
+    let few: Vec<Day> = all.iter().copied().rev().take(6).collect();
+    assert_eq!(newest_day(&costs(30.0), &few, Limits::default()), None);
+    assert_eq!(newest_day(&Costs::new(), &all, Limits::default()), None);
+}
