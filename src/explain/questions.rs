@@ -198,8 +198,14 @@ impl Asked {
         let aggregate =
             if self.key.pod().is_some() { "namespace,pod" } else { "cluster,namespace" };
         let step_hours = Some(window.seconds() / HOUR_SECONDS);
-        let idle = Idle::Separate;
-        let request = Request { window, step_hours, aggregate, idle, resolution: None };
+        let request = Request {
+            window,
+            step_hours,
+            aggregate,
+            idle: Idle::Separate,
+            is_idle_by_node: false,
+            resolution: None,
+        };
         let parameters: Vec<String> =
             request.parameters().iter().map(|(name, value)| format!("{name}={value}")).collect();
         let query = format!("/model/allocation?{}", parameters.join("&"));
