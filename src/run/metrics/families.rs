@@ -277,7 +277,7 @@ fn of_accounts(summary: &RunSummary) -> Vec<Family> {
             warnings,
         ),
         gauge(
-            "kubecost_worker_account_days",
+            "kubecost_worker_account_day_states",
             "Days of the account that the last run worked on, by state.",
             days,
         ),

@@ -212,8 +212,8 @@ fn warnings_are_counted_by_what_they_are_about_and_days_by_state() {
         "account_warnings{cloud_account_id=\"a\",kind=\"currency\"} 0.0",
         "account_warnings{cloud_account_id=\"a\",kind=\"other\"} 2.0",
         "account_warnings{cloud_account_id=\"b\",kind=\"currency\"} 1.0",
-        "account_days{cloud_account_id=\"a\",state=\"approximate\"} 1.0",
-        "account_days{cloud_account_id=\"a\",state=\"ok\"} 1.0",
+        "account_day_states{cloud_account_id=\"a\",state=\"approximate\"} 1.0",
+        "account_day_states{cloud_account_id=\"a\",state=\"ok\"} 1.0",
     ] {
         let wanted = format!("kubecost_worker_{wanted}");
         assert!(text.lines().any(|line| line == wanted), "{wanted}: {text}");
