@@ -370,8 +370,10 @@ const REST_HOPS: [&str; 4] = ["auto-import", "rest-filters", "rest-expenses", "r
 /// What the REST API answers: hops that are judged, and the expenses, where they were asked for.
 struct RestAnswers {
     checks: Vec<Check>,
-    expenses: Option<(Timed<Result<http::HttpReply, Failure>>, Timed<Vec<Tried>>)>,
+    expenses: Option<(TimedReply, Timed<Vec<Tried>>)>,
 }
+
+type TimedReply = Timed<Result<http::HttpReply, Failure>>;
 
 fn skipped(hops: &[&'static str], why: &str) -> Vec<Check> {
     hops.iter().map(|hop| HopFinding::skipped(why).at(hop, 0)).collect()

@@ -43,7 +43,7 @@ fn each_wrong_setting_is_named_with_what_would_be_right() {
         ("MONGO_URL", "mongodb://user:hunter2@127.0.0.1:99999/", "percent-encoded"),
         ("MONGO_URL", "mongodb://user:hunter2@h/?authMechanism=NOPE", "percent-encoded"),
         ("ACCOUNTS", "acc 1", "'acc 1'"),
-        ("LEVELS", "cluster,node", "'node' is no level"),
+        ("LEVELS", "cluster,service", "'service' is no level"),
         ("PHASE", "3", "auto, 1, 2"),
         ("LEASE_SECONDS", "soon", "90s, 5m, 3h, 2d"),
         ("ACCOUNT_DEADLINE_SECONDS", "1ms", "90s, 5m, 3h, 2d"),

@@ -110,6 +110,7 @@ pub fn families(last: Option<&RunSummary>, totals: &Totals) -> Vec<Family> {
     if let Some(summary) = last {
         all.extend(of_run(summary));
         all.extend(of_accounts(summary));
+        all.extend(of_agreement(summary));
     }
     // A family without series would be a name with nothing behind it.
     all.retain(|family| !family.samples.is_empty());
@@ -198,13 +199,18 @@ fn account_state(account: &AccountSummary) -> &'static str {
     }
 }
 
+/// The samples of all accounts.
+fn each(
+    summary: &RunSummary,
+    sample: impl Fn(&AccountSummary) -> Vec<(Labels, f64)>,
+) -> Vec<(Labels, f64)> {
+    summary.accounts.iter().flat_map(sample).collect()
+}
+
 fn of_accounts(summary: &RunSummary) -> Vec<Family> {
     let today = Day::of_unix(summary.started_at);
-    let each = |sample: &dyn Fn(&AccountSummary) -> Vec<(Labels, f64)>| {
-        summary.accounts.iter().flat_map(sample).collect::<Vec<_>>()
-    };
     let by_day = |value: fn(&DaySummary) -> Option<f64>| {
-        each(&|account| {
+        each(summary, |account| {
             let days = [("today", today), ("yesterday", today.previous())];
             let sample = |(name, day): (&str, Day)| {
                 let found = account.known_days().find(|summary| summary.day == day)?;
@@ -214,7 +220,7 @@ fn of_accounts(summary: &RunSummary) -> Vec<Family> {
             days.into_iter().filter_map(sample).collect()
         })
     };
-    let states = each(&|account| {
+    let states = each(summary, |account| {
         let holds = account_state(account);
         let sample = |state: &&'static str| {
             let labels = vec![id(account), ("state", (*state).to_owned())];
@@ -222,34 +228,21 @@ fn of_accounts(summary: &RunSummary) -> Vec<Family> {
         };
         ACCOUNT_STATES.iter().map(sample).collect()
     });
-    let differences = each(&|account| {
-        let difference = difference_usd(account);
-        difference.map(|usd| (vec![id(account)], usd)).into_iter().collect()
-    });
-    let contradictions = each(&|account| {
-        let count: u64 = account.days.iter().map(|day| day.contradictions).sum();
-        vec![(vec![id(account)], count as f64)]
-    });
-    let warnings = each(&|account| {
+    let warnings = each(summary, |account| {
         let count = |kind: WarningKind| {
             let labels = vec![id(account), ("kind", kind.as_str().to_owned())];
             (labels, warning_count(account, kind) as f64)
         };
         WarningKind::ALL.map(count).to_vec()
     });
-    let days = each(&|account| {
+    let days = each(summary, |account| {
         let mut by_state: BTreeMap<&'static str, f64> = BTreeMap::new();
-        for day in &account.days {
+        for day in account.known_days() {
             *by_state.entry(day.state.as_str()).or_default() += 1.0;
         }
         let sample =
             |(state, count): (&str, f64)| (vec![id(account), ("state", state.to_owned())], count);
         by_state.into_iter().map(sample).collect()
-    });
-    let lags = each(&|account| {
-        let told = account.days.iter().filter(|day| day.covered_minutes > 0);
-        let newest = told.max_by_key(|day| day.day);
-        newest.map(|day| (vec![id(account)], day.lag_seconds as f64)).into_iter().collect()
     });
     vec![
         gauge("kubecost_worker_account_state", "1 for the state that the account is in.", states),
@@ -267,19 +260,38 @@ fn of_accounts(summary: &RunSummary) -> Vec<Family> {
             by_day(|day| Some(day.stored_total_usd)),
         ),
         gauge(
-            "kubecost_worker_reconciliation_difference_usd",
-            "Between source and stores over the run's days that were stored, USD.",
-            differences,
-        ),
-        gauge(
             "kubecost_worker_account_warnings",
             "Warnings about the account's days in the last run, by what they are about.",
             warnings,
         ),
         gauge(
             "kubecost_worker_account_day_states",
-            "Days of the account that the last run worked on, by state.",
+            "The account's days that the last run worked on or left at rest, by state.",
             days,
+        ),
+    ]
+}
+
+/// How well each account's source and stores agree, with each other and with themselves.
+fn of_agreement(summary: &RunSummary) -> Vec<Family> {
+    let differences = each(summary, |account| {
+        let difference = difference_usd(account);
+        difference.map(|usd| (vec![id(account)], usd)).into_iter().collect()
+    });
+    let contradictions = each(summary, |account| {
+        let count: u64 = account.days.iter().map(|day| day.contradictions).sum();
+        vec![(vec![id(account)], count as f64)]
+    });
+    let lags = each(summary, |account| {
+        let told = account.days.iter().filter(|day| day.covered_minutes > 0);
+        let newest = told.max_by_key(|day| day.day);
+        newest.map(|day| (vec![id(account)], day.lag_seconds as f64)).into_iter().collect()
+    });
+    vec![
+        gauge(
+            "kubecost_worker_reconciliation_difference_usd",
+            "Between source and stores over the run's days that were stored, USD.",
+            differences,
         ),
         gauge(
             "kubecost_worker_source_contradictions",

@@ -48,7 +48,8 @@ pub struct Answer {
 pub enum NoAnswer {
     /// The query asks for too much at once: a part of its time may be answered.
     TooMuch(Failure),
-    /// The server, or a gateway before it, cannot now: it may be down, or this may be too much.
+    /// The server, or a gateway before it, cannot now, after all tries: it may be down, or this may
+    /// take too long: a part of its time may be answered.
     Busy(Failure),
     /// The server does not answer for a part of the time that is asked for.
     OutOfReach(Failure),
@@ -203,7 +204,7 @@ impl PromClient {
             .with_max_delay(Duration::from_secs(3))
             .with_max_times(RETRIES_MAX)
             .with_jitter();
-        let asked = (|| self.ask_once(path, parameters, due))
+        (|| self.ask_once(path, parameters, due))
             .retry(retries)
             .when(|error| match error {
                 NoAnswer::TooMuch(_) | NoAnswer::OutOfReach(_) => false,
@@ -214,12 +215,7 @@ impl PromClient {
                 let failure = error.clone().into_failure();
                 tracing::debug!(%failure, delay_ms = delay.as_millis(), "asking again");
             })
-            .await;
-        match asked {
-            // Gateways say so when what is behind them takes too long: less may be answered.
-            Err(NoAnswer::Busy(failure)) => Err(NoAnswer::TooMuch(failure)),
-            other => other,
-        }
+            .await
     }
 
     /// Asks by the shorter way that the server is known to take.

@@ -286,16 +286,20 @@ impl PrometheusQuery {
             let times = Times::Steps { first: start, last: end, step: DAY_SECONDS };
             let series = match self.questions.ask(account, query, times, 0).await {
                 Ok(answer) => answer.series,
-                Err(NoAnswer::TooMuch(failure) | NoAnswer::OutOfReach(failure)) if first < last => {
+                Err(
+                    too_much @ (NoAnswer::TooMuch(_) | NoAnswer::Busy(_) | NoAnswer::OutOfReach(_)),
+                ) if first < last => {
+                    let failure = too_much.into_failure();
                     tracing::debug!(%failure, %first, %last, "asking about fewer days");
                     let length = (last.start_seconds() - first.start_seconds()) / DAY_SECONDS;
                     let middle = Day::of_unix(first.start_seconds() + length / 2 * DAY_SECONDS);
                     open.extend([(first, middle), (middle.next(), last)]);
                     continue;
                 }
-                Err(NoAnswer::TooMuch(failure) | NoAnswer::OutOfReach(failure))
-                    if first < newest.previous() =>
-                {
+                Err(
+                    too_much @ (NoAnswer::TooMuch(_) | NoAnswer::Busy(_) | NoAnswer::OutOfReach(_)),
+                ) if first < newest.previous() => {
+                    let failure = too_much.into_failure();
                     tracing::warn!(%failure, day = %first, "the query layer refuses this day");
                     continue;
                 }

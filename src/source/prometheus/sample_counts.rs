@@ -24,7 +24,9 @@ pub(super) async fn all_samples(
     let query = query(&asking.selector(), metrics, window);
     let counts = match asking.try_at(&query, window).await {
         Ok(counts) => counts,
-        Err(NoAnswer::TooMuch(failure)) => {
+        Err(
+            NoAnswer::TooMuch(failure) | NoAnswer::Busy(failure) | NoAnswer::OutOfReach(failure),
+        ) => {
             tracing::debug!(%failure, %day, "the samples are not counted");
             return Ok(None);
         }

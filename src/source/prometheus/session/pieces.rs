@@ -166,7 +166,7 @@ impl Asking<'_> {
                     self.note_warnings(&answer);
                     join_up(&mut sums, by_labels(answer.series), join);
                 }
-                Err(NoAnswer::TooMuch(failure))
+                Err(NoAnswer::TooMuch(failure) | NoAnswer::Busy(failure))
                     if halvings < HALVINGS_MAX && self.series_halvings == 0 =>
                 {
                     tracing::debug!(%failure, minutes = piece.minutes(), "halving the query");
@@ -293,7 +293,9 @@ impl Asking<'_> {
     /// Two halves of regular times that were too many at once, the later one first.
     fn halves(&self, piece: Sampling, no_answer: NoAnswer) -> Result<[Sampling; 2], NoAnswer> {
         match (no_answer, piece.halves()) {
-            (NoAnswer::TooMuch(failure), Some([first, second])) if self.series_halvings == 0 => {
+            (NoAnswer::TooMuch(failure) | NoAnswer::Busy(failure), Some([first, second]))
+                if self.series_halvings == 0 =>
+            {
                 tracing::debug!(%failure, times = piece.count, "halving the query");
                 Ok([second, first])
             }
