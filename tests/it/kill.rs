@@ -260,7 +260,7 @@ async fn mongodb_replies_are_later_than_the_lease_is_long() {
     let small = Small::new("late_mongo").await;
     let proxy = Proxy::new(&small.setting("MONGO_URL")).await;
     let through = small.with_settings(&[("MONGO_URL", &proxy.url)]);
-    let (mut case, mut overtaken, mut mended) = (0, 0, 0);
+    let (mut case, mut overtaken, mut mended, mut merged_between) = (0, 0, 0, 0);
     loop {
         proxy.arm(case + 1, Trouble::HoldReply);
         let overtake = async || {
@@ -273,7 +273,14 @@ async fn mongodb_replies_are_later_than_the_lease_is_long() {
         assert_eq!(other.expect_success().summary()["accounts_done"], 1, "case {case}");
         overtaken += u32::from(late.stdout.contains("was lost: it took too long"));
         small.stores.expire_leases().await;
-        let next = run(&small.settings, &["--at", &at(case, 1), "run"]);
+        let again = || run(&small.settings, &["--at", &at(case, 1), "run"]);
+        let mut next = again();
+        // A merge between the rows of a correction costs one more run, and is never taken for done
+        // (docs/adr: healing without merging).
+        if next.code == 1 && next.summary()["accounts"][0]["failure"]["kind"] == "not-visible" {
+            merged_between += 1;
+            next = again();
+        }
         if next.code != 0 {
             let summary = next.summary();
             assert_eq!((next.code, &summary["accounts_failed"]), (1, &0.into()), "{summary}");
@@ -286,7 +293,8 @@ async fn mongodb_replies_are_later_than_the_lease_is_long() {
     check_end(&small, case).await;
     println!(
         "MONGO_URL: a late reply at each of {case} pieces; {overtaken} workers saw that they had \
-         lost their lease, after {mended} the ledger was mended"
+         lost their lease, after {mended} the ledger was mended; {merged_between} merges came \
+         between the rows of a correction"
     );
     assert!(case > 5 && overtaken > 0, "{case} {overtaken}");
 }
