@@ -6,9 +6,9 @@
 //! is the standard deviation of a normal distribution; never less than 12 % of the median), by
 //! [`Limits::least_usd`], and the day that nine of ten do not exceed by a fifth: who has dear days
 //! every week has no spike on one of them. Median and spread, and not mean and deviation, because one spike in the
-//! history must not hide the next. A drop is a day at less than a tenth of the least of them. Nothing
-//! is said of days that are not complete, of the first week of a name, or of names with fewer than
-//! five days to hold against.
+//! history must not hide the next. A drop is a day at less than a tenth of the least of them. Days
+//! that are not complete, the first week of a name, and names with fewer than five days to hold
+//! against are not judged.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ use super::Day;
 
 /// How many days back are looked at.
 pub const HISTORY_DAYS: u32 = 56;
-/// A name's first days, of which nothing is said.
+/// A name's first days, which are not judged.
 const FIRST_DAYS: u32 = 7;
 /// Fewer days than this are no basis.
 const BASIS_MIN: usize = 5;

@@ -52,9 +52,9 @@ struct OfCluster<'a> {
 }
 
 /// What children of a parent are made of together; `None` where one with a cost does not say.
-type Beneath = Option<Parts>;
+type PartsBelow = Option<Parts>;
 
-fn add(to: &mut Beneath, parts: &Parts, cost: Cost) {
+fn add(to: &mut PartsBelow, parts: &Parts, cost: Cost) {
     if cost.is_zero() {
         return;
     }
@@ -69,9 +69,9 @@ fn add(to: &mut Beneath, parts: &Parts, cost: Cost) {
 
 impl OfCluster<'_> {
     fn add_to(&self, out: &mut BTreeMap<ResourceKey, RowParts>) {
-        let mut of_pods: BTreeMap<&str, Beneath> = BTreeMap::new();
-        let mut on_nodes: BTreeMap<&str, Beneath> = BTreeMap::new();
-        let mut of_cluster: Beneath = Some(Parts::new());
+        let mut of_pods: BTreeMap<&str, PartsBelow> = BTreeMap::new();
+        let mut on_nodes: BTreeMap<&str, PartsBelow> = BTreeMap::new();
+        let mut of_cluster: PartsBelow = Some(Parts::new());
         // A namespace's whole: its own line and its pods'.
         let mut namespaces: BTreeMap<&str, Cost> = BTreeMap::new();
         for line in &self.lines {
@@ -96,7 +96,7 @@ impl OfCluster<'_> {
                 add(&mut of_cluster, &whole, *cost);
             }
         }
-        let below = |of: &BTreeMap<&str, Beneath>, name: &str| {
+        let below = |of: &BTreeMap<&str, PartsBelow>, name: &str| {
             of.get(name).cloned().unwrap_or_else(|| Some(Parts::new()))
         };
         for line in self.lines.iter().filter(|line| line.key.level() != Level::Cluster) {
@@ -144,7 +144,7 @@ impl OfCluster<'_> {
     }
 
     /// What a line is made of: its whole less what is beneath it.
-    fn left(&self, line: &CostLine, beneath: &Beneath) -> Option<RowParts> {
+    fn left(&self, line: &CostLine, beneath: &PartsBelow) -> Option<RowParts> {
         let beneath = beneath.as_ref()?;
         let mut own = self.whole(&line.key).divided();
         for (part, usd) in &mut own {

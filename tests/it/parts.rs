@@ -6,6 +6,7 @@ use mongodb::bson::{Bson, Document, doc};
 
 use crate::support::ask::{ask, usd};
 use crate::support::metrics::History;
+use crate::support::readers::POD_KEYS;
 use crate::support::servers::{Server, Stores};
 use crate::support::worker::{Finished, run};
 use crate::support::world::{DAY, MARCH, gauges, source};
@@ -13,19 +14,6 @@ use crate::support::world::{DAY, MARCH, gauges, source};
 const ACCOUNT: &str = "9a275000-0000-4000-8000-0000000000a1";
 const LIFE: (i64, i64) = (MARCH, MARCH + 2 * DAY);
 const PARTS: [&str; 8] = ["cpu", "ram", "gpu", "pv", "network", "lb", "idle", "other"];
-/// The keys that CloudTuner's class for pods has.
-const POD_KEYS: [&str; 10] = [
-    "name",
-    "created_by_kind",
-    "created_by_name",
-    "host_ip",
-    "instance_address",
-    "k8s_node",
-    "k8s_namespace",
-    "pod_ip",
-    "k8s_service",
-    "k8s_cluster",
-];
 
 fn history(has_parts: bool) -> History {
     let mut history = History::default();

@@ -62,19 +62,18 @@ impl SeriesPart {
         let mut out = String::with_capacity(query.len());
         for (index, piece) in query.split(MARK).enumerate() {
             if index % 2 == 1 {
-                out.push_str(&self.matchers(piece));
-            } else if index > 0 && self.halves.is_empty() {
-                // Without matchers, no comma is left over.
-                if out.ends_with([',', '{']) {
-                    out.push_str(piece.trim_start_matches(','));
-                } else {
-                    out.push_str(piece);
+                if self.halves.is_empty() && out.ends_with(',') {
+                    out.pop();
                 }
+                out.push_str(&self.matchers(piece));
+            } else if index > 0 && self.halves.is_empty() && out.ends_with('{') {
+                // Without matchers, no comma is left over.
+                out.push_str(piece.trim_start_matches(','));
             } else {
                 out.push_str(piece);
             }
         }
-        if self.halves.is_empty() { out.replace(",}", "}") } else { out }
+        out
     }
 
     fn matchers(&self, labels: &str) -> String {
@@ -121,6 +120,8 @@ mod tests {
         assert_eq!(of(&format!("a=\"b\",{marked}")), "sum(m{a=\"b\"}) + n{}");
         assert_eq!(of(&format!("{marked},a=\"b\"")), "sum(m{a=\"b\"}) + n{}");
         assert_eq!(of(&format!("a=\"b\",{marked},c=\"d\"")), "sum(m{a=\"b\",c=\"d\"}) + n{}");
+        let odd = format!("a=\"x,}}y\",{marked}");
+        assert_eq!(of(&odd), "sum(m{a=\"x,}y\"}) + n{}", "a value keeps what it has");
         assert_eq!(kind("m{a=\"b\"}"), None);
     }
 

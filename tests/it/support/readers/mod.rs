@@ -14,6 +14,8 @@ mod matching;
 mod pages;
 mod pods;
 
+pub(crate) use pods::POD_KEYS;
+
 use futures_util::TryStreamExt;
 use mongodb::bson::{Bson, Document};
 

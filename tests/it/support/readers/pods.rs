@@ -6,7 +6,7 @@ use super::{Readers, number};
 
 /// The keys of `meta` that the reader's type of pods has; it sets one attribute a key, and another
 /// key fails the page of the whole organization.
-const POD_KEYS: [&str; 10] = [
+pub(crate) const POD_KEYS: [&str; 10] = [
     "name",
     "created_by_kind",
     "created_by_name",
