@@ -9,6 +9,7 @@ pub mod client;
 pub mod discovery;
 mod form;
 pub mod import_status;
+pub mod nodes;
 pub mod owner;
 mod refusal;
 pub mod resources;
@@ -18,16 +19,17 @@ pub use client::{RestClient, RestLimits};
 pub use discovery::{DiscoveryInfo, PodDiscovery};
 pub use form::SECONDS_MAX;
 pub use import_status::{ImportOutcome, ImportStatus, SentStatus};
+pub use nodes::{NodesTab, TabNode, TabNodes};
 pub use owner::{AccountOwner, PoolSource, ResolvedOwner};
 pub use resources::{BulkResult, CreatedResource, NewResource, RefusedResource, ResourceCreator};
 
 /// All roles of the REST API.
 pub trait CloudTunerApi:
-    ResourceCreator + AccountOwner + CloudAccounts + ImportStatus + DiscoveryInfo
+    ResourceCreator + AccountOwner + CloudAccounts + ImportStatus + DiscoveryInfo + NodesTab
 {
 }
 
-impl<T: ResourceCreator + AccountOwner + CloudAccounts + ImportStatus + DiscoveryInfo> CloudTunerApi
-    for T
+impl<T> CloudTunerApi for T where
+    T: ResourceCreator + AccountOwner + CloudAccounts + ImportStatus + DiscoveryInfo + NodesTab
 {
 }

@@ -7,12 +7,13 @@ use tokio::time::Instant;
 
 use crate::cost::Day;
 use crate::day_status::DayState;
+use crate::rest_api::TabNodes;
 use crate::service::failure::{Failure, Hop, Kind};
 
 use super::apply::{Applied, Sink};
 use super::day::decide::Policy;
 use super::day::failure::{failed_status, failed_summary, is_of_one_day, of_days};
-use super::day::{DueDay, decide};
+use super::day::{DayInputs, DueDay, decide};
 use super::environment::Readers;
 use super::history::History;
 use super::plan::check_plan;
@@ -122,6 +123,7 @@ impl<'a> AccountWork<'a> {
             let reading =
                 async { readers.read(&batch).await.into_iter().collect::<Result<Vec<_>, _>>() };
             for inputs in self.in_time("reading the day", reading).await? {
+                self.note_nodes(&inputs);
                 let reason = job.force_reason.map(str::to_owned);
                 let shrink_limit = readers.settings.shrink_limit;
                 let resources = inputs.documents.observed.len() + inputs.rows.states.len();
@@ -144,6 +146,15 @@ impl<'a> AccountWork<'a> {
             format!("{}: the ids of documents changed {ATTEMPTS_MAX} times", due.day),
             "see whether another program makes or deletes resources; the next run goes on",
         ))
+    }
+
+    /// Notes which nodes there are now: today's, or yesterday's while today has none yet.
+    fn note_nodes(&mut self, inputs: &DayInputs) {
+        let today = Day::of_unix(self.readers.now_seconds(self.job));
+        let is_recent = [today, today.previous()].contains(&inputs.due.day);
+        if is_recent && self.summary.nodes == TabNodes::default() {
+            self.summary.nodes = inputs.documents.nodes();
+        }
     }
 
     /// Notes that the day failed; what its status has of what is stored stays.

@@ -1,7 +1,7 @@
 //! What a run asks of CloudTuner's REST API and reports to it. Costs are
 //! stored whether or not it answers: where it fails, that is a warning and a count, once a run.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -9,9 +9,9 @@ use crate::accounts::Account;
 use crate::cost::{AccountId, Day};
 use crate::documents::PoolOwner;
 use crate::rest_api::{
-    CloudAccount, CloudTunerApi, ImportOutcome, NewResource, discovery, import_status,
+    CloudAccount, CloudTunerApi, ImportOutcome, NewResource, TabNodes, discovery, import_status,
 };
-use crate::service::failure::Failure;
+use crate::service::failure::{Failure, excerpt};
 
 use super::summary::{AccountSummary, Outcome};
 
@@ -98,9 +98,13 @@ impl RestApi {
         }
     }
 
-    /// Has the API make documents; returns the stable ids of those that are live there.
-    pub async fn create(&self, account: &AccountId, items: &[NewResource]) -> BTreeSet<String> {
-        let Some(api) = self.usable() else { return BTreeSet::new() };
+    /// Has the API make documents; returns those that are live there: `_id` by stable id.
+    pub async fn create(
+        &self,
+        account: &AccountId,
+        items: &[NewResource],
+    ) -> BTreeMap<String, String> {
+        let Some(api) = self.usable() else { return BTreeMap::new() };
         match api.create(account, items).await {
             Ok(made) => {
                 for refused in made.refused.iter().take(5) {
@@ -112,11 +116,11 @@ impl RestApi {
                     );
                 }
                 let live = made.resources.into_iter().filter(|made| made.is_live());
-                live.map(|made| made.cloud_resource_id).collect()
+                live.map(|made| (made.cloud_resource_id, made.id)).collect()
             }
             Err(failure) => {
                 self.note("new resources are made in mongodb, not by the rest api", &failure);
-                BTreeSet::new()
+                BTreeMap::new()
             }
         }
     }
@@ -137,12 +141,43 @@ impl RestApi {
         }
         let account = &summary.account.id;
         let Some(api) = self.usable() else { return };
+        // Before the status, whose time hides nodes that were seen before it.
+        if let ImportOutcome::Succeeded { at_seconds } = outcome {
+            self.show_nodes(api.as_ref(), account, &summary.nodes, at_seconds).await;
+        }
         if let Err(failure) = api.report(account, &outcome).await {
             self.note("the import status is not reported", &failure);
             return;
         }
         if let Err(failure) = keep_pods_active(api.as_ref(), account, now_seconds).await {
             self.note("the time of the last discovery of pods is not kept", &failure);
+        }
+    }
+
+    /// Has the account's nodes tab show its nodes, where any is known.
+    async fn show_nodes(
+        &self,
+        api: &dyn CloudTunerApi,
+        account: &AccountId,
+        nodes: &TabNodes,
+        seen_seconds: i64,
+    ) {
+        if let Some(first) = nodes.unknown.first() {
+            tracing::info!(
+                account.id = %account,
+                "the nodes tab lacks {} nodes (such as '{}'), whose cores or memory are not known: \
+                 forward kube_node_status_capacity",
+                nodes.unknown.len(),
+                excerpt(first)
+            );
+        }
+        if nodes.shown.is_empty() {
+            return;
+        }
+        match api.show_nodes(account, &nodes.shown, seen_seconds).await {
+            Ok(true) => {}
+            Ok(false) => tracing::debug!("the rest api has no call for nodes"),
+            Err(failure) => self.note("the account's nodes are not shown", &failure),
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::accounts::Account;
 use crate::cost::odd_days::Judged;
 use crate::cost::{Day, Phase};
 use crate::day_status::{DayState, DayStatus};
+use crate::rest_api::TabNodes;
 use crate::service::failure::{Failure, Hop};
 use crate::source::Warning;
 
@@ -134,6 +135,9 @@ pub struct AccountSummary {
     /// Yesterday as it is stored, where it rests: it is settled, and the source has no more of it.
     #[serde(skip)]
     pub resting: Option<DaySummary>,
+    /// The nodes of the newest day that was worked on, where nodes are a level.
+    #[serde(skip)]
+    pub nodes: TabNodes,
     /// Documents marked as inactive.
     pub documents_retired: u64,
     /// Days whose record and ledger disagreed before this run, and documents that did after it.
@@ -157,6 +161,7 @@ impl AccountSummary {
             failure: None,
             days: Vec::new(),
             resting: None,
+            nodes: TabNodes::default(),
             documents_retired: 0,
             reconciliation_differences: 0,
             reconciliation_difference_usd: 0.0,

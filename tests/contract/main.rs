@@ -13,6 +13,7 @@ mod memory;
 mod rest_api;
 mod rest_client;
 mod rest_faults;
+mod rest_nodes;
 mod rest_rules;
 mod rest_writes;
 mod sqlite;

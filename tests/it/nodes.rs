@@ -5,8 +5,13 @@
 //! itself has 12 - 7.5 - 4 = 0.5 beside them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use mongodb::bson::{Document, doc};
+use serde_json::json;
+
+use crate::rest_api::documents::MemoryDocuments;
+use crate::rest_api::{FakeRestApi, Fault, SECRET};
 
 use crate::support::ask::{ask, usd};
 use crate::support::metrics::History;
@@ -185,4 +190,41 @@ async fn without_pods_nodes_are_documents_unless_their_rows_are_asked_for() {
     // And back: what the rows of nodes had is the cluster's again.
     world.run(levels, &[]).expect_success();
     assert_eq!(world.by("k8s_node", 0).await, [(None, 288.0)].into());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_nodes_tab_of_the_account_has_its_nodes_after_each_import() {
+    let world = World::new("nodes_tab").await;
+    let noon = MARCH + DAY + 12 * 3_600;
+    let mut rest = crate::rest_api::World::at(noon);
+    rest.add_organization("o");
+    rest.add_account("o", ACCOUNT, "kubernetes_cnr");
+    let documents: Arc<MemoryDocuments> = Arc::default();
+    let fake = FakeRestApi::start(rest, documents).await;
+    let mut settings = world.settings.clone();
+    settings.push(("LEVELS", ALL.to_owned()));
+    settings.push(("REST_URL", fake.url.clone()));
+    settings.push(("CLUSTER_SECRET", SECRET.to_owned()));
+    for at in ["2026-03-02T12:00:30Z", "2026-03-02T14:00:30Z"] {
+        let finished = run(&settings, &["--at", at, "run"]).expect_success();
+        assert_eq!(finished.summary()["rest_api_failures"], 0, "{}", finished.stderr);
+        let imported = fake.world().accounts[ACCOUNT]["last_import_at"].clone();
+        let mut nodes: Vec<_> = fake.world().nodes.values().cloned().collect();
+        nodes.sort_by_key(|node| node["name"].as_str().unwrap().to_owned());
+        let [first, second] = &nodes[..] else { panic!("{nodes:?}") };
+        assert_eq!((&first["name"], &second["name"]), (&json!("n1"), &json!("n2")));
+        for node in &nodes {
+            assert_eq!(node["last_seen"], imported, "the page hides what is older");
+            assert_eq!((&node["cpu"], &node["memory"]), (&json!(2), &json!(8)));
+            assert_eq!(node["flavor"], "m5.large");
+        }
+        assert_eq!((&first["hourly_price"], &second["hourly_price"]), (&json!(5.0), &json!(4.0)));
+        assert_eq!(second["provider_id"], "aws:///n2");
+    }
+    // A tab that cannot be kept is a count and a warning, and costs no status.
+    fake.fail(Fault::Status(500), "nodes", None);
+    let finished = run(&settings, &["--at", "2026-03-02T16:00:30Z", "run"]).expect_success();
+    assert_eq!(finished.summary()["rest_api_failures"], 1);
+    let imported = fake.world().accounts[ACCOUNT]["last_import_at"].as_i64().unwrap();
+    assert!(imported >= noon + 4 * 3_600, "{imported}");
 }

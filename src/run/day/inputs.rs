@@ -8,6 +8,7 @@ use crate::cost::{
 use crate::day_status::DayStatus;
 use crate::documents::{ObservedResource, PoolOwner, SeenNow, StoredResource};
 use crate::ledger::KeyState;
+use crate::rest_api::nodes::{TabNodes, tab_nodes};
 use crate::settings::worker::GapPolicy;
 use crate::source::{Phase, Presence, SourceDay};
 
@@ -117,6 +118,14 @@ pub struct DocumentsRead {
     pub seen_now: Option<SeenNow>,
     /// Pool and owner of documents that have neither.
     pub owner: Option<PoolOwner>,
+}
+
+impl DocumentsRead {
+    /// The nodes that the day's costs name.
+    #[must_use]
+    pub fn nodes(&self) -> TabNodes {
+        tab_nodes(self.observed.iter().filter_map(|one| Some((one.key.node()?, &one.facts))))
+    }
 }
 
 /// The ledger's states of a day.

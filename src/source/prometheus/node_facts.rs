@@ -15,6 +15,7 @@ const CORES: &str = "kube_node_status_capacity_cpu_cores";
 const MEMORY: &str = "kube_node_status_capacity_memory_bytes";
 const SPOT: &str = "kubecost_node_is_spot";
 const LABELS: &str = "kube_node_labels";
+const INFO: &str = "kube_node_info";
 const ZONES: [&str; 2] =
     ["label_topology_kubernetes_io_zone", "label_failure_domain_beta_kubernetes_io_zone"];
 const MACHINE: [&str; 4] = ["node", "instance_type", "provider_id", "region"];
@@ -28,7 +29,7 @@ struct Source {
     labels: &'static [&'static str],
 }
 
-const SOURCES: [Source; 7] = [
+const SOURCES: [Source; 8] = [
     // The first that says something is believed.
     Source { metric: NODE_TOTAL, matchers: &[], labels: &MACHINE },
     Source { metric: CPU_PRICE, matchers: &[], labels: &MACHINE },
@@ -41,6 +42,7 @@ const SOURCES: [Source; 7] = [
     Source { metric: MEMORY, matchers: &[], labels: &["node"] },
     Source { metric: SPOT, matchers: &[], labels: &["node"] },
     Source { metric: LABELS, matchers: &[], labels: &["node", ZONES[0], ZONES[1]] },
+    Source { metric: INFO, matchers: &[], labels: &["node", "provider_id"] },
 ];
 
 /// Adds what is known of the nodes that have costs: one light question a metric.
@@ -105,6 +107,13 @@ fn learn(facts: &mut NodeFacts, metric: &str, labels: &Labels, value: f64) {
         }
         CAPACITY | MEMORY => fill(&mut facts.memory_bytes, number),
         CORES => fill(&mut facts.cores, number),
+        // The machine's whole id: the cost model keeps only a part of it (`i-1` of
+        // `aws:///eu-west-1a/i-1`).
+        INFO => {
+            if let Some(whole) = text("provider_id").filter(|id| id.contains("://")) {
+                facts.provider_id = Some(whole);
+            }
+        }
         SPOT => fill(&mut facts.is_spot, number.map(|value| value > 0.0)),
         _ => {
             if let Some(zone) = ZONES.into_iter().find_map(text) {
@@ -125,7 +134,8 @@ mod tests {
     #[test]
     fn what_several_metrics_say_of_a_node_is_put_together() {
         let mut facts = NodeFacts::default();
-        let machine = labels(&[("instance_type", "m5.large"), ("region", "eu"), ("node", "n")]);
+        let machine =
+            labels(&[("instance_type", "m5.large"), ("region", "eu"), ("provider_id", "i-1")]);
         learn(&mut facts, NODE_TOTAL, &machine, 0.096);
         learn(&mut facts, CPU_PRICE, &labels(&[("instance_type", "other")]), 0.03);
         learn(&mut facts, CAPACITY, &labels(&[("resource", "cpu")]), 2.0);
@@ -133,10 +143,12 @@ mod tests {
         learn(&mut facts, CORES, &labels(&[]), 99.0);
         learn(&mut facts, SPOT, &labels(&[]), 1.0);
         learn(&mut facts, LABELS, &labels(&[(ZONES[0], "eu-west-1a")]), 1.0);
+        learn(&mut facts, INFO, &labels(&[("provider_id", "aws:///eu-west-1a/i-1")]), 1.0);
+        learn(&mut facts, INFO, &labels(&[("provider_id", "")]), 1.0);
         let wanted = NodeFacts {
             region: Some("eu-west-1a".into()),
             instance_type: Some("m5.large".into()),
-            provider_id: None,
+            provider_id: Some("aws:///eu-west-1a/i-1".into()),
             cores: Some(2.0),
             memory_bytes: Some(8e9),
             is_spot: Some(true),

@@ -1,7 +1,7 @@
 //! A fake of CloudTuner's REST API: its rules, error codes and limits, as its source has them, and
 //! ways to fail.
 //!
-//! It keeps organizations, pools, accounts and the like in a [`World`], and resource documents in
+//! It keeps organizations, pools, accounts, nodes and the like in a [`World`], and resource documents in
 //! [`Documents`], which is memory or a real collection. It knows the cluster secret and no user:
 //! what the API shows to users only is refused here.
 
@@ -22,6 +22,7 @@ mod check;
 mod discovery;
 pub(crate) mod documents;
 mod merge;
+mod nodes;
 mod reply;
 pub(crate) mod world;
 
@@ -271,6 +272,22 @@ async fn route(shared: &Shared, call: &Call<'_>, headers: &HeaderMap) -> Answer 
             allow(Access::SecretOrUser)?;
             accounts::change(&mut lock(&shared.world), id, &call.json()?)
         }
+        (_, ["cloud_accounts", _, "discovery_info" | "nodes", ..] | ["discovery_info", _]) => {
+            route_of_importers(shared, call, &parts, &allow)
+        }
+        _ => Err(ApiError::new(404, "OE0257", &[])),
+    }
+}
+
+/// What importers report: discovery and nodes.
+fn route_of_importers(
+    shared: &Shared,
+    call: &Call<'_>,
+    parts: &[&str],
+    allow: &dyn Fn(Access) -> Result<(), ApiError>,
+) -> Answer {
+    let method = call.method.as_str();
+    match (method, parts) {
         ("GET", ["cloud_accounts", account, "discovery_info"]) => {
             allow(Access::Secret)?;
             discovery::list(&lock(&shared.world), account, call)
@@ -282,6 +299,14 @@ async fn route(shared: &Shared, call: &Call<'_>, headers: &HeaderMap) -> Answer 
         ("DELETE", ["cloud_accounts", account, "discovery_info", "bulk"]) => {
             allow(Access::Secret)?;
             discovery::delete(&mut lock(&shared.world), account, &call.json()?)
+        }
+        ("GET", ["cloud_accounts", account, "nodes"]) => {
+            allow(Access::SecretOrUser)?;
+            nodes::list(&lock(&shared.world), account)
+        }
+        ("POST", ["cloud_accounts", account, "nodes", "bulk"]) => {
+            allow(Access::Secret)?;
+            nodes::replace(&mut lock(&shared.world), account, &call.json()?)
         }
         ("PATCH", ["discovery_info", id]) => {
             allow(Access::Secret)?;

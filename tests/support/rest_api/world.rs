@@ -1,4 +1,4 @@
-//! What the API keeps in SQL: organizations, pools, employees, accounts, rules, discovery.
+//! What the API keeps in SQL: organizations, pools, employees, accounts, rules, discovery, nodes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -49,6 +49,8 @@ pub(crate) struct World {
     pub(crate) pools: Table,
     pub(crate) employees: Table,
     pub(crate) discovery: Table,
+    /// Machines that accounts' clusters run on.
+    pub(crate) nodes: Table,
     /// In the order of their priority.
     pub(crate) rules: Vec<Rule>,
     /// Items that the bulk call refuses for a reason of its own, by `cloud_resource_id`.
@@ -122,6 +124,7 @@ impl World {
             "last_getting_metric_attempt_at": 0, "last_getting_metric_attempt_error": null,
             "cleaned_at": 0, "parent_id": null, "account_id": new_id(),
             "process_recommendations": true, "created_at": self.now_seconds, "deleted_at": 0,
+            "cost_model": {"cpu_hourly_cost": 0.002, "memory_hourly_cost": 0.001},
             "config": {"user": "u", "password": "account-hunter2"}});
         self.accounts.insert(id.to_owned(), row(columns));
         let root = self.organizations[organization]["pool_id"].as_str().unwrap().to_owned();
@@ -136,6 +139,15 @@ impl World {
             conditions: vec![Condition::CloudIs(id.to_owned())],
         });
         Made { pool_id, owner_id }
+    }
+
+    /// A node of an account, with these columns.
+    pub(crate) fn add_node(&mut self, account: &str, node: Row) {
+        let id = new_id();
+        let mut columns = row(json!({"id": id, "cloud_account_id": account, "flavor": null,
+            "provider_id": null, "created_at": self.now_seconds, "deleted_at": 0}));
+        columns.extend(node);
+        self.nodes.insert(id, columns);
     }
 
     /// A record of discovery, as CloudTuner's own discovery adds it.

@@ -46,6 +46,7 @@ fn account(id: &str, outcome: Outcome, days: Vec<DaySummary>) -> AccountSummary 
         failure: None,
         days,
         resting: None,
+        nodes: crate::rest_api::TabNodes::default(),
         documents_retired: 0,
         days_left: 0,
         newest_day: Some(Judged {
