@@ -6,7 +6,8 @@ use async_trait::async_trait;
 
 use crate::service::failure::Failure;
 use crate::source::metric_names::{
-    CPU_ALLOCATION, CPU_PRICE, NODE_TOTAL, RAM_ALLOCATION, RAM_PRICE, VOLUME_CLAIMS, VOLUME_PRICE,
+    CPU_ALLOCATION, CPU_PRICE, CPU_USED, NODE_TOTAL, RAM_ALLOCATION, RAM_PRICE, RAM_USED,
+    REQUESTED, VOLUME_CLAIMS, VOLUME_PRICE,
 };
 use crate::source::prometheus::client::PromClient;
 use crate::source::prometheus::promql::Selector;
@@ -19,9 +20,6 @@ use super::rules::{
     unmounted,
 };
 
-const CPU_USE: &str = "container_cpu_usage_seconds_total";
-const MEMORY_USE: &str = "container_memory_working_set_bytes";
-const REQUESTS: &str = "kube_pod_container_resource_requests";
 const CAPACITY: &str = "kube_persistentvolume_capacity_bytes";
 /// Of cAdvisor.
 const SENT: &str = "container_network_transmit_bytes_total";
@@ -184,9 +182,9 @@ impl Asking<'_> {
     async fn requests(&self, out: &mut Recommendations) -> Result<(), Failure> {
         let used = self.used().await?;
         for (metric, is_missing) in [
-            (REQUESTS, used.cpu_requests.is_empty() && used.memory_requests.is_empty()),
-            (CPU_USE, used.cpu.is_empty()),
-            (MEMORY_USE, used.memory.is_empty()),
+            (REQUESTED, used.cpu_requests.is_empty() && used.memory_requests.is_empty()),
+            (CPU_USED, used.cpu.is_empty()),
+            (RAM_USED, used.memory.is_empty()),
         ] {
             if is_missing {
                 self.miss(out, metric, "requests against use");
@@ -212,9 +210,9 @@ impl Asking<'_> {
         let max_by = |expression: &str| self.scope.selector.max_by(&by, expression);
         let real = ["container!=\"\"", "container!=\"POD\""];
         let request =
-            |resource: &str| max_by(&self.of(REQUESTS, &[&format!("resource=\"{resource}\"")]));
-        let cpu = max_by(&format!("rate({}[{USE_STEP}])", self.of(CPU_USE, &real)));
-        let memory = self.of(MEMORY_USE, &real);
+            |resource: &str| max_by(&self.of(REQUESTED, &[&format!("resource=\"{resource}\"")]));
+        let cpu = max_by(&format!("rate({}[{USE_STEP}])", self.of(CPU_USED, &real)));
+        let memory = self.of(RAM_USED, &real);
         let samples = format!("count_over_time(({})[{range}:{USE_STEP}])", max_by(&memory));
         Ok(Used {
             cpu_requests: self.by_place(&request("cpu")).await?,
@@ -246,13 +244,13 @@ impl Asking<'_> {
         let selector = &self.scope.selector;
         let range = format!("{}d", self.scope.lookback_days);
         let real = ["container!=\"\"", "container!=\"POD\""];
-        let rates = format!("rate({}[{USE_STEP}])", self.of(CPU_USE, &real));
+        let rates = format!("rate({}[{USE_STEP}])", self.of(CPU_USED, &real));
         let rates = selector.max_by(&["namespace", "pod", "container"], &rates);
         let cores = selector.sum_by(&["namespace"], &rates);
         let over = |function: &str| format!("{function}(({cores})[{range}:{USE_STEP}])");
         let most = self.ask(&over("max_over_time")).await?;
         if most.is_empty() {
-            self.miss(out, CPU_USE, "idle namespaces");
+            self.miss(out, CPU_USED, "idle namespaces");
             return Ok(());
         }
         let counts = self.ask(&over("count_over_time")).await?;
@@ -450,7 +448,7 @@ mod tests {
         let named: Vec<_> = found.missing.iter().map(|one| one.metric).collect();
         assert_eq!(
             named,
-            [REQUESTS, CPU_USE, MEMORY_USE, NODE_TOTAL, VOLUME_PRICE, CPU_ALLOCATION]
+            [REQUESTED, CPU_USED, RAM_USED, NODE_TOTAL, VOLUME_PRICE, CPU_ALLOCATION]
         );
         assert_eq!(found.recommendations, []);
     }

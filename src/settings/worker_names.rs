@@ -60,7 +60,7 @@ super::table::settings! {
          cost, taken out of the cluster's row)";
     COST_PARTS = "false":
         "Whether documents show what their costs are made of (cpu, ram, gpu, pv, network, lb, idle, \
-         other) and, where the exporter says it, their efficiency: up to 21 more questions a day";
+         other) and, where the source says it, their efficiency: up to 21 more questions a day";
     PHASE = "auto":
         "auto: the exporter's gauges (2) where any sample of them exists, else raw metrics (1); \
          1 or 2 forces one";

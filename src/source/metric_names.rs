@@ -39,6 +39,13 @@ pub const NAMESPACE_CPU_EFFICIENCY: &str = "cloudtuner_kubecost_namespace_cpu_ef
 /// Memory used over memory requested, per cent, of a namespace.
 pub const NAMESPACE_RAM_EFFICIENCY: &str = "cloudtuner_kubecost_namespace_ram_efficiency";
 
+/// Seconds of CPU that a container has used, a counter of cAdvisor.
+pub const CPU_USED: &str = "container_cpu_usage_seconds_total";
+/// Bytes that a container uses, of cAdvisor.
+pub const RAM_USED: &str = "container_memory_working_set_bytes";
+/// What a container requests, by its label `resource`: cores or bytes, of kube-state-metrics.
+pub const REQUESTED: &str = "kube_pod_container_resource_requests";
+
 /// Whether it is a gauge of cost of the exporter: its labels name currency and mode.
 #[must_use]
 pub fn is_cost_gauge(metric: &str) -> bool {

@@ -10,7 +10,7 @@ use crate::support::document::write_between;
 use crate::support::servers::{PrometheusVersion, Server, Stores, prometheus, root};
 use crate::support::stored::{Stored, stored};
 use crate::support::worker::run;
-use crate::truth::{Truth, truth};
+use crate::truth::{Truth, Use, truth};
 
 const ACCOUNT: &str = "bc55eb8c-5db2-4c32-b976-2df0edb0619a";
 /// 2026-11-20 00:00:00 UTC.
@@ -217,6 +217,32 @@ async fn parts_of_a_recorded_day_add_up_to_its_rows_and_are_near_the_truth() {
         let other = parts.get("other").copied().unwrap_or(0.0);
         assert!(other <= 0.005 * day.total, "{levels}: other {other}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn efficiencies_of_a_recorded_day_are_near_the_truth() {
+    let (_data, prometheus) = recorded_prometheus();
+    let more = [("LEVELS", "cluster,namespace"), ("COST_PARTS", "true")];
+    let day = recorded_day("efficiencies", &prometheus.url, &more).await;
+    let mut truth = truth(&fixtures(), START, END).uses;
+    let mut all = Use::default();
+    truth.values().for_each(|uses| all.add(*uses, 1.0));
+    // The cluster's.
+    truth.insert(String::new(), all);
+    let mut report = String::new();
+    for (namespace, uses) in &truth {
+        let found = day.efficiencies[namespace];
+        for (what, (found, wanted)) in
+            ["CPU", "memory"].into_iter().zip(found.into_iter().zip(uses.efficiencies()))
+        {
+            match (found, wanted) {
+                (Some(found), Some(wanted)) if off(found, wanted).abs() <= 1.0 => {}
+                (None, None) => {}
+                _ => writeln!(report, "{namespace} {what}: {found:?} {wanted:?}").unwrap(),
+            }
+        }
+    }
+    assert_eq!(report, "");
 }
 
 #[tokio::test(flavor = "multi_thread")]

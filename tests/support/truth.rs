@@ -30,6 +30,32 @@ pub(crate) struct Truth {
     pub(crate) unclaimed: f64,
     /// Load balancers alone, by namespace.
     pub(crate) balancers: BTreeMap<String, f64>,
+    /// What containers use and request, by namespace.
+    pub(crate) uses: BTreeMap<String, Use>,
+}
+
+/// Use and requests of CPU and memory, in hours of cores and of bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Use {
+    pub(crate) cpu: f64,
+    pub(crate) cpu_requested: f64,
+    pub(crate) ram: f64,
+    pub(crate) ram_requested: f64,
+}
+
+impl Use {
+    /// Used over requested, of CPU and of memory; `None` of what nobody requests.
+    pub(crate) fn efficiencies(self) -> [Option<f64>; 2] {
+        [(self.cpu, self.cpu_requested), (self.ram, self.ram_requested)]
+            .map(|(used, requested)| (requested > 0.0).then(|| used / requested))
+    }
+
+    pub(crate) fn add(&mut self, more: Self, hours: f64) {
+        self.cpu += more.cpu * hours;
+        self.cpu_requested += more.cpu_requested * hours;
+        self.ram += more.ram * hours;
+        self.ram_requested += more.ram_requested * hours;
+    }
 }
 
 #[derive(Deserialize)]
@@ -105,15 +131,26 @@ fn seconds(text: &str) -> f64 {
 }
 
 impl Container {
-    /// USD per hour on a node at a Unix time: the formulas that the recording states.
-    fn rate(&self, node: &Emitted, time: f64) -> f64 {
+    /// Cores and bytes at a Unix time: the formulas that the recording states.
+    fn uses(&self, time: f64) -> Use {
         let turn = std::f64::consts::TAU;
         let wave = (turn * time / 86_400.0 + self.phase).sin();
-        let cpu = self.cpu_req.max(self.cpu_use * (1.0 + 0.4 * wave));
         let slow = (turn * time / 43_200.0 + self.phase).sin();
         let quick = (time / 311.0 + self.phase).sin();
-        let used = self.ram_use * (1.0 + 0.05 * slow + 0.01 * quick);
-        let ram = self.ram_req.max((used / 4_096.0).floor() * 4_096.0) / 1_073_741_824.0;
+        let ram = self.ram_use * (1.0 + 0.05 * slow + 0.01 * quick);
+        Use {
+            cpu: self.cpu_use * (1.0 + 0.4 * wave),
+            cpu_requested: self.cpu_req,
+            ram: (ram / 4_096.0).floor() * 4_096.0,
+            ram_requested: self.ram_req,
+        }
+    }
+
+    /// USD per hour on a node at a Unix time.
+    fn rate(&self, node: &Emitted, time: f64) -> f64 {
+        let uses = self.uses(time);
+        let cpu = uses.cpu.max(uses.cpu_requested);
+        let ram = uses.ram.max(uses.ram_requested) / 1_073_741_824.0;
         cpu * node.cpu_core_hour + ram * node.ram_gib_hour + self.gpu * node.gpu_hour
     }
 }
@@ -175,6 +212,8 @@ fn pod_truth(pod: &Pod, nodes: &[Node], (start, end): (f64, f64), truth: &mut Tr
             let time = from + (f64::from(step) + 0.5) * length;
             usd +=
                 pod.containers.iter().map(|c| c.rate(node, time)).sum::<f64>() * length / 3_600.0;
+            let uses = truth.uses.entry(pod.namespace.clone()).or_default();
+            pod.containers.iter().for_each(|c| uses.add(c.uses(time), length / 3_600.0));
         }
         *truth.pods.entry(name.clone()).or_default() += usd;
         *truth.namespaces.entry(pod.namespace.clone()).or_default() += usd;

@@ -28,6 +28,7 @@ mod names;
 mod network;
 mod nodes;
 mod scrapers;
+mod used;
 
 /// Distance of the points at which presence is looked at, minutes: a sample stands for as long.
 const STEP_MINUTES: u32 = 5;
@@ -106,6 +107,7 @@ impl RawDay<'_, '_> {
         for (cluster, usd) in totals {
             self.out.costs.cluster_mut(&cluster).total_usd = Some(usd);
         }
+        self.efficiencies(&formulas.selector).await;
         Ok(())
     }
 

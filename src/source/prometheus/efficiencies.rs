@@ -1,4 +1,5 @@
 //! Efficiencies of clusters and namespaces, as the exporter shows them: means over a day.
+//! Phase 1's are in `cost_model_metrics/used.rs`.
 
 use crate::cost::{DayCosts, Level};
 use crate::service::failure::Failure;
@@ -46,7 +47,7 @@ pub(super) async fn add(
         }
         let counts = asking.summed(window, 1, of("count_over_time")).await?;
         for (labels, sum) in sums {
-            let mean = counts.get(&labels).and_then(|count| ratio(sum, *count));
+            let mean = counts.get(&labels).and_then(|count| ratio(sum, count * PER_CENT));
             let Some(known) = breakdown_of(asking, level, &labels, costs) else { continue };
             match metric {
                 CLUSTER_CPU_EFFICIENCY | NAMESPACE_CPU_EFFICIENCY => known.cpu_efficiency = mean,
@@ -57,10 +58,10 @@ pub(super) async fn add(
     Ok(())
 }
 
-/// The mean of so many per cents as a ratio; `None` where it is none.
-fn ratio(sum: f64, count: f64) -> Option<f64> {
-    let mean = sum / count / PER_CENT;
-    (mean.is_finite() && mean >= 0.0).then(|| (mean * PLACES).round() / PLACES)
+/// A ratio, kept to four places; `None` where it is none.
+pub(super) fn ratio(used: f64, requested: f64) -> Option<f64> {
+    let ratio = used / requested;
+    (ratio.is_finite() && ratio >= 0.0).then(|| (ratio * PLACES).round() / PLACES)
 }
 
 #[cfg(test)]
@@ -68,9 +69,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mean_of_per_cents_is_a_ratio() {
-        assert_eq!(ratio(150.0, 2.0), Some(0.75));
-        assert_eq!(ratio(100.0, 3.0), Some(0.3333));
-        assert_eq!((ratio(0.0, 0.0), ratio(-1.0, 1.0)), (None, None));
+    fn a_ratio_is_kept_to_four_places_and_what_is_none_is_left_out() {
+        assert_eq!(ratio(150.0, 2.0 * PER_CENT), Some(0.75));
+        assert_eq!(ratio(1.0, 3.0), Some(0.3333));
+        assert_eq!((ratio(0.0, 0.0), ratio(-1.0, 1.0), ratio(1.0, 0.0)), (None, None, None));
     }
 }

@@ -19,6 +19,8 @@ pub(crate) struct Stored {
     pub(crate) nodes: BTreeMap<PodName, String>,
     /// What documents say of their last day, which is this one: USD by part, by `_id`.
     pub(crate) parts: BTreeMap<String, BTreeMap<String, f64>>,
+    /// What documents say of the efficiency of CPU and memory, by namespace; `""`: the cluster's.
+    pub(crate) efficiencies: BTreeMap<String, [Option<f64>; 2]>,
     /// Rows by `_id`.
     pub(crate) rows: BTreeMap<String, f64>,
     /// By node, whatever the rows are of.
@@ -91,6 +93,12 @@ pub(crate) async fn stored(stores: &Stores, account: &str, day_start: i64) -> St
     for document in &documents {
         if let Some(parts) = last_day_parts(document, day_start) {
             stored.parts.insert(document.get_str("_id").unwrap().to_owned(), parts);
+        }
+        let kind = document.get_str("resource_type").unwrap();
+        if ["K8s Cluster", "K8s Namespace"].contains(&kind) {
+            let name = document.get_str("k8s_namespace").unwrap_or_default().to_owned();
+            let of = |key: &str| document.get_f64(key).ok();
+            stored.efficiencies.insert(name, ["cpu_efficiency", "ram_efficiency"].map(of));
         }
     }
     for row in rows {
