@@ -45,6 +45,13 @@ pub fn of_labels(labels: &BTreeMap<String, String>) -> Tags {
     labels.iter().filter(|(key, _)| !key.is_empty()).take(TAGS_MAX).map(one).collect()
 }
 
+/// Tags with plain keys, as the REST API takes them.
+#[must_use]
+pub fn plain(tags: &Tags) -> BTreeMap<String, String> {
+    let decoded = |key: &String| String::from_utf8(BASE64_STANDARD.decode(key).ok()?).ok();
+    tags.iter().filter_map(|(key, value)| Some((decoded(key)?, value.clone()))).collect()
+}
+
 /// What makes a document's tags follow `wanted`, where this program's record says which are its own.
 #[must_use]
 pub fn tag_update(stored: Option<&Tags>, record: &Tags, wanted: &Tags) -> TagUpdate {
@@ -137,6 +144,7 @@ mod tests {
             labels in prop::collection::btree_map(".{1,40}", ".{0,20}", 0..50),
         ) {
             let made = of_labels(&labels);
+            prop_assert!(plain(&made).iter().eq(labels.iter().take(TAGS_MAX)));
             prop_assert!(made.len() <= TAGS_MAX && made.len() == labels.len().min(TAGS_MAX));
             for (key, value) in made {
                 prop_assert!(!key.contains(['.', '$']) && key.len().is_multiple_of(4));

@@ -8,6 +8,8 @@ use crate::account_writer::AccountWriter;
 use crate::cost::{AccountId, Cost, Day};
 use crate::day_status::DayStatus;
 use crate::documents::costs::cost_summary;
+use crate::documents::merge::DocumentUpdate;
+use crate::documents::tags::{self, TagUpdate};
 use crate::documents::{Change, CostSummary, ResourceDocument};
 use crate::ledger::{KeyState, difference};
 use crate::rest_api::NewResource;
@@ -88,17 +90,25 @@ impl<'a> Writing<'a> {
     /// those that it refuses, or has as deleted, are made in MongoDB.
     async fn write_documents(&self, changes: Vec<Change>) -> Result<u64, Failure> {
         let by_rest = self.create_by_rest(&changes).await?;
+        let records: Vec<Change> =
+            changes.iter().filter_map(|change| record_of_tags(change, &by_rest)).collect();
+        if !records.is_empty() {
+            self.writer.write_documents(records).await?;
+        }
         let is_left = |change: &Change| match change {
-            Change::Insert(new) => !by_rest.contains(&new.cloud_resource_id),
+            Change::Insert(new) => !by_rest.contains_key(&new.cloud_resource_id),
             _ => true,
         };
         let rest = changes.into_iter().filter(is_left).collect();
         Ok(self.writer.write_documents(rest).await? + by_rest.len() as u64)
     }
 
-    /// Has the REST API make the new documents, where it is to. Returns the stable ids of those
-    /// that are live there.
-    async fn create_by_rest(&self, changes: &[Change]) -> Result<BTreeSet<String>, Failure> {
+    /// Has the REST API make the new documents, where it is to. Returns those that are live there:
+    /// `_id` by stable id.
+    async fn create_by_rest(
+        &self,
+        changes: &[Change],
+    ) -> Result<BTreeMap<String, String>, Failure> {
         let items: Vec<NewResource> = changes
             .iter()
             .filter_map(|change| match change {
@@ -107,7 +117,7 @@ impl<'a> Writing<'a> {
             })
             .collect();
         if items.is_empty() || !self.readers.resource_settings.by_rest {
-            return Ok(BTreeSet::new());
+            return Ok(BTreeMap::new());
         }
         let (rest, account) = (self.readers.rest.clone(), self.account().clone());
         let create = async move { Ok(rest.create(&account, &items).await) };
@@ -257,7 +267,7 @@ fn new_resource(document: &ResourceDocument) -> NewResource {
         name: document.name.clone(),
         resource_type: document.resource_type.clone(),
         region: document.region.clone(),
-        tags: BTreeMap::new(),
+        tags: tags::plain(&document.tags),
         service_name: Some(document.service_name.clone()),
         first_seen: document.first_seen,
         last_seen: document.last_seen,
@@ -266,4 +276,22 @@ fn new_resource(document: &ResourceDocument) -> NewResource {
         k8s_node: document.k8s_node.clone(),
         k8s_service: document.k8s_service.clone(),
     }
+}
+
+/// The record of the tags that a document got from the REST API, which keeps no such record: without
+/// it they would be taken for a user's.
+fn record_of_tags(change: &Change, by_rest: &BTreeMap<String, String>) -> Option<Change> {
+    let Change::Insert(document) = change else { return None };
+    let id = by_rest.get(&document.cloud_resource_id)?.clone();
+    if document.label_tags.is_empty() {
+        return None;
+    }
+    let record = Some(document.label_tags.clone());
+    Some(Change::Update(Box::new(DocumentUpdate {
+        id,
+        first_seen: document.first_seen,
+        last_seen: document.last_seen,
+        tags: TagUpdate { record, ..TagUpdate::default() },
+        ..DocumentUpdate::default()
+    })))
 }

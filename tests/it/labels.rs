@@ -1,9 +1,14 @@
 //! `TAGS_FROM_LABELS`: tags of namespaces and pods follow their labels, and a user's stay.
 
+use std::sync::Arc;
+
 use mongodb::bson::{Document, doc};
 
+use crate::rest_api::world::{Condition, Rule};
+use crate::rest_api::{FakeRestApi, SECRET, World as RestWorld};
 use crate::support::metrics::History;
 use crate::support::readers::{Filter, Readers};
+use crate::support::rest_documents::MongoDocuments;
 use crate::support::servers::{Server, Stores};
 use crate::support::worker::run;
 use crate::support::world::{DAY, HOUR, MARCH, gauges, source};
@@ -120,4 +125,38 @@ async fn without_the_setting_no_tag_is_written() {
     let shop = world.document("Namespace: shop").await;
     assert!(shop.get_document("tags").unwrap().is_empty() && !shop.contains_key("label_tags"));
     assert!(!shop.get_document("meta").unwrap().contains_key("pod_count"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_by_the_value_of_a_tag_finds_the_labels_of_new_resources() {
+    let mut world = World::new("labels_rules", "team,tier,app").await;
+    let mut rest = RestWorld::at(MARCH + 10 * HOUR);
+    rest.add_organization("o");
+    rest.add_account("o", ACCOUNT, "kubernetes_cnr");
+    let of_account = rest.rules[0].clone();
+    let rule = |pool_id: &str, key: &str, value: &str| Rule {
+        pool_id: pool_id.to_owned(),
+        conditions: vec![Condition::TagIs(key.to_owned(), value.to_owned())],
+        ..of_account.clone()
+    };
+    rest.rules =
+        vec![rule("blues", "team", "blue"), rule("webs", "app", "web"), of_account.clone()];
+    let documents = Arc::new(MongoDocuments(world.collection().await));
+    let fake = FakeRestApi::start(rest, documents).await;
+    world.settings.push(("REST_URL", fake.url.clone()));
+    world.settings.push(("CLUSTER_SECRET", SECRET.to_owned()));
+    world.settings.push(("RESOURCES", "rest".to_owned()));
+    world.run_at("10:00");
+    for (name, pool) in [
+        ("Namespace: shop", "blues"),
+        ("web-1", "webs"),
+        ("Namespace: pay", of_account.pool_id.as_str()),
+    ] {
+        assert_eq!(world.document(name).await.get_str("pool_id"), Ok(pool), "{name}");
+    }
+    // The tags are the program's own, though the REST API wrote them: they follow their labels.
+    world.run_at("13:00");
+    let shop = world.document("Namespace: shop").await;
+    assert_eq!(shop.get_document("tags").unwrap(), &doc! {"dGVhbQ==": "green"});
+    assert_eq!(shop.get_str("pool_id"), Ok("blues"), "a rule is asked once");
 }
