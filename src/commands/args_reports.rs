@@ -11,6 +11,7 @@ Examples:
   kubecost-worker report --from 2026-08-01 --to 2026-10-31 --output html >costs.html
   kubecost-worker report --from 2026-11-01 --to 2026-11-20 --by tag:team --output csv >costs.csv
   kubecost-worker report --from 2026-11-01 --to 2026-11-20 --output focus >focus.csv
+  kubecost-worker report --month-to-date --output focus --focus-version 1.4 >focus.csv
 
 Without days: the month so far. Nothing is changed.";
 
@@ -76,6 +77,11 @@ fn report() -> Command {
         .arg(option("top", "N", "Only the N dearest; the others as one line"))
         .arg(option("width", "COLUMNS", "Width of the table; else the terminal's"))
         .arg(formats(&["text", "json", "csv", "html", "focus"]))
+        .arg(
+            option("focus-version", "VERSION", "Of FOCUS: 1.2, or 1.4 with split costs")
+                .value_parser(["1.2", "1.4"])
+                .default_value("1.2"),
+        )
 }
 
 fn anomalies() -> Command {

@@ -7,7 +7,7 @@ use crate::cost::Day;
 use crate::recommendations::Set;
 use crate::report::anomalies::{Limits, of_report};
 use crate::report::build::Shown;
-use crate::report::focus::FocusWriter;
+use crate::report::focus::{FocusVersion, FocusWriter};
 use crate::report::forecast::month_of;
 use crate::report::html::Beside;
 use crate::report::{By, Report, ReportStores, Scope, build, csv, each_day, html, read, text};
@@ -37,7 +37,8 @@ pub async fn report(context: &Context) -> Result<u8, CliError> {
     let scope = scope(context, &settings, by, days).await?;
     let format = context.argument("output").unwrap_or("text");
     if format == "focus" {
-        return focus(&stores, &scope, &settings.currency).await;
+        let version = focus_version(context)?;
+        return focus(&stores, &scope, (&settings.currency, version)).await;
     }
     let sums = read(&readers(&stores), &scope, today).await?;
     let top = top.or(match format {
@@ -56,9 +57,13 @@ pub async fn report(context: &Context) -> Result<u8, CliError> {
 }
 
 /// The rows themselves, written as they are read.
-async fn focus(stores: &Stores, scope: &Scope, currency: &str) -> Result<u8, CliError> {
+async fn focus(
+    stores: &Stores,
+    scope: &Scope,
+    (currency, version): (&str, FocusVersion),
+) -> Result<u8, CliError> {
     let out = std::io::BufWriter::new(std::io::stdout());
-    let mut focus = FocusWriter::new(out, currency)?;
+    let mut focus = FocusWriter::new(out, currency, version)?;
     each_day::<CliError>(&readers(stores), scope, |account, day| Ok(focus.day(account, &day)?))
         .await?;
     focus.finish()?;
@@ -140,6 +145,11 @@ pub(super) fn width(context: &Context) -> Result<usize, CliError> {
 fn by(context: &Context) -> Result<By, CliError> {
     let text = context.argument("by").unwrap_or("namespace");
     text.parse().map_err(|error| CliError::Argument(format!("--by: {error}")))
+}
+
+fn focus_version(context: &Context) -> Result<FocusVersion, CliError> {
+    let text = context.argument("focus-version").unwrap_or("1.2");
+    text.parse().map_err(|error| CliError::Argument(format!("--focus-version: {error}")))
 }
 
 fn top(context: &Context) -> Result<Option<usize>, CliError> {

@@ -62,6 +62,12 @@ impl Cost {
         self.0 as f64 / UNITS_PER_USD as f64
     }
 
+    /// The amount in units of 2^-24 USD.
+    #[must_use]
+    pub fn units(self) -> i64 {
+        self.0
+    }
+
     /// This amount times `part` over `whole`, rounded down; nothing where there is no whole.
     #[must_use]
     pub(super) fn times(self, part: Self, whole: Self) -> Self {

@@ -1,20 +1,48 @@
-//! Stored rows as FOCUS 1.2 (FinOps Open Cost and Usage Specification), one CSV record a row.
+//! Stored rows as FOCUS (FinOps Open Cost and Usage Specification), one CSV record a row.
 //!
-//! Records are written as days are read, so memory does not grow with the range. `docs/FOCUS.md`
-//! says where the value of each column comes from.
+//! Version 1.2 has each row as a charge of its own; 1.4 has the rows of a cluster's day as allocated
+//! parts of one charge ([`split`](super::focus_split)). Records are written as days are read, so
+//! memory does not grow with the range. `docs/FOCUS.md` says where the value of each column comes
+//! from.
 
+use std::collections::BTreeMap;
 use std::io::Write;
+use std::str::FromStr;
 
 use crate::accounts::Account;
 use crate::cost::Day;
 use crate::day_status::DayStatus;
 
+use super::focus_split::split;
 use super::forecast::month_of;
 use super::read::AccountDay;
 use super::row::Row;
 
-/// The columns, in the order in which they are written.
-pub const COLUMNS: [&str; 35] = [
+/// A version of the specification.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FocusVersion {
+    /// 1.2.
+    #[default]
+    V1_2,
+    /// 1.4, with the columns of split costs that 1.3 brought.
+    V1_4,
+}
+
+impl FromStr for FocusVersion {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "1.2" => Ok(Self::V1_2),
+            "1.4" => Ok(Self::V1_4),
+            _ => Err(format!("'{text}' is none of the versions 1.2 and 1.4")),
+        }
+    }
+}
+
+/// Columns of both versions, beside which each has its own; the specification wants the order of
+/// the alphabet, and those that are no columns of its own at the end.
+const COMMON: [&str; 33] = [
     "BilledCost",
     "BillingAccountId",
     "BillingAccountName",
@@ -34,8 +62,6 @@ pub const COLUMNS: [&str; 35] = [
     "ListCost",
     "PricingQuantity",
     "PricingUnit",
-    "ProviderName",
-    "PublisherName",
     "ResourceId",
     "ResourceName",
     "ResourceType",
@@ -45,18 +71,47 @@ pub const COLUMNS: [&str; 35] = [
     "SubAccountId",
     "SubAccountName",
     "Tags",
+    "x_Coverage",
     "x_K8sCluster",
     "x_K8sNamespace",
     "x_K8sNode",
     "x_K8sPod",
-    "x_Coverage",
 ];
+const OF_1_2: [&str; 2] = ["ProviderName", "PublisherName"];
+const OF_1_4: [&str; 7] = [
+    "AllocatedMethodDetails",
+    "AllocatedMethodId",
+    "AllocatedResourceId",
+    "AllocatedResourceName",
+    "AllocatedTags",
+    "HostProviderName",
+    "ServiceProviderName",
+];
+
+impl FocusVersion {
+    /// The columns, in the order in which they are written.
+    #[must_use]
+    pub fn columns(self) -> Vec<&'static str> {
+        let own: &[&'static str] = match self {
+            Self::V1_2 => &OF_1_2,
+            Self::V1_4 => &OF_1_4,
+        };
+        let mut all: Vec<_> = COMMON.iter().chain(own).copied().collect();
+        all.sort_unstable();
+        all
+    }
+}
+
+/// The values of a record by column; a column without one is null.
+pub(super) type Fields = BTreeMap<&'static str, String>;
 
 /// Writes records as days come.
 #[derive(Debug)]
 pub struct FocusWriter<W: Write> {
     csv: csv::Writer<W>,
     currency: String,
+    version: FocusVersion,
+    columns: Vec<&'static str>,
 }
 
 impl<W: Write> FocusWriter<W> {
@@ -64,10 +119,11 @@ impl<W: Write> FocusWriter<W> {
     ///
     /// # Errors
     /// When `out` cannot be written.
-    pub fn new(out: W, currency: &str) -> std::io::Result<Self> {
+    pub fn new(out: W, currency: &str, version: FocusVersion) -> std::io::Result<Self> {
         let mut csv = csv::Writer::from_writer(out);
-        csv.write_record(COLUMNS)?;
-        Ok(Self { csv, currency: currency.to_owned() })
+        let columns = version.columns();
+        csv.write_record(&columns)?;
+        Ok(Self { csv, currency: currency.to_owned(), version, columns })
     }
 
     /// Writes the rows of an account's day.
@@ -75,9 +131,17 @@ impl<W: Write> FocusWriter<W> {
     /// # Errors
     /// When `out` cannot be written.
     pub fn day(&mut self, account: &Account, day: &AccountDay) -> std::io::Result<()> {
-        for row in &day.rows {
-            let record = record(account, row, day.status.as_ref(), &self.currency);
-            self.csv.write_record(record)?;
+        let fields = |row| fields(account, row, day.status.as_ref(), &self.currency);
+        let mut records: Vec<Fields> = day.rows.iter().map(fields).collect();
+        if self.version == FocusVersion::V1_4 {
+            split(&account.id, &day.rows, &mut records);
+        }
+        for record in &records {
+            let values = self.columns.iter().map(|column| match record.get(column) {
+                Some(value) => value.as_str(),
+                None => "",
+            });
+            self.csv.write_record(values)?;
         }
         Ok(())
     }
@@ -97,7 +161,7 @@ fn midnight(day: Day) -> String {
 
 /// A value as the specification wants text: without control characters and outer blanks; empty
 /// where there is none, which is null.
-fn text(value: &str) -> String {
+pub(super) fn text(value: &str) -> String {
     value.chars().filter(|c| !c.is_control()).collect::<String>().trim().to_owned()
 }
 
@@ -132,58 +196,57 @@ fn description(row: &Row) -> String {
     format!("Kubernetes costs of one day: {}", text(&of))
 }
 
-fn record(
-    account: &Account,
-    row: &Row,
-    status: Option<&DayStatus>,
-    currency: &str,
-) -> [String; 35] {
+/// Tags as a JSON object.
+pub(super) fn tags_json(tags: &BTreeMap<String, String>) -> String {
+    serde_json::to_string(tags).unwrap_or_else(|_| "{}".to_owned())
+}
+
+fn fields(account: &Account, row: &Row, status: Option<&DayStatus>, currency: &str) -> Fields {
+    const NAME: &str = "Kubernetes";
     let (month_start, month_end) = month_of(row.day);
     let cost = (row.usd + 0.0).to_string();
-    let fixed = str::to_owned;
     let or_id = |name: &str| if name.is_empty() { row.resource_id.clone() } else { text(name) };
-    let tags = if row.tags.is_empty() {
-        "{}".to_owned()
-    } else {
-        serde_json::to_string(&row.tags).unwrap_or_else(|_| "{}".to_owned())
-    };
-    [
-        cost.clone(),
-        account.id.to_string(),
-        account.name.as_deref().map_or_else(|| account.id.to_string(), text),
-        text(currency),
-        midnight(month_end.next()),
-        midnight(month_start),
-        fixed("Usage"),
-        String::new(),
-        description(row),
-        fixed("Usage-Based"),
-        midnight(row.day.next()),
-        midnight(row.day),
-        cost.clone(),
-        cost.clone(),
-        String::new(),
-        fixed("Kubernetes"),
-        cost,
-        fixed("1.0"),
-        fixed("Days"),
-        fixed("Kubernetes"),
-        fixed("Kubernetes"),
-        or_id(&row.cloud_resource_id),
-        or_id(&row.resource_name),
-        if row.is_known { text(&row.resource_type) } else { fixed("Unknown") },
-        fixed("Compute"),
-        fixed("Kubernetes"),
-        fixed("Containers"),
-        optional(row.cluster.as_ref()),
-        optional(row.cluster.as_ref()),
-        tags,
-        optional(row.cluster.as_ref()),
-        optional(row.namespace.as_ref()),
-        optional(row.node.as_ref()),
-        optional(row.pod.as_ref()),
-        coverage(row, status),
-    ]
+    let fixed = |column: &'static str, value: &str| (column, value.to_owned());
+    Fields::from([
+        ("BilledCost", cost.clone()),
+        ("BillingAccountId", account.id.to_string()),
+        (
+            "BillingAccountName",
+            account.name.as_deref().map_or_else(|| account.id.to_string(), text),
+        ),
+        ("BillingCurrency", text(currency)),
+        ("BillingPeriodEnd", midnight(month_end.next())),
+        ("BillingPeriodStart", midnight(month_start)),
+        fixed("ChargeCategory", "Usage"),
+        ("ChargeDescription", description(row)),
+        fixed("ChargeFrequency", "Usage-Based"),
+        ("ChargePeriodEnd", midnight(row.day.next())),
+        ("ChargePeriodStart", midnight(row.day)),
+        ("ContractedCost", cost.clone()),
+        ("EffectiveCost", cost.clone()),
+        fixed("HostProviderName", NAME),
+        fixed("InvoiceIssuerName", NAME),
+        ("ListCost", cost),
+        fixed("PricingQuantity", "1.0"),
+        fixed("PricingUnit", "Days"),
+        fixed("ProviderName", NAME),
+        fixed("PublisherName", NAME),
+        ("ResourceId", or_id(&row.cloud_resource_id)),
+        ("ResourceName", or_id(&row.resource_name)),
+        ("ResourceType", if row.is_known { text(&row.resource_type) } else { "Unknown".into() }),
+        fixed("ServiceCategory", "Compute"),
+        fixed("ServiceName", NAME),
+        fixed("ServiceProviderName", NAME),
+        fixed("ServiceSubcategory", "Containers"),
+        ("SubAccountId", optional(row.cluster.as_ref())),
+        ("SubAccountName", optional(row.cluster.as_ref())),
+        ("Tags", tags_json(&row.tags)),
+        ("x_Coverage", coverage(row, status)),
+        ("x_K8sCluster", optional(row.cluster.as_ref())),
+        ("x_K8sNamespace", optional(row.namespace.as_ref())),
+        ("x_K8sNode", optional(row.node.as_ref())),
+        ("x_K8sPod", optional(row.pod.as_ref())),
+    ])
 }
 
 #[cfg(test)]
@@ -193,22 +256,32 @@ mod tests {
     use crate::day_status::ClusterCoverage;
     use crate::day_status::stored_form::tests::complete;
 
-    fn written(rows: Vec<Row>) -> Vec<csv::StringRecord> {
+    fn written(rows: Vec<Row>, version: FocusVersion) -> Vec<Fields> {
         let mut status = complete(rows[0].day);
         status.stored.coverage.clusters =
             vec![ClusterCoverage { cluster: "c".into(), covered_minutes: 720 }];
         let mut out = Vec::new();
-        let mut focus = FocusWriter::new(&mut out, "USD").unwrap();
+        let mut focus = FocusWriter::new(&mut out, "USD", version).unwrap();
         let day = AccountDay { day: rows[0].day, rows, status: Some(status) };
         focus.day(&Account::unnamed(day.rows[0].account.clone()), &day).unwrap();
         focus.finish().unwrap();
         let mut reader = csv::Reader::from_reader(out.as_slice());
-        assert_eq!(reader.headers().unwrap().iter().collect::<Vec<_>>(), COLUMNS);
-        reader.records().map(Result::unwrap).collect()
+        let columns = version.columns();
+        assert_eq!(reader.headers().unwrap().iter().collect::<Vec<_>>(), columns);
+        let named = |record: csv::StringRecord| {
+            columns.iter().copied().zip(record.iter().map(str::to_owned)).collect()
+        };
+        reader.records().map(Result::unwrap).map(named).collect()
     }
 
-    fn of<'a>(record: &'a csv::StringRecord, column: &str) -> &'a str {
-        &record[COLUMNS.iter().position(|name| *name == column).unwrap()]
+    #[test]
+    fn columns_are_in_the_order_of_the_alphabet_with_those_of_other_makers_last() {
+        for version in [FocusVersion::V1_2, FocusVersion::V1_4] {
+            let columns = version.columns();
+            assert!(
+                columns.is_sorted() && columns.iter().rev().take(5).all(|c| c.starts_with("x_"))
+            );
+        }
     }
 
     #[test]
@@ -216,12 +289,12 @@ mod tests {
         let unit = 2.0_f64.powi(-24);
         let rows = vec![row("2026-11-20", "a", 3.0 * unit), row("2026-11-20", "b", 1e6)];
         let sum: f64 = rows.iter().map(|row| row.usd).sum();
-        let records = written(rows);
+        let records = written(rows, FocusVersion::V1_2);
         for column in ["BilledCost", "EffectiveCost", "ListCost", "ContractedCost"] {
-            let read: f64 = records.iter().map(|r| of(r, column).parse::<f64>().unwrap()).sum();
+            let read: f64 = records.iter().map(|r| r[column].parse::<f64>().unwrap()).sum();
             assert_eq!(read, sum, "{column}");
         }
-        assert!(!of(&records[0], "BilledCost").contains('e'), "{records:?}");
+        assert!(!records[0]["BilledCost"].contains('e'), "{records:?}");
     }
 
     #[test]
@@ -230,7 +303,7 @@ mod tests {
         pod.pod = Some("web-0".into());
         pod.node = Some("n1".into());
         pod.tags.insert("te\"am".into(), "blue".into());
-        let records = written(vec![pod]);
+        let records = written(vec![pod], FocusVersion::V1_2);
         let record = &records[0];
         let wanted = [
             ("BillingPeriodStart", "2026-12-01T00:00:00Z"),
@@ -246,7 +319,52 @@ mod tests {
             ("ChargeClass", ""),
         ];
         for (column, value) in wanted {
-            assert_eq!(of(record, column), value, "{column}");
+            assert_eq!(record[column], value, "{column}");
         }
+    }
+
+    #[test]
+    fn rows_of_a_clusters_day_are_parts_of_one_charge_that_add_up_to_it() {
+        let mut rows = Vec::new();
+        for (pod, usd) in [("a", 1.0), ("b", 1.0), ("c", 2.0)] {
+            let mut of = row("2026-11-20", "shop", usd);
+            (of.pod, of.cloud_resource_id) = (Some(pod.into()), format!("k8s-pod-{pod}"));
+            of.tags = BTreeMap::from([("app".into(), pod.into()), ("team".into(), "x".into())]);
+            rows.push(of);
+        }
+        let mut cluster = row("2026-11-20", "", 4.0);
+        (cluster.namespace, cluster.resource_type) = (None, "K8s Cluster".into());
+        cluster.tags = BTreeMap::from([("team".into(), "x".into())]);
+        rows.push(cluster);
+        let mut gone = row("2026-11-20", "old", 2.0);
+        (gone.is_known, gone.cluster) = (false, None);
+        rows.push(gone);
+        let records = written(rows, FocusVersion::V1_4);
+        let (parts, alone) = records.split_at(4);
+        for column in ["ResourceId", "ResourceName", "ResourceType", "ChargeDescription", "Tags"] {
+            assert!(parts.iter().all(|part| part[column] == parts[0][column]), "{column}");
+        }
+        assert_eq!(parts[0]["ResourceType"], "K8s Cluster");
+        assert_eq!(parts[0]["Tags"], r#"{"team":"x"}"#);
+        assert_eq!(parts[0]["AllocatedTags"], r#"{"app":"a"}"#);
+        assert_eq!((parts[0]["AllocatedResourceId"].as_str()), "k8s-pod-a");
+        // What is allocated to nobody.
+        assert_eq!(
+            (parts[3]["AllocatedResourceId"].as_str(), parts[3]["AllocatedTags"].as_str()),
+            ("", "")
+        );
+        let ratio = |part: &Fields| -> f64 {
+            let details: serde_json::Value =
+                serde_json::from_str(&part["AllocatedMethodDetails"]).unwrap();
+            assert_eq!(
+                details["Elements"][0]["AllocatedRatio"].to_string(),
+                part["PricingQuantity"]
+            );
+            details["Elements"][0]["AllocatedRatio"].as_f64().unwrap()
+        };
+        assert_eq!(parts.iter().map(ratio).collect::<Vec<_>>(), [0.125, 0.125, 0.25, 0.5]);
+        assert!(parts.iter().all(|part| !part["AllocatedMethodId"].is_empty()));
+        assert_eq!(alone[0]["AllocatedMethodId"], "", "its cluster is not known");
+        assert_eq!(alone[0]["PricingQuantity"], "1.0");
     }
 }
