@@ -20,9 +20,12 @@ RUN for path in src/bin/kubecost-worker.rs $(sed -n 's/^path = "\(.*\)"/\1/p' Ca
 
 FROM dependencies AS build
 COPY . .
+# What --version says: git is not in here.
+ARG REVISION=unknown
+ARG SOURCE_DATE_EPOCH=
 # Cargo goes by times of files, and the empty ones above are younger than the real ones.
 RUN find src -name '*.rs' -exec touch {} + \
-    && cargo build --release --locked --bins
+    && KUBECOST_WORKER_COMMIT="$REVISION" SOURCE_DATE_EPOCH="$SOURCE_DATE_EPOCH" cargo build --release --locked --bins
 
 # What the programs are made of, as CycloneDX: docker build --target sbom-file --output DIR .
 FROM ${RUST_IMAGE} AS cyclonedx
@@ -40,6 +43,7 @@ COPY --from=sbom /build/sbom.cdx.json /kubecost-worker.cdx.json
 FROM build AS root
 RUN set -eu; mkdir -p /root-fs/usr/local/bin /root-fs/etc/ssl/certs /root-fs/usr/share/sbom /root-fs/tmp; chmod 1777 /root-fs/tmp; \
     cp target/release/kubecost-worker target/release/kubecost-allocation-exporter /root-fs/usr/local/bin/; \
+    target/release/kubecost-worker man --out /root-fs/usr/local/share/man/man1; \
     for library in $(ldd /root-fs/usr/local/bin/* | grep -oE '/[^ ]+\.so[^ ]*' | sort -u); do \
       mkdir -p "/root-fs$(dirname "$library")"; cp -L "$library" "/root-fs$library"; \
     done; \

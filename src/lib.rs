@@ -35,3 +35,4 @@ pub mod settings;
 pub mod source;
 pub mod stores;
 pub mod verify;
+pub mod version;

@@ -74,6 +74,12 @@ impl FindingKind {
         }
     }
 
+    /// Whether it is something of earlier software, which is adopted, not repaired.
+    #[must_use]
+    pub fn is_earlier(self) -> bool {
+        matches!(self, Self::EarlierWorker | Self::EarlierDocument)
+    }
+
     /// Whether it is for information only: no cost is wrong, and no repair changes it.
     #[must_use]
     pub fn is_notice(self) -> bool {

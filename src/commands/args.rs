@@ -5,7 +5,10 @@ use clap::{Arg, Command};
 use crate::settings::raw::flags;
 use crate::settings::worker::SETTINGS;
 
+use crate::version;
+
 use super::args_parts::{EXIT_CODES, account, option, switch};
+use super::command_settings::settings_of;
 
 const RUN_EXAMPLES: &str = "\
 Examples:
@@ -19,7 +22,7 @@ Examples:
   # write a day although its total fell
   kubecost-worker run --from 2026-11-18 --to 2026-11-18 --force --reason 'new discount'
 
-The last line of standard output is one JSON object.";
+Where standard output is no terminal, its last line is one JSON object (docs/schemas/).";
 
 const PLAN_EXAMPLES: &str = "\
 Examples:
@@ -34,7 +37,7 @@ Examples:
   # read days again that were adjusted at the source
   kubecost-worker backfill --from 2026-10-01 --to 2026-10-31 --force --reason 'cloud bill'
 
-The last line of standard output is one JSON object.";
+Where standard output is no terminal, its last line is one JSON object (docs/schemas/).";
 
 const AUDIT_EXAMPLES: &str = "\
 Examples:
@@ -109,13 +112,56 @@ Examples:
 
 It needs no settings, no server and no network.";
 
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  source <(kubecost-worker completions bash)
+  kubecost-worker completions zsh >\"${fpath[1]}/_kubecost-worker\"
+  kubecost-worker completions fish >~/.config/fish/completions/kubecost-worker.fish";
+
+const MAN_EXAMPLES: &str = "\
+Examples:
+  kubecost-worker man | man -l -
+  # the pages of all commands, and of kubecost-allocation-exporter
+  kubecost-worker man --out /usr/local/share/man/man1";
+
+const EXAMPLES: &str = "\
+Examples:
+  # the whole job over recorded input, without any server
+  kubecost-worker demo
+  # is every hop there?
+  kubecost-worker verify
+  # what a run would write, and then write it
+  kubecost-worker run --dry-run
+  kubecost-worker run
+
+Each command has examples of its own, and lists the settings that it reads: kubecost-worker run \
+--help. A flag wins over the environment, that over the --config FILE.";
+
 /// The whole command line.
 #[must_use]
 pub fn command() -> Command {
+    whole().mut_subcommands(with_settings)
+}
+
+/// A command with the settings that it reads; the others are taken too, and not shown.
+fn with_settings(command: Command) -> Command {
+    let name = command.get_name().to_owned();
+    let read = settings_of(&name);
+    let flags = flags(SETTINGS).into_iter().map(|flag| {
+        let is_read = read.contains(flag.get_id().as_str());
+        flag.hide(!is_read)
+    });
+    let what = if read.is_empty() { "" } else { " and the settings that it reads" };
+    command.args(flags).after_help(format!("Examples{what}: kubecost-worker {name} --help"))
+}
+
+fn whole() -> Command {
     Command::new("kubecost-worker")
-        .version(env!("CARGO_PKG_VERSION"))
+        .version(version::SHORT)
+        .long_version(version::LONG)
         .about("Brings Kubernetes costs from Kubecost and OpenCost into CloudTuner")
-        .after_help(EXIT_CODES)
+        .after_help("Examples and all settings: kubecost-worker --help")
+        .after_long_help(format!("{EXAMPLES}\n\n{EXIT_CODES}"))
         .subcommand_required(true)
         .arg_required_else_help(true)
         .arg(
@@ -130,10 +176,10 @@ pub fn command() -> Command {
             option(
                 "output",
                 "FORMAT",
-                "What standard output is for: people (text) or programs (json)",
+                "What standard output is for: people (text) or programs (json); not given: text, \
+                 and where it is no terminal, run and backfill end in one line of JSON",
             )
             .value_parser(["text", "json"])
-            .default_value("text")
             .global(true),
         )
         .arg(
@@ -147,39 +193,59 @@ pub fn command() -> Command {
         .subcommand(audit())
         .subcommand(schedule())
         .subcommands(super::args_reports::commands())
-        .subcommand(
-            Command::new("serve")
-                .about("Answer what Metroculus is asked about Kubernetes costs, from the ledger")
-                .after_help(SERVE_EXAMPLES),
-        )
-        .subcommand(
-            Command::new("migrate")
-                .about("Bring MongoDB and ClickHouse to the schema that a run needs")
-                .after_help(format!("{MIGRATE_EXAMPLES}\n\n{EXIT_CODES}"))
-                .arg(switch("dry-run", "Print what would be done, and do nothing")),
-        )
-        .subcommand(
-            Command::new("verify")
-                .about("Check every hop from the exporter to the REST API, and name the first broken one")
-                .after_help(VERIFY_EXAMPLES)
-                .arg(option("account", "ID", "This account; otherwise up to 8 of those configured")),
-        )
-        .subcommand(job_manifest())
-        .subcommand(
-            Command::new("demo")
-                .about(
-                    "Do the whole job over recorded input, without any server, and show the result",
-                )
-                .after_help(DEMO_EXAMPLES)
-                .arg(option("keep", "FILE", "Keep the SQLite file that the costs are stored in")),
-        )
-        .subcommand(accounts())
+        .subcommands(around_a_run())
+        .subcommands(about_the_program())
+}
+
+/// What prepares a run, checks it, and serves what it stored.
+fn around_a_run() -> Vec<Command> {
+    vec![
+        Command::new("serve")
+            .about("Answer what Metroculus is asked about Kubernetes costs, from the ledger")
+            .after_long_help(SERVE_EXAMPLES),
+        Command::new("migrate")
+            .about("Bring MongoDB and ClickHouse to the schema that a run needs")
+            .after_long_help(format!("{MIGRATE_EXAMPLES}\n\n{EXIT_CODES}"))
+            .arg(switch("dry-run", "Print what would be done, and do nothing")),
+        Command::new("verify")
+            .about(
+                "Check every hop from the exporter to the REST API, and name the first broken one",
+            )
+            .after_long_help(VERIFY_EXAMPLES)
+            .arg(option("account", "ID", "This account; otherwise up to 8 of those configured")),
+        job_manifest(),
+        accounts(),
+    ]
+}
+
+/// The program by itself: no setting is read.
+fn about_the_program() -> Vec<Command> {
+    vec![
+        Command::new("demo")
+            .about("Do the whole job over recorded input, without any server, and show the result")
+            .after_long_help(DEMO_EXAMPLES)
+            .arg(option("keep", "FILE", "Keep the SQLite file that the costs are stored in")),
+        Command::new("completions")
+            .about("Print completions for a shell")
+            .after_long_help(COMPLETIONS_EXAMPLES)
+            .arg(
+                Arg::new("shell")
+                    .value_name("SHELL")
+                    .help("The shell")
+                    .required(true)
+                    .value_parser(clap::value_parser!(clap_complete::Shell)),
+            ),
+        Command::new("man")
+            .about("Print the manual page, or write the pages of all commands")
+            .after_long_help(MAN_EXAMPLES)
+            .arg(option("out", "DIRECTORY", "Where the pages are written, one a command")),
+    ]
 }
 
 fn accounts() -> Command {
     Command::new("accounts")
         .about("List the accounts that a run works on")
-        .after_help(format!("{ACCOUNTS_EXAMPLES}\n\n{EXIT_CODES}"))
+        .after_long_help(format!("{ACCOUNTS_EXAMPLES}\n\n{EXIT_CODES}"))
         .arg(option(
             "disable-auto-import",
             "ID",
@@ -191,7 +257,7 @@ fn accounts() -> Command {
 fn job_manifest() -> Command {
     Command::new("job-manifest")
         .about("Print a Job that runs a command by hand, made from the CronJob of a release")
-        .after_help(JOB_MANIFEST_EXAMPLES)
+        .after_long_help(JOB_MANIFEST_EXAMPLES)
         .arg(option("cronjob", "FILE", "The CronJob as JSON; -: standard input").default_value("-"))
         .arg(
             Arg::new("arguments")
@@ -207,7 +273,7 @@ fn job_manifest() -> Command {
 fn schedule() -> Command {
     Command::new("schedule")
         .about("Run again and again, by a cron expression")
-        .after_help(format!("{SCHEDULE_EXAMPLES}\n\n{EXIT_CODES}"))
+        .after_long_help(format!("{SCHEDULE_EXAMPLES}\n\n{EXIT_CODES}"))
         .arg(
             option(
                 "cron",
@@ -221,7 +287,7 @@ fn schedule() -> Command {
 fn run() -> Command {
     Command::new("run")
         .about("Bring today's, yesterday's and all unsettled days' costs into the stores")
-        .after_help(format!("{RUN_EXAMPLES}\n\n{EXIT_CODES}"))
+        .after_long_help(format!("{RUN_EXAMPLES}\n\n{EXIT_CODES}"))
         .arg(switch("dry-run", "Read everything, write nothing, show what would be written"))
         .args(days())
         .arg(account())
@@ -235,7 +301,7 @@ fn run() -> Command {
 fn plan() -> Command {
     Command::new("plan")
         .about("Show what a run would change, by day and namespace; write nothing to the stores")
-        .after_help(PLAN_EXAMPLES)
+        .after_long_help(PLAN_EXAMPLES)
         .args(days())
         .arg(account())
         .arg(option("out", "FILE", "Write the plan there, for run --plan"))
@@ -244,7 +310,7 @@ fn plan() -> Command {
 fn backfill() -> Command {
     Command::new("backfill")
         .about("Compute past days that are not settled and complete, the oldest first; resumable")
-        .after_help(format!("{BACKFILL_EXAMPLES}\n{EXIT_CODES}"))
+        .after_long_help(format!("{BACKFILL_EXAMPLES}\n{EXIT_CODES}"))
         .args(days().map(|day| day.required(true)))
         .arg(account())
         .args(force())
@@ -253,7 +319,7 @@ fn backfill() -> Command {
 fn audit() -> Command {
     Command::new("audit")
         .about("Find what is wrong with what is stored, and repair it when asked to")
-        .after_help(AUDIT_EXAMPLES)
+        .after_long_help(AUDIT_EXAMPLES)
         .args(days().map(|day| day.required(true)))
         .arg(account())
         .arg(switch(

@@ -63,7 +63,7 @@ fn formats(formats: &'static [&'static str]) -> Arg {
 fn report() -> Command {
     Command::new("report")
         .about("Show what is stored, by day, namespace, pod, node, account, cluster or tag")
-        .after_help(format!("{REPORT_EXAMPLES}\n\n{EXIT_CODES}"))
+        .after_long_help(format!("{REPORT_EXAMPLES}\n\n{EXIT_CODES}"))
         .args(days())
         .arg(
             switch("month-to-date", "From the month's first day to today")
@@ -87,7 +87,7 @@ fn report() -> Command {
 fn anomalies() -> Command {
     Command::new("anomalies")
         .about("Name days of accounts and namespaces that cost other than days like them")
-        .after_help(format!("{ANOMALIES_EXAMPLES}\n\n{EXIT_CODES}"))
+        .after_long_help(format!("{ANOMALIES_EXAMPLES}\n\n{EXIT_CODES}"))
         .args(days())
         .arg(account())
         .arg(option("least", "USD", "By how much a day must differ").default_value("1"))
@@ -100,7 +100,7 @@ fn anomalies() -> Command {
 fn explain() -> Command {
     Command::new("explain")
         .about("Show why a stored number is what it is: from its row back to the samples")
-        .after_help(EXPLAIN_EXAMPLES)
+        .after_long_help(EXPLAIN_EXAMPLES)
         .arg(option("account", "ID", "The account").required(true))
         .arg(option("day", "DAY", "The UTC day, as 2026-11-20").required(true))
         .arg(option("cluster", "NAME", "The cluster; else the day's only one"))
@@ -117,7 +117,7 @@ fn recommend() -> Command {
         .about(
             "Name what could cost less: requests against use, idle nodes and namespaces, volumes",
         )
-        .after_help(format!("{RECOMMEND_EXAMPLES}\n\n{EXIT_CODES}"))
+        .after_long_help(format!("{RECOMMEND_EXAMPLES}\n\n{EXIT_CODES}"))
         .arg(account())
         .arg(option("lookback", "DAYS", "How far back use is looked at").default_value("7"))
         .arg(

@@ -3,7 +3,7 @@
 use crate::account_writer::Writers;
 use crate::accounts::select_accounts;
 use crate::audit::repair::Repairing;
-use crate::audit::{Finding, FindingKind, RepairReport, findings, load_stored_state, repair};
+use crate::audit::{Finding, RepairReport, findings, load_stored_state, repair};
 use crate::cost::{AccountId, Day};
 use crate::documents::PoolOwner;
 use crate::run::RunRequest;
@@ -12,7 +12,8 @@ use crate::settings::worker::AuditSettings;
 
 use super::audit_summary::{AuditSummary, Skipped, ToBackfill};
 use super::connect::Stores;
-use super::{CliError, Context, connect, output, request};
+use super::screen::Screen;
+use super::{CliError, Context, audit_output, connect, request};
 
 /// `audit`: reads a range of days; writes only with `--fix` or `--adopt`.
 ///
@@ -25,11 +26,14 @@ pub async fn audit(context: &Context) -> Result<u8, CliError> {
     let source = connect::accounts(&settings.selection).await?;
     let accounts = select_accounts(source.as_ref(), &request.accounts).await?;
     let mut summary = AuditSummary::default();
+    let today = Day::of_unix(context.clock.now_seconds());
     for account in accounts {
         one(context, &stores, &account.id, (&request, &settings), &mut summary).await?;
     }
+    summary.advise(request.days.unwrap_or((today, today)), &request.accounts);
     summary.exit_code = u8::from(summary.findings_left > 0 || !summary.skipped.is_empty());
-    output::audit(&mut std::io::stdout().lock(), &summary, context.is_json)?;
+    let mut out = std::io::stdout().lock();
+    audit_output::audit(&mut out, &summary, context.is_json, Screen::stdout())?;
     Ok(summary.exit_code)
 }
 
@@ -50,7 +54,7 @@ async fn one(
     let found = look(stores, account, days, owner).await?;
     let chosen: Vec<Finding> = found.iter().filter(|f| is_chosen(context, f)).cloned().collect();
     if chosen.is_empty() || context.switch("dry-run") {
-        summary.findings_left += to_repair(&found);
+        summary.leave(&found);
         summary.findings.extend(found);
         return Ok(());
     }
@@ -71,7 +75,7 @@ async fn one(
         }
         Err(failure) => return Err(failure),
     }
-    summary.findings_left += to_repair(&look(stores, account, days, owner).await?);
+    summary.leave(&look(stores, account, days, owner).await?);
     summary.findings.extend(found);
     Ok(())
 }
@@ -109,18 +113,11 @@ async fn look(
     Ok(findings(account, &stored))
 }
 
-/// How many findings something can and should be done about.
-fn to_repair(findings: &[Finding]) -> usize {
-    findings.iter().filter(|finding| !finding.kind.is_notice()).count()
-}
-
 /// Rows and documents of earlier software are adopted by `--adopt` alone, all else is `--fix`'s.
 fn is_chosen(context: &Context, finding: &Finding) -> bool {
     if finding.kind.is_notice() {
         return false;
     }
-    let is_earlier =
-        matches!(finding.kind, FindingKind::EarlierWorker | FindingKind::EarlierDocument);
-    let switch = if is_earlier { "adopt" } else { "fix" };
+    let switch = if finding.kind.is_earlier() { "adopt" } else { "fix" };
     context.switch(switch)
 }

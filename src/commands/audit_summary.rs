@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use crate::audit::{Finding, RepairReport};
+use crate::audit::{Finding, FindingKind, RepairReport};
 use crate::cost::{AccountId, Day};
 
 /// What an audit found and did: with `--output json`, its only line of output.
@@ -23,6 +23,48 @@ pub struct AuditSummary {
     pub skipped: Vec<Skipped>,
     /// Repaired days that no run computes again by itself, for they are older than `CATCH_UP_DAYS`.
     pub to_backfill: Vec<ToBackfill>,
+    /// The commands that repair what is left, in the order to give them.
+    pub next_steps: Vec<NextStep>,
+    /// The kinds of what is left.
+    #[serde(skip)]
+    pub kinds_left: BTreeSet<FindingKind>,
+}
+
+/// A command that repairs what is left.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NextStep {
+    /// What it does.
+    pub what: String,
+    /// What to run.
+    pub command: String,
+}
+
+impl AuditSummary {
+    /// Counts findings that are left; those that no command changes do not count.
+    pub(super) fn leave(&mut self, findings: &[Finding]) {
+        let left = || findings.iter().filter(|finding| !finding.kind.is_notice());
+        self.findings_left += left().count();
+        self.kinds_left.extend(left().map(|finding| finding.kind));
+    }
+
+    /// Names the commands for what is left of these days and accounts; no account: all of them.
+    pub(super) fn advise(&mut self, (from, to): (Day, Day), accounts: &[AccountId]) {
+        let mut audit = format!("kubecost-worker audit --from {from} --to {to}");
+        for account in accounts {
+            audit.push_str(&format!(" --account {account}"));
+        }
+        let mut step = |what: &str, switches: &str| {
+            let command = format!("{audit} {switches}");
+            self.next_steps.push(NextStep { what: what.to_owned(), command });
+        };
+        if self.kinds_left.iter().any(|kind| !kind.is_earlier()) {
+            step("to repair rows and documents", "--fix");
+        }
+        if self.kinds_left.iter().any(|kind| kind.is_earlier()) {
+            step("to list what would be taken over from earlier software", "--adopt --dry-run");
+            step("to take it over", "--adopt");
+        }
+    }
 }
 
 /// An account that was not repaired.
@@ -61,6 +103,24 @@ impl ToBackfill {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_commands_that_repair_what_is_left_are_named() {
+        let day = |text: &str| text.parse::<Day>().unwrap();
+        let advised = |kinds: &[FindingKind]| -> Vec<String> {
+            let kinds_left = kinds.iter().copied().collect();
+            let mut summary = AuditSummary { kinds_left, ..AuditSummary::default() };
+            let account = AccountId::new("a").unwrap();
+            summary.advise((day("2026-08-01"), day("2026-08-31")), &[account]);
+            summary.next_steps.into_iter().map(|step| step.command).collect()
+        };
+        let audit = "kubecost-worker audit --from 2026-08-01 --to 2026-08-31 --account a";
+        assert_eq!(advised(&[]), [""; 0]);
+        assert_eq!(advised(&[FindingKind::Sign]), [format!("{audit} --fix")]);
+        let both = [FindingKind::DocumentCost, FindingKind::EarlierDocument];
+        let switches = ["--fix", "--adopt --dry-run", "--adopt"];
+        assert_eq!(advised(&both), switches.map(|switch| format!("{audit} {switch}")));
+    }
 
     #[test]
     fn days_that_no_run_looks_after_are_named_with_what_to_run() {

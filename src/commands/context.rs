@@ -1,5 +1,6 @@
 //! What every command gets, and why one ends before it could do its work.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use crate::settings::worker_names::{CA_FILE, LOG_FORMAT};
 use crate::settings::{ConfigErrors, RawSettings, ReadSettings};
 
 use super::connect;
+use super::screen::Form;
 
 /// The exit code for settings that are wrong.
 pub const EXIT_CONFIG: u8 = 2;
@@ -57,6 +59,8 @@ pub struct Context {
     pub clock: Arc<dyn Clock>,
     /// Whether standard output shall be JSON.
     pub is_json: bool,
+    /// What standard output is for, in commands that end in a summary.
+    pub form: Form,
 }
 
 /// The machine's clock, or one that stands at `--at`.
@@ -78,6 +82,7 @@ impl Context {
     pub(super) fn new(matches: ArgMatches) -> Result<Self, CliError> {
         Ok(Self {
             clock: clock(&matches)?,
+            form: Form::of(&matches, std::io::stdout().is_terminal()),
             is_json: matches.get_one::<String>("output").is_some_and(|output| output == "json"),
             matches,
         })

@@ -13,8 +13,10 @@ pub mod args;
 mod args_parts;
 mod args_reports;
 pub mod audit;
+pub mod audit_output;
 pub mod audit_summary;
 pub mod backfill;
+mod command_settings;
 pub mod connect;
 mod context;
 pub mod demo;
@@ -23,12 +25,17 @@ pub mod job_manifest;
 pub mod migrate;
 pub mod output;
 pub mod plan;
+pub mod plan_output;
+mod progress;
 pub mod recommend;
 pub mod report;
 mod request;
 pub mod run;
+pub mod run_output;
 pub mod schedule;
+pub mod screen;
 pub mod serve;
+pub mod shell_files;
 pub mod verify;
 
 pub use context::{CliError, Context, EXIT_CONFIG, EXIT_DOWN};
@@ -78,6 +85,8 @@ async fn dispatch(matches: &ArgMatches) -> Result<u8, CliError> {
         "accounts" => accounts::accounts(&context).await,
         "verify" => verify::verify(&context).await,
         "job-manifest" => job_manifest::job_manifest(&context),
+        "completions" => shell_files::completions(&context),
+        "man" => shell_files::man(&context),
         "demo" => demo::demo(&context).await,
         other => Err(CliError::Argument(format!("'{other}' is no command"))),
     }

@@ -4,33 +4,37 @@ use std::io::Write;
 use std::path::Path;
 
 use crate::run::plan::Plan;
-use crate::run::preview;
+use crate::run::{RunRequest, preview};
 use crate::service::whole_file::write_private;
 use crate::settings::worker::PipelineSettings;
 
-use super::{CliError, Context, output, request};
+use super::progress::Bar;
+use super::screen::Screen;
+use super::{CliError, Context, plan_output, request, run_output};
 
 /// `plan`: reads everything, writes nothing to the stores.
 ///
 /// # Errors
 /// When settings or arguments are wrong, an address or the plan's file cannot be used.
 pub async fn plan(context: &Context) -> Result<u8, CliError> {
-    let request = request::days_and_accounts(context)?;
+    let bar = Bar::over("accounts");
+    let request = RunRequest { progress: bar.target(), ..request::days_and_accounts(context)? };
     let config: PipelineSettings = context.settings()?;
     let environment = context.environment(&config).await?;
     let stop = request::stop_on_signal()?;
     let (summary, plan) = preview(&environment.readers, &request, &stop).await;
+    bar.end();
     if let Some(path) = context.argument("out") {
         let text = serde_json::to_string(&plan).map_err(std::io::Error::other)?;
         write_private(Path::new(path), &text)?;
     }
     let mut out = std::io::stdout().lock();
     if summary.exit_code != 0 {
-        output::summary(&mut out, &summary, context.is_json)?;
+        run_output::summary(&mut out, &summary, (context.form, Screen::stdout()))?;
     } else if context.is_json {
         writeln!(out, "{}", serde_json::to_string(&plan).map_err(std::io::Error::other)?)?;
     } else {
-        output::plan(&mut out, &plan)?;
+        plan_output::plan(&mut out, &plan, &summary, Screen::stdout())?;
     }
     Ok(summary.exit_code)
 }

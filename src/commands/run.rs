@@ -1,19 +1,22 @@
 //! `run`: once over all accounts.
 
 use crate::run::metrics::publish::publish;
-use crate::run::{RunSummary, preview, run as run_once, run_plan};
+use crate::run::{RunRequest, RunSummary, preview, run as run_once, run_plan};
 use crate::service::failure::Failure;
 use crate::settings::worker::RunSettings;
 
+use super::progress::Bar;
 use super::request::{request, stop_on_signal};
-use super::{CliError, Context, output, plan};
+use super::screen::Screen;
+use super::{CliError, Context, plan, run_output};
 
 /// `run`: once over all accounts.
 ///
 /// # Errors
 /// When settings or arguments are wrong, or an address cannot be used.
 pub async fn run(context: &Context) -> Result<u8, CliError> {
-    let request = request(context)?;
+    let bar = Bar::over("accounts");
+    let request = RunRequest { progress: bar.target(), ..request(context)? };
     let is_dry = context.switch("dry-run");
     let config: RunSettings = context.settings()?;
     let start = RunSummary::start(context.clock.now_seconds(), is_dry);
@@ -29,9 +32,11 @@ pub async fn run(context: &Context) -> Result<u8, CliError> {
         Some(plan) => run_plan(&environment, &request, plan, &stop).await,
         None => run_once(&environment, &request, &stop).await,
     };
+    bar.end();
     summary.exit_code = config.fail_on.exit_code(summary.exit_code, summary.accounts_done);
     publish(&config.metrics, config.pipeline.selection.shard, &summary).await;
-    output::summary(&mut std::io::stdout().lock(), &summary, context.is_json)?;
+    let shown = (context.form, Screen::stdout());
+    run_output::summary(&mut std::io::stdout().lock(), &summary, shown)?;
     Ok(summary.exit_code)
 }
 
@@ -44,6 +49,7 @@ async fn fail_before_start(
 ) -> Result<u8, CliError> {
     summary.abort(failure);
     publish(&config.metrics, config.pipeline.selection.shard, &summary).await;
-    output::summary(&mut std::io::stdout().lock(), &summary, context.is_json)?;
+    let shown = (context.form, Screen::stdout());
+    run_output::summary(&mut std::io::stdout().lock(), &summary, shown)?;
     Ok(summary.exit_code)
 }

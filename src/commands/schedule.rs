@@ -14,7 +14,8 @@ use crate::service::server::Server;
 use crate::settings::worker::{FailOn, ScheduleSettings};
 
 use super::request::stop_on_signal;
-use super::{CliError, Context, output};
+use super::screen::{Form, Screen};
+use super::{CliError, Context, run_output};
 
 /// `schedule`: runs by a cron expression until asked to stop.
 ///
@@ -38,7 +39,7 @@ pub async fn schedule(context: &Context) -> Result<u8, CliError> {
         environment,
         metrics,
         stop: stop.clone(),
-        is_json: context.is_json,
+        form: context.form,
         fail_on: config.fail_on,
         running: Mutex::new(()),
         exit_code: AtomicU8::new(0),
@@ -63,7 +64,7 @@ struct Scheduled {
     environment: Environment,
     metrics: Metrics,
     stop: Stop,
-    is_json: bool,
+    form: Form,
     fail_on: FailOn,
     running: Mutex<()>,
     exit_code: AtomicU8,
@@ -82,7 +83,8 @@ impl Scheduled {
         summary.exit_code = self.fail_on.exit_code(summary.exit_code, summary.accounts_done);
         self.exit_code.store(summary.exit_code, Ordering::SeqCst);
         self.metrics.add(&summary);
-        if let Err(error) = output::summary(&mut std::io::stdout().lock(), &summary, self.is_json) {
+        let shown = (self.form, Screen::stdout());
+        if let Err(error) = run_output::summary(&mut std::io::stdout().lock(), &summary, shown) {
             tracing::error!(%error, "the summary could not be written");
         }
     }

@@ -14,6 +14,7 @@ use crate::service::failure::{Failure, Hop};
 use crate::service::server::Server;
 use crate::settings::exporter::SETTINGS;
 use crate::settings::{ConfigErrors, ExporterConfig, RawSettings, ReadSettings, former_names, raw};
+use crate::version;
 
 const EXAMPLES: &str = "Examples:
   KUBECOST_URL=http://kubecost-cost-analyzer.kubecost:9090 TENANT_ID=ID CLUSTER_NAME=prod \\
@@ -29,9 +30,11 @@ Exit codes: 0 stopped by a signal, 2 wrong settings, 3 cannot serve.";
 #[must_use]
 pub fn command() -> Command {
     Command::new("kubecost-allocation-exporter")
-        .version(env!("CARGO_PKG_VERSION"))
+        .version(version::SHORT)
+        .long_version(version::LONG)
         .about("Serves the costs that Kubecost or OpenCost allocates as Prometheus gauges")
-        .after_help(EXAMPLES)
+        .after_help("Examples and all settings: kubecost-allocation-exporter --help")
+        .after_long_help(EXAMPLES)
         .arg(
             Arg::new("config")
                 .long("config")

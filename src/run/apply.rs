@@ -10,7 +10,7 @@ use crate::day_status::DayStatus;
 use crate::documents::costs::cost_summary;
 use crate::documents::merge::DocumentUpdate;
 use crate::documents::tags::{self, TagUpdate};
-use crate::documents::{Change, CostSummary, ResourceDocument};
+use crate::documents::{Change, CostSummary, ResourceDocument, StoredDate, StoredResource};
 use crate::ledger::{KeyState, difference};
 use crate::rest_api::NewResource;
 use crate::service::failure::{Failure, Hop, Kind};
@@ -43,18 +43,57 @@ pub(super) trait Sink: Send + Sync {
 }
 
 /// Shows what would change: a dry run, a plan.
-#[derive(Default)]
-pub(super) struct Preview {
+pub(super) struct Preview<'a> {
+    readers: &'a Readers,
+    account: AccountId,
     /// What would change, by day, in the order of work.
     pub(super) days: Vec<DayPlan>,
+    /// Between which times the days before would show documents as seen, Unix seconds, by `_id`.
+    seen: BTreeMap<String, (i64, i64)>,
+}
+
+impl<'a> Preview<'a> {
+    pub(super) fn new(readers: &'a Readers, account: AccountId) -> Self {
+        Self { readers, account, days: Vec::new(), seen: BTreeMap::new() }
+    }
+
+    /// How many documents a day would insert or change, after the days before it: a new one twice,
+    /// as it is made and then given its costs.
+    fn documents(&mut self, decision: &DayDecision) -> u64 {
+        let mut count = decision.costs_set();
+        for change in &decision.documents {
+            count += match change {
+                Change::Insert(new) => self.is_moved(&new.id, (new.first_seen, new.last_seen)),
+                Change::Update(one) => self.is_moved(&one.id, (one.first_seen, one.last_seen)),
+                Change::Seen(many) => {
+                    let times = (i64::MAX, many.last_seen);
+                    many.ids.iter().map(|id| self.is_moved(id, times)).sum()
+                }
+                Change::Adopt(_) | Change::Delete(_) => change.documents(),
+            };
+        }
+        count
+    }
+
+    /// 1 where the days before did not touch the document, or showed it as seen in a shorter time.
+    fn is_moved(&mut self, id: &str, (first, last): (i64, i64)) -> u64 {
+        let Some(known) = self.seen.get_mut(id) else {
+            self.seen.insert(id.to_owned(), (first, last));
+            return 1;
+        };
+        let before = *known;
+        *known = (first.min(known.0), last.max(known.1));
+        u64::from(*known != before)
+    }
 }
 
 #[async_trait]
-impl Sink for Preview {
+impl Sink for Preview<'_> {
     async fn day(&mut self, day: Day, decision: DayDecision) -> Result<Applied, Failure> {
-        self.days.push(day_plan(day, &decision));
+        let documents = self.documents(&decision);
+        self.days.push(day_plan(day, &decision, documents));
         let mut summary = decision.summary;
-        summary.documents_written = decision.documents.len() as u64;
+        summary.documents_written = documents;
         // Nothing is written, so what is stored stays.
         (summary.rows, summary.stored_total_usd) = super::day::rows::live(&decision.stored);
         Ok(Applied::Done(Box::new(summary)))
@@ -64,8 +103,18 @@ impl Sink for Preview {
         Ok(())
     }
 
-    async fn end(&mut self, _end: AccountEnd) -> Result<u64, Failure> {
-        Ok(0)
+    async fn end(&mut self, end: AccountEnd) -> Result<u64, Failure> {
+        let Some(day) = end.retire_before else { return Ok(0) };
+        let own = self.readers.documents.own_documents(&self.account).await?;
+        let is_unseen = |one: &StoredResource| {
+            let seen = self.seen.get(&one.id).map(|(_, last)| *last);
+            let is_old = |seconds: i64| Day::of_unix(seconds) < day;
+            matches!(one.last_seen_date, StoredDate::Date(stored) if is_old(stored))
+                && one.active == Some(true)
+                && !one.is_deleted
+                && seen.is_none_or(is_old)
+        };
+        Ok(own.iter().filter(|one| is_unseen(one)).count() as u64)
     }
 }
 

@@ -11,8 +11,8 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::accounts::{Account, select_accounts};
+use crate::cost::Day;
 use crate::cost::day::DAY_SECONDS;
-use crate::cost::{AccountId, Day};
 use crate::day_status::{DayState, DayStatus};
 use crate::service::failure::Failure;
 
@@ -21,7 +21,7 @@ use super::apply::Writing;
 use super::environment::{Environment, Readers};
 use super::order::Turn;
 use super::request::{AccountJob, Days, RunRequest, Stop};
-use super::summary::{AccountSummary, FailureSummary, Outcome};
+use super::summary::{AccountSummary, DaySummary, FailureSummary, Outcome};
 
 /// Longest pause after a day.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
@@ -55,14 +55,67 @@ pub struct BackfillSummary {
     pub times_real_time: f64,
     /// The first failure.
     pub failure: Option<FailureSummary>,
+    /// The accounts of which days were computed.
+    pub accounts: Vec<BackfillAccount>,
 }
 
-/// Shows how far a backfill is.
-pub trait Progress {
-    /// There are so many days.
-    fn begin(&mut self, days: u64);
-    /// One more is done, or was skipped.
-    fn step(&mut self, account: &AccountId, day: Day);
+/// What a backfill did for an account.
+#[derive(Clone, Debug, Serialize)]
+pub struct BackfillAccount {
+    /// The account.
+    #[serde(flatten)]
+    pub account: Account,
+    /// Days that were computed.
+    pub days_done: u64,
+    /// Days that failed.
+    pub days_failed: u64,
+    /// Days that are not complete after it.
+    pub days_incomplete: u64,
+    /// What the days cost at the source, USD.
+    pub source_total_usd: f64,
+    /// What is stored of them, USD.
+    pub stored_total_usd: f64,
+    /// Rows written.
+    pub rows_written: u64,
+    /// Documents written.
+    pub documents_written: u64,
+    /// Its first days and those that are not complete, for people: a bounded part of them.
+    #[serde(skip)]
+    pub shown: Vec<DaySummary>,
+}
+
+/// Most days of an account that are kept to be shown.
+const SHOWN_MAX: usize = 400;
+
+impl BackfillAccount {
+    fn new(account: Account) -> Self {
+        Self {
+            account,
+            days_done: 0,
+            days_failed: 0,
+            days_incomplete: 0,
+            source_total_usd: 0.0,
+            stored_total_usd: 0.0,
+            rows_written: 0,
+            documents_written: 0,
+            shown: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, one: &AccountSummary, has_failed: bool) {
+        self.days_failed += u64::from(has_failed);
+        self.days_done += u64::from(!has_failed);
+        for day in &one.days {
+            self.days_incomplete += u64::from(day.state != DayState::Ok);
+            self.source_total_usd += day.source_total_usd;
+            self.stored_total_usd += day.stored_total_usd;
+            self.rows_written += day.rows_written;
+            self.documents_written += day.documents_written;
+        }
+        self.documents_written += one.documents_retired;
+        let room = SHOWN_MAX.saturating_sub(self.shown.len());
+        self.shown.extend(one.days.iter().take(room).cloned());
+    }
 }
 
 /// Computes the days of `request`, the oldest first, account by account.
@@ -74,7 +127,6 @@ pub async fn backfill(
     environment: &Environment,
     request: &RunRequest,
     stop: &Stop,
-    progress: &mut dyn Progress,
 ) -> Result<BackfillSummary, Failure> {
     let started = Instant::now();
     let readers = &environment.readers;
@@ -84,7 +136,7 @@ pub async fn backfill(
     readers.check().await?;
     readers.rest.begin();
     let due = days_due(readers, &accounts, request, &mut out).await?;
-    progress.begin(due.len() as u64);
+    request.progress.begin(due.len());
     let run_id = uuid::Uuid::new_v4().to_string();
     for (index, (account, day)) in due.iter().enumerate() {
         if stop.is_asked() {
@@ -104,7 +156,7 @@ pub async fn backfill(
             break;
         }
         out.add(&done);
-        progress.step(&account.id, *day);
+        request.progress.step(&done);
         if next.is_some() {
             let pause = tokio::time::sleep(began.elapsed().min(PAUSE_MAX));
             tokio::select! { () = pause => {}, () = stop.asked() => {} }
@@ -179,6 +231,13 @@ fn is_complete(status: &DayStatus) -> bool {
 impl BackfillSummary {
     fn add(&mut self, account: &AccountSummary) {
         let failed = account.failure.is_some() || account.days.is_empty();
+        // Days come account by account.
+        if self.accounts.last().is_none_or(|last| last.account.id != account.account.id) {
+            self.accounts.push(BackfillAccount::new(account.account.clone()));
+        }
+        if let Some(last) = self.accounts.last_mut() {
+            last.add(account, failed);
+        }
         if failed {
             self.days_failed += 1;
         } else {

@@ -28,6 +28,7 @@ mod history;
 pub mod metrics;
 mod order;
 pub mod plan;
+pub mod progress;
 mod read;
 pub mod reconcile;
 pub mod request;
@@ -84,6 +85,7 @@ pub async fn preview(readers: &Readers, request: &RunRequest, stop: &Stop) -> (R
         Plan { made_at: summary.started_at, run_id: summary.run_id.clone(), accounts: Vec::new() };
     match begin(readers, request).await {
         Ok(accounts) => {
+            request.progress.begin(accounts.len());
             let turns = turns(readers, accounts).await;
             let parallel = readers.settings.parallel;
             let until = Until { stop, deadline: started + parallel.run_deadline };
@@ -111,11 +113,14 @@ async fn preview_account(
     run_id: String,
     stop: &Stop,
 ) -> (AccountSummary, AccountPlan) {
-    let mut preview = Preview::default();
+    let mut preview = Preview::new(readers, turn.account.id.clone());
     let job = job(&turn, asked_days(request), request, &run_id);
     let done = work_account(readers, &job, &mut preview, stop).await;
+    request.progress.step(&done);
     preview.days.sort_by_key(|day| std::cmp::Reverse(day.day));
-    (done, AccountPlan { account: turn.account.id.clone(), days: preview.days })
+    let documents_retired = done.documents_retired;
+    let account = turn.account.id.clone();
+    (done, AccountPlan { account, days: preview.days, documents_retired })
 }
 
 /// Accounts in the order of work. Where their last attempts cannot be read, each is told so by its
@@ -177,6 +182,7 @@ impl Work<'_> {
     async fn accounts(&self, until: Until<'_>, summary: &mut RunSummary) -> Result<(), Failure> {
         let readers = &self.environment.readers;
         let accounts = begin(readers, self.request).await?;
+        self.request.progress.begin(accounts.len());
         // Costs of a plan are as of its making: the present is not observed for it.
         let stop = until.stop;
         let failures = match self.days {
@@ -193,6 +199,7 @@ impl Work<'_> {
                 Some(failure) => AccountSummary::untouched(account).failed(failure),
                 None => self.account(&turn, run_id, stop).await,
             };
+            self.request.progress.step(&done);
             if !self.is_silent {
                 report(readers, &done, known.get(&account.id)).await;
             }

@@ -34,6 +34,9 @@ pub struct AccountPlan {
     pub account: AccountId,
     /// Its days, the newest first.
     pub days: Vec<DayPlan>,
+    /// Documents that would be marked as inactive.
+    #[serde(default)]
+    pub documents_retired: u64,
 }
 
 /// What would change of a day.
@@ -130,8 +133,8 @@ pub(super) fn check_plan(
     ))
 }
 
-/// A day's decision as a plan shows it.
-pub(super) fn day_plan(day: Day, decision: &DayDecision) -> DayPlan {
+/// A day's decision as a plan shows it, with how many documents it would insert or change.
+pub(super) fn day_plan(day: Day, decision: &DayDecision, documents: u64) -> DayPlan {
     let (rows, stored) = (&decision.rows, decision.stored.as_slice());
     let is_stored = matches!(decision.verdict, Verdict::Store { .. });
     let wanted = is_stored.then_some(decision.wanted.as_slice());
@@ -142,7 +145,7 @@ pub(super) fn day_plan(day: Day, decision: &DayDecision) -> DayPlan {
         day,
         rows_added: signs(1),
         rows_taken_back: signs(-1),
-        documents: decision.documents.len() as u64,
+        documents,
         usd_before,
         usd_after: wanted
             .map_or(usd_before, |rows| rows.iter().map(|row| row.cost.usd()).sum::<f64>() + 0.0),

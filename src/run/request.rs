@@ -8,6 +8,7 @@ use crate::accounts::Account;
 use crate::cost::{AccountId, Day};
 
 use super::plan::Plan;
+use super::progress::ProgressTo;
 
 /// What a run is to do.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +19,8 @@ pub struct RunRequest {
     pub accounts: Vec<AccountId>,
     /// The reason for which guards are overridden, if they are.
     pub force_reason: Option<String>,
+    /// Where it is shown how far the run is, if anywhere.
+    pub progress: ProgressTo,
 }
 
 /// Asks a run to end after the day that it is working on.

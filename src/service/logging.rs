@@ -3,6 +3,8 @@
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::Directive;
 
+use super::terminal::{LogLines, is_terminal};
+
 /// Libraries whose detailed logs may hold headers or connection strings: they are capped,
 /// whatever `RUST_LOG` says.
 const CAPPED: [&str; 11] = [
@@ -28,15 +30,11 @@ pub fn start(is_json: bool, rust_log: Option<&str>) {
             filter = filter.add_directive(directive);
         }
     }
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(LogLines::default);
     // An error means that logging was started before.
     let _ = if is_json {
         logs.json().flatten_event(true).try_init()
     } else {
         logs.with_target(false).with_ansi(is_terminal()).try_init()
     };
-}
-
-fn is_terminal() -> bool {
-    std::io::IsTerminal::is_terminal(&std::io::stderr())
 }

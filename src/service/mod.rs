@@ -8,4 +8,6 @@ pub mod http;
 pub mod logging;
 pub mod metrics;
 pub mod server;
+pub mod terminal;
+pub mod usd;
 pub mod whole_file;

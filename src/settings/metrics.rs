@@ -28,7 +28,7 @@ impl ReadSettings for MetricsConfig {
 /// Where `schedule` serves its metrics.
 pub(super) const SERVING: ServingSettings = ServingSettings {
     address: names::METRICS_ADDR,
-    example: "0.0.0.0:9091",
+    example: "0.0.0.0:19090",
     certificate: names::METRICS_TLS_CERT_FILE,
     key: names::METRICS_TLS_KEY_FILE,
 };

@@ -3,7 +3,7 @@
 //! One table names every setting of a program; flags, `--help`, the file's keys and the documents
 //! are all made from it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::Path;
 
@@ -62,6 +62,8 @@ pub struct RawSettings {
     values: BTreeMap<&'static str, String>,
     /// What went wrong while values were collected.
     pub errors: Vec<SettingError>,
+    /// The names of settings that were read.
+    pub(super) read: BTreeSet<&'static str>,
 }
 
 /// Makes the flags of a settings table, with their environment names and defaults in the help.
@@ -84,6 +86,7 @@ pub fn flags(table: &[Setting]) -> Vec<Arg> {
                 .value_name(if setting.is_secret { "FILE" } else { "VALUE" })
                 .help(format!("{}{default}{env}", setting.help))
                 .help_heading("Settings")
+                .hide_short_help(true)
                 .global(true)
         })
         .collect()

@@ -1,6 +1,7 @@
 //! From texts to values of settings: each reader notes its errors and goes on, so that all of
 //! them are reported at once.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::raw::{ConfigErrors, RawSettings, Setting};
@@ -24,6 +25,16 @@ pub trait ReadSettings: Sized {
     }
 }
 
+impl RawSettings {
+    /// The names of the settings that `S` reads at these values, whether they are right or not.
+    #[must_use]
+    pub fn names_read<S: ReadSettings>(mut self) -> BTreeSet<&'static str> {
+        // What is wrong is of no interest.
+        let _ = S::read(&mut Reader::new(&mut self));
+        self.read
+    }
+}
+
 /// Reads values of settings. A value that is wrong is noted and read as `None`.
 #[derive(Debug)]
 pub struct Reader<'a> {
@@ -38,6 +49,7 @@ impl<'a> Reader<'a> {
 
     /// The text of a setting, if set or defaulted; it may be empty.
     pub fn text(&mut self, setting: Setting) -> Option<String> {
+        self.raw.read.insert(setting.name);
         self.raw.value(&setting).map(str::to_owned)
     }
 

@@ -391,7 +391,7 @@ mod tests {
         let pairs = [("PROMETHEUS_URL", "http://p:9090"), ("ACCOUNTS", "a"), STORES[0], STORES[1]];
         let schedule = read::<ScheduleSettings>(&pairs).unwrap();
         let address = schedule.metrics_serving.unwrap().address;
-        assert_eq!(address, std::net::SocketAddr::from(([0, 0, 0, 0], 9_091)));
+        assert_eq!(address, std::net::SocketAddr::from(([0, 0, 0, 0], 19_090)));
         let off = [&pairs[..], &[("METRICS_ADDR", "")]].concat();
         assert!(read::<ScheduleSettings>(&off).unwrap().metrics_serving.is_none());
         let off =

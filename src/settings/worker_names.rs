@@ -103,7 +103,7 @@ super::table::settings! {
         "Among how many workers the accounts are spread: this one takes those of \
          JOB_COMPLETION_INDEX";
     JOB_COMPLETION_INDEX = "0": "Which of SHARD_COUNT workers this is, from 0";
-    METRICS_ADDR = "0.0.0.0:9091": "Where schedule serves /metrics; empty: nowhere";
+    METRICS_ADDR = "0.0.0.0:19090": "Where schedule serves /metrics; empty: nowhere";
     METRICS_TLS_CERT_FILE: "PEM file of the certificate chain, for schedule to serve HTTPS";
     METRICS_TLS_KEY_FILE: "PEM file of the private key, for schedule to serve HTTPS";
     METRICS_USER: "User name that a scraper must show for /metrics; not set: none";

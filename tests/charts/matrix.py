@@ -130,7 +130,7 @@ def of_hourly(documents):
 
 def of_deployment(documents):
     pod = one(documents, "Deployment")["spec"]["template"]["spec"]
-    assert env(pod)["METRICS_ADDR"] == "[::]:9464" and pod["terminationGracePeriodSeconds"] == 150
+    assert env(pod)["METRICS_ADDR"] == "[::]:19090" and pod["terminationGracePeriodSeconds"] == 150
     assert one(documents, "Service")["spec"]["ipFamilyPolicy"] == "PreferDualStack"
     assert "ServiceMonitor" in kinds(documents)
 

@@ -72,6 +72,19 @@ pub struct DayDecision {
     pub summary: DaySummary,
 }
 
+impl DayDecision {
+    /// In how many documents costs are set.
+    #[must_use]
+    pub fn costs_set(&self) -> u64 {
+        let counted = match &self.recount {
+            Recount::Ids(ids) => ids.len(),
+            // Which of them are wrong is known once the rows are there.
+            Recount::All => 0,
+        };
+        (self.costs.len() + counted) as u64
+    }
+}
+
 /// Decides about a day.
 #[must_use]
 pub fn decide(mut inputs: DayInputs, policy: Policy<'_>) -> DayDecision {
