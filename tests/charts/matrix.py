@@ -1,216 +1,65 @@
 """Sets of values as clusters have them: each rendered, held against Kubernetes' schemas, and looked into.
 
-usage: matrix.py CHARTS SCHEMAS HELM-OPTION...
+usage: matrix.py [--write DIR] CHARTS SCHEMAS HELM-OPTION...     --write: keeps values and manifests of each set, for the control plane
 """
 
-import json
+import os
 import subprocess
 import sys
 import tempfile
 
 import yaml
 
+import matrix_looks as look
+from matrix_looks import ACCOUNT, DIGEST
+
 WORKER = {
     "config": {"PROMETHEUS_URL": "http://thanos-query.default.svc:10902", "CLICKHOUSE_URL": "http://clickhouse.default.svc:8123"},
     "secrets": {"existingSecret": "kubecost-worker-secrets"},
 }
 INTEGRATION = {
-    "tenantId": "00000000-0000-4000-8000-000000000001",
+    "tenantId": ACCOUNT,
     "clusterName": "eu-1",
     "remoteWrite": {"url": "https://cloudtuner.example.org/write", "username": "eu-1", "existingSecret": "cloudtuner-basic-auth"},
 }
-EXTERNAL_SECRET = {
-    "apiVersion": "external-secrets.io/v1",
-    "kind": "ExternalSecret",
-    "metadata": {"name": "{{ .Values.secrets.existingSecret | default .Release.Name }}"},
-    "spec": {"refreshInterval": "1h"},
+
+
+def external_secret(name):
+    return {"apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret", "metadata": {"name": name}, "spec": {"refreshInterval": "1h"}}
+
+
+PROXY = {"httpsProxy": "http://proxy.corp:3128", "noProxy": ["10.0.0.0/8"]}
+NETWORK = {
+    "egressUdpPorts": [4789],
+    "egressTo": [{"ipBlock": {"cidr": "10.1.0.0/16"}}],
+    "extraEgress": [{"ports": [{"protocol": "TCP", "port": 5432}]}],
 }
-DIGEST = "sha256:" + "0123456789abcdef" * 4
+EVERYTHING = {
+    "extraEnv": [{"name": "A", "value": "b"}],
+    "extraEnvFrom": [{"secretRef": {"name": "more"}}],
+    "serviceAccount": {"create": False, "name": "mine"},
+    "hostAliases": [{"ip": "10.0.0.1", "hostnames": ["mongo"]}],
+    "dnsConfig": {"nameservers": ["10.0.0.10"]},
+    "dnsPolicy": "None",
+    "topologySpreadConstraints": [{
+        "maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": {"app.kubernetes.io/part-of": "cloudtuner"}}}],
+    "commonLabels": {"team": "finops"},
+}
+RATES = {
+    "extraVolumes": [{"name": "rates", "configMap": {"name": "rates"}}],
+    "extraVolumeMounts": [{"name": "rates", "mountPath": "/rates"}],
+}
+KUBECOST = {"release": "kubecost", "namespace": "kubecost"}
+PROMETHEUS_3 = {"image": {"tag": "v3.5.0"}}
 
-
-def one(documents, kind, suffix=""):
-    found = [d for d in documents if d["kind"] == kind and d["metadata"]["name"].endswith(suffix)]
-    assert len(found) == 1, f"{len(found)} times {kind} {suffix}"
-    return found[0]
-
-
-def pods(documents):
-    """The Pod specs of all workloads."""
-    found = []
-    for d in documents:
-        spec = d.get("spec") or {}
-        template = {"CronJob": lambda: spec["jobTemplate"]["spec"]["template"], "Pod": lambda: d}.get(
-            d["kind"], lambda: spec.get("template")
-        )()
-        if template and d["kind"] in ("CronJob", "Job", "Deployment", "Pod"):
-            found.append(template["spec"])
-    assert found
-    return found
-
-
-def env(pod):
-    return {e["name"]: e.get("value") for e in pod["containers"][0].get("env", [])}
-
-
-def kinds(documents):
-    return {d["kind"] for d in documents}
-
-
-def prometheus(documents):
-    return yaml.safe_load(one(documents, "ConfigMap", "-prometheus")["data"]["prometheus.yml"])
-
-
-def agent_flag(documents):
-    return [a for a in one(documents, "Deployment", "-prometheus")["spec"]["template"]["spec"]["containers"][0]["args"] if "agent" in a][0]
-
-
-def ports(policy):
-    return {(p["protocol"], p["port"]) for rule in policy["spec"]["egress"] for p in rule.get("ports", [])}
-
-
-def of_openshift(documents):
-    for pod in pods(documents):
-        assert not {"runAsUser", "runAsGroup", "fsGroup"} & set(pod["securityContext"]), pod["securityContext"]
-        assert pod["securityContext"]["runAsNonRoot"]
-    assert all(("UDP", 5353) in ports(d) for d in documents if d["kind"] == "NetworkPolicy")
-
-
-def of_private_ca(documents):
-    for pod in pods(documents):
-        assert env(pod)["SSL_CERT_FILE"] == "/etc/kubecost-worker/ca/ca.crt" and env(pod)["SSL_CERT_DIR"]
-        volume = next(v for v in pod["volumes"] if v["name"] == "ca")
-        assert volume["configMap"] == {"name": "corp-ca", "items": [{"key": "bundle.pem", "path": "ca.crt"}]}
-        assert any(m["name"] == "ca" for m in pod["containers"][0]["volumeMounts"])
-
-
-def of_integration_ca(documents):
-    exporter = one(documents, "Deployment", "exporter")["spec"]["template"]["spec"]
-    assert env(exporter)["KUBECOST_CA_FILE"] == "/etc/kubecost-integration/ca/ca.crt"
-    assert prometheus(documents)["remote_write"][0]["tls_config"] == {"ca_file": "/etc/kubecost-integration/ca/ca.crt"}
-    assert all(any(v["name"] == "ca" for v in pod["volumes"]) for pod in pods(documents))
-
-
-def of_proxy(documents):
-    for pod in pods(documents):
-        assert env(pod)["HTTPS_PROXY"] == "http://proxy.corp:3128"
-        assert env(pod)["NO_PROXY"].split(",")[-2:] == [".cluster.local", "10.0.0.0/8"]
-
-
-def of_bare_values(documents):
-    assert all(pod["automountServiceAccountToken"] is False for pod in pods(documents))
-    for d in documents:
-        wanted = {"name", "instance", "version", "component", "part-of", "managed-by"}
-        assert wanted <= {k.removeprefix("app.kubernetes.io/") for k in d["metadata"]["labels"]} or d["kind"] == "Pod", d["metadata"]
-    # Helm waits 300 s for its hooks.
-    assert one(documents, "Job", "-migrate")["spec"]["activeDeadlineSeconds"] < 300
-    rules = one(documents, "CronJob")["spec"]["jobTemplate"]["spec"]["podFailurePolicy"]["rules"]
-    assert [(r["action"], r.get("onExitCodes", {}).get("values")) for r in rules] == [("FailJob", [2]), ("FailJob", [1]), ("Ignore", None)]
-
-
-def of_shards(documents):
-    job = one(documents, "CronJob")["spec"]["jobTemplate"]["spec"]
-    assert job["completions"] == 4 and job["podFailurePolicy"]["rules"][1]["action"] == "FailIndex"
-    text = json.dumps(one(documents, "PrometheusRule"))
-    assert 'shard=~\\"0|1|2|3\\"' in text and "< (4)" in text and 'shard=~\\".*\\"' not in text
-
-
-def of_argo_cd(documents):
-    job = one(documents, "Job", "-migrate")
-    assert job["metadata"]["annotations"]["argocd.argoproj.io/hook"] == "Sync"
-    assert "helm.sh/hook" not in job["metadata"]["annotations"]
-    assert "Pod" not in kinds(documents)
-
-
-def of_hourly(documents):
-    text = json.dumps(one(documents, "PrometheusRule"))
-    assert "2 * (3600) + 1200" in text and "(300)" not in text and "for\": \"10800s" in text and "(21600)" in text
-    assert 'cronjob=\\"eu\\"' in text and "eu-[0-9]+" in text and 'namespace=\\"costs\\"' in text
-    assert "https://wiki.example.org/RUNBOOK.md#k8sexpensesstale" in text
-
-
-def of_deployment(documents):
-    pod = one(documents, "Deployment")["spec"]["template"]["spec"]
-    assert env(pod)["METRICS_ADDR"] == "[::]:19090" and pod["terminationGracePeriodSeconds"] == 150
-    assert one(documents, "Service")["spec"]["ipFamilyPolicy"] == "PreferDualStack"
-    assert "ServiceMonitor" in kinds(documents)
-
-
-def of_network(documents):
-    policy = one(documents, "NetworkPolicy")
-    assert ("UDP", 4789) in ports(policy) and policy["spec"]["egress"][1]["to"][0]["ipBlock"]["cidr"] == "10.1.0.0/16"
-    assert policy["spec"]["egress"][0]["to"] and policy["spec"]["egress"][-1]["ports"][0]["port"] == 5432
-
-
-def of_everything(documents):
-    for pod in pods(documents):
-        assert pod["hostAliases"] and pod["dnsConfig"] and pod["topologySpreadConstraints"] and pod["dnsPolicy"] == "None"
-        container = pod["containers"][0]
-        assert {"secretRef": {"name": "more"}} in container["envFrom"] and env(pod)["A"] == "b"
-        assert any(v["name"] == "rates" for v in pod["volumes"]) and pod["serviceAccountName"] == "mine"
-    assert "ServiceAccount" not in kinds(documents)
-    assert one(documents, "CronJob")["spec"]["jobTemplate"]["spec"]["ttlSecondsAfterFinished"] == 3600
-    assert all(d["metadata"]["labels"]["team"] == "finops" for d in documents if d["kind"] != "ExternalSecret")
-
-
-def of_kubecost(version):
-    def look(documents):
-        url = env(one(documents, "Deployment", "exporter")["spec"]["template"]["spec"])["KUBECOST_URL"]
-        assert url == "http://kubecost-cost-analyzer.kubecost.svc.cluster.local:9090", (version, url)
-        assert agent_flag(documents) == "--enable-feature=agent"
-        assert not {"ClusterRole", "ClusterRoleBinding"} & kinds(documents)
-    return look
-
-
-def of_no_prometheus(documents):
-    one(documents, "Deployment", "-opencost")
-    role = one(documents, "ClusterRole", "-opencost")
-    assert not [r for rule in role["rules"] for r in rule["resources"] if r in ("secrets", "configmaps", "*")]
-    assert all(set(rule["verbs"]) <= {"get", "list", "watch"} for rule in role["rules"])
-    assert ("TCP", 443) in ports(one(documents, "NetworkPolicy", "-opencost"))
-    assert one(documents, "PersistentVolumeClaim")["spec"]["resources"]["requests"]["storage"] == "20Gi"
-
-
-def of_remote_write(documents):
-    entry = prometheus(documents)["remote_write"][0]
-    assert entry["authorization"] == {"type": "Bearer", "credentials_file": "/etc/remote-write/password"} and "basic_auth" not in entry
-    assert entry["headers"] == {"Cloud-Account-Id": INTEGRATION["tenantId"], "X-Scope-OrgID": "one"}
-    assert entry["tls_config"] == {"server_name": "ingress"} and entry["queue_config"] == {"max_shards": 4}
-    assert entry["proxy_url"] == "http://proxy.corp:3128"
-
-
-def of_six_hours(documents):
-    text = json.dumps(one(documents, "PrometheusRule"))
-    assert "2 * (21600) + 1800" in text and "23400s" in text and 'job=\\"costs-eu\\"' in text
-
-
-def agent(flag):
-    def look(documents):
-        assert agent_flag(documents) == flag
-    return look
-
-
-def images(documents):
-    assert all(c["image"].endswith("@" + DIGEST) for pod in pods(documents) for c in pod["containers"])
-
-
-def is_there(kind):
-    def look(documents):
-        assert kind in kinds(documents)
-    return look
-
-
-def appended(documents):
-    data = one(documents, "ConfigMap", "-for-prometheus")["data"]
-    assert set(data) == {"prometheus.yml", "append.jq"}, set(data)
-
-
-BUNDLED = {"prometheus": {"bundled": {}}}
+# chart, what it is, values (or a file of the chart), what must be so besides what always is
 CASES = [
-    ("worker", "the least", {}, of_bare_values),
-    ("worker", "OpenShift, restricted", "values-openshift.yaml", of_openshift),
-    ("worker", "private CA", {"caBundle": {"configMap": "corp-ca", "key": "bundle.pem"}}, of_private_ca),
-    ("worker", "proxy", {"proxy": {"httpsProxy": "http://proxy.corp:3128", "noProxy": ["10.0.0.0/8"]}}, of_proxy),
-    ("worker", "four shards", {"shards": 4, "alerts": {"enabled": True}}, of_shards),
+    ("worker", "the least", {}, look.of_the_least),
+    ("worker", "OpenShift, restricted", "values-openshift.yaml", look.of_openshift),
+    ("worker", "private CA", {"caBundle": {"configMap": "corp-ca", "key": "bundle.pem"}}, look.of_private_ca),
+    ("worker", "proxy", {"proxy": PROXY}, look.of_proxy),
+    ("worker", "four shards", {"shards": 4, "alerts": {"enabled": True}}, look.of_shards),
     (
         "worker",
         "Argo CD",
@@ -219,74 +68,109 @@ CASES = [
                                         "argocd.argoproj.io/hook-delete-policy": "BeforeHookCreation"}},
             "tests": {"enabled": False},
         },
-        of_argo_cd,
+        look.of_argo_cd,
     ),
     (
         "worker",
         "hourly, renamed, WINDOW=6h",
         {"schedule": "7 * * * *", "fullnameOverride": "eu",
          "alerts": {"enabled": True, "windowSeconds": 21600, "runbookUrl": "https://wiki.example.org/RUNBOOK.md"}},
-        of_hourly,
+        look.of_hourly,
     ),
     (
         "worker",
         "deployment, IPv6, operator",
         {"mode": "deployment", "listenAddress": "::",
          "metrics": {"service": {"ipFamilyPolicy": "PreferDualStack"}, "serviceMonitor": {"enabled": True}}},
-        of_deployment,
+        look.of_deployment,
     ),
+    ("worker", "deployment, suspended", {"mode": "deployment", "suspend": True}, look.of_suspended),
     (
         "worker",
-        "NetworkPolicy with destinations",
-        {"networkPolicy": {"egressUdpPorts": [4789], "egressTo": [{"ipBlock": {"cidr": "10.1.0.0/16"}}],
-                           "dns": {"to": [{"namespaceSelector": {}}]}, "extraEgress": [{"ports": [{"protocol": "TCP", "port": 5432}]}]}},
-        of_network,
+        "alerts and dashboards for the operator",
+        {"alerts": {"enabled": True, "labels": {"release": "prometheus"}}, "dashboards": {"enabled": True}},
+        look.of_operator_rules,
     ),
+    ("worker", "Pushgateway", {"metrics": {"pushUrl": "http://pushgateway.monitoring.svc:9091"}}, look.of_pushgateway),
+    ("worker", "NetworkPolicy with destinations", {"networkPolicy": {**NETWORK, "dns": {"to": [{"namespaceSelector": {}}]}}}, look.of_network),
+    ("worker", "everything a Pod may have", {**EVERYTHING, **RATES, "job": {"ttlSecondsAfterFinished": 3600}}, look.of_everything),
+    ("worker", "external secrets", {"extraObjects": [external_secret("{{ .Values.secrets.existingSecret }}")]}, look.of_external_secret),
+    ("worker", "a trial with secrets in the values", {"secrets": {"existingSecret": "", "values": {"MONGO_URL": "mongodb://m/"}}}, look.of_trial),
+    ("worker", "digest", {"image": {"digest": DIGEST}}, look.by_digest),
     (
         "worker",
-        "everything a Pod may have",
-        {"serviceAccount": {"create": False, "name": "mine"}, "extraEnv": [{"name": "A", "value": "b"}],
-         "extraEnvFrom": [{"secretRef": {"name": "more"}}], "extraVolumes": [{"name": "rates", "configMap": {"name": "rates"}}],
-         "extraVolumeMounts": [{"name": "rates", "mountPath": "/rates"}], "hostAliases": [{"ip": "10.0.0.1", "hostnames": ["mongo"]}],
-         "dnsConfig": {"nameservers": ["10.0.0.10"]}, "dnsPolicy": "None", "job": {"ttlSecondsAfterFinished": 3600},
-         "topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway"}],
-         "commonLabels": {"team": "finops"}},
-        of_everything,
+        "another kind of store",
+        {"config": {"STORE": "sqlite:/data/costs.db"}, "extraVolumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "costs"}}],
+         "extraVolumeMounts": [{"name": "data", "mountPath": "/data"}]},
+        look.of_another_store,
     ),
-    ("worker", "external secrets", {"extraObjects": [EXTERNAL_SECRET]}, is_there("ExternalSecret")),
-    ("worker", "digest", {"image": {"digest": DIGEST}}, images),
-    ("worker", "another kind of store", {"config": {"STORE": "sqlite:/tmp/x"}}, is_there("CronJob")),
-    ("integration", "Kubecost 2.4 beside", {"costSource": {"release": "kubecost", "namespace": "kubecost"}}, of_kubecost("2.4")),
-    ("integration", "Kubecost 2.8 beside", {"costSource": {"release": "kubecost", "namespace": "kubecost"}, "exporter": {"shareIdle": "even"}}, of_kubecost("2.8")),
-    ("integration", "Kubecost's own Prometheus", {"prometheus": {"mode": "existing"}}, appended),
-    ("integration", "OpenCost beside", {"costSource": {"kind": "opencost", "release": "opencost", "namespace": "opencost"}}, is_there("Deployment")),
+    ("integration", "Kubecost 2.4 beside", {"costSource": KUBECOST}, look.beside_kubecost("false")),
+    ("integration", "Kubecost 2.8 beside, idle shared evenly", {"costSource": KUBECOST, "exporter": {"shareIdle": "even"}}, look.beside_kubecost("even")),
+    ("integration", "Kubecost's own Prometheus", {"prometheus": {"mode": "existing"}}, look.of_existing("scrape_configs")),
+    (
+        "integration",
+        "Kubecost's own Prometheus, recording rules",
+        {"prometheus": {"mode": "existing"}, "source": "recordingRules"},
+        look.of_existing("rule_files"),
+    ),
+    ("integration", "OpenCost beside", {"costSource": {"kind": "opencost", "release": "opencost", "namespace": "opencost"}}, look.beside_opencost),
+    (
+        "integration",
+        "recording rules in the bundled Prometheus",
+        {"source": "recordingRules", "costSource": KUBECOST, "prometheus": {"bundled": {"retention": "3d"}}},
+        look.of_rules,
+    ),
     (
         "integration",
         "neither cost model nor Prometheus",
         {"opencost": {"enabled": True}, "prometheus": {"bundled": {"storage": {"size": "20Gi", "storageClass": "fast"}}}},
-        of_no_prometheus,
+        look.of_no_prometheus,
     ),
-    ("integration", "OpenShift, restricted", "values-openshift.yaml", of_openshift),
-    ("integration", "private CA", {"caBundle": {"secret": "corp-ca"}}, of_integration_ca),
+    ("integration", "OpenShift, restricted", "values-openshift.yaml", look.of_openshift),
+    ("integration", "private CA", {"caBundle": {"secret": "corp-ca"}, "opencost": {"enabled": True}}, look.of_integration_ca),
+    ("integration", "proxy", {"proxy": PROXY, "opencost": {"enabled": True}}, look.of_integration_proxy),
+    ("integration", "Argo CD", {"opencost": {"enabled": True}}, look.of_no_hooks),
+    (
+        "integration",
+        "NetworkPolicy with destinations",
+        {"opencost": {"enabled": True}, "networkPolicy": {**NETWORK, "dns": {"ports": [53, 5353]}, "metricsFrom": [{"namespaceSelector": {}}]}},
+        look.of_integration_network,
+    ),
+    (
+        "integration",
+        "everything a Pod may have",
+        {**EVERYTHING, "terminationGracePeriodSeconds": 45, "imagePullSecrets": [{"name": "registry"}], "podAnnotations": {"note": "x"},
+         "exporter": RATES, "prometheus": {"bundled": RATES}, "opencost": {"enabled": True, **RATES}},
+        look.of_everything_there,
+    ),
     (
         "integration",
         "remote_write with a token, headers, TLS and a proxy",
         {"remoteWrite": {"username": "", "authorization": {"type": "Bearer"}, "headers": {"X-Scope-OrgID": "one"},
                          "tlsConfig": {"server_name": "ingress"}, "queueConfig": {"max_shards": 4}, "proxyUrl": "http://proxy.corp:3128"}},
-        of_remote_write,
+        look.of_remote_write,
     ),
-    ("integration", "the operator", {"prometheus": {"mode": "serviceMonitor"}}, is_there("ServiceMonitor")),
-    ("integration", "WINDOW=6h, renamed", {"exporter": {"window": "6h", "fullnameOverride": "costs-eu"}, "alerts": {"enabled": True}}, of_six_hours),
-    ("integration", "Prometheus 3", {"prometheus": {"bundled": {"image": {"tag": "v3.5.0"}}}}, agent("--agent")),
-    ("integration", "a tag that says no version", {"prometheus": {"bundled": {"majorVersion": 3, "image": {"tag": "latest"}}}}, agent("--agent")),
-    ("integration", "digests", {"image": {"digest": DIGEST}, "prometheus": {"bundled": {"image": {"digest": DIGEST}}}}, images),
+    ("integration", "the operator", {"prometheus": {"mode": "serviceMonitor"}}, look.of_monitor),
+    ("integration", "WINDOW=6h, renamed", {"exporter": {"window": "6h", "fullnameOverride": "costs-eu"}, "alerts": {"enabled": True}}, look.of_six_hours),
+    ("integration", "a tag that says no version", {"prometheus": {"bundled": {"majorVersion": 3, "image": {"tag": "latest"}}}}, look.agent("--agent")),
+    ("integration", "digests by default", {"opencost": {"enabled": True}}, look.digests_by_default),
+    ("integration", "Prometheus 3: not the digest of another tag", {"prometheus": {"bundled": PROMETHEUS_3}}, look.another_tag),
+    (
+        "integration",
+        "a registry of one's own",
+        {"prometheus": {"bundled": {"image": {"repository": "registry.corp/prom/prometheus"}}}},
+        look.another_registry,
+    ),
+    ("integration", "digests", {"image": {"digest": DIGEST}, "prometheus": {"bundled": {"image": {"digest": DIGEST}}}}, look.by_digest),
     (
         "integration",
         "IPv6, external secrets",
-        {"listenAddress": "fd00::1", "extraObjects": [{**EXTERNAL_SECRET, "metadata": {"name": "{{ .Release.Name }}"}}]},
-        is_there("ExternalSecret"),
+        {"listenAddress": "fd00::1", "extraObjects": [external_secret("{{ .Values.remoteWrite.existingSecret }}")]},
+        look.of_integration_external_secret,
     ),
 ]
+
+PLAIN = str.maketrans(" ", "-", ",':/")
 
 
 def merge(base, over):
@@ -296,32 +180,50 @@ def merge(base, over):
     return out
 
 
-def main(charts, schemas, options):
+def values_of(charts, chart, over):
+    base = WORKER if chart == "worker" else INTEGRATION
+    if isinstance(over, str):
+        with open(f"{charts}/kubecost-{chart}/{over}") as file:
+            over = yaml.safe_load(file)
+    return merge(base, over)
+
+
+def render(charts, chart, values, options):
+    """The manifests of a set of values, and what helm says where it has none."""
+    done = subprocess.run(
+        ["helm", "template", "test", f"{charts}/kubecost-{chart}", "--namespace", "costs", *options, "--values", values],
+        capture_output=True, text=True)
+    return done.stdout, done.stderr if done.returncode else ""
+
+
+def looked_into(text, check):
+    documents = [d for d in yaml.safe_load_all(text) if d]
+    for each in (look.of_all, check):
+        try:
+            each(documents)
+        except Exception as error:  # noqa: BLE001: any of them is a case that failed
+            last = error.__traceback__
+            while last.tb_next:
+                last = last.tb_next
+            return f"{type(error).__name__}: {error} (line {last.tb_lineno})"
+    return ""
+
+
+def main(charts, schemas, options, kept):
     bad = 0
-    for chart, name, over, look in CASES:
-        base = WORKER if chart == "worker" else INTEGRATION
-        files = []
-        if isinstance(over, str):
-            files, over = ["--values", f"{charts}/kubecost-{chart}/{over}"], {}
-        with tempfile.NamedTemporaryFile("w", suffix=".yaml") as values, tempfile.NamedTemporaryFile("w", suffix=".yaml") as out:
-            yaml.safe_dump(merge(base, over), values)
-            values.flush()
-            done = subprocess.run(
-                ["helm", "template", "test", f"{charts}/kubecost-{chart}", "--namespace", "costs", *options, *files, "--values", values.name],
-                capture_output=True, text=True)
-            problem = done.stderr if done.returncode else ""
+    with tempfile.TemporaryDirectory() as folder:
+        for number, (chart, name, over, check) in enumerate(CASES):
+            path = os.path.join(kept or folder, f"{number:02}-{chart}-{name.translate(PLAIN)}")
+            with open(f"{path}.values.yaml", "w") as file:
+                yaml.safe_dump(values_of(charts, chart, over), file)
+            text, problem = render(charts, chart, f"{path}.values.yaml", options)
+            path = f"{path}.yaml"
+            with open(path, "w") as file:
+                file.write(text)
             if not problem:
-                out.write(done.stdout)
-                out.flush()
                 checked = subprocess.run(
-                    ["kubeconform", "-strict", "-skip", "ExternalSecret", "-schema-location", schemas, out.name],
-                    capture_output=True, text=True)
-                problem = checked.stdout + checked.stderr if checked.returncode else ""
-            if not problem:
-                try:
-                    look([d for d in yaml.safe_load_all(done.stdout) if d])
-                except Exception as error:  # noqa: BLE001: any of them is a case that failed
-                    problem = f"{type(error).__name__}: {error} ({error.__traceback__.tb_next and error.__traceback__.tb_next.tb_lineno})"
+                    ["kubeconform", "-strict", "-skip", "ExternalSecret", "-schema-location", schemas, path], capture_output=True, text=True)
+                problem = checked.stdout + checked.stderr if checked.returncode else looked_into(text, check)
             if problem:
                 bad += 1
                 print(f"FAILED {chart}: {name}: {problem}")
@@ -329,4 +231,7 @@ def main(charts, schemas, options):
     return bad
 
 
-sys.exit(1 if main(sys.argv[1], sys.argv[2], sys.argv[3:]) else 0)
+arguments = sys.argv[1:]
+kept = arguments[1] if arguments[0] == "--write" else None
+charts, schemas, *options = arguments[2:] if kept else arguments
+sys.exit(1 if main(charts, schemas, options, kept) else 0)

@@ -16,14 +16,26 @@ app.kubernetes.io/name: {{ .name }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
 {{- end }}
 
-{{- define "integration.labels" -}}
-helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
+{{/* Labels that an object and its Pods share: dict root, name, component. */}}
+{{- define "integration.recommendedLabels" -}}
 {{ include "integration.selectorLabels" . }}
 app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
 app.kubernetes.io/component: {{ .component | default "exporter" }}
 app.kubernetes.io/part-of: cloudtuner
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+{{- end }}
+
+{{- define "integration.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
+{{ include "integration.recommendedLabels" . }}
 {{- with .root.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "integration.podLabels" -}}
+{{ include "integration.recommendedLabels" . }}
+{{- with merge (dict) .root.Values.podLabels .root.Values.commonLabels }}
 {{ toYaml . }}
 {{- end }}
 {{- end }}
@@ -35,12 +47,11 @@ labels:
   {{- include "integration.labels" . | nindent 2 }}
 {{- end }}
 
+{{/* An image by its digest: the one given, else the known one of this name and tag; else by its tag. dict root, image. */}}
 {{- define "integration.image" -}}
-{{- if .image.digest -}}
-{{ .image.repository }}@{{ .image.digest }}
-{{- else -}}
-{{ .image.repository }}:{{ .image.tag | default .root.Chart.AppVersion }}
-{{- end -}}
+{{- $name := printf "%s:%s" .image.repository (.image.tag | default .root.Chart.AppVersion) -}}
+{{- $digest := .image.digest | default (get (.root.Files.Get "files/images.yaml" | fromYaml) $name) -}}
+{{- if $digest }}{{ .image.repository }}@{{ $digest }}{{ else }}{{ $name }}{{ end -}}
 {{- end }}
 
 {{- define "integration.costHost" -}}
@@ -75,7 +86,16 @@ labels:
 
 {{- define "integration.urlPort" -}}
 {{- $u := urlParse . -}}
-{{- if contains ":" $u.host }}{{ regexFind "[0-9]+$" $u.host }}{{ else }}{{ ternary 443 80 (eq $u.scheme "https") }}{{ end -}}
+{{- if regexMatch ":[0-9]+$" $u.host }}{{ regexFind "[0-9]+$" $u.host }}{{ else }}{{ ternary 443 80 (eq $u.scheme "https") }}{{ end -}}
+{{- end }}
+
+{{/* Ports of egress that the values give to every part, the proxy's among them, as JSON. */}}
+{{- define "integration.egressPorts" -}}
+{{- $ports := .Values.networkPolicy.egressPorts -}}
+{{- range list .Values.proxy.httpsProxy .Values.proxy.httpProxy }}
+{{- if . }}{{ $ports = append $ports (include "integration.urlPort" . | int) }}{{ end -}}
+{{- end -}}
+{{ toJson $ports }}
 {{- end }}
 
 {{- define "integration.secretName" -}}
@@ -119,7 +139,7 @@ automountServiceAccountToken: false
 {{ ternary (printf "[%s]" $address) $address (contains ":" $address) }}:{{ index . 1 }}
 {{- end }}
 
-{{/* The proxy, as environment variables. */}}
+{{/* The proxy, as environment variables. Kubernetes fills in the address of the API server, which clients in Pods use. */}}
 {{- define "integration.proxyEnv" -}}
 {{- with .Values.proxy }}
 {{- if or .httpsProxy .httpProxy }}
@@ -131,8 +151,18 @@ automountServiceAccountToken: false
 {{- end }}
 # Addresses of the cluster are reached without the proxy.
 - name: NO_PROXY
-  value: {{ join "," (concat (list "localhost" "127.0.0.1" "::1" ".svc" ".cluster.local") .noProxy) | quote }}
+  value: {{ join "," (concat (list "localhost" "127.0.0.1" "::1" "$(KUBERNETES_SERVICE_HOST)" ".svc" ".cluster.local") .noProxy) | quote }}
 {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Certificates of private authorities for a program in Go, which trusts them beside those that its image brings. */}}
+{{- define "integration.caEnv" -}}
+{{- if include "integration.hasCa" . }}
+- name: SSL_CERT_FILE
+  value: /etc/kubecost-integration/ca/ca.crt
+- name: SSL_CERT_DIR
+  value: /etc/ssl/certs
 {{- end }}
 {{- end }}
 
@@ -238,14 +268,10 @@ affinity:
       regex: metrics
 {{- end }}
 
-{{/* dict root, passwordFile */}}
+{{/* dict root, passwordFile; bundled: its Prometheus has the proxy in its environment. */}}
 {{- define "integration.remoteWrite" -}}
 {{- $root := .root -}}
 {{- $w := $root.Values.remoteWrite -}}
-{{- $tls := deepCopy $w.tlsConfig -}}
-{{- if and .caFile (include "integration.hasCa" $root) (not (hasKey $tls "ca_file")) }}{{ $_ := set $tls "ca_file" .caFile }}{{ end -}}
-{{- $proxy := $w.proxyUrl -}}
-{{- if and .caFile (not $proxy) }}{{ $proxy = $root.Values.proxy.httpsProxy | default $root.Values.proxy.httpProxy }}{{ end -}}
 - name: cloudtuner
   url: {{ $root.Values.remoteWrite.url | default "https://CLOUDTUNER/storage/api/v2/write" }}
   headers:
@@ -262,12 +288,14 @@ affinity:
     username: {{ $root.Values.remoteWrite.username | default "USERNAME" | quote }}
     password_file: {{ .passwordFile }}
   {{- end }}
-  {{- with $tls }}
+  {{- with $w.tlsConfig }}
   tls_config:
     {{- toYaml . | nindent 4 }}
   {{- end }}
-  {{- with $proxy }}
-  proxy_url: {{ . | quote }}
+  {{- if $w.proxyUrl }}
+  proxy_url: {{ $w.proxyUrl | quote }}
+  {{- else if and .bundled (include "integration.proxyEnv" $root) }}
+  proxy_from_environment: true
   {{- end }}
   {{- with $w.queueConfig }}
   queue_config:

@@ -8,16 +8,20 @@ app.kubernetes.io/name: kubecost-worker
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
-{{/* Labels of an object: dict root, component. */}}
-{{- define "worker.labels" -}}
-{{- $root := .root -}}
-helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version }}
-{{ include "worker.selectorLabels" $root }}
-app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
+{{/* Labels that an object and its Pods share: dict root, component. */}}
+{{- define "worker.recommendedLabels" -}}
+{{ include "worker.selectorLabels" .root }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
 app.kubernetes.io/component: {{ .component }}
 app.kubernetes.io/part-of: cloudtuner
-app.kubernetes.io/managed-by: {{ $root.Release.Service }}
-{{- with $root.Values.commonLabels }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+{{- end }}
+
+{{/* Labels of an object: dict root, component. */}}
+{{- define "worker.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
+{{ include "worker.recommendedLabels" . }}
+{{- with .root.Values.commonLabels }}
 {{ toYaml . }}
 {{- end }}
 {{- end }}
@@ -30,12 +34,11 @@ labels:
   {{- include "worker.labels" . | nindent 2 }}
 {{- end }}
 
+{{/* The image by its digest: the one given, else the known one of this name and tag; else by its tag. */}}
 {{- define "worker.image" -}}
-{{- if .Values.image.digest -}}
-{{ .Values.image.repository }}@{{ .Values.image.digest }}
-{{- else -}}
-{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
-{{- end -}}
+{{- $name := printf "%s:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) -}}
+{{- $digest := .Values.image.digest | default (get (.Files.Get "files/images.yaml" | fromYaml) $name) -}}
+{{- if $digest }}{{ .Values.image.repository }}@{{ $digest }}{{ else }}{{ $name }}{{ end -}}
 {{- end }}
 
 {{- define "worker.serviceAccount" -}}
@@ -93,6 +96,19 @@ labels:
 {{- end -}}
 {{- end }}
 
+{{/* Ports of egress: those of the values and the proxy's, as JSON. */}}
+{{- define "worker.egressPorts" -}}
+{{- $ports := .Values.networkPolicy.egressPorts -}}
+{{- range list .Values.proxy.httpsProxy .Values.proxy.httpProxy }}
+{{- if . }}
+{{- $u := urlParse . -}}
+{{- $host := ternary $u.host (printf "%s:%s" $u.host (ternary "443" "80" (eq $u.scheme "https"))) (regexMatch ":[0-9]+$" $u.host) -}}
+{{- $ports = append $ports (regexFind "[0-9]+$" $host | int) -}}
+{{- end -}}
+{{- end -}}
+{{ toJson (uniq $ports) }}
+{{- end }}
+
 {{/* Environment of proxies and of the certificates to trust. */}}
 {{- define "worker.networkEnv" -}}
 {{- with .Values.proxy }}
@@ -109,11 +125,8 @@ labels:
 {{- end }}
 {{- end }}
 {{- if or .Values.caBundle.secret .Values.caBundle.configMap }}
-# Both count: the bundle and, in the directory, the authorities that the image brings.
-- name: SSL_CERT_FILE
+- name: CA_FILE
   value: /etc/kubecost-worker/ca/ca.crt
-- name: SSL_CERT_DIR
-  value: /etc/ssl/certs
 {{- end }}
 {{- end }}
 

@@ -3,9 +3,7 @@
 {{- $root := .root -}}
 metadata:
   labels:
-    {{- include "worker.selectorLabels" $root | nindent 4 }}
-    app.kubernetes.io/component: {{ .component }}
-    app.kubernetes.io/part-of: cloudtuner
+    {{- include "worker.recommendedLabels" . | nindent 4 }}
     {{- with merge (dict) $root.Values.podLabels $root.Values.commonLabels }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
