@@ -4,6 +4,7 @@
 TOOLS=${XDG_CACHE_HOME:-$HOME/.cache}/kubecost-worker-tests/tools
 HELM_VERSION=v3.22.0
 KUBECONFORM_VERSION=v0.8.0
+ALERTMANAGER_VERSION=v0.28.1
 
 say() { printf '%s\n' "$*"; }
 die() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; exit 1; }
@@ -22,6 +23,9 @@ go_tool() {
 
 need_helm() { go_tool helm helm.sh/helm/v3/cmd/helm "$HELM_VERSION"; }
 need_kubeconform() { go_tool kubeconform github.com/yannh/kubeconform/cmd/kubeconform "$KUBECONFORM_VERSION"; }
+
+# Built, for Debian's looks for its templates where only an installed package has them.
+need_alertmanager() { go_tool alertmanager github.com/prometheus/alertmanager/cmd/alertmanager "$ALERTMANAGER_VERSION"; }
 
 # promtool and prometheus: those of the machine, else Debian's.
 need_prometheus() {
