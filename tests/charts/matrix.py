@@ -93,7 +93,7 @@ CASES = [
     ),
     ("worker", "Pushgateway", {"metrics": {"pushUrl": "http://pushgateway.monitoring.svc:9091"}}, look.of_pushgateway),
     ("worker", "NetworkPolicy with destinations", {"networkPolicy": {**NETWORK, "dns": {"to": [{"namespaceSelector": {}}]}}}, look.of_network),
-    ("worker", "everything a Pod may have", {**EVERYTHING, **RATES, "job": {"ttlSecondsAfterFinished": 3600}}, look.of_everything),
+    ("worker", "everything a Pod may have", {**EVERYTHING, **RATES, "job": {"ttlSecondsAfterFinished": 0}}, look.of_everything),
     ("worker", "external secrets", {"extraObjects": [external_secret("{{ .Values.secrets.existingSecret }}")]}, look.of_external_secret),
     ("worker", "a trial with secrets in the values", {"secrets": {"existingSecret": "", "values": {"MONGO_URL": "mongodb://m/"}}}, look.of_trial),
     ("worker", "digest", {"image": {"digest": DIGEST}}, look.by_digest),
@@ -231,7 +231,8 @@ def main(charts, schemas, options, kept):
     return bad
 
 
-arguments = sys.argv[1:]
-kept = arguments[1] if arguments[0] == "--write" else None
-charts, schemas, *options = arguments[2:] if kept else arguments
-sys.exit(1 if main(charts, schemas, options, kept) else 0)
+if __name__ == "__main__":
+    arguments = sys.argv[1:]
+    keep = arguments[1] if arguments[0] == "--write" else None
+    where, schema, *more = arguments[2:] if keep else arguments
+    sys.exit(1 if main(where, schema, more, keep) else 0)

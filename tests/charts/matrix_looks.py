@@ -230,7 +230,7 @@ def of_everything(documents):
         assert {"secretRef": {"name": "more"}} in container["envFrom"] and env(pod)["A"] == "b"
         assert any(v["name"] == "rates" for v in pod["volumes"]) and pod["serviceAccountName"] == "mine"
     assert "ServiceAccount" not in kinds(documents)
-    assert one(documents, "CronJob")["spec"]["jobTemplate"]["spec"]["ttlSecondsAfterFinished"] == 3600
+    assert one(documents, "CronJob")["spec"]["jobTemplate"]["spec"]["ttlSecondsAfterFinished"] == 0
     assert all(d["metadata"]["labels"]["team"] == "finops" for d in documents)
     assert all(t["metadata"]["labels"]["team"] == "finops" for t in templates(documents))
 
