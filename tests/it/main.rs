@@ -14,6 +14,7 @@
 mod accuracy;
 mod adopt;
 mod audit;
+mod authorities;
 mod bad_input;
 mod bad_input_settings;
 mod bad_input_size;

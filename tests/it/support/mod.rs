@@ -22,6 +22,7 @@ pub(crate) mod servers;
 pub(crate) mod small;
 pub(crate) mod stored;
 pub(crate) mod three_accounts;
+pub(crate) mod tls_proxy;
 pub(crate) mod trouble;
 pub(crate) mod version_0_1_0;
 pub(crate) mod worker;
