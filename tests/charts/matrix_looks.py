@@ -180,7 +180,7 @@ def of_operator_rules(documents):
 
 def of_deployment(documents):
     pod = pod_of(documents, "Deployment")
-    assert env(pod)["METRICS_ADDR"] == "[::]:9464" and pod["terminationGracePeriodSeconds"] == 150
+    assert env(pod)["METRICS_ADDR"] == "[::]:19090" and pod["terminationGracePeriodSeconds"] == 150
     assert one(documents, "Service")["spec"]["ipFamilyPolicy"] == "PreferDualStack"
     assert one(documents, "Deployment")["spec"]["strategy"] == {"type": "Recreate"}
     found_by(documents)
