@@ -35,4 +35,3 @@ pub mod settings;
 pub mod source;
 pub mod stores;
 pub mod verify;
-pub mod version;

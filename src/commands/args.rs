@@ -5,7 +5,7 @@ use clap::{Arg, Command};
 use crate::settings::raw::flags;
 use crate::settings::worker::SETTINGS;
 
-use crate::version;
+use crate::service::version;
 
 use super::args_parts::{EXIT_CODES, account, option, switch};
 use super::command_settings::settings_of;

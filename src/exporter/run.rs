@@ -12,9 +12,9 @@ use crate::service::access::Access;
 use crate::service::clock::SystemClock;
 use crate::service::failure::{Failure, Hop};
 use crate::service::server::Server;
+use crate::service::version;
 use crate::settings::exporter::SETTINGS;
 use crate::settings::{ConfigErrors, ExporterConfig, RawSettings, ReadSettings, former_names, raw};
-use crate::version;
 
 const EXAMPLES: &str = "Examples:
   KUBECOST_URL=http://kubecost-cost-analyzer.kubecost:9090 TENANT_ID=ID CLUSTER_NAME=prod \\

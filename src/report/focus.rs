@@ -5,7 +5,6 @@
 //! memory does not grow with the range. `docs/FOCUS.md` says where the value of each column comes
 //! from.
 
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::str::FromStr;
 
@@ -13,6 +12,7 @@ use crate::accounts::Account;
 use crate::cost::Day;
 use crate::day_status::DayStatus;
 
+use super::focus_fields::{Fields, tags_json, text};
 use super::focus_split::split;
 use super::forecast::month_of;
 use super::read::AccountDay;
@@ -102,9 +102,6 @@ impl FocusVersion {
     }
 }
 
-/// The values of a record by column; a column without one is null.
-pub(super) type Fields = BTreeMap<&'static str, String>;
-
 /// Writes records as days come.
 #[derive(Debug)]
 pub struct FocusWriter<W: Write> {
@@ -159,12 +156,6 @@ fn midnight(day: Day) -> String {
     format!("{day}T00:00:00Z")
 }
 
-/// A value as the specification wants text: without control characters and outer blanks; empty
-/// where there is none, which is null.
-pub(super) fn text(value: &str) -> String {
-    value.chars().filter(|c| !c.is_control()).collect::<String>().trim().to_owned()
-}
-
 fn optional(value: Option<&String>) -> String {
     value.map_or(String::new(), |value| text(value))
 }
@@ -194,11 +185,6 @@ fn description(row: &Row) -> String {
         (None, None) => "a resource whose document is gone".to_owned(),
     };
     format!("Kubernetes costs of one day: {}", text(&of))
-}
-
-/// Tags as a JSON object.
-pub(super) fn tags_json(tags: &BTreeMap<String, String>) -> String {
-    serde_json::to_string(tags).unwrap_or_else(|_| "{}".to_owned())
 }
 
 fn fields(account: &Account, row: &Row, status: Option<&DayStatus>, currency: &str) -> Fields {
@@ -251,6 +237,8 @@ fn fields(account: &Account, row: &Row, status: Option<&DayStatus>, currency: &s
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::super::model::tests::row;
     use super::*;
     use crate::day_status::ClusterCoverage;

@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::cost::{AccountId, Cost, ResourceKey};
 use crate::documents::document::{display_name, resource_type};
 
-use super::focus::{Fields, tags_json, text};
+use super::focus_fields::{Fields, tags_json, text};
 use super::row::Row;
 
 /// Names how costs are split; `docs/FOCUS.md` describes it.

@@ -13,6 +13,7 @@ pub mod bound;
 pub mod build;
 pub mod csv;
 pub mod focus;
+mod focus_fields;
 mod focus_split;
 pub mod forecast;
 pub mod group;

@@ -10,4 +10,5 @@ pub mod metrics;
 pub mod server;
 pub mod terminal;
 pub mod usd;
+pub mod version;
 pub mod whole_file;

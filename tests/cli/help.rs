@@ -131,7 +131,7 @@ fn the_version_names_what_was_built() {
     let long = help(&["--version"]);
     let start = format!("kubecost-worker {version} (");
     assert!(long.starts_with(&start) && long.trim().ends_with(')'), "{long}");
-    assert_eq!(long.trim(), format!("kubecost-worker {}", kubecost_worker::version::LONG));
+    assert_eq!(long.trim(), format!("kubecost-worker {}", kubecost_worker::service::version::LONG));
 }
 
 #[test]
