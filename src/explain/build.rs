@@ -171,6 +171,7 @@ fn step(costed: &CostedDay, key: &ResourceKey) -> Option<Step> {
         beneath_usd: sum.usd(),
         row_usd: row.usd(),
         rows_beneath: beneath.iter().filter(|line| !line.cost.is_zero()).count(),
+        is_of_rows: false,
     })
 }
 

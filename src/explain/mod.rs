@@ -10,11 +10,14 @@
 
 pub mod build;
 pub mod model;
+pub mod number;
+mod pod;
 pub mod questions;
 pub mod read;
 pub mod text;
 
 pub use build::build;
 pub use model::{Explanation, Hour, Question, Wanted};
+pub use number::ExplainStores;
 pub use questions::{Asked, Layer};
-pub use read::{ExplainStores, HourReader, explain};
+pub use read::{HourReader, explain};

@@ -123,6 +123,8 @@ pub struct Step {
     pub row_usd: f64,
     /// How many rows lie beneath.
     pub rows_beneath: usize,
+    /// Whether it is added up from the stored rows, because the source was asked for less.
+    pub is_of_rows: bool,
 }
 
 /// A question that anyone can send to the query layer.

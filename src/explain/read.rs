@@ -3,36 +3,23 @@
 use async_trait::async_trait;
 
 use crate::accounts::Account;
-use crate::cost::{Day, Level, ResourceKey};
-use crate::day_status::DayStatusReader;
+use crate::cost::Day;
 use crate::documents::{DocumentNames, ResourceNames};
-use crate::ledger::{KeyState, LedgerReader};
+use crate::ledger::KeyState;
 use crate::run::day::inputs::CostedDay;
-use crate::service::failure::{Failure, Hop, Kind};
+use crate::service::failure::Failure;
 use crate::settings::worker::RunConfig;
 use crate::source::prometheus::client::PromClient;
 use crate::source::prometheus::promql::{Window, integral, minutes_present};
-use crate::source::{CostSource, Phase, SourceDay};
+use crate::source::{Phase, SourceDay};
 
-use super::build::{Stored, bound_of, build};
+use super::build::{bound_of, build};
 use super::model::{Explanation, Hour, Wanted};
+use super::number::{DayRead, ExplainStores, Found, subject};
+use super::pod;
 use super::questions::Asked;
 
 const HOUR_SECONDS: i64 = 3_600;
-
-/// What an explanation reads.
-pub struct ExplainStores<'a> {
-    /// Expense rows.
-    pub ledger: &'a dyn LedgerReader,
-    /// The names of their documents.
-    pub names: &'a dyn DocumentNames,
-    /// Day status.
-    pub status: &'a dyn DayStatusReader,
-    /// Where costs are read.
-    pub source: &'a dyn CostSource,
-    /// How days are computed.
-    pub settings: &'a RunConfig,
-}
 
 /// Reads a rate by the hour.
 #[async_trait]
@@ -95,8 +82,6 @@ pub async fn explain(
 ) -> Result<Explanation, Failure> {
     let status = stores.status.statuses(&account.id, day, day).await?.into_iter().next();
     let states = stores.ledger.states(&account.id, day).await?;
-    let names = names(stores.names, account, &states).await?;
-    let (key, document) = subject(account, wanted, &names)?;
     let now_seconds = match &status {
         // What was stored of a day that goes on is what there was at that time.
         Some(status) if status.attempt.at_seconds > 0 && !status.attempt.is_settled => {
@@ -104,30 +89,19 @@ pub async fn explain(
         }
         _ => now_seconds,
     };
-    let phase = match status.as_ref().and_then(|status| status.stored.phase) {
-        Some(phase) => Some(phase),
-        None => phase(stores, account, day, now_seconds).await?,
+    let read = DayRead { account, day, status, states, now_seconds };
+    let found = match pod::found(stores, &read, wanted).await? {
+        Some(found) => found,
+        None => whole_day(stores, read, wanted).await?,
     };
-    let costed = match phase {
-        Some(phase) => {
-            let mut source = stores.source.day_costs(account, day, phase, now_seconds).await?;
-            hold_to_limits(&mut source, stores.settings);
-            Some(CostedDay::of(source, stores.settings.levels, stores.settings.gap_policy))
-        }
-        None => None,
-    };
-    let id = document.as_ref().map(|document| document.id.clone());
-    let of_key = |state: &KeyState| Some(&state.resource_id) == id.as_ref();
-    let stored = Stored {
-        account: account.id.clone(),
-        day,
-        key: key.clone(),
-        document,
-        states: states.into_iter().filter(of_key).collect(),
-        status,
-        levels: stores.settings.levels.to_string(),
-    };
-    let mut explanation = build(stored, &stores.source.describe(), costed.as_ref());
+    let (phase, key) = (found.phase, found.stored.key.clone());
+    let costed = found.costed;
+    let mut explanation = build(found.stored, &stores.source.describe(), costed.as_ref());
+    if !found.steps_above.is_empty() {
+        explanation.steps.truncate(1);
+        explanation.steps.extend(found.steps_above);
+        explanation.roll_up_notes.clear();
+    }
     if let (Some(phase), Some(costed)) = (phase, &costed) {
         let reading = costed.source.reading.clone();
         let asked = Asked { key, phase, now_seconds, reading, ..asked };
@@ -139,6 +113,31 @@ pub async fn explain(
     }
     explanation.bound = bound_of(&explanation);
     Ok(explanation)
+}
+
+/// The number beside all others of its day.
+async fn whole_day(
+    stores: &ExplainStores<'_>,
+    read: DayRead<'_>,
+    wanted: &Wanted,
+) -> Result<Found, Failure> {
+    let (account, day, now_seconds) = (read.account, read.day, read.now_seconds);
+    let names = names(stores.names, account, &read.states).await?;
+    let (key, document) = subject(account, wanted, &names)?;
+    let phase = match read.status.as_ref().and_then(|status| status.stored.phase) {
+        Some(phase) => Some(phase),
+        None => phase(stores, account, day, now_seconds).await?,
+    };
+    let costed = match phase {
+        Some(phase) => {
+            let mut source = stores.source.day_costs(account, day, phase, now_seconds).await?;
+            hold_to_limits(&mut source, stores.settings);
+            Some(CostedDay::of(source, stores.settings.levels, stores.settings.gap_policy))
+        }
+        None => None,
+    };
+    let stored = read.stored(key, document, stores.settings);
+    Ok(Found { stored, costed, phase, steps_above: Vec::new() })
 }
 
 /// Folds a day as a run does, and notes that.
@@ -174,70 +173,4 @@ async fn names(
     ids.sort_unstable();
     ids.dedup();
     reader.names(&account.id, &ids).await
-}
-
-/// What is asked for, and its document among those of the day.
-fn subject(
-    account: &Account,
-    wanted: &Wanted,
-    names: &[ResourceNames],
-) -> Result<(ResourceKey, Option<ResourceNames>), Failure> {
-    let refuse = |what: String, fix: &str| Failure::new(Hop::Worker, Kind::Refused, what, fix);
-    match wanted {
-        Wanted::Resource(id) => {
-            let found = names.iter().find(|one| one.id == *id || one.cloud_resource_id == *id);
-            let found = found.ok_or_else(|| {
-                let what = format!("no row of the day is of the resource '{id}'");
-                refuse(what, "give --cluster, --namespace and --pod to see why there is none")
-            })?;
-            let key = key_of(found).ok_or_else(|| {
-                let what = format!("'{id}' is of no level that this program writes");
-                refuse(what, "see the document's resource_type")
-            })?;
-            Ok((key, Some(found.clone())))
-        }
-        Wanted::Names { cluster, namespace, pod } => {
-            let cluster = match cluster {
-                Some(cluster) => cluster.clone(),
-                None => only_cluster(names).ok_or_else(|| {
-                    refuse("the day has not exactly one cluster".into(), "give --cluster")
-                })?,
-            };
-            let key = match (namespace.clone(), pod.clone()) {
-                (None, _) => ResourceKey::Cluster { cluster },
-                (Some(namespace), None) => ResourceKey::Namespace { cluster, namespace },
-                (Some(namespace), Some(pod)) => ResourceKey::Pod { cluster, namespace, pod },
-            };
-            let id = key.id(&account.id);
-            let document = names.iter().find(|one| one.cloud_resource_id == id).cloned();
-            Ok((key, document))
-        }
-    }
-}
-
-fn only_cluster(names: &[ResourceNames]) -> Option<String> {
-    let mut clusters: Vec<&String> = names.iter().filter_map(|one| one.cluster.as_ref()).collect();
-    clusters.sort_unstable();
-    clusters.dedup();
-    match clusters.as_slice() {
-        [only] => Some((*only).clone()),
-        _ => None,
-    }
-}
-
-fn key_of(names: &ResourceNames) -> Option<ResourceKey> {
-    let level = Level::ALL
-        .into_iter()
-        .find(|level| crate::documents::document::resource_type(*level) == names.resource_type)?;
-    let cluster = names.cluster.clone().unwrap_or_default();
-    let namespace = names.namespace.clone();
-    match level.as_str() {
-        "cluster" => Some(ResourceKey::Cluster { cluster }),
-        "namespace" => Some(ResourceKey::Namespace { cluster, namespace: namespace? }),
-        "pod" => {
-            let pod = names.pod()?.to_owned();
-            Some(ResourceKey::Pod { cluster, namespace: namespace?, pod })
-        }
-        _ => None,
-    }
 }

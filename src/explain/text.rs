@@ -192,7 +192,11 @@ fn arithmetic<W: Write>(
     }
     lines.head("Arithmetic: source, rounded to 2^-24 USD, less the rows beneath, is the row")?;
     for step in steps {
-        let source = step.source_usd.map_or("no total".to_owned(), |usd| format!("${usd:.9}"));
+        let source = match step.source_usd {
+            Some(usd) => format!("${usd:.9}"),
+            None if step.is_of_rows => "stored rows".to_owned(),
+            None => "no total".to_owned(),
+        };
         lines.put("  ", &format!("{} {}", step.level, step.name))?;
         lines.put(
             "    ",

@@ -46,6 +46,20 @@ pub const RAM_USED: &str = "container_memory_working_set_bytes";
 /// What a container requests, by its label `resource`: cores or bytes, of kube-state-metrics.
 pub const REQUESTED: &str = "kube_pod_container_resource_requests";
 
+/// Bytes that a pod has sent, a counter of the cost model.
+pub const POD_EGRESS: &str = "kubecost_pod_network_egress_bytes_total";
+
+/// The label that names the pod that a metric's series are of, where they are of pods.
+#[must_use]
+pub fn pod_label(metric: &str) -> Option<&'static str> {
+    match metric {
+        POD_TOTAL | POD_CPU | POD_RAM | CPU_ALLOCATION | RAM_ALLOCATION | GPU_ALLOCATION
+        | VOLUME_CLAIMS => Some("pod"),
+        POD_EGRESS => Some("pod_name"),
+        _ => None,
+    }
+}
+
 /// Whether it is a gauge of cost of the exporter: its labels name currency and mode.
 #[must_use]
 pub fn is_cost_gauge(metric: &str) -> bool {

@@ -237,4 +237,21 @@ pub trait CostSource: Send + Sync {
         phase: Phase,
         now_seconds: i64,
     ) -> Result<SourceDay, Failure>;
+
+    /// The same of one pod, named by its namespace and its name: what it costs is that of
+    /// `day_costs`; of everything else only the clusters' coverage is. `None` where the layer
+    /// cannot be asked for less than a whole day.
+    ///
+    /// # Errors
+    /// As for `day_costs`.
+    async fn pod_costs(
+        &self,
+        _account: &Account,
+        (_namespace, _pod): (&str, &str),
+        _day: Day,
+        _phase: Phase,
+        _now_seconds: i64,
+    ) -> Result<Option<SourceDay>, Failure> {
+        Ok(None)
+    }
 }

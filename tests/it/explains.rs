@@ -122,6 +122,28 @@ async fn an_explanation_fits_a_terminal_and_a_number_that_was_changed_is_told() 
     ] {
         assert!(text.contains(part), "'{part}' is missing in\n{text}");
     }
+    let json = ["--namespace", "shop", "--pod", "p-1", "--output", "json"];
+    let (code, text_json) = explain(&small.settings, ACCOUNT, "2026-03-01", &json);
+    assert_eq!(code, 0, "{text_json}");
+    let alone: Value = serde_json::from_str(&text_json).unwrap();
+    let (code, shop) = explain(
+        &small.settings,
+        ACCOUNT,
+        "2026-03-01",
+        &["--namespace", "shop", "--output", "json"],
+    );
+    assert_eq!(code, 0, "{shop}");
+    let shop: Value = serde_json::from_str(&shop).unwrap();
+    // The pod is asked for alone: what is above it is added up from rows, to the same numbers.
+    assert_eq!(
+        (&alone["steps"][0]["is_of_rows"], &alone["steps"][1]["is_of_rows"]),
+        (&false.into(), &true.into())
+    );
+    for (above, whole) in [(1, 0), (2, 1)] {
+        for key in ["level", "name", "rounded_usd", "beneath_usd", "row_usd", "rows_beneath"] {
+            assert_eq!(alone["steps"][above][key], shop["steps"][whole][key], "{above} {key}");
+        }
+    }
     let widest = text.lines().map(|line| line.chars().count()).max();
     assert!(widest <= Some(100), "{widest:?}\n{text}");
     small.insert_raw(&Small::id("shop"), 0, 1.0, 1).await;
@@ -130,6 +152,12 @@ async fn an_explanation_fits_a_terminal_and_a_number_that_was_changed_is_told() 
     let changed: Value = serde_json::from_str(&text).unwrap();
     assert_eq!((code, &changed["is_equal"]), (1, &Value::Bool(false)), "{changed:#}");
     assert!(!recompute(&text, &small.prometheus.url).0);
+    // A pod whose number is not the stored one is looked at beside its whole day.
+    let pod = alone["rows"][0]["resource_id"].as_str().unwrap();
+    small.insert_raw(pod, 0, 1.0, 1).await;
+    let (code, changed) = explain(&small.settings, ACCOUNT, "2026-03-01", &json);
+    let changed: Value = serde_json::from_str(&changed).unwrap();
+    assert_eq!((code, &changed["steps"][1]["is_of_rows"]), (1, &Value::Bool(false)), "{changed:#}");
     let (code, text) = explain(&small.settings, ACCOUNT, "2026-03-01", &["--namespace", "nobody"]);
     assert!(code == 0 && text.contains("no such thing"), "{text}");
 }

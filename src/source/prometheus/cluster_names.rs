@@ -9,6 +9,7 @@ use crate::cost::{Limits, OverLimit};
 use crate::service::failure::{Failure, Kind};
 use crate::settings::cluster_label::{CLUSTER, CLUSTER_ID, ClusterLabel};
 
+use crate::source::metric_names::pod_label;
 use crate::source::prometheus::promql::{Selector, Window, quoted};
 use crate::source::prometheus::reply::Labels;
 
@@ -44,6 +45,30 @@ impl Counted {
         };
         found.iter().map(one).collect()
     }
+}
+
+/// Metrics that one query can count, with what selects them: those of pods apart, where only one
+/// pod's are wanted, for a query about several metrics has the same matchers for all of them.
+pub(super) fn countable<'m>(
+    selector: &Selector,
+    metrics: &[&'m str],
+) -> Vec<(Selector, Vec<&'m str>)> {
+    let Some((namespace, pod)) = &selector.only_pod else {
+        return vec![(selector.clone(), metrics.to_vec())];
+    };
+    let mut by_label: BTreeMap<Option<&str>, Vec<&str>> = BTreeMap::new();
+    for metric in metrics {
+        by_label.entry(pod_label(metric)).or_default().push(metric);
+    }
+    let narrowed = |label: Option<&str>| {
+        let mut selector = selector.clone();
+        if let Some(label) = label {
+            selector.matchers.push(format!("namespace={}", quoted(namespace)));
+            selector.matchers.push(format!("{label}={}", quoted(pod)));
+        }
+        selector
+    };
+    by_label.into_iter().map(|(label, metrics)| (narrowed(label), metrics)).collect()
 }
 
 /// Counts the series of metrics by what names their clusters.
@@ -188,6 +213,21 @@ mod tests {
         let mut counted = counted(pairs);
         decide(setting, default, &counted).name(&mut counted, default);
         counted.into_iter().map(|one| one.cluster).collect()
+    }
+
+    #[test]
+    fn metrics_of_pods_are_counted_apart_where_one_pod_is_wanted() {
+        let metrics = ["a", "container_cpu_allocation", "kubecost_pod_network_egress_bytes_total"];
+        let all = Selector::default();
+        assert_eq!(countable(&all, &metrics)[0].1, metrics);
+        let one = Selector { only_pod: Some(("shop".into(), "web-1".into())), ..all };
+        let queries: Vec<String> = countable(&one, &metrics)
+            .iter()
+            .map(|(selector, metrics)| query(selector, metrics, Window { start: 0, end: 60 }))
+            .collect();
+        assert!(!queries[0].contains("web-1"), "{}", queries[0]);
+        assert!(queries[1].contains(r#"namespace="shop",pod="web-1",__name__"#), "{}", queries[1]);
+        assert!(queries[2].contains(r#"namespace="shop",pod_name="web-1""#), "{}", queries[2]);
     }
 
     #[test]

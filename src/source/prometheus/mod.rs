@@ -200,6 +200,33 @@ impl CostSource for PrometheusQuery {
         now_seconds: i64,
     ) -> Result<SourceDay, Failure> {
         let asking = Asking::new(&self.questions, &self.settings, account);
+        self.costs(asking, day, phase, now_seconds).await
+    }
+
+    async fn pod_costs(
+        &self,
+        account: &Account,
+        (namespace, pod): (&str, &str),
+        day: Day,
+        phase: Phase,
+        now_seconds: i64,
+    ) -> Result<Option<SourceDay>, Failure> {
+        let asking = Asking::new(&self.questions, &self.settings, account).of_pod(namespace, pod);
+        let mut costs = self.costs(asking, day, phase, now_seconds).await?;
+        // A pod that did not run all day is no metric that was missing.
+        costs.missing.clear();
+        Ok(Some(costs))
+    }
+}
+
+impl PrometheusQuery {
+    async fn costs(
+        &self,
+        asking: Asking<'_>,
+        day: Day,
+        phase: Phase,
+        now_seconds: i64,
+    ) -> Result<SourceDay, Failure> {
         let mut costs = match phase {
             Phase::Exporter => exporter_metrics::day_costs(asking, day, now_seconds).await?,
             Phase::Raw => cost_model_metrics::day_costs(asking, day, now_seconds).await?,

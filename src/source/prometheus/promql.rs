@@ -7,7 +7,7 @@
 use std::fmt::Write as _;
 
 use crate::settings::cluster_label::{CLUSTER, CLUSTER_ID};
-use crate::source::metric_names::{WINDOW_END, is_cost_gauge};
+use crate::source::metric_names::{WINDOW_END, is_cost_gauge, pod_label};
 use crate::source::prometheus::series_parts;
 
 /// Labels that a cost gauge of the exporter has and the end of its window lacks, or has from the
@@ -149,6 +149,8 @@ pub struct Selector {
     pub cluster_label: Option<String>,
     /// Some series have `cluster`, others `cluster_id` only: each is named by what it has.
     pub mixes_cluster_labels: bool,
+    /// Of metrics of pods, only the series of this one: its namespace and its name.
+    pub only_pod: Option<(String, String)>,
     /// Whether the session may ask for the series in parts: the results of parts add up.
     pub is_in_parts: bool,
 }
@@ -262,6 +264,10 @@ impl Selector {
         }
         matchers.extend(self.matchers.iter().cloned());
         matchers.extend(extra.iter().map(|matcher| (*matcher).to_owned()));
+        if let (Some((namespace, pod)), Some(label)) = (&self.only_pod, pod_label(metric)) {
+            matchers.push(format!("namespace={}", quoted(namespace)));
+            matchers.push(format!("{label}={}", quoted(pod)));
+        }
         if self.is_in_parts {
             matchers.extend(series_parts::placeholder(metric));
         }
@@ -328,6 +334,15 @@ mod tests {
     use super::*;
     use crate::source::metric_names::{CLUSTER_TOTAL, POD_TOTAL};
     use proptest::prelude::*;
+
+    #[test]
+    fn of_one_pod_only_metrics_of_pods_are_narrowed() {
+        let only_pod = Some(("shop".to_owned(), "we\"b".to_owned()));
+        let selector = Selector { only_pod, ..Selector::default() };
+        assert_eq!(selector.stored(CLUSTER_TOTAL, &[]), format!("{CLUSTER_TOTAL}{{}}"));
+        let wanted = format!("{POD_TOTAL}{{a=\"b\",namespace=\"shop\",pod=\"we\\\"b\"}}");
+        assert_eq!(selector.stored(POD_TOTAL, &["a=\"b\""]), wanted);
+    }
 
     #[test]
     fn a_day_has_1440_minutes_wherever_it_begins() {

@@ -61,6 +61,8 @@ pub(super) struct Asking<'a> {
     questions: &'a Questions,
     settings: &'a PrometheusSettings,
     account: &'a Account,
+    /// Of pods, only this one is asked for: its namespace and its name.
+    only_pod: Option<(String, String)>,
     /// What an operator should know.
     pub(super) warnings: Vec<Warning>,
     /// Whether something is known to be missing.
@@ -89,6 +91,7 @@ impl<'a> Asking<'a> {
             questions,
             settings,
             account,
+            only_pod: None,
             warnings: Vec::new(),
             is_partial: false,
             conflicts: Vec::new(),
@@ -103,9 +106,15 @@ impl<'a> Asking<'a> {
         }
     }
 
+    /// Asks for one pod alone, where metrics are of pods.
+    pub(super) fn of_pod(self, namespace: &str, pod: &str) -> Self {
+        Self { only_pod: Some((namespace.to_owned(), pod.to_owned())), ..self }
+    }
+
     /// Selects the account's series.
     pub(super) fn selector(&self) -> Selector {
-        self.settings.selector(self.account)
+        let only_pod = self.only_pod.clone();
+        Selector { only_pod, ..self.settings.selector(self.account) }
     }
 
     pub(super) fn warn(&mut self, warning: String) {
@@ -185,9 +194,12 @@ impl<'a> Asking<'a> {
             return Ok(Vec::new());
         }
         let label = self.cluster_label.clone();
-        let plain = selector.in_parts();
-        let query = |piece| cluster_names::query(&plain, metrics, piece);
-        let found = self.in_pieces(window, (1, 1), f64::max, query).await?;
+        let mut found = BTreeMap::new();
+        for (selector, metrics) in cluster_names::countable(selector, metrics) {
+            let plain = selector.in_parts();
+            let query = |piece| cluster_names::query(&plain, &metrics, piece);
+            found.extend(self.in_pieces(window, (1, 1), f64::max, query).await?);
+        }
         let mut counted = Counted::all(&self.own_only(found)?, &label);
         cluster_names::hold_to_limits(&counted, self.settings.limits)?;
         self.counted = cluster_names::by_metric(metrics, &counted);

@@ -5,8 +5,8 @@
 //! network prices USD per GiB.
 
 pub(super) use crate::source::metric_names::{
-    CPU_ALLOCATION as CPU, CPU_PRICE, GPU_ALLOCATION as GPU, NODE_TOTAL, RAM_ALLOCATION as RAM,
-    RAM_PRICE, VOLUME_CLAIMS as CLAIMS, VOLUME_PRICE,
+    CPU_ALLOCATION as CPU, CPU_PRICE, GPU_ALLOCATION as GPU, NODE_TOTAL, POD_EGRESS as EGRESS,
+    RAM_ALLOCATION as RAM, RAM_PRICE, VOLUME_CLAIMS as CLAIMS, VOLUME_PRICE,
 };
 
 pub(super) const GPU_PRICE: &str = "node_gpu_hourly_cost";
@@ -18,7 +18,6 @@ pub(super) const NODE_RESOURCE: &str = "kube_node_status_capacity";
 pub(super) const CAPACITY: &str = "kube_persistentvolume_capacity_bytes";
 pub(super) const BALANCERS: &str = "kubecost_load_balancer_cost";
 pub(super) const MANAGEMENT: &str = "kubecost_cluster_management_cost";
-pub(super) const EGRESS: &str = "kubecost_pod_network_egress_bytes_total";
 pub(super) const INTERNET_PRICE: &str = "kubecost_network_internet_egress_cost";
 pub(super) const REGION_PRICE: &str = "kubecost_network_region_egress_cost";
 pub(super) const ZONE_PRICE: &str = "kubecost_network_zone_egress_cost";
