@@ -1,7 +1,7 @@
 //! Stored rows as FOCUS (FinOps Open Cost and Usage Specification), one CSV record a row.
 //!
 //! Version 1.2 has each row as a charge of its own; 1.4 has the rows of a cluster's day as allocated
-//! parts of one charge ([`split`](super::focus_split)). Records are written as days are read, so
+//! parts of one charge (`focus_split`). Records are written as days are read, so
 //! memory does not grow with the range. `docs/FOCUS.md` says where the value of each column comes
 //! from.
 
