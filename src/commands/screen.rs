@@ -5,6 +5,8 @@ use std::io::{self, IsTerminal, Write};
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 
+use crate::service::wrap::wrap;
+
 /// The width that everything fits where no terminal says its own, columns.
 pub const WIDTH_DEFAULT: usize = 80;
 /// The widest table that is made, columns: beyond it a line is hard to follow.
@@ -97,38 +99,6 @@ impl Screen {
             writeln!(out, "{indent}{}{line}", if index == 0 { "" } else { "  " })?;
         }
         Ok(())
-    }
-}
-
-/// A text in lines of at most `width` characters. Control characters of foreign names, which could
-/// steer a terminal, are shown as a replacement.
-fn wrap(text: &str, width: usize) -> Vec<String> {
-    let clean: String = text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-    let mut lines = vec![String::new()];
-    let mut length = 0;
-    for word in clean.split(' ') {
-        let size = word.chars().count();
-        let gap = usize::from(length > 0);
-        if length > 0 && length + gap + size > width {
-            lines.push(String::new());
-            length = 0;
-        }
-        let mut rest: Vec<char> = word.chars().collect();
-        while rest.len() > width {
-            let tail = rest.split_off(width);
-            put(&mut lines, 0, &rest);
-            lines.push(String::new());
-            rest = tail;
-        }
-        put(&mut lines, usize::from(length > 0), &rest);
-        length = lines.last().map_or(0, |line| line.chars().count());
-    }
-    lines
-}
-
-fn put(lines: &mut [String], gap: usize, word: &[char]) {
-    if let Some(line) = lines.last_mut() {
-        line.extend(std::iter::repeat_n(' ', gap).chain(word.iter().copied()));
     }
 }
 

@@ -37,16 +37,13 @@ pub fn man(context: &Context) -> Result<u8, CliError> {
     };
     let directory = Path::new(directory);
     std::fs::create_dir_all(directory)?;
-    for (command, _) in programs() {
+    for command in programs() {
         clap_mangen::generate_to(command, directory)?;
     }
     Ok(0)
 }
 
-/// Both programs, whose pages and completions are packed together.
-fn programs() -> [(Command, &'static str); 2] {
-    [
-        (args::command(), "kubecost-worker"),
-        (crate::exporter::run::command(), "kubecost-allocation-exporter"),
-    ]
+/// Both programs, whose pages are packed together.
+fn programs() -> [Command; 2] {
+    [args::command(), crate::exporter::run::command()]
 }

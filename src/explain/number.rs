@@ -46,21 +46,23 @@ pub(super) struct DayRead<'a> {
 }
 
 impl DayRead<'_> {
+    /// What of it is of one number.
     pub(super) fn stored(
-        self,
+        &self,
         key: ResourceKey,
         document: Option<ResourceNames>,
         settings: &RunConfig,
     ) -> Stored {
-        let id = document.as_ref().map(|document| document.id.clone());
-        let of_key = |state: &KeyState| Some(&state.resource_id) == id.as_ref();
+        let id = document.as_ref().map(|document| &document.id);
+        let of_key = |state: &&KeyState| Some(&state.resource_id) == id;
+        let states = self.states.iter().filter(of_key).cloned().collect();
         Stored {
             account: self.account.id.clone(),
             day: self.day,
             key,
             document,
-            states: self.states.into_iter().filter(of_key).collect(),
-            status: self.status,
+            states,
+            status: self.status.clone(),
             levels: settings.levels.to_string(),
         }
     }

@@ -5,23 +5,24 @@
 //! is not simple enough, the whole day is read instead.
 
 use crate::cost::{AccountId, Breakdown, Cost, Day, ResourceKey};
-use crate::day_status::DayStatus;
+use crate::day_status::{ClusterCoverage, DayStatus};
 use crate::documents::merge::candidate_ids;
 use crate::ledger::KeyState;
 use crate::run::day::inputs::CostedDay;
 use crate::service::failure::Failure;
+use crate::source::Phase;
 
 use super::model::{Step, Wanted};
 use super::number::{DayRead, ExplainStores, Found, subject};
 
-/// The number of a pod, if that is what is wanted and it can be had alone.
+/// The number of a pod, if that is what is wanted and its own series are enough for it.
 pub(super) async fn found(
     stores: &ExplainStores<'_>,
     read: &DayRead<'_>,
     wanted: &Wanted,
 ) -> Result<Option<Found>, Failure> {
-    let Some((status, cluster)) = read.status.as_ref().and_then(simple) else { return Ok(None) };
-    let Some(phase) = status.stored.phase else { return Ok(None) };
+    let Some((phase, coverage)) = read.status.as_ref().and_then(simple) else { return Ok(None) };
+    let cluster = coverage.cluster.as_str();
     let account = &read.account.id;
     let names = stores.names.names(account, &candidates(account, wanted, cluster)).await?;
     let Ok((key, Some(document))) = subject(read.account, &of_cluster(wanted, cluster), &names)
@@ -32,20 +33,18 @@ pub(super) async fn found(
     let name = (namespace.as_str(), pod.as_str());
     let asked = stores.source.pod_costs(read.account, name, read.day, phase, read.now_seconds);
     let Some(source) = asked.await? else { return Ok(None) };
-    if source.minutes_of(cluster) != covered_minutes(status, cluster) {
+    if source.minutes_of(cluster) != coverage.covered_minutes {
         return Ok(None);
     }
     let mut costed = CostedDay::of(source, stores.settings.levels, stores.settings.gap_policy);
-    let is_own = |state: &&KeyState| state.resource_id == document.id;
-    let stored_usd: f64 = read.states.iter().filter(is_own).map(|state| state.cost_usd).sum();
+    let stored = read.stored(key.clone(), Some(document), stores.settings);
+    let stored_usd: f64 = stored.states.iter().map(|state| state.cost_usd).sum();
     let line = costed.roll.lines.iter().find(|line| line.key == key);
     if line.is_none_or(|line| line.cost.usd().to_bits() != stored_usd.to_bits()) {
         return Ok(None);
     }
     forget_others(&mut costed, (cluster, namespace, pod));
     let steps_above = steps_above(account, read.day, (cluster, namespace), &read.states);
-    let copy = DayRead { status: read.status.clone(), states: read.states.clone(), ..*read };
-    let stored = copy.stored(key, Some(document), stores.settings);
     Ok(Some(Found { stored, costed: Some(costed), phase: Some(phase), steps_above }))
 }
 
@@ -64,17 +63,12 @@ fn forget_others(costed: &mut CostedDay, (cluster, namespace, pod): (&str, &str,
     }
 }
 
-/// The day's only cluster; rows do not say which of several they are of.
-fn simple(status: &DayStatus) -> Option<(&DayStatus, &str)> {
+/// The stored phase, and the day's only cluster: rows do not say which of several they are of.
+fn simple(status: &DayStatus) -> Option<(Phase, &ClusterCoverage)> {
     match status.stored.coverage.clusters.as_slice() {
-        [only] => Some((status, only.cluster.as_str())),
+        [only] => Some((status.stored.phase?, only)),
         _ => None,
     }
-}
-
-fn covered_minutes(status: &DayStatus, cluster: &str) -> u32 {
-    let clusters = &status.stored.coverage.clusters;
-    clusters.iter().find(|one| one.cluster == cluster).map_or(0, |one| one.covered_minutes)
 }
 
 /// The `_id`s that the wanted document may have.

@@ -92,7 +92,7 @@ pub async fn explain(
     let read = DayRead { account, day, status, states, now_seconds };
     let found = match pod::found(stores, &read, wanted).await? {
         Some(found) => found,
-        None => whole_day(stores, read, wanted).await?,
+        None => whole_day(stores, &read, wanted).await?,
     };
     let (phase, key) = (found.phase, found.stored.key.clone());
     let costed = found.costed;
@@ -118,7 +118,7 @@ pub async fn explain(
 /// The number beside all others of its day.
 async fn whole_day(
     stores: &ExplainStores<'_>,
-    read: DayRead<'_>,
+    read: &DayRead<'_>,
     wanted: &Wanted,
 ) -> Result<Found, Failure> {
     let (account, day, now_seconds) = (read.account, read.day, read.now_seconds);

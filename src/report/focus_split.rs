@@ -6,8 +6,6 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::json;
-
 use crate::cost::{AccountId, Cost, ResourceKey};
 use crate::documents::document::{display_name, resource_type};
 
@@ -83,7 +81,7 @@ impl<'a> Origin<'a> {
         put("ResourceId", self.id.clone());
         put("ResourceName", self.name.clone());
         put("ResourceType", self.kind.to_owned());
-        put("Tags", self.tags.map_or_else(|| json!({}).to_string(), tags_json));
+        put("Tags", self.tags.map_or_else(|| "{}".to_owned(), tags_json));
     }
 }
 

@@ -15,7 +15,7 @@ use crate::cost::{AccountId, NodeFacts};
 use crate::service::failure::Failure;
 
 use super::client::{Call, RestClient};
-use super::form::{SECONDS_MAX, is_blank, path_part};
+use super::form::{SECONDS_MAX, TEXT_CHARACTERS_MAX, check_text, path_part};
 
 /// Keeps the nodes tab of an account.
 #[async_trait]
@@ -33,8 +33,6 @@ pub trait NodesTab: Send + Sync {
     ) -> Result<bool, Failure>;
 }
 
-/// The longest text that the API takes, characters.
-const TEXT_CHARACTERS_MAX: usize = 255;
 const GIB: f64 = 1_073_741_824.0;
 /// By these the API knows the cloud of a machine; it shows any other as a cloud that there is not.
 const CLOUDS: [&str; 4] = ["aws", "alicloud", "azure", "gce"];
@@ -85,8 +83,7 @@ pub fn tab_nodes<'a>(nodes: impl Iterator<Item = (&'a str, &'a NodeFacts)>) -> T
 }
 
 fn tab_node(name: &str, facts: &NodeFacts) -> Option<TabNode> {
-    let is_text =
-        |text: &str| (1..=TEXT_CHARACTERS_MAX).contains(&text.chars().count()) && !is_blank(text);
+    let is_text = |text: &str| check_text("text", text, TEXT_CHARACTERS_MAX).is_ok();
     let machine = facts.instance_type.clone().zip(facts.provider_id.clone());
     let has_cloud =
         |id: &str| id.split_once("://").is_some_and(|(cloud, _)| CLOUDS.contains(&cloud));

@@ -15,7 +15,7 @@ use crate::cost::AccountId;
 use crate::service::failure::Failure;
 
 use super::client::{Call, RestClient};
-use super::form::{SECONDS_MAX, is_blank, path_part};
+use super::form::{SECONDS_MAX, TEXT_CHARACTERS_MAX, check_text, path_part};
 use super::refusal::RefusedCall;
 
 /// Makes resource documents, so that CloudTuner's assignment rules give them pool and owner.
@@ -129,7 +129,7 @@ pub struct BulkResult {
 pub fn check(item: &NewResource) -> Result<(), String> {
     check_text("cloud_resource_id", &item.cloud_resource_id, 512)?;
     check_text("name", &item.name, 512)?;
-    check_text("resource_type", &item.resource_type, 255)?;
+    check_text("resource_type", &item.resource_type, TEXT_CHARACTERS_MAX)?;
     let optional = [
         ("region", &item.region),
         ("service_name", &item.service_name),
@@ -139,7 +139,7 @@ pub fn check(item: &NewResource) -> Result<(), String> {
     ];
     for (field, value) in optional {
         if let Some(value) = value {
-            check_text(field, value, 255)?;
+            check_text(field, value, TEXT_CHARACTERS_MAX)?;
         }
     }
     for (field, seconds) in [("first_seen", item.first_seen), ("last_seen", item.last_seen)] {
@@ -151,19 +151,6 @@ pub fn check(item: &NewResource) -> Result<(), String> {
         return Err("a tag has an empty key".to_owned());
     }
     Ok(())
-}
-
-fn check_text(field: &str, text: &str, characters_max: usize) -> Result<(), String> {
-    let count = text.chars().count();
-    if count == 0 {
-        Err(format!("{field} is empty"))
-    } else if is_blank(text) {
-        Err(format!("{field} is blank"))
-    } else if count > characters_max {
-        Err(format!("{field} has {count} characters, and {characters_max} are taken at most"))
-    } else {
-        Ok(())
-    }
 }
 
 /// The items that the API takes, and the others. Of items with one id the first is taken.

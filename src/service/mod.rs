@@ -12,3 +12,4 @@ pub mod terminal;
 pub mod usd;
 pub mod version;
 pub mod whole_file;
+pub mod wrap;

@@ -53,20 +53,17 @@ pub(super) fn countable<'m>(
     selector: &Selector,
     metrics: &[&'m str],
 ) -> Vec<(Selector, Vec<&'m str>)> {
-    let Some((namespace, pod)) = &selector.only_pod else {
+    if selector.only_pod.is_none() {
         return vec![(selector.clone(), metrics.to_vec())];
-    };
+    }
     let mut by_label: BTreeMap<Option<&str>, Vec<&str>> = BTreeMap::new();
     for metric in metrics {
         by_label.entry(pod_label(metric)).or_default().push(metric);
     }
     let narrowed = |label: Option<&str>| {
-        let mut selector = selector.clone();
-        if let Some(label) = label {
-            selector.matchers.push(format!("namespace={}", quoted(namespace)));
-            selector.matchers.push(format!("{label}={}", quoted(pod)));
-        }
-        selector
+        let of_pod = label.into_iter().flat_map(|label| selector.pod_matchers(label));
+        let matchers = selector.matchers.iter().cloned().chain(of_pod).collect();
+        Selector { matchers, ..selector.clone() }
     };
     by_label.into_iter().map(|(label, metrics)| (narrowed(label), metrics)).collect()
 }

@@ -264,14 +264,20 @@ impl Selector {
         }
         matchers.extend(self.matchers.iter().cloned());
         matchers.extend(extra.iter().map(|matcher| (*matcher).to_owned()));
-        if let (Some((namespace, pod)), Some(label)) = (&self.only_pod, pod_label(metric)) {
-            matchers.push(format!("namespace={}", quoted(namespace)));
-            matchers.push(format!("{label}={}", quoted(pod)));
+        if let Some(label) = pod_label(metric) {
+            matchers.extend(self.pod_matchers(label));
         }
         if self.is_in_parts {
             matchers.extend(series_parts::placeholder(metric));
         }
         format!("{metric}{{{}}}", matchers.join(","))
+    }
+
+    /// What selects the one pod that is wanted, where metrics name pods by this label.
+    pub fn pod_matchers(&self, label: &str) -> impl Iterator<Item = String> {
+        self.only_pod.iter().flat_map(move |(namespace, pod)| {
+            [format!("namespace={}", quoted(namespace)), format!("{label}={}", quoted(pod))]
+        })
     }
 
     /// The metric's series, without samples that are no cost.

@@ -42,7 +42,7 @@ const RESOURCES: [Resource; 2] = [
 ];
 
 impl RawDay<'_, '_> {
-    /// Adds efficiencies, where parts are wanted and the metrics are there. They are no dollars:
+    /// Adds efficiencies, where parts are wanted and the metrics are there. They are no costs:
     /// where they cannot be read, the day is as good without them.
     pub(super) async fn efficiencies(&mut self, selector: &Selector) {
         if !self.asking.levels().has_parts {
