@@ -6,6 +6,7 @@ use crate::cost::Day;
 use crate::report::anomalies::{Anomaly, HISTORY_DAYS, Limits, of_report};
 use crate::report::build::Shown;
 use crate::report::{By, build, read};
+use crate::service::usd::Usd;
 use crate::settings::worker::ReportSettings;
 
 use super::report::{readers, scope};
@@ -60,8 +61,8 @@ fn write(context: &Context, found: &[Anomaly]) -> std::io::Result<()> {
                 one.cluster.clone(),
                 one.name.clone(),
                 one.kind.to_string(),
-                format!("{:.2}", one.usd),
-                format!("{:.2} ± {:.2}", one.expected_usd, one.spread_usd),
+                format!("{:.2}", Usd(one.usd)),
+                format!("{:.2} ± {:.2}", Usd(one.expected_usd), Usd(one.spread_usd)),
             ]);
         }
         writeln!(out, "{table}")?;

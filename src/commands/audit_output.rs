@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use crate::audit::{Finding, FindingKind, RepairReport};
-use crate::service::usd::usd;
+use crate::service::usd::Usd;
 
 use super::audit_summary::AuditSummary;
 use super::output::json;
@@ -40,9 +40,9 @@ pub fn audit(
     let about: f64 = summary.findings.iter().map(|finding| finding.usd).sum();
     writeln!(
         out,
-        "{} findings about ${}; {} are left",
+        "{} findings about ${:.4}; {} are left",
         summary.findings.len(),
-        usd(about, 4),
+        Usd(about),
         summary.findings_left
     )?;
     repaired(out, &summary.repaired)?;
@@ -72,12 +72,12 @@ fn one_kind(
     screen: Screen,
 ) -> io::Result<()> {
     let about: f64 = findings.iter().map(|finding| finding.usd).sum();
-    writeln!(out, "  {}: {}, ${}", kind.as_str(), findings.len(), usd(about, 4))?;
+    writeln!(out, "  {}: {}, ${:.4}", kind.as_str(), findings.len(), Usd(about))?;
     let most = if screen.is_terminal { SHOWN_MAX } else { usize::MAX };
     let mut last = "";
     for finding in findings.iter().take(most) {
         let day = finding.day.map_or("-".to_owned(), |day| day.to_string());
-        let amount = format!("${}", usd(finding.usd, 4));
+        let amount = format!("${:.4}", Usd(finding.usd));
         writeln!(out, "    {day:<10} {:<36} {amount:>14}", finding.resource_id)?;
         if finding.what != last {
             screen.note(out, &format!("    {}", finding.what))?;
@@ -96,9 +96,9 @@ fn repaired(out: &mut impl Write, done: &RepairReport) -> io::Result<()> {
     }
     writeln!(
         out,
-        "{} rows written (${} taken back), {} documents set, {} days to be computed again",
+        "{} rows written (${:.4} taken back), {} documents set, {} days to be computed again",
         done.rows_written,
-        usd(done.usd_taken_back, 4),
+        Usd(done.usd_taken_back),
         done.documents_written,
         done.days_unsettled
     )?;

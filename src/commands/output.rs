@@ -7,7 +7,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use crate::accounts::Account;
 use crate::demo::{DemoLine, DemoReport};
 use crate::migrate::{Step, StepState};
-use crate::service::usd::usd;
+use crate::service::usd::Usd;
 use crate::verify::Report;
 
 pub(super) fn table(header: &[&str], numbers_from: usize) -> Table {
@@ -121,8 +121,9 @@ pub fn demo(out: &mut impl Write, report: &DemoReport, is_json: bool) -> std::io
     };
     writeln!(
         out,
-        "All accounts and days: the source says {:.6} USD, stored are {stored:.6} USD: {closes}.",
-        report.source_total_usd
+        "All accounts and days: the source says {:.6} USD, stored are {:.6} USD: {closes}.",
+        Usd(report.source_total_usd),
+        Usd(stored)
     )?;
     let ((rows, documents), (rows_again, documents_again)) = (report.first_run, report.second_run);
     writeln!(out, "First run:  {rows} rows and {documents} documents written.")?;
@@ -149,7 +150,8 @@ fn demo_account(out: &mut impl Write, account: &str, lines: &[&DemoLine]) -> std
     let mut table = table(&header, 1);
     let mut row = |name: &str, of_name: &dyn Fn(&DemoLine) -> bool| {
         let by_day = days.iter().map(|day| sum(&|line| of_name(line) && line.day == *day));
-        let cells = by_day.chain(std::iter::once(sum(of_name))).map(|amount| usd(amount, 4));
+        let cells =
+            by_day.chain(std::iter::once(sum(of_name))).map(|amount| format!("{:.4}", Usd(amount)));
         table.add_row(std::iter::once(name.to_owned()).chain(cells));
     };
     for name in &names {

@@ -7,7 +7,7 @@ use comfy_table::{CellAlignment, LineStyle, Table, presets};
 
 use crate::run::RunSummary;
 use crate::run::plan::{DayPlan, Plan};
-use crate::service::usd::{decimals_for, usd};
+use crate::service::usd::{Usd, decimals_for};
 
 use super::screen::{Screen, cut};
 
@@ -63,9 +63,9 @@ pub fn plan(
     let before: f64 = days(plan).map(|day| day.usd_before).sum();
     let after: f64 = days(plan).map(|day| day.usd_after).sum();
     let line = format!(
-        "a run would write {rows} rows and {documents} documents: ${} becomes ${}",
-        usd(before, 4),
-        usd(after, 4)
+        "a run would write {rows} rows and {documents} documents: ${:.4} becomes ${:.4}",
+        Usd(before),
+        Usd(after)
     );
     screen.line(out, &line)
 }
@@ -79,9 +79,10 @@ fn is_changed(day: &DayPlan) -> bool {
 }
 
 fn cells(rows: u64, (before, after): (f64, f64), decimals: usize) -> [String; 4] {
-    let change = usd(after - before, decimals);
+    let shown = |amount| format!("{:.decimals$}", Usd(amount));
     let sign = if after - before > 0.0 { "+" } else { "" };
-    [rows.to_string(), usd(before, decimals), usd(after, decimals), format!("{sign}{change}")]
+    let change = format!("{sign}{}", shown(after - before));
+    [rows.to_string(), shown(before), shown(after), change]
 }
 
 fn drawn(rows: &[(String, [String; 4])], screen: Screen) -> String {

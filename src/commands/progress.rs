@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::run::AccountSummary;
 use crate::run::progress::{Progress, ProgressTo};
 use crate::service::terminal;
-use crate::service::usd::usd;
+use crate::service::usd::Usd;
 
 /// A bar over accounts or days; nothing is drawn where standard error is no terminal.
 pub(super) struct Bar {
@@ -55,7 +55,7 @@ impl Progress for Bar {
             [day] => format!("{} of ", day.day),
             _ => String::new(),
         };
-        self.bar.set_message(format!("${}; last: {day}{name}", usd(sum, 2)));
+        self.bar.set_message(format!("${:.2}; last: {day}{name}", Usd(sum)));
         self.bar.inc(1);
     }
 }

@@ -6,6 +6,7 @@ use std::io::Write;
 use crate::accounts::{Account, select_accounts};
 use crate::recommend::rules::{COST, PERFORMANCE};
 use crate::recommend::{Recommendations, Scope, items, recommend as recommended};
+use crate::service::usd::Usd;
 use crate::settings::cluster_label::ClusterLabel;
 use crate::settings::worker::{MigrateSettings, QueryConfig, RecommendSettings};
 use crate::source::prometheus::client::PromClient;
@@ -112,7 +113,7 @@ fn write(context: &Context, all: &Recommendations) -> std::io::Result<()> {
         writeln!(
             out,
             "${:.2} a month: {} {} {}\n  {}\n  evidence ({:?}): {}\n  wrong if {}",
-            one.usd_per_month,
+            Usd(one.usd_per_month),
             one.kind.as_str(),
             one.cluster,
             one.name,
@@ -126,5 +127,5 @@ fn write(context: &Context, all: &Recommendations) -> std::io::Result<()> {
         writeln!(out, "{}: {} is missing for {}: {}", one.account, one.metric, one.lacks, one.fix)?;
     }
     let usd: f64 = all.recommendations.iter().map(|one| one.usd_per_month).sum();
-    writeln!(out, "{} recommendations, ${usd:.2} a month", all.recommendations.len())
+    writeln!(out, "{} recommendations, ${:.2} a month", all.recommendations.len(), Usd(usd))
 }

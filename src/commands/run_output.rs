@@ -10,7 +10,7 @@ use crate::day_status::DayState;
 use crate::run::backfill::BackfillSummary;
 use crate::run::summary::{FailureSummary, Outcome};
 use crate::run::{AccountSummary, DaySummary, RunSummary};
-use crate::service::usd::{decimals_for, usd};
+use crate::service::usd::{Usd, decimals_for};
 
 use super::output::json;
 use super::screen::{Form, Screen, cut};
@@ -74,8 +74,8 @@ impl Sums {
     fn cells(&self, decimals: usize) -> [String; 5] {
         [
             share(self.covered_minutes, self.expected_minutes),
-            usd(self.source_usd, decimals),
-            usd(self.stored_usd, decimals),
+            format!("{:.decimals$}", Usd(self.source_usd)),
+            format!("{:.decimals$}", Usd(self.stored_usd)),
             self.rows_written.to_string(),
             self.documents_written.to_string(),
         ]
@@ -196,13 +196,13 @@ fn backfill_text(
         screen.note(out, &format!("first failure: {}", failed(failure)))?;
     }
     let line = format!(
-        "{} of {} days computed, {} were complete, {} failed; ${} at the source; {} rows and {} \
+        "{} of {} days computed, {} were complete, {} failed; ${:.4} at the source; {} rows and {} \
          documents written in {:.1} s",
         summary.days_done,
         summary.days_total,
         summary.days_skipped,
         summary.days_failed,
-        usd(summary.source_total_usd, 4),
+        Usd(summary.source_total_usd),
         summary.rows_written,
         summary.documents_written,
         summary.duration_ms as f64 / 1_000.0

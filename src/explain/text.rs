@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use crate::service::usd::Usd;
 use crate::service::wrap::wrap;
 use crate::source::ReadPart;
 
@@ -24,14 +25,16 @@ pub fn write(out: &mut impl Write, one: &Explanation) -> io::Result<()> {
     let names = [Some(&subject.cluster), subject.namespace.as_ref(), subject.pod.as_ref()];
     let names: Vec<&str> = names.into_iter().flatten().map(String::as_str).collect();
     lines.put("", &format!("{} {} of account {}", subject.level, names.join("/"), one.account))?;
-    let stored = one.stored_usd.map_or("no row".to_owned(), |usd| format!("${usd:.9}"));
+    let stored = one.stored_usd.map_or("no row".to_owned(), |usd| format!("${:.9}", Usd(usd)));
     lines.put("", &format!("{}: {stored}. {}.", one.day, one.verdict))?;
     if let Some(bound) = &one.bound {
         lines.put(
             "",
             &format!(
                 "It may be low by up to ${:.6} (gaps: ${:.6}) and high by up to ${:.6}.",
-                bound.low_by_usd, bound.gaps_usd, bound.high_by_usd
+                Usd(bound.low_by_usd),
+                Usd(bound.gaps_usd),
+                Usd(bound.high_by_usd)
             ),
         )?;
     }
@@ -96,7 +99,10 @@ fn stored_side<W: Write>(lines: &mut Lines<'_, W>, one: &Explanation) -> io::Res
     if let Some(bound) = &status.stored.bound {
         let text = format!(
             "day's total ${:.6}: low by up to ${:.6} (gaps: ${:.6}), high by up to ${:.6}",
-            status.stored.total_usd, bound.low_by_usd, bound.gaps_usd, bound.high_by_usd
+            Usd(status.stored.total_usd),
+            Usd(bound.low_by_usd),
+            Usd(bound.gaps_usd),
+            Usd(bound.high_by_usd)
         );
         lines.put("            ", &text)?;
     }
@@ -163,7 +169,7 @@ fn arithmetic<W: Write>(
     lines.head("Arithmetic: source, rounded to 2^-24 USD, less the rows beneath, is the row")?;
     for step in steps {
         let source = match step.source_usd {
-            Some(usd) => format!("${usd:.9}"),
+            Some(usd) => format!("${:.9}", Usd(usd)),
             None if step.is_of_rows => "stored rows".to_owned(),
             None => "no total".to_owned(),
         };
@@ -172,7 +178,10 @@ fn arithmetic<W: Write>(
             "    ",
             &format!(
                 "{source} -> ${:.9} - ${:.9} ({} rows) = ${:.9}",
-                step.rounded_usd, step.beneath_usd, step.rows_beneath, step.row_usd
+                Usd(step.rounded_usd),
+                Usd(step.beneath_usd),
+                step.rows_beneath,
+                Usd(step.row_usd)
             ),
         )?;
     }
@@ -192,7 +201,8 @@ fn hours<W: Write>(lines: &mut Lines<'_, W>, hours: &[Hour]) -> io::Result<()> {
         let share = if most > 0.0 { hour.usd / most } else { 0.0 };
         let time = chrono::DateTime::from_timestamp(hour.start, 0).unwrap_or_default();
         let bar = crate::report::text::bar(share, 40);
-        let text = format!("{} {:>14.6} {:>3} {bar}", time.format("%H:%M"), hour.usd, hour.minutes);
+        let text =
+            format!("{} {:>14.6} {:>3} {bar}", time.format("%H:%M"), Usd(hour.usd), hour.minutes);
         writeln!(lines.out, "  {}", text.trim_end())?;
     }
     Ok(())

@@ -91,14 +91,13 @@ struct StackedDay {
 mod filters {
     //! Numbers as people read them.
 
+    use crate::service::usd::Usd;
+
     /// An amount with two places, or four below ten cents.
     #[askama::filter_fn]
     pub(super) fn usd(value: &f64, _: &dyn askama::Values) -> askama::Result<String> {
-        Ok(if value.abs() < 0.1 && *value != 0.0 {
-            format!("{value:.4}")
-        } else {
-            format!("{value:.2}")
-        })
+        let decimals = if value.abs() < 0.1 && *value != 0.0 { 4 } else { 2 };
+        Ok(format!("{:.decimals$}", Usd(*value)))
     }
 
     /// A share as per cent.

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use comfy_table::{CellAlignment, ColumnConstraint, Table, Width, presets};
 
 use super::model::{Line, Report};
+use crate::service::usd::Usd;
 
 /// The least and the greatest width that a table is made for.
 const WIDTHS: (usize, usize) = (60, 200);
@@ -73,13 +74,13 @@ pub fn write(out: &mut impl Write, report: &Report, width: usize) -> io::Result<
             out,
             "There are so many groups that small ones were put together on the way: a line may be \
              low by up to {:.4}. Ask for fewer days or one account.",
-            report.folded_usd_max
+            Usd(report.folded_usd_max)
         )?;
     }
     writeln!(
         out,
         "Idle and overhead: {:.2} ({:.1} %).",
-        report.idle.overhead_usd,
+        Usd(report.idle.overhead_usd),
         report.idle.share * 100.0
     )?;
     accuracy(out, report)?;
@@ -89,10 +90,10 @@ pub fn write(out: &mut impl Write, report: &Report, width: usize) -> io::Result<
             "Month to {}: {:.2} so far; {:.2} expected, between {:.2} and {:.2} (95 %, from {} \
              complete days).",
             one.month_end,
-            one.spent_usd,
-            one.expected_usd,
-            one.low_usd,
-            one.high_usd,
+            Usd(one.spent_usd),
+            Usd(one.expected_usd),
+            Usd(one.low_usd),
+            Usd(one.high_usd),
             one.basis_days
         )?,
         None => {
@@ -105,7 +106,7 @@ pub fn write(out: &mut impl Write, report: &Report, width: usize) -> io::Result<
 fn table(report: &Report, width: usize) -> Table {
     let has_trend = report.days.len() > 1 && report.by != "day";
     let widest = report.lines.iter().map(|line| line.usd).fold(0.0, f64::max);
-    let money = format!("{:.2}", report.total_usd).len().max(report.currency.len());
+    let money = format!("{:.2}", Usd(report.total_usd)).len().max(report.currency.len());
     let trend_width =
         if has_trend { TREND_MAX.min(width / 6).min(report.days.len()).max(5) } else { 0 };
     // Borders and padding: three columns a cell and one more.
@@ -126,7 +127,7 @@ fn table(report: &Report, width: usize) -> Table {
         let of_widest = if widest > 0.0 && by_day.is_some() { usd / widest } else { 0.0 };
         let mut cells = vec![
             cut(name, names),
-            format!("{usd:.2}"),
+            format!("{:.2}", Usd(usd)),
             format!("{:.1}", share * 100.0),
             bar(of_widest, bars),
         ];
@@ -179,6 +180,7 @@ fn accuracy(out: &mut impl Write, report: &Report) -> io::Result<()> {
     let high: f64 = bounds().map(|bound| bound.high_by_usd).sum();
     let stored = report.status.iter().filter(|fact| fact.usd > 0.0).count();
     let without = stored.saturating_sub(bounds().count());
+    let (low, high) = (Usd(low), Usd(high));
     write!(out, "Accuracy: the total may be low by {low:.4} and high by {high:.4}")?;
     if without > 0 {
         write!(out, "; {without} days without a status are not in that")?;

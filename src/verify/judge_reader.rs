@@ -4,6 +4,7 @@
 use serde_json::Value;
 
 use crate::service::failure::Failure;
+use crate::service::usd::Usd;
 
 use super::finding::{HopFinding, HopState};
 use super::http::HttpReply;
@@ -134,7 +135,7 @@ fn total(answer: &Value, ledger_usd: f64) -> Option<HopFinding> {
     if difference.abs() <= USD_MAX.max(ledger_usd.abs() * SHARE_MAX) {
         return None;
     }
-    let what = format!("it shows ${shown:.2}, and the ledger has ${ledger_usd:.2}");
+    let what = format!("it shows ${:.2}, and the ledger has ${:.2}", Usd(shown), Usd(ledger_usd));
     Some(if difference > 0.0 {
         HopFinding::broken(
             what,
