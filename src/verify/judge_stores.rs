@@ -128,6 +128,11 @@ pub fn rows(asked: &Result<RowFacts, Failure>, now_seconds: i64) -> HopFinding {
                 "{}: rows add up to ${usd}, recorded are ${}",
                 status.day, status.stored.total_usd
             );
+            if status.attempt.is_pending {
+                let cause = "a run is writing this day now, or ended in the middle of it";
+                let fix = format!("{again}, once the lease of that run has ended (LEASE_SECONDS)");
+                return HopFinding::broken(what, cause, fix);
+            }
             return HopFinding::broken(what, "another program writes or removes rows", again);
         }
     }

@@ -47,12 +47,14 @@ fn rows_are_held_against_their_records() {
     };
     let mut half_written = in_state(DayState::Failed);
     half_written.statuses[0].attempt.is_pending = true;
-    assert_eq!(rows(&Ok(half_written), NOW).state, HopState::Ok);
+    assert_eq!(rows(&Ok(half_written.clone()), NOW).state, HopState::Ok);
+    half_written.days[0].2 = 11.0;
     let (late, failed) = (in_state(DayState::Late), in_state(DayState::Failed));
     let mut old = status.clone();
     old.attempt.at_seconds = NOW - 10_000;
     for (facts, part) in [
         (RowFacts { days: vec![(today, 3, 11.0)], ..good.clone() }, "another program"),
+        (half_written, "ended in the middle"),
         (RowFacts { days: vec![], ..good.clone() }, "dropped"),
         (late, "less of the day"),
         (failed, "contradicts itself"),
