@@ -1,4 +1,4 @@
-//! Which part of a reply is the answer, and which answers are not to be believed.
+//! Which part of a reply is the answer, and which answers are not to be accepted.
 //!
 //! The API answers HTTP 200 with code 200 also when it has nothing, has only a part, or has lost
 //! every pod on the way. What is published or stored must pass here first.
@@ -13,9 +13,9 @@ use crate::service::failure::{Failure, Kind};
 /// 5-minute grid to which OpenCost cuts times.
 const REACH_SLACK_SECONDS: i64 = 600;
 
-/// Why an answer is not believed.
+/// Why an answer is not accepted.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Disbelief {
+pub enum Refusal {
     /// No rows at all.
     Empty,
     /// Only volumes and load balancers have a cost and all the rest is idle: the server could not
@@ -27,7 +27,7 @@ pub enum Disbelief {
     NegativeTotal(f64),
 }
 
-impl Disbelief {
+impl Refusal {
     /// The label value `reason`.
     #[must_use]
     pub fn reason(&self) -> &'static str {
@@ -76,15 +76,15 @@ pub struct Selected {
 /// counted.
 ///
 /// # Errors
-/// [`Disbelief::Empty`] without rows, [`Disbelief::WrongWindow`] when the rows are of a time that
+/// [`Refusal::Empty`] without rows, [`Refusal::WrongWindow`] when the rows are of a time that
 /// is not in the window asked for.
-pub fn select(reply: Reply, asked: Window, faults: &mut Faults) -> Result<Selected, Disbelief> {
+pub fn select(reply: Reply, asked: Window, faults: &mut Faults) -> Result<Selected, Refusal> {
     let mut sets: Vec<_> = reply.sets.into_iter().filter(|set| !set.rows.is_empty()).collect();
     if let Some(at) = sets.iter().position(|set| set.window == Some(asked)) {
         return Ok(Selected { window: asked, rows: sets.swap_remove(at).rows });
     }
     match sets.as_mut_slice() {
-        [] => Err(Disbelief::Empty),
+        [] => Err(Refusal::Empty),
         [set] => {
             let rows = std::mem::take(&mut set.rows);
             match set.window {
@@ -94,7 +94,7 @@ pub fn select(reply: Reply, asked: Window, faults: &mut Faults) -> Result<Select
                     faults.add(Fault::OtherWindow, &rfc3339(window.start));
                     Ok(Selected { window, rows })
                 }
-                Some(window) => Err(Disbelief::WrongWindow(Some(window))),
+                Some(window) => Err(Refusal::WrongWindow(Some(window))),
             }
         }
         _ => {
@@ -104,7 +104,7 @@ pub fn select(reply: Reply, asked: Window, faults: &mut Faults) -> Result<Select
                 && windows.iter().all(|window| asked.contains(*window))
                 && windows.windows(2).all(|pair| pair[0].end <= pair[1].start);
             if !inside {
-                return Err(Disbelief::WrongWindow(windows.first().copied()));
+                return Err(Refusal::WrongWindow(windows.first().copied()));
             }
             Ok(Selected { window: asked, rows: sum(sets) })
         }
@@ -140,10 +140,10 @@ pub fn sum(sets: Vec<AllocationSet>) -> Vec<Row> {
 /// Sees that an answer can be true.
 ///
 /// # Errors
-/// The [`Disbelief`].
-pub fn check(rows: &[Row]) -> Result<(), Disbelief> {
+/// The [`Refusal`].
+pub fn check(rows: &[Row]) -> Result<(), Refusal> {
     if rows.is_empty() {
-        return Err(Disbelief::Empty);
+        return Err(Refusal::Empty);
     }
     let (mut idle, mut other) = (Costs::default(), Costs::default());
     let (mut has_cpu, mut has_compute) = (false, false);
@@ -160,10 +160,10 @@ pub fn check(rows: &[Row]) -> Result<(), Disbelief> {
     // The same loss where idle was not asked for: volumes and load balancers are all there is.
     let only_assets = !has_compute && (idle.total > 0.0 || other.pv > 0.0 || other.lb > 0.0);
     if lost_pods || only_assets {
-        return Err(Disbelief::PodsMissing);
+        return Err(Refusal::PodsMissing);
     }
     let total = idle.total + other.total;
-    if total < 0.0 { Err(Disbelief::NegativeTotal(total)) } else { Ok(()) }
+    if total < 0.0 { Err(Refusal::NegativeTotal(total)) } else { Ok(()) }
 }
 
 /// Which part of the window the rows tell about, as far as it can be seen.
@@ -201,7 +201,7 @@ mod tests {
         Row { key: key.into(), costs, ..Row::default() }
     }
 
-    fn chosen(sets: &[(&str, i64, i64)]) -> Result<(Window, f64), Disbelief> {
+    fn chosen(sets: &[(&str, i64, i64)]) -> Result<(Window, f64), Refusal> {
         let sets: Vec<String> = sets
             .iter()
             .map(|(key, start, end)| {
@@ -225,26 +225,26 @@ mod tests {
         let other = Window { start: 0, end: 3_600 };
         assert_eq!(chosen(&[("a", 0, 3_600)]), Ok((other, 1.0)));
         let wrong = Window { start: 0, end: 86_400 };
-        assert_eq!(chosen(&[("a", 0, 86_400)]), Err(Disbelief::WrongWindow(Some(wrong))));
+        assert_eq!(chosen(&[("a", 0, 86_400)]), Err(Refusal::WrongWindow(Some(wrong))));
         assert!(chosen(&[("a", 3_600, 6_000), ("a", 5_400, 7_200)]).is_err());
-        assert_eq!(chosen(&[]).unwrap_err(), Disbelief::Empty);
+        assert_eq!(chosen(&[]).unwrap_err(), Refusal::Empty);
     }
 
     #[test]
-    fn a_reply_without_pods_is_not_believed() {
+    fn a_reply_without_pods_is_not_accepted() {
         let lost = [row("__idle__", 2.5, 0.0), row("databases", 0.0, 0.06)];
-        assert_eq!(check(&lost), Err(Disbelief::PodsMissing));
-        assert_eq!(check(&lost[1..]), Err(Disbelief::PodsMissing));
-        assert_eq!(check(&lost[..1]), Err(Disbelief::PodsMissing));
+        assert_eq!(check(&lost), Err(Refusal::PodsMissing));
+        assert_eq!(check(&lost[1..]), Err(Refusal::PodsMissing));
+        assert_eq!(check(&lost[..1]), Err(Refusal::PodsMissing));
         let whole = [row("__idle__", -0.5, 0.0), row("shop", 1.0, 0.0)];
         assert_eq!(check(&whole), Ok(()));
         assert_eq!(check(&[row("shop", 0.0, 0.0)]), Ok(()), "prices of zero are no loss");
     }
 
     #[test]
-    fn a_total_below_zero_is_not_believed() {
+    fn a_total_below_zero_is_not_accepted() {
         let rows = [row("__idle__", -5.0, 0.0), row("shop", 1.0, 0.0)];
-        assert_eq!(check(&rows), Err(Disbelief::NegativeTotal(-4.0)));
+        assert_eq!(check(&rows), Err(Refusal::NegativeTotal(-4.0)));
     }
 
     #[test]

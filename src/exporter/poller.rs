@@ -1,4 +1,4 @@
-//! Asks the allocation API again and again, off the scrape path, and keeps what is believed.
+//! Asks the allocation API again and again, off the scrape path, and keeps what is accepted.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::belief::{Belief, Look};
+use super::accepted::{AcceptedAnswer, AnswerFacts};
 use super::render::View;
 use super::snapshot::{self, Node, Pod, Snapshot};
 use crate::allocation_api::{
-    AllocationClient, Asker, ClientOptions, Disbelief, Fault, Faults, Idle, Product, Request, Row,
+    AllocationClient, Asker, ClientOptions, Fault, Faults, Idle, Product, Refusal, Request, Row,
     Selected, Window, keys, verdict,
 };
 use crate::service::clock::Clock;
@@ -37,7 +37,7 @@ const REASONS: [&str; 11] = [
     "fell",
 ];
 
-/// Why a poll gave nothing to believe.
+/// Why a poll gave nothing to accept.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PollError {
     /// The label value.
@@ -54,7 +54,7 @@ impl From<Failure> for PollError {
 
 #[derive(Debug, Default)]
 struct State {
-    belief: Belief,
+    accepted: AcceptedAnswer,
     pods_confirmed_at: i64,
     nodes_confirmed_at: i64,
     is_success: Option<bool>,
@@ -160,14 +160,14 @@ impl Poller {
         }
     }
 
-    /// One poll: the answer is asked for, judged, and believed or not.
+    /// One poll: the answer is asked for, checked, and accepted or not.
     async fn ask(&self, now: i64, faults: &mut Faults) -> Result<String, PollError> {
         let asked = Window::last_closed(now, self.config.window_seconds);
         let selected = self.rows(asked, self.aggregate(false), faults).await?;
         self.warn_of_clusters(&selected.rows, faults);
         let window = selected.window;
         let namespaces = Snapshot::of_namespaces(window, &selected.rows, self.config.idle, faults);
-        let look = Look {
+        let facts = AnswerFacts {
             window,
             rows: selected.rows.len(),
             total: namespaces.cluster.total,
@@ -175,10 +175,10 @@ impl Poller {
             is_cut_short: verdict::is_cut_short(window, &selected.rows),
         };
         drop(selected);
-        if let Some(reason) = self.state().belief.judge(look, now).reason() {
+        if let Some(reason) = self.state().accepted.check(facts, now).reason() {
             let what = format!(
                 "the window {window} is {reason}: {} rows, {:.5} USD",
-                look.rows, look.total
+                facts.rows, facts.total
             );
             return Err(PollError { reason, what });
         }
@@ -186,10 +186,10 @@ impl Poller {
             if self.config.has_pods { self.pods(window, now, faults).await } else { Vec::new() };
         let nodes =
             if self.config.has_nodes { self.nodes(window, now, faults).await } else { Vec::new() };
-        let (count, total) = (namespaces.namespaces.len(), look.total);
+        let (count, total) = (namespaces.namespaces.len(), facts.total);
         let snapshot = namespaces.bounded(pods, nodes, self.config.series_max);
         let pods = snapshot.pods.len();
-        self.state().belief.accept(look, snapshot, now);
+        self.state().accepted.accept(facts, snapshot, now);
         self.warn_of_currency().await;
         let mode = self.config.mode.as_str();
         Ok(format!(
@@ -245,14 +245,14 @@ impl Poller {
                 self.state().pods_confirmed_at = now;
                 return snapshot::pods(selected.rows, faults);
             }
-            Ok(selected) => disbelieved(&Disbelief::WrongWindow(Some(selected.window)), window),
+            Ok(selected) => refused(&Refusal::WrongWindow(Some(selected.window)), window),
             Err(error) => error,
         };
         let mut state = self.state();
         *state.errors.entry(error.reason).or_insert(0) += 1;
         tracing::warn!(reason = error.reason, "kept the last good pods: {}", error.what);
         let age = now - state.pods_confirmed_at;
-        if age <= seconds(self.config.stale_after) { state.belief.pods() } else { Vec::new() }
+        if age <= seconds(self.config.stale_after) { state.accepted.pods() } else { Vec::new() }
     }
 
     /// The nodes of a window, as pods are had.
@@ -268,7 +268,7 @@ impl Poller {
         *state.errors.entry(error.reason).or_insert(0) += 1;
         tracing::warn!(reason = error.reason, "kept the last good nodes: {}", error.what);
         let age = now - state.nodes_confirmed_at;
-        if age <= seconds(self.config.stale_after) { state.belief.nodes() } else { Vec::new() }
+        if age <= seconds(self.config.stale_after) { state.accepted.nodes() } else { Vec::new() }
     }
 
     /// Both products merge all idle cost into one row; only shared within each node is it seen
@@ -297,7 +297,7 @@ impl Poller {
         if selected.window == window {
             return Ok(selected.rows);
         }
-        Err(disbelieved(&Disbelief::WrongWindow(Some(selected.window)), window))
+        Err(refused(&Refusal::WrongWindow(Some(selected.window)), window))
     }
 
     async fn rows(
@@ -334,9 +334,8 @@ impl Poller {
             );
         }
         faults.merge(std::mem::take(&mut reply.faults));
-        let selected =
-            verdict::select(reply, window, faults).map_err(|d| disbelieved(&d, window))?;
-        verdict::check(&selected.rows).map_err(|d| disbelieved(&d, window))?;
+        let selected = verdict::select(reply, window, faults).map_err(|d| refused(&d, window))?;
+        verdict::check(&selected.rows).map_err(|d| refused(&d, window))?;
         Ok(selected)
     }
 
@@ -345,7 +344,7 @@ impl Poller {
     pub fn view(&self) -> View {
         let now = self.clock.now_seconds();
         let state = self.state();
-        let window = state.belief.window();
+        let window = state.accepted.window();
         View {
             tenant: Arc::clone(&self.tenant),
             cluster: Arc::clone(&self.cluster),
@@ -354,7 +353,7 @@ impl Poller {
             pod_labels: self.config.pod_labels,
             has_pods: self.config.has_pods,
             has_nodes: self.config.has_nodes,
-            snapshot: state.belief.shown(now, seconds(self.config.stale_after)),
+            snapshot: state.accepted.shown(now, seconds(self.config.stale_after)),
             window,
             data_age_seconds: window.map(|window| (now - window.end).max(0)),
             is_success: state.is_success,
@@ -365,10 +364,10 @@ impl Poller {
         }
     }
 
-    /// Whether a window was ever believed.
+    /// Whether a window was ever accepted.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.state().belief.window().is_some()
+        self.state().accepted.window().is_some()
     }
 }
 
@@ -381,9 +380,9 @@ fn of_exporter(failure: Failure) -> Failure {
     Failure { hop, ..failure }
 }
 
-fn disbelieved(disbelief: &Disbelief, window: Window) -> PollError {
-    let what = of_exporter(disbelief.failure(window)).to_string();
-    PollError { reason: disbelief.reason(), what }
+fn refused(refusal: &Refusal, window: Window) -> PollError {
+    let what = of_exporter(refusal.failure(window)).to_string();
+    PollError { reason: refusal.reason(), what }
 }
 
 fn seconds(duration: Duration) -> i64 {

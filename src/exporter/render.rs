@@ -34,11 +34,11 @@ pub struct View {
     pub window: Option<Window>,
     /// Seconds since that window's end.
     pub data_age_seconds: Option<i64>,
-    /// Whether the last poll gave a window that is believed; `None` before the first poll.
+    /// Whether the last poll gave a window that is accepted; `None` before the first poll.
     pub is_success: Option<bool>,
     /// How long the last poll took, seconds.
     pub duration_seconds: f64,
-    /// Polls that gave nothing to believe, by reason.
+    /// Polls that gave nothing to accept, by reason.
     pub errors: BTreeMap<&'static str, u64>,
     /// Odd values of the source, by reason.
     pub odd_values: BTreeMap<&'static str, u64>,
@@ -274,7 +274,7 @@ impl View {
         }
         writer.one(
             "cloudtuner_kubecost_exporter_scrape_success",
-            "1 when the last poll of the allocation API gave a window that is believed, else 0.",
+            "1 when the last poll of the allocation API gave a window that is accepted, else 0.",
             &base,
             if self.is_success == Some(true) { 1.0 } else { 0.0 },
         )?;
@@ -288,7 +288,7 @@ impl View {
         }
         writer.counters(
             "cloudtuner_kubecost_exporter_scrape_errors",
-            "Polls that gave nothing to believe, by reason.",
+            "Polls that gave nothing to accept, by reason.",
             &base,
             &self.errors,
         )?;

@@ -19,7 +19,7 @@ const INDEX: &str = "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-
 <h1>kubecost-allocation-exporter</h1>\
 <p><a href=\"/metrics\">/metrics</a>: costs of the last complete window, and how well they are known</p>\
 <p><a href=\"/healthz\">/healthz</a>: the process lives</p>\
-<p><a href=\"/readyz\">/readyz</a>: a window was believed since the start</p>\
+<p><a href=\"/readyz\">/readyz</a>: a window was accepted since the start</p>\
 </body></html>";
 
 /// The pages of the exporter; the metrics are for those who have `access`.
@@ -46,6 +46,6 @@ async fn readiness(State((poller, _)): State<Pages>) -> (StatusCode, &'static st
     if poller.is_ready() {
         (StatusCode::OK, "ready\n")
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "no window was believed yet\n")
+        (StatusCode::SERVICE_UNAVAILABLE, "no window was accepted yet\n")
     }
 }

@@ -21,7 +21,7 @@ use async_trait::async_trait;
 use crate::accounts::Account;
 use crate::allocation_api::window::HOUR_SECONDS;
 use crate::allocation_api::{
-    AllocationClient, AllocationSet, Disbelief, Faults, Idle, Request, Row, Window, keys, verdict,
+    AllocationClient, AllocationSet, Faults, Idle, Refusal, Request, Row, Window, keys, verdict,
 };
 use crate::cost::costs::is_special;
 use crate::cost::{Day, DayCosts, PodCosts};
@@ -88,7 +88,7 @@ impl AllocationApiQuery {
         Ok(reply)
     }
 
-    /// The rows of a window as one set, believed.
+    /// The rows of a window as one set, accepted.
     async fn whole(
         &self,
         window: Window,
@@ -100,11 +100,11 @@ impl AllocationApiQuery {
         let selected = verdict::select(reply, window, faults)
             .and_then(|selected| {
                 if selected.window != window {
-                    return Err(Disbelief::WrongWindow(Some(selected.window)));
+                    return Err(Refusal::WrongWindow(Some(selected.window)));
                 }
                 verdict::check(&selected.rows).map(|()| selected)
             })
-            .map_err(|disbelief| disbelief.failure(window))?;
+            .map_err(|refusal| refusal.failure(window))?;
         Ok(selected.rows)
     }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use kubecost_worker::allocation_api::{Disbelief, reply, verdict};
+use kubecost_worker::allocation_api::{Refusal, reply, verdict};
 
 use crate::support::{
     Answer, Metrics, Server, assert_near, by_namespace, exporter, fixture, scraped, sets,
@@ -67,8 +67,8 @@ fn recorded_errors_are_errors_with_a_short_message() {
 
 #[test]
 fn windows_that_are_not_whole_are_seen_as_such() {
-    // File, whether its only or first set is cut short, whether it is believable.
-    for (file, is_cut, is_believed) in [
+    // File, whether its only or first set is cut short, whether it is plausible.
+    for (file, is_cut, is_accepted) in [
         ("alloc/hour16-namespace-idle", false, true),
         ("alloc/hour16-namespace-shareidle", false, true),
         ("alloc/day-namespace-idle", false, true),
@@ -90,10 +90,10 @@ fn windows_that_are_not_whole_are_seen_as_such() {
         let is_cut_short =
             set.window.is_some_and(|window| verdict::is_cut_short(window, &set.rows));
         assert_eq!(is_cut_short, is_cut, "{file}");
-        assert_eq!(verdict::check(&set.rows).is_ok(), is_believed, "{file}");
+        assert_eq!(verdict::check(&set.rows).is_ok(), is_accepted, "{file}");
     }
     let lost = reply::parse(&fixture("opencost-run/errors/max-samples-3000-ns.json.gz")).unwrap();
-    assert_eq!(verdict::check(&lost.sets[0].rows), Err(Disbelief::PodsMissing));
+    assert_eq!(verdict::check(&lost.sets[0].rows), Err(Refusal::PodsMissing));
 }
 
 /// Polls once over one recorded hour.
@@ -200,7 +200,7 @@ async fn the_sum_of_namespaces_is_the_total_at_any_cap() {
     }
 }
 
-/// What an odd reply becomes: gauges, or the reason why it is not believed.
+/// What an odd reply becomes: gauges, or the reason why it is not accepted.
 enum Expected {
     Gauges(&'static [(&'static str, f64)], &'static [(&'static str, f64)]),
     Refused(&'static str),

@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 use crate::cost::Day;
 use crate::service::failure::{Failure, Kind};
 
-use crate::source::prometheus::gaps::{self, Teller};
+use crate::source::prometheus::gaps::{self, CoverageMetrics};
 use crate::source::prometheus::promql::{Selector, Window};
 use crate::source::prometheus::reply::Labels;
-use crate::source::prometheus::session::Asking;
+use crate::source::prometheus::session::DaySession;
 use crate::source::prometheus::source_conflicts::{self, Claim};
 use crate::source::{Phase, SourceDay};
 use formulas::{Formulas, RESOURCES};
@@ -47,31 +47,31 @@ fn passed(day: Day, now_seconds: i64) -> Window {
 }
 
 pub(super) async fn day_costs(
-    mut asking: Asking<'_>,
+    mut session: DaySession<'_>,
     day: Day,
     now_seconds: i64,
 ) -> Result<SourceDay, Failure> {
     let window = passed(day, now_seconds);
     let mut out = SourceDay::without_samples(Phase::Raw, window.minutes());
     if window.minutes() > 0 {
-        let mut selector = asking.selector();
-        let counted = asking.unite_default_cluster(&mut selector, &names::all(), window).await?;
+        let mut selector = session.selector();
+        let counted = session.unite_default_cluster(&mut selector, &names::all(), window).await?;
         let inventory = Inventory::of(&counted);
         let nodes = Nodes::default();
-        let mut work = RawDay { asking: &mut asking, inventory, window, nodes, out: &mut out };
+        let mut work = RawDay { session: &mut session, inventory, window, nodes, out: &mut out };
         work.compute(selector).await?;
     }
-    out.reading.cluster_label = Some(asking.cluster_label().to_owned());
+    out.reading.cluster_label = Some(session.cluster_label().to_owned());
     // Clusters that cannot be told apart explain every other conflict.
-    out.conflicts.splice(0..0, asking.conflicts);
-    out.warnings = asking.warnings;
-    out.is_partial = asking.is_partial;
+    out.conflicts.splice(0..0, session.conflicts);
+    out.warnings = session.warnings;
+    out.is_partial = session.is_partial;
     Ok(out)
 }
 
 /// A day as far as it is computed.
 struct RawDay<'d, 'a> {
-    asking: &'d mut Asking<'a>,
+    session: &'d mut DaySession<'a>,
     inventory: Inventory,
     window: Window,
     nodes: Nodes,
@@ -86,7 +86,7 @@ impl RawDay<'_, '_> {
         }
         self.out.missing = self.inventory.missing();
         for note in self.inventory.notes() {
-            self.asking.warn(note);
+            self.session.warn(note);
         }
         self.refuse_renamed_labels(&selector).await?;
         self.conflicts(&selector).await?;
@@ -120,14 +120,15 @@ impl RawDay<'_, '_> {
         let of = |metric: &&str| selector.max_by(&[], &selector.raw(metric, &[]));
         let present: Vec<String> = metrics.iter().map(of).collect();
         let present = present.join(" or ");
-        let minutes = self.asking.minutes(&present, self.window).await?;
-        self.out.cover(self.asking.by_cluster(&minutes));
+        let minutes = self.session.minutes(&present, self.window).await?;
+        self.out.cover(self.session.by_cluster(&minutes));
         let covered = self.out.covered_minutes;
         if covered > 0 && covered < self.window.minutes() {
-            let edges = gaps::edges(self.asking, &present, self.window).await?;
+            let edges = gaps::edges(self.session, &present, self.window).await?;
             self.out.edge_minutes.extend(edges);
-            let teller = Teller { costs: metrics[0], alive: None };
-            self.out.holes = gaps::told(self.asking, selector, teller, self.window).await;
+            let metrics_of_coverage = CoverageMetrics { costs: metrics[0], alive: None };
+            self.out.holes =
+                gaps::described(self.session, selector, metrics_of_coverage, self.window).await;
         }
         Ok(self.out.clusters.clone())
     }
@@ -139,7 +140,7 @@ impl RawDay<'_, '_> {
             let matcher = &["exported_namespace!=\"\""];
             let renamed = |piece: Window| selector.series_count(metric, matcher, piece);
             if self.inventory.has(metric)
-                && !self.asking.summed(self.window, 1, renamed).await?.is_empty()
+                && !self.session.summed(self.window, 1, renamed).await?.is_empty()
             {
                 return Err(Failure::query(
                     Kind::BadData,
@@ -165,7 +166,7 @@ impl RawDay<'_, '_> {
             if self.inventory.has(claim.metric) {
                 let series = self.inventory.count(claim.metric);
                 let found =
-                    source_conflicts::of_claim(self.asking, selector, claim, self.window, series);
+                    source_conflicts::of_claim(self.session, selector, claim, self.window, series);
                 self.out.conflicts.extend(found.await?);
             }
         }
@@ -178,7 +179,7 @@ impl RawDay<'_, '_> {
             let series = self.inventory.count(metric);
             let none: &[&str] = &[];
             let checked = [(metric, none)];
-            self.asking.filter_bad_samples(selector, &checked, self.window, series).await?;
+            self.session.filter_bad_samples(selector, &checked, self.window, series).await?;
         }
         Ok(())
     }
@@ -196,20 +197,20 @@ impl RawDay<'_, '_> {
             }
         };
         let window = self.window;
-        let firsts = self.asking.extreme(window, f64::min, times("min_over_time")).await?;
-        let lasts = self.asking.extreme(window, f64::max, times("max_over_time")).await?;
+        let firsts = self.session.extreme(window, f64::min, times("min_over_time")).await?;
+        let lasts = self.session.extreme(window, f64::max, times("max_over_time")).await?;
         let life = |(labels, first): (Labels, f64)| {
             let last = lasts.get(&labels).copied().unwrap_or(first);
             Life { labels, first, last }
         };
         let lives: Vec<Life> = firsts.into_iter().map(life).collect();
-        let labels = scrapers::differing_labels(&lives, self.asking.cluster_label());
+        let labels = scrapers::differing_labels(&lives, self.session.cluster_label());
         if labels.is_empty() {
             return Ok(Scrapers::default());
         }
         let mut scrapers = Scrapers::ranked(alive, labels.clone(), &lives);
         if scrapers.are_too_many() {
-            self.asking.warn(format!(
+            self.session.warn(format!(
                 "the cost model's scrapers differ by {} in too many ways to choose one: of several \
                  that differ in a minute, the greatest counts",
                 labels.join(", ")
@@ -226,9 +227,9 @@ impl RawDay<'_, '_> {
                 let seen = selector.over_time("count_over_time", metric, &[], &range);
                 format!("count by ({}) ({seen})", selector.labels(&labels))
             };
-            let counts = self.asking.extreme(window, f64::max, count).await?;
+            let counts = self.session.extreme(window, f64::max, count).await?;
             let counts: Vec<_> = counts.iter().map(|(labels, n)| (labels, *n)).collect();
-            scrapers.choose_for(metric, &counts, self.asking.cluster_label());
+            scrapers.choose_for(metric, &counts, self.session.cluster_label());
         }
         Ok(scrapers)
     }
@@ -243,8 +244,8 @@ impl RawDay<'_, '_> {
             format!("count_over_time(({expression})[{}:{STEP_MINUTES}m])", piece.range())
         };
         let series = series / u64::from(STEP_MINUTES);
-        let steps = self.asking.summed(self.window, series, query).await?;
-        let steps = self.asking.by_cluster(&steps);
+        let steps = self.session.summed(self.window, series, query).await?;
+        let steps = self.session.by_cluster(&steps);
         Ok(steps.into_iter().map(|(name, count)| (name, count * STEP_MINUTES)).collect())
     }
 
@@ -279,12 +280,12 @@ impl RawDay<'_, '_> {
                 format!("count_over_time(({lacking})[{}:{STEP_MINUTES}m])", piece.range())
             };
             let series = self.inventory.count(amount) / u64::from(STEP_MINUTES);
-            let found = self.asking.summed(self.window, series, query).await?;
+            let found = self.session.summed(self.window, series, query).await?;
             for (labels, points) in found.into_iter().take(NAMED_MAX) {
-                self.asking.is_partial = true;
+                self.session.is_partial = true;
                 let node = labels.get("node").cloned().unwrap_or_default();
                 let minutes = points * f64::from(STEP_MINUTES);
-                self.asking.warn(format!(
+                self.session.warn(format!(
                     "node '{node}' has {amount} but no price ({price}) for about {minutes} \
                      minutes: they cost nothing"
                 ));

@@ -7,19 +7,19 @@ use crate::service::failure::{Failure, Kind};
 
 use crate::source::metric_names::{CLUSTER_TOTAL, NAMESPACE_TOTAL, POD_TOTAL};
 use crate::source::prometheus::promql::{Selector, Window, quoted};
-use crate::source::prometheus::session::Asking;
+use crate::source::prometheus::session::DaySession;
 
 /// Has the selector convert gauges of other currencies; returns the rates by which it does.
 ///
 /// # Errors
 /// When gauges are in a currency for which there is no rate of the day.
 pub(super) async fn convert(
-    asking: &mut Asking<'_>,
+    session: &mut DaySession<'_>,
     selector: &mut Selector,
     day: Day,
     window: Window,
 ) -> Result<BTreeMap<String, f64>, Failure> {
-    let own = asking.currency().code.clone();
+    let own = session.currency().code.clone();
     let names = format!("__name__=~\"{CLUSTER_TOTAL}|{NAMESPACE_TOTAL}|{POD_TOTAL}\"");
     let others = format!("currency!~{}", quoted(&format!("|{own}")));
     let stored = selector.stored("", &[&names, &others]);
@@ -28,12 +28,12 @@ pub(super) async fn convert(
         // Keeps the names of several metrics, and so their series apart.
         format!("max by ({by}) (last_over_time({stored}[{}]))", piece.range())
     };
-    let found = asking.summed(window, 1, query).await?;
+    let found = session.summed(window, 1, query).await?;
     let mut rates = BTreeMap::new();
     for labels in found.keys() {
         let code = labels.get("currency").cloned().unwrap_or_default();
-        let Some(rate) = asking.currency().rate(&code, day) else {
-            let cluster = asking.cluster(labels);
+        let Some(rate) = session.currency().rate(&code, day) else {
+            let cluster = session.cluster(labels);
             return Err(Failure::query(
                 Kind::Currency,
                 format!(

@@ -11,7 +11,7 @@ use crate::service::failure::Failure;
 
 use crate::source::prometheus::promql::{Selector, Window, quoted, regex_escaped};
 use crate::source::prometheus::reply::Labels;
-use crate::source::prometheus::session::Asking;
+use crate::source::prometheus::session::DaySession;
 
 /// Most names that are asked for again by name, rather than all of them.
 const NAMED_MAX: usize = 50;
@@ -41,7 +41,7 @@ pub(super) struct Integrals {
 
 /// The cost of a metric over a window, each name once however often it is scraped.
 pub(super) async fn integrate(
-    asking: &mut Asking<'_>,
+    session: &mut DaySession<'_>,
     selector: &Selector,
     metric: Metric<'_>,
     window: Window,
@@ -49,7 +49,7 @@ pub(super) async fn integrate(
 ) -> Result<Integrals, Failure> {
     let selector = &selector.in_parts();
     let plain =
-        asking.integrate(&selector.of(metric.name, metric.matchers), window, series).await?;
+        session.integrate(&selector.of(metric.name, metric.matchers), window, series).await?;
     let mut groups: BTreeMap<Labels, Vec<(Labels, f64)>> = BTreeMap::new();
     for (labels, usd) in plain {
         groups.entry(name_of(selector, metric, &labels)).or_default().push((labels, usd));
@@ -70,7 +70,7 @@ pub(super) async fn integrate(
     }
     let restricted = restricted(selector, metric, &doubled);
     let rate = restricted.max_by(metric.labels, &restricted.of(metric.name, metric.matchers));
-    let again = asking.integrate(&rate, window, series).await?;
+    let again = session.integrate(&rate, window, series).await?;
     out.costs.extend(again.into_iter().filter(|(name, _)| !out.single.contains_key(name)));
     out.doubled = Some(restricted);
     Ok(out)

@@ -63,7 +63,7 @@ fn best_minute(span: Window, length: i64, usable: &BTreeSet<i64>) -> Option<i64>
     usable.range(range).min_by_key(|minute| ((*minute - wanted).abs(), **minute)).copied()
 }
 
-/// The minutes at which a whole cost can be believed. A sliding average cannot fall to nothing at
+/// The minutes at which a whole cost can be accepted. A sliding average cannot fall to nothing at
 /// once: after a full hour this exporter shows zeros until it has an answer again.
 pub(super) fn usable(totals: &[(i64, f64)]) -> BTreeSet<i64> {
     let most = totals.iter().map(|(_, usd)| *usd).filter(|usd| usd.is_finite()).fold(0.0, f64::max);

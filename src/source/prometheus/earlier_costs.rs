@@ -17,7 +17,7 @@ use crate::source::prometheus::gauges::{
 };
 use crate::source::prometheus::promql::{GRID_SECONDS, Selector, Sources, Window};
 use crate::source::prometheus::reply::{Labels, Series};
-use crate::source::prometheus::session::Asking;
+use crate::source::prometheus::session::DaySession;
 use crate::source::prometheus::source_conflicts;
 use crate::source::prometheus::window_showings::Windowed;
 use crate::source::prometheus::windows::Sampling;
@@ -61,19 +61,19 @@ impl Earlier {
 
 /// The clusters of earlier exporters, by name, with what those say.
 pub(super) async fn earlier(
-    asking: &mut Asking<'_>,
+    session: &mut DaySession<'_>,
     selector: &Selector,
     windowed: &BTreeMap<String, Windowed>,
     window: Window,
 ) -> Result<BTreeMap<String, Earlier>, Failure> {
     let count =
         |of: String| move |piece: Window| format!("count_over_time({of}[{}])", piece.range());
-    let infos = asking.summed(window, 1, count(selector.stored(EARLIER_INFO, &[]))).await?;
+    let infos = session.summed(window, 1, count(selector.stored(EARLIER_INFO, &[]))).await?;
     let mut said: BTreeMap<String, (f64, Earlier)> = BTreeMap::new();
     for (labels, samples) in infos {
         let label = |name: &str| labels.get(name).filter(|text| !text.is_empty()).cloned();
         let cluster = label("cluster").or_else(|| label("cluster_name"));
-        let cluster = cluster.unwrap_or_else(|| asking.default_cluster().to_owned());
+        let cluster = cluster.unwrap_or_else(|| session.default_cluster().to_owned());
         let is_total = label("mode").or_else(|| label("metric_mode")).as_deref() == Some("total");
         let earlier = Earlier { window: label("window"), is_total };
         // The settings that it had for the longest time.
@@ -82,20 +82,20 @@ pub(super) async fn earlier(
             *known = (samples, earlier);
         }
     }
-    let success = asking.summed(window, 1, count(selector.stored(EARLIER_SUCCESS, &[]))).await?;
+    let success = session.summed(window, 1, count(selector.stored(EARLIER_SUCCESS, &[]))).await?;
     // Its costs have a currency; those of later ones too, but they say which window they are of.
     let costs = selector.stored(CLUSTER_TOTAL, &["currency!=\"\""]);
-    let with_currency = asking.summed(window, 1, count(costs)).await?;
-    let of_windows = |labels: &&Labels| windowed.contains_key(asking.cluster(labels));
+    let with_currency = session.summed(window, 1, count(costs)).await?;
+    let of_windows = |labels: &&Labels| windowed.contains_key(session.cluster(labels));
     let certain = success.keys().chain(with_currency.keys().filter(|one| !of_windows(one)));
     for labels in certain {
-        said.entry(asking.cluster(labels).to_owned()).or_default();
+        said.entry(session.cluster(labels).to_owned()).or_default();
     }
     if with_currency.keys().any(|labels| of_windows(&labels)) {
         let windowless = Selector { sources: Sources::Windowless, ..selector.clone() };
         let gauges = selector.max_by(&[], &windowless.raw(CLUSTER_TOTAL, &["currency!=\"\""]));
-        for labels in asking.minutes(&gauges, window).await?.keys() {
-            said.entry(asking.cluster(labels).to_owned()).or_default();
+        for labels in session.minutes(&gauges, window).await?.keys() {
+            said.entry(session.cluster(labels).to_owned()).or_default();
         }
     }
     Ok(said.into_iter().map(|(cluster, (_, earlier))| (cluster, earlier)).collect())
@@ -103,7 +103,7 @@ pub(super) async fn earlier(
 
 /// Adds the costs of one cluster over a span of a day; returns how much of it is covered.
 pub(super) async fn add_costs(
-    asking: &mut Asking<'_>,
+    session: &mut DaySession<'_>,
     selector: &Selector,
     (cluster, earlier): (&str, &Earlier),
     (span, day, now_seconds): (Window, Day, i64),
@@ -112,12 +112,12 @@ pub(super) async fn add_costs(
     let mut selector = Selector { sources: Sources::Windowless, ..selector.clone() };
     let name = [cluster.to_owned()];
     selector.matchers.push(cluster_matcher(
-        asking.cluster_label(),
+        session.cluster_label(),
         &name,
-        asking.default_cluster(),
+        session.default_cluster(),
     ));
     let length = earlier.window_seconds().unwrap_or(ASSUMED_SECONDS);
-    let totals = totals(asking, &selector, day, now_seconds).await?;
+    let totals = totals(session, &selector, day, now_seconds).await?;
     let usable = earlier::usable(&totals);
     let stretches = earlier::stretches(span, length, &usable, now_seconds);
     let coverage = coverage(&stretches);
@@ -137,16 +137,16 @@ pub(super) async fn add_costs(
         out.holes.push(gaps::phrase(cluster, &holes, &BTreeSet::new()));
     }
     let read_in = shifted(day, 0, now_seconds);
-    let series = asking.series_count(&selector, CLUSTER_TOTAL, read_in).await?;
-    let conflicts = source_conflicts::of_gauges(asking, &selector, read_in, series > 1).await?;
+    let series = session.series_count(&selector, CLUSTER_TOTAL, read_in).await?;
+    let conflicts = source_conflicts::of_gauges(session, &selector, read_in, series > 1).await?;
     out.conflicts.extend(conflicts);
     let read = Reading { cluster, earlier, length, stretches: &stretches };
     let mut part = SourceDay::without_samples(Phase::Exporter, 0);
     let total_of: BTreeMap<i64, f64> = totals.into_iter().collect();
-    let gone = read.wholes_and_namespaces(asking, &selector, &total_of, &mut part).await?;
+    let gone = read.wholes_and_namespaces(session, &selector, &total_of, &mut part).await?;
     out.reading.parts.extend(read.parts(&gone));
-    if asking.levels().pod {
-        read.pods(asking, &selector, &gone, &mut part).await?;
+    if session.levels().pod {
+        read.pods(session, &selector, &gone, &mut part).await?;
     }
     out.approximations.append(&mut part.approximations);
     out.warnings.append(&mut part.warnings);
@@ -156,7 +156,7 @@ pub(super) async fn add_costs(
 
 /// Why an earlier exporter and one with windows cannot be of one cluster, if they cannot.
 pub(super) async fn disagreement(
-    asking: &mut Asking<'_>,
+    session: &mut DaySession<'_>,
     selector: &Selector,
     (cluster, earlier): (&str, &Earlier),
     windows: &Spans,
@@ -165,11 +165,11 @@ pub(super) async fn disagreement(
     let Some(length) = earlier.window_seconds() else { return Ok(None) };
     let mut selector = Selector { sources: Sources::Windowless, ..selector.clone() };
     selector.matchers.push(cluster_matcher(
-        asking.cluster_label(),
+        session.cluster_label(),
         &[cluster.to_owned()],
-        asking.default_cluster(),
+        session.default_cluster(),
     ));
-    let totals = totals(asking, &selector, day, now_seconds).await?;
+    let totals = totals(session, &selector, day, now_seconds).await?;
     let usable = earlier::usable(&totals);
     let total_of: BTreeMap<i64, f64> = totals.into_iter().collect();
     let day = Window { start: day.start_seconds(), end: day.end_seconds() };
@@ -191,7 +191,7 @@ pub(super) async fn disagreement(
 
 /// The cluster's whole from minute to minute of a day and shortly before.
 async fn totals(
-    asking: &mut Asking<'_>,
+    session: &mut DaySession<'_>,
     selector: &Selector,
     day: Day,
     now_seconds: i64,
@@ -204,7 +204,7 @@ async fn totals(
         return Ok(Vec::new());
     }
     let query = selector.max_by(&[], &selector.raw(CLUSTER_TOTAL, &[]));
-    let found = asking.values(sampling, 1, |_| query.clone()).await?;
+    let found = session.values(sampling, 1, |_| query.clone()).await?;
     let mut by_time = BTreeMap::new();
     for (time, usd) in found.into_values().flatten() {
         let most = by_time.entry(time).or_insert(usd);
@@ -261,7 +261,7 @@ impl Reading<'_> {
     /// The values of a metric's series at the readings, and at some times before them.
     async fn values(
         &self,
-        asking: &mut Asking<'_>,
+        session: &mut DaySession<'_>,
         (selector, metric, matchers): (&Selector, &str, &[&str]),
         labels: &[&str],
         with_before: bool,
@@ -273,14 +273,14 @@ impl Reading<'_> {
             .collect();
         let (first, last) = (times.first().copied(), times.last().copied());
         let window = Window { start: first.unwrap_or_default(), end: last.unwrap_or_default() + 1 };
-        let series = asking.series_count(selector, metric, window).await?;
+        let series = session.series_count(selector, metric, window).await?;
         let mut values: BTreeMap<Labels, BTreeMap<i64, f64>> = BTreeMap::new();
         for sampling in regular(&times) {
             let expression = |offset_seconds: i64| {
                 let of = Selector { offset_seconds, ..selector.clone() };
                 of.max_by(labels, &of.of(metric, matchers))
             };
-            for (labels, points) in asking.values(sampling, series, expression).await? {
+            for (labels, points) in session.values(sampling, series, expression).await? {
                 values.entry(labels).or_default().extend(points);
             }
         }
@@ -291,7 +291,7 @@ impl Reading<'_> {
     /// reading; `None` where that cannot be known.
     async fn wholes_and_namespaces(
         &self,
-        asking: &mut Asking<'_>,
+        session: &mut DaySession<'_>,
         selector: &Selector,
         totals: &BTreeMap<i64, f64>,
         out: &mut SourceDay,
@@ -303,12 +303,12 @@ impl Reading<'_> {
             .sum();
         let slot = &mut out.costs.cluster_mut(self.cluster).total_usd;
         *slot = Some(slot.unwrap_or(0.0) + whole);
-        let levels = asking.levels();
+        let levels = session.levels();
         if !levels.namespace && !levels.pod {
             return Ok(BTreeMap::new());
         }
         let of = (selector, NAMESPACE_TOTAL, &[][..]);
-        let values = self.values(asking, of, &["namespace"], true).await?;
+        let values = self.values(session, of, &["namespace"], true).await?;
         let mut rates: BTreeMap<i64, Rates> = BTreeMap::new();
         let mut bad = BTreeSet::new();
         for (labels, points) in &values {
@@ -323,7 +323,7 @@ impl Reading<'_> {
                 }
             }
         }
-        self.warn_of_bad(asking, &bad);
+        self.warn_of_bad(session, &bad);
         let mut gone_at = BTreeMap::new();
         for (at, hours) in self.weights() {
             let Some(now) = rates.get(&at) else { continue };
@@ -345,10 +345,10 @@ impl Reading<'_> {
         Ok(gone_at)
     }
 
-    fn warn_of_bad(&self, asking: &mut Asking<'_>, bad: &BTreeSet<String>) {
+    fn warn_of_bad(&self, session: &mut DaySession<'_>, bad: &BTreeSet<String>) {
         if let Some(name) = bad.first() {
-            asking.is_partial = true;
-            asking.warn(format!(
+            session.is_partial = true;
+            session.warn(format!(
                 "{} namespaces of cluster '{}' have samples that are no cost (NaN, infinite or \
                  negative), the first is '{name}': those samples are left out",
                 bad.len(),
@@ -388,7 +388,7 @@ impl Reading<'_> {
     /// Adds the pods' costs: their gauges are USD of the window whatever the mode.
     async fn pods(
         &self,
-        asking: &mut Asking<'_>,
+        session: &mut DaySession<'_>,
         selector: &Selector,
         gone_at: &BTreeMap<i64, Option<BTreeSet<String>>>,
         out: &mut SourceDay,
@@ -397,7 +397,7 @@ impl Reading<'_> {
             start: self.weights().next().map_or(0, |(at, _)| at),
             end: self.weights().last().map_or(0, |(at, _)| at + 1),
         };
-        if asking.series_count(selector, POD_TOTAL, read_in).await? == 0 {
+        if session.series_count(selector, POD_TOTAL, read_in).await? == 0 {
             return Ok(());
         }
         if self.earlier.window_seconds().is_none() {
@@ -410,7 +410,7 @@ impl Reading<'_> {
         }
         let labels = ["namespace", "pod", "node", "service"];
         let of = (selector, POD_TOTAL, REAL_PODS);
-        let values = self.values(asking, of, &labels, false).await?;
+        let values = self.values(session, of, &labels, false).await?;
         for (pod, readings) in by_pod(values) {
             let mut usd = 0.0;
             let mut most = (0.0, &pod);
@@ -429,8 +429,8 @@ impl Reading<'_> {
                 }
             }
             if usd > 0.0 {
-                place(asking, &mut out.costs, Level::Pod, most.1, usd);
-                set_place(asking, most.1, &mut out.costs);
+                place(session, &mut out.costs, Level::Pod, most.1, usd);
+                set_place(session, most.1, &mut out.costs);
             }
         }
         Ok(())

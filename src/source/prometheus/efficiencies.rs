@@ -10,7 +10,7 @@ use crate::source::metric_names::{
 
 use super::gauges::breakdown_of;
 use super::promql::{Selector, Window};
-use super::session::Asking;
+use super::session::DaySession;
 
 /// Ratios are kept to four places: what is smaller is noise.
 const PLACES: f64 = 10_000.0;
@@ -25,12 +25,12 @@ const GAUGES: [(Level, &str, &[&str]); 4] = [
 
 /// Adds the mean efficiencies of what has costs.
 pub(super) async fn add(
-    asking: &mut Asking<'_>,
+    session: &mut DaySession<'_>,
     selector: &Selector,
     window: Window,
     costs: &mut DayCosts,
 ) -> Result<(), Failure> {
-    let levels = asking.levels();
+    let levels = session.levels();
     if window.minutes() == 0 {
         return Ok(());
     }
@@ -41,14 +41,14 @@ pub(super) async fn add(
                 selector.max_by(by, &selector.over_time(function, metric, &[], &range))
             }
         };
-        let sums = asking.summed(window, 1, of("sum_over_time")).await?;
+        let sums = session.summed(window, 1, of("sum_over_time")).await?;
         if sums.is_empty() {
             continue;
         }
-        let counts = asking.summed(window, 1, of("count_over_time")).await?;
+        let counts = session.summed(window, 1, of("count_over_time")).await?;
         for (labels, sum) in sums {
             let mean = counts.get(&labels).and_then(|count| ratio(sum, count * PER_CENT));
-            let Some(known) = breakdown_of(asking, level, &labels, costs) else { continue };
+            let Some(known) = breakdown_of(session, level, &labels, costs) else { continue };
             match metric {
                 CLUSTER_CPU_EFFICIENCY | NAMESPACE_CPU_EFFICIENCY => known.cpu_efficiency = mean,
                 _ => known.ram_efficiency = mean,

@@ -21,37 +21,37 @@ use crate::source::prometheus::gauges::{Coverage, add_up, cluster_matcher, shift
 use crate::source::prometheus::node_facts;
 use crate::source::prometheus::plain_costs;
 use crate::source::prometheus::promql::{Selector, Sources, Window};
-use crate::source::prometheus::session::Asking;
+use crate::source::prometheus::session::DaySession;
 use crate::source::prometheus::window_costs;
 use crate::source::prometheus::window_showings::{self, Windowed};
 use crate::source::{Phase, SourceDay};
 
 pub(super) async fn day_costs(
-    mut asking: Asking<'_>,
+    mut session: DaySession<'_>,
     day: Day,
     now_seconds: i64,
 ) -> Result<SourceDay, Failure> {
-    let mut selector = asking.selector();
+    let mut selector = session.selector();
     let names = [CLUSTER_TOTAL, NAMESPACE_TOTAL, POD_TOTAL];
     // The gauges of a day may be shown on the next one.
     let shown_in = Window { end: day.end_seconds() + DAY_SECONDS, ..shifted(day, 0, now_seconds) };
-    asking.unite_default_cluster(&mut selector, &names, shown_in).await?;
-    refuse_renamed_labels(&mut asking, &selector, shown_in).await?;
+    session.unite_default_cluster(&mut selector, &names, shown_in).await?;
+    refuse_renamed_labels(&mut session, &selector, shown_in).await?;
     let mut out = SourceDay::without_samples(Phase::Exporter, 0);
-    out.exchange_rates = currency::convert(&mut asking, &mut selector, day, shown_in).await?;
-    let windowed = window_showings::windowed(&mut asking, &selector, day, now_seconds).await?;
+    out.exchange_rates = currency::convert(&mut session, &mut selector, day, shown_in).await?;
+    let windowed = window_showings::windowed(&mut session, &selector, day, now_seconds).await?;
     let on_day = shifted(day, 0, now_seconds);
-    let earlier = earlier_costs::earlier(&mut asking, &selector, &windowed, on_day).await?;
+    let earlier = earlier_costs::earlier(&mut session, &selector, &windowed, on_day).await?;
     let seen = Seen { windowed, earlier };
     let mut coverage = CoverageByCluster::default();
-    seen.add_costs(&mut asking, &selector, (day, now_seconds), &mut out, &mut coverage).await?;
+    seen.add_costs(&mut session, &selector, (day, now_seconds), &mut out, &mut coverage).await?;
     let others = seen.names();
-    let groups = plain_costs::lag_groups(&mut asking, &selector, (day, now_seconds), &others);
+    let groups = plain_costs::lag_groups(&mut session, &selector, (day, now_seconds), &others);
     let groups = groups.await?;
     out.reading.is_of_windows = groups.is_empty() && seen.earlier.is_empty();
     if !groups.is_empty() {
         let names = groups.iter().flat_map(|group| group.clusters.iter());
-        refuse_totals(&mut asking, &selector, shown_in, names.collect()).await?;
+        refuse_totals(&mut session, &selector, shown_in, names.collect()).await?;
     }
     for group in groups {
         let lag_seconds = group.lag_seconds;
@@ -59,53 +59,53 @@ pub(super) async fn day_costs(
         selector.matchers.extend(group.matcher);
         let window = shifted(day, lag_seconds, now_seconds);
         out.lag_seconds = out.lag_seconds.max(lag_seconds);
-        let found = plain_costs::group_costs(&mut asking, &selector, window, &mut out).await?;
+        let found = plain_costs::group_costs(&mut session, &selector, window, &mut out).await?;
         coverage.due_at_least = coverage.due_at_least.max(window.minutes());
         for (cluster, covered) in found {
             coverage.add(&cluster, Coverage { due: window.minutes(), covered });
         }
     }
     coverage.write(&mut out, &seen, (day, now_seconds));
-    warn_of_silent_clusters(&mut asking, &selector, &out.clusters, shifted(day, 0, now_seconds))
+    warn_of_silent_clusters(&mut session, &selector, &out.clusters, shifted(day, 0, now_seconds))
         .await?;
-    if asking.levels().has(Level::Node) {
+    if session.levels().has(Level::Node) {
         let on_day = shifted(day, 0, now_seconds);
-        node_facts::add(&mut asking, &selector, on_day, &mut out.costs).await?;
+        node_facts::add(&mut session, &selector, on_day, &mut out.costs).await?;
     }
-    if asking.levels().has_parts {
+    if session.levels().has_parts {
         let shown = shifted(day, out.lag_seconds, now_seconds);
-        efficiencies::add(&mut asking, &selector, shown, &mut out.costs).await?;
+        efficiencies::add(&mut session, &selector, shown, &mut out.costs).await?;
     }
-    out.reading.cluster_label = Some(asking.cluster_label().to_owned());
-    out.conflicts.append(&mut asking.conflicts);
-    out.warnings.append(&mut asking.warnings);
-    out.is_partial = asking.is_partial;
+    out.reading.cluster_label = Some(session.cluster_label().to_owned());
+    out.conflicts.append(&mut session.conflicts);
+    out.warnings.append(&mut session.warnings);
+    out.is_partial = session.is_partial;
     Ok(out)
 }
 
 /// Without `honor_labels` a scrape renames the exporter's own namespaces and pods, and every cost
 /// would land on the exporter's namespace.
 async fn refuse_renamed_labels(
-    asking: &mut Asking<'_>,
+    session: &mut DaySession<'_>,
     selector: &Selector,
     window: Window,
 ) -> Result<(), Failure> {
     let names = format!("__name__=~\"{NAMESPACE_TOTAL}|{POD_TOTAL}\"");
     let labels = ["exported_namespace", "exported_pod"];
-    for label in &labels[..if asking.levels().pod { 2 } else { 1 }] {
+    for label in &labels[..if session.levels().pod { 2 } else { 1 }] {
         let stored = selector.stored("", &[&names, &format!("{label}!=\"\"")]);
         // Keeps the names of several metrics, and so their series apart.
         let last = |piece: Window| {
             selector.max_by(&[], &format!("last_over_time({stored}[{}])", piece.range()))
         };
-        let found = asking.summed(window, 1, last).await?;
+        let found = session.summed(window, 1, last).await?;
         if let Some(labels) = found.keys().next() {
             return Err(Failure::query(
                 Kind::BadData,
                 format!(
                     "the gauges of cluster '{}' have the label {label}, so their label {} is that \
                      of the exporter's own pod",
-                    asking.cluster(labels),
+                    session.cluster(labels),
                     label.trim_start_matches("exported_")
                 ),
                 "scrape the allocation exporter with honor_labels: true (honorLabels in a \
@@ -118,12 +118,12 @@ async fn refuse_renamed_labels(
 
 /// A total of a window of unknown length is no rate.
 async fn refuse_totals(
-    asking: &mut Asking<'_>,
+    session: &mut DaySession<'_>,
     selector: &Selector,
     window: Window,
     clusters: BTreeSet<&String>,
 ) -> Result<(), Failure> {
-    let totals = window_showings::totals(asking, selector, window).await?;
+    let totals = window_showings::totals(session, selector, window).await?;
     let Some(cluster) = totals.iter().find(|name| clusters.contains(name)) else {
         return Ok(());
     };
@@ -171,7 +171,7 @@ impl Seen {
 
     async fn add_costs(
         &self,
-        asking: &mut Asking<'_>,
+        session: &mut DaySession<'_>,
         selector: &Selector,
         (day, now_seconds): (Day, i64),
         out: &mut SourceDay,
@@ -187,15 +187,15 @@ impl Seen {
             let covered = match self.earlier.get(cluster) {
                 Some(earlier) => {
                     let when = (span, day, now_seconds);
-                    earlier_costs::add_costs(asking, selector, (cluster, earlier), when, out)
+                    earlier_costs::add_costs(session, selector, (cluster, earlier), when, out)
                         .await?
                 }
-                None => windowless(asking, selector, cluster, span, now_seconds, out).await?,
+                None => windowless(session, selector, cluster, span, now_seconds, out).await?,
             };
             coverage.add(cluster, covered);
         }
         let found = window_costs::add_costs(
-            asking,
+            session,
             selector,
             &self.windowed,
             &elsewhere,
@@ -206,13 +206,13 @@ impl Seen {
         for (cluster, covered) in found {
             coverage.add(&cluster, covered);
         }
-        self.hold_against_each_other(asking, selector, (day, now_seconds), out).await
+        self.hold_against_each_other(session, selector, (day, now_seconds), out).await
     }
 
     /// Two clusters of one name may have an earlier exporter and one with windows.
     async fn hold_against_each_other(
         &self,
-        asking: &mut Asking<'_>,
+        session: &mut DaySession<'_>,
         selector: &Selector,
         (day, now_seconds): (Day, i64),
         out: &mut SourceDay,
@@ -223,10 +223,10 @@ impl Seen {
                 continue;
             }
             let windowed = (cluster.as_str(), windowed);
-            let costs = window_costs::window_by_window(asking, selector, windowed, day).await?;
+            let costs = window_costs::window_by_window(session, selector, windowed, day).await?;
             let earlier = (cluster.as_str(), earlier);
             let when = (day, now_seconds);
-            let found = earlier_costs::disagreement(asking, selector, earlier, &costs, when);
+            let found = earlier_costs::disagreement(session, selector, earlier, &costs, when);
             out.conflicts.extend(found.await?);
         }
         Ok(())
@@ -235,7 +235,7 @@ impl Seen {
 
 /// Adds what gauges without a window cost over a span.
 async fn windowless(
-    asking: &mut Asking<'_>,
+    session: &mut DaySession<'_>,
     selector: &Selector,
     cluster: &str,
     span: Window,
@@ -244,13 +244,13 @@ async fn windowless(
 ) -> Result<Coverage, Failure> {
     let mut selector = Selector { sources: Sources::Windowless, ..selector.clone() };
     selector.matchers.push(cluster_matcher(
-        asking.cluster_label(),
+        session.cluster_label(),
         &[cluster.to_owned()],
-        asking.default_cluster(),
+        session.default_cluster(),
     ));
     let window = Window { end: span.end.min(now_seconds + 1).max(span.start), ..span };
     let mut part = SourceDay::without_samples(Phase::Exporter, 0);
-    let found = plain_costs::group_costs(asking, &selector, window, &mut part).await?;
+    let found = plain_costs::group_costs(session, &selector, window, &mut part).await?;
     out.conflicts.append(&mut part.conflicts);
     out.holes.append(&mut part.holes);
     add_up(&mut out.costs, part.costs);
@@ -301,7 +301,7 @@ impl CoverageByCluster {
 /// Clusters that have raw metrics but no gauges: a roll-out under way, or the same cluster under
 /// another name, which cannot be told apart from here.
 async fn warn_of_silent_clusters(
-    asking: &mut Asking<'_>,
+    session: &mut DaySession<'_>,
     selector: &Selector,
     known: &BTreeMap<String, u32>,
     window: Window,
@@ -313,10 +313,10 @@ async fn warn_of_silent_clusters(
     let query = |piece: Window| {
         selector.max_by(&[], &format!("count_over_time({stored}[{}])", piece.range()))
     };
-    let found = asking.summed(window, 1, query).await?;
-    for cluster in asking.by_cluster(&found).into_keys() {
+    let found = session.summed(window, 1, query).await?;
+    for cluster in session.by_cluster(&found).into_keys() {
         if !known.contains_key(&cluster) {
-            asking.warn(format!(
+            session.warn(format!(
                 "cluster '{cluster}' has raw metrics but no gauges, which this account's days are \
                  computed from: none of its costs are stored; install the exporter there, or give \
                  it the same name in both if it is one that has gauges under another name"

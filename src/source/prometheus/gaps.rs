@@ -1,4 +1,4 @@
-//! Where a day has no samples, and why: what an operator is told of a day that is not whole.
+//! Where a day has no samples, and why: what an operator reads of a day that is not whole.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,14 +7,14 @@ use chrono::DateTime;
 use crate::service::failure::Failure;
 
 use crate::source::prometheus::promql::{GRID_SECONDS, Selector, Window, next_grid_point};
-use crate::source::prometheus::session::Asking;
+use crate::source::prometheus::session::DaySession;
 
-/// Most holes of a cluster that are told of.
+/// Most holes of a cluster that are named.
 const NAMED_MAX: usize = 3;
 
-/// What tells of a cluster's costs, and what tells that its teller is alive.
+/// The metrics that show when a cluster has costs, and when their source is alive.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Teller<'a> {
+pub(super) struct CoverageMetrics<'a> {
     /// The metric of the costs.
     pub(super) costs: &'a str,
     /// A metric of the same source that is there even when it has no costs to tell.
@@ -22,15 +22,15 @@ pub(super) struct Teller<'a> {
 }
 
 /// The window's holes, a phrase a cluster that is known and has some.
-pub(super) async fn told(
-    asking: &mut Asking<'_>,
+pub(super) async fn described(
+    session: &mut DaySession<'_>,
     selector: &Selector,
-    teller: Teller<'_>,
+    metrics_of_coverage: CoverageMetrics<'_>,
     window: Window,
 ) -> Vec<String> {
-    let costs = minutes(asking, selector, teller.costs, window).await;
-    let alive = match teller.alive {
-        Some(metric) => minutes(asking, selector, metric, window).await,
+    let costs = minutes(session, selector, metrics_of_coverage.costs, window).await;
+    let alive = match metrics_of_coverage.alive {
+        Some(metric) => minutes(session, selector, metric, window).await,
         None => BTreeMap::new(),
     };
     let nothing = BTreeSet::new();
@@ -45,7 +45,7 @@ pub(super) async fn told(
 /// The minutes of the window before the first and after the last one in which an expression has a
 /// value, by cluster.
 pub(super) async fn edges(
-    asking: &mut Asking<'_>,
+    session: &mut DaySession<'_>,
     expression: &str,
     window: Window,
 ) -> Result<BTreeMap<String, u32>, Failure> {
@@ -55,11 +55,11 @@ pub(super) async fn edges(
             format!("{function}((({expression}) * 0 + time())[{range}:{GRID_SECONDS}s])")
         }
     };
-    let firsts = asking.extreme(window, f64::min, times("min_over_time")).await?;
-    let lasts = asking.extreme(window, f64::max, times("max_over_time")).await?;
+    let firsts = session.extreme(window, f64::min, times("min_over_time")).await?;
+    let lasts = session.extreme(window, f64::max, times("max_over_time")).await?;
     let mut edges: BTreeMap<String, u32> = BTreeMap::new();
     for (labels, first) in &firsts {
-        let cluster = asking.cluster(labels).to_owned();
+        let cluster = session.cluster(labels).to_owned();
         let minutes = edge_minutes((*first, lasts.get(labels).copied().unwrap_or(*first)), window);
         let known = edges.entry(cluster).or_insert(minutes);
         *known = minutes.min(*known);
@@ -78,7 +78,7 @@ fn edge_minutes((first, last): (f64, f64), window: Window) -> u32 {
 
 /// The minutes of the window in which a metric has a value, by cluster.
 pub(super) async fn minutes(
-    asking: &mut Asking<'_>,
+    session: &mut DaySession<'_>,
     selector: &Selector,
     metric: &str,
     window: Window,
@@ -86,14 +86,14 @@ pub(super) async fn minutes(
     let first = next_grid_point(window.start);
     let query = selector.max_by(&[], &selector.raw(metric, &[]));
     // Only a phrase for people depends on it.
-    let asked = asking.range(&query, first, window.evaluation_time(), GRID_SECONDS).await;
+    let asked = session.range(&query, first, window.evaluation_time(), GRID_SECONDS).await;
     let found = asked.unwrap_or_else(|failure| {
         tracing::debug!(%failure, "where samples are missing is not known");
         Vec::new()
     });
     let mut seen: BTreeMap<String, BTreeSet<i64>> = BTreeMap::new();
     for series in found {
-        let cluster = asking.cluster(&series.labels).to_owned();
+        let cluster = session.cluster(&series.labels).to_owned();
         #[expect(clippy::cast_possible_truncation, reason = "whole seconds")]
         let times = series.points.iter().map(|(time, _)| *time as i64);
         seen.entry(cluster).or_default().extend(times);
@@ -160,8 +160,8 @@ pub(super) fn phrase(cluster: &str, holes: &[(i64, i64)], alive: &BTreeSet<i64>)
         .take(NAMED_MAX)
         .map(|(start, end)| {
             let minutes = (end - start) / GRID_SECONDS;
-            let told = i64::try_from(alive.range(start..end).count()).unwrap_or(0);
-            let why = if told * 2 > minutes {
+            let shown = i64::try_from(alive.range(start..end).count()).unwrap_or(0);
+            let why = if shown * 2 > minutes {
                 "the exporter ran, but had no fresh costs from Kubecost"
             } else {
                 "nothing arrived: the exporter, its scrape or the remote write was down, or there \
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hole_says_whether_its_teller_was_alive() {
+    fn a_hole_says_whether_its_source_was_alive() {
         let nine = 9 * 3_600;
         let holes = [(nine, nine + 600), (2 * nine, 2 * nine + 60)];
         let alive: BTreeSet<i64> = (0..6).map(|minute| nine + minute * 60).collect();

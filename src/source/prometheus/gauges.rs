@@ -10,7 +10,7 @@ use crate::source::metric_names::{
 };
 use crate::source::prometheus::promql::{Window, quoted, regex_escaped};
 use crate::source::prometheus::reply::Labels;
-use crate::source::prometheus::session::Asking;
+use crate::source::prometheus::session::DaySession;
 
 /// Rows that belong to the cluster are not asked for.
 const REAL_NODES: &[&str] = &["node!~\"__.*__\""];
@@ -112,25 +112,25 @@ impl Wanted {
     /// Puts a cost where it belongs.
     pub(super) fn place(
         self,
-        asking: &mut Asking<'_>,
+        session: &mut DaySession<'_>,
         costs: &mut DayCosts,
         labels: &Labels,
         usd: f64,
     ) {
         let node = labels.get("node").filter(|node| !node.is_empty());
         if self.is_part() {
-            if let Some(known) = breakdown_of(asking, self.level, labels, costs) {
+            if let Some(known) = breakdown_of(session, self.level, labels, costs) {
                 self.put(known, usd);
             }
         } else if let (NODE_IDLE_GAUGE, Some(node)) = (self.metric, node) {
-            let cluster = asking.cluster(labels).to_owned();
+            let cluster = session.cluster(labels).to_owned();
             let known = costs.node_mut(&cluster, node);
             put_greatest(&mut known.idle_usd, usd);
-            if asking.levels().has_parts {
+            if session.levels().has_parts {
                 known.breakdown.parts.extend(known.idle_usd.map(|idle| (Part::Idle, idle)));
             }
         } else {
-            place(asking, costs, self.level, labels, usd);
+            place(session, costs, self.level, labels, usd);
         }
     }
 }
@@ -152,15 +152,15 @@ impl Wanted {
 
 /// What the parts of a cost are, of which the cost is known.
 pub(super) fn breakdown_of<'c>(
-    asking: &Asking<'_>,
+    session: &DaySession<'_>,
     level: Level,
     labels: &Labels,
     costs: &'c mut DayCosts,
 ) -> Option<&'c mut Breakdown> {
     if level == Level::Pod {
-        return Some(&mut pod_of(asking, labels, costs)?.breakdown);
+        return Some(&mut pod_of(session, labels, costs)?.breakdown);
     }
-    let cluster = costs.clusters.get_mut(asking.cluster(labels))?;
+    let cluster = costs.clusters.get_mut(session.cluster(labels))?;
     match level {
         Level::Cluster => Some(&mut cluster.breakdown),
         Level::Node => Some(&mut cluster.nodes.get_mut(labels.get("node")?)?.breakdown),
@@ -238,34 +238,34 @@ pub(super) fn cluster_matcher(label: &str, clusters: &[String], default_cluster:
 
 /// Notes a cost of the level.
 pub(super) fn place(
-    asking: &mut Asking<'_>,
+    session: &mut DaySession<'_>,
     costs: &mut DayCosts,
     level: Level,
     labels: &Labels,
     usd: f64,
 ) {
-    let cluster = asking.cluster(labels).to_owned();
+    let cluster = session.cluster(labels).to_owned();
     let label = |name: &str| labels.get(name).cloned().unwrap_or_default();
     let (namespace, pod) = (label("namespace"), label("pod"));
     let lacks = |name: &str| format!("a series of cluster '{cluster}' has no label {name}");
     match level {
         Level::Cluster => put_greatest(&mut costs.cluster_mut(&cluster).total_usd, usd),
         Level::Node if label("node").is_empty() => {
-            asking.is_partial = true;
-            asking.warn(lacks("node"));
+            session.is_partial = true;
+            session.warn(lacks("node"));
         }
         Level::Node => put_greatest(&mut costs.node_mut(&cluster, &label("node")).total_usd, usd),
         _ if namespace.is_empty() => {
-            asking.is_partial = true;
-            asking.warn(lacks("namespace"));
+            session.is_partial = true;
+            session.warn(lacks("namespace"));
         }
         _ if is_special(&namespace) => {}
         Level::Namespace => {
             put_greatest(&mut costs.namespace_mut(&cluster, &namespace).total_usd, usd);
         }
         Level::Pod if pod.is_empty() => {
-            asking.is_partial = true;
-            asking.warn(lacks("pod"));
+            session.is_partial = true;
+            session.warn(lacks("pod"));
         }
         Level::Pod => {
             let pods = &mut costs.namespace_mut(&cluster, &namespace).pods;
@@ -282,18 +282,18 @@ pub(in crate::source) fn put_greatest(slot: &mut Option<f64>, usd: f64) {
 
 /// The pod of a day's costs that labels name.
 fn pod_of<'c>(
-    asking: &Asking<'_>,
+    session: &DaySession<'_>,
     labels: &Labels,
     costs: &'c mut DayCosts,
 ) -> Option<&'c mut PodCosts> {
-    let cluster = costs.clusters.get_mut(asking.cluster(labels))?;
+    let cluster = costs.clusters.get_mut(session.cluster(labels))?;
     cluster.namespaces.get_mut(labels.get("namespace")?)?.pods.get_mut(labels.get("pod")?)
 }
 
 /// Gives the pod that labels name the node and the service that they name.
-pub(super) fn set_place(asking: &Asking<'_>, labels: &Labels, costs: &mut DayCosts) {
+pub(super) fn set_place(session: &DaySession<'_>, labels: &Labels, costs: &mut DayCosts) {
     let label = |name: &str| labels.get(name).filter(|text| !text.is_empty()).cloned();
-    if let Some(pod) = pod_of(asking, labels, costs) {
+    if let Some(pod) = pod_of(session, labels, costs) {
         (pod.node, pod.service) = (label("node"), label("service"));
     }
 }

@@ -9,7 +9,7 @@ use crate::settings::worker::LabelTags;
 
 use super::promql::{Selector, Window};
 use super::reply::Labels;
-use super::session::Asking;
+use super::session::DaySession;
 
 const NAMESPACE_LABELS: &str = "kube_namespace_labels";
 const POD_LABELS: &str = "kube_pod_labels";
@@ -21,7 +21,7 @@ const LOOK_BACK_SECONDS: i64 = 300;
 
 /// What is known now, by namespace and, where pods have rows, by pod.
 pub(super) async fn facts(
-    mut asking: Asking<'_>,
+    mut session: DaySession<'_>,
     chosen: &LabelTags,
     now_seconds: i64,
 ) -> Result<BTreeMap<ResourceKey, KubernetesFacts>, Failure> {
@@ -29,16 +29,16 @@ pub(super) async fn facts(
     if *chosen == LabelTags::Off {
         return Ok(found);
     }
-    let has_pods = asking.levels().pod;
+    let has_pods = session.levels().pod;
     let now = Window { start: now_seconds - LOOK_BACK_SECONDS, end: now_seconds + 1 };
-    let mut selector = asking.selector();
+    let mut selector = session.selector();
     let names = [NAMESPACE_LABELS, POD_LABELS, POD_OWNER];
-    asking.unite_default_cluster(&mut selector, &names, now).await?;
+    session.unite_default_cluster(&mut selector, &names, now).await?;
     let metrics: &[(&str, &[&str])] =
         &[(NAMESPACE_LABELS, &["namespace"]), (POD_LABELS, &["namespace", "pod"])];
     for (metric, names) in &metrics[..if has_pods { 2 } else { 1 }] {
-        for series in asking.at(&labels_query(&selector, metric, names, chosen), now).await? {
-            let cluster = asking.cluster(&series.labels).to_owned();
+        for series in session.at(&labels_query(&selector, metric, names, chosen), now).await? {
+            let cluster = session.cluster(&series.labels).to_owned();
             if let Some(key) = key(cluster, &series.labels, names.len() == 2) {
                 let known = found.entry(key).or_default();
                 known.labels.get_or_insert_default().extend(labels_of(&series.labels, chosen));
@@ -47,8 +47,8 @@ pub(super) async fn facts(
     }
     if has_pods {
         let by = ["namespace", "pod", "owner_kind", "owner_name"];
-        for series in asking.at(&selector.max_by(&by, &selector.raw(POD_OWNER, &[])), now).await? {
-            let cluster = asking.cluster(&series.labels).to_owned();
+        for series in session.at(&selector.max_by(&by, &selector.raw(POD_OWNER, &[])), now).await? {
+            let cluster = session.cluster(&series.labels).to_owned();
             if let Some(key) = key(cluster, &series.labels, true) {
                 found.entry(key).or_default().created_by = owner(&series.labels);
             }
@@ -56,8 +56,8 @@ pub(super) async fn facts(
     }
     let pods = selector.max_by(&["namespace", "pod"], &selector.raw(POD_OWNER, &[]));
     let counted = format!("count by ({}) ({pods})", selector.labels(&["namespace"]));
-    for series in asking.at(&counted, now).await? {
-        let cluster = asking.cluster(&series.labels).to_owned();
+    for series in session.at(&counted, now).await? {
+        let cluster = session.cluster(&series.labels).to_owned();
         let count = series.points.last().map(|(_, value)| *value).filter(|value| *value >= 0.0);
         if let (Some(key), Some(count)) = (key(cluster, &series.labels, false), count) {
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]

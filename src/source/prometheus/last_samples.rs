@@ -11,33 +11,33 @@ use crate::source::metric_names::{
 };
 use crate::source::prometheus::promql::{Selector, Window};
 use crate::source::prometheus::reply::Series;
-use crate::source::prometheus::session::Asking;
+use crate::source::prometheus::session::DaySession;
 
 /// For how long a sample stands, seconds.
 const LOOK_BACK_SECONDS: i64 = 300;
 
 /// The last sample of each resource that an instant query at `now_seconds` finds, Unix seconds.
 pub(super) async fn last_samples(
-    mut asking: Asking<'_>,
+    mut session: DaySession<'_>,
     phase: Phase,
     now_seconds: i64,
 ) -> Result<BTreeMap<ResourceKey, i64>, Failure> {
-    let levels = asking.levels();
+    let levels = session.levels();
     let now = Window { start: now_seconds, end: now_seconds + 1 };
-    let mut selector = asking.selector();
-    if asking.learns_cluster_labels() {
+    let mut selector = session.selector();
+    if session.learns_cluster_labels() {
         let names: &[&str] = match phase {
             Phase::Raw => &[CPU_ALLOCATION, NODE_TOTAL, CPU_PRICE],
             Phase::Exporter => &[CLUSTER_TOTAL, NAMESPACE_TOTAL, POD_TOTAL, NODE_GAUGE],
         };
         let recent = Window { start: now_seconds - LOOK_BACK_SECONDS, ..now };
-        asking.unite_default_cluster(&mut selector, names, recent).await?;
+        session.unite_default_cluster(&mut selector, names, recent).await?;
     }
     // In parts, what is not parted comes back with each of them: the latest stands.
     let query = query(&selector.in_parts(), phase, levels);
     let mut found = BTreeMap::new();
-    for series in asking.at(&query, now).await? {
-        let cluster = asking.cluster(&series.labels).to_owned();
+    for series in session.at(&query, now).await? {
+        let cluster = session.cluster(&series.labels).to_owned();
         let Some(at_seconds) = sampled_at(&series, now_seconds) else { continue };
         for key in keys(cluster, &series, levels) {
             let last = found.entry(key).or_insert(at_seconds);

@@ -1,7 +1,7 @@
 //! Costs from a server that understands PromQL: Prometheus, Thanos Query, Mimir, VictoriaMetrics.
 //!
 //! The exact layer: any past day can be integrated, on the server, minute by minute. Which
-//! expressions make up a day is told by `exporter_metrics` (the exporter's) and `cost_model_metrics` (the cost
+//! expressions make up a day is said by `exporter_metrics` (the exporter's) and `cost_model_metrics` (the cost
 //! model's); `session` puts them in pieces that the server can bear.
 
 use std::collections::BTreeMap;
@@ -23,7 +23,7 @@ use crate::source::{CostSource, Phase, Presence, SourceDay};
 use client::{NoAnswer, PromClient};
 use promql::GRID_SECONDS;
 use questions::{Questions, Times};
-use session::{Asking, PrometheusSettings};
+use session::{DaySession, PrometheusSettings};
 use stores::StoreAway;
 
 pub use questions::BatchSettings;
@@ -71,7 +71,7 @@ const OF_ALLOCATIONS: [&str; 4] = [CPU_ALLOCATION, RAM_ALLOCATION, VOLUME_CLAIMS
 
 /// What a day has of a metric.
 #[derive(Clone, Copy, Debug, Default)]
-struct Told {
+struct SamplesOfDay {
     /// Minutes with samples, in steps of five, of the cluster that has most.
     minutes: u32,
     /// Samples of all series.
@@ -144,10 +144,12 @@ impl CostSource for PrometheusQuery {
         _now_seconds: i64,
     ) -> Result<BTreeMap<Day, Presence>, Failure> {
         let mut out: BTreeMap<Day, Presence> = BTreeMap::new();
-        for (day, told) in self.told(account, &[CLUSTER_TOTAL], (first, last), last).await? {
+        for (day, samples) in
+            self.samples_by_day(account, &[CLUSTER_TOTAL], (first, last), last).await?
+        {
             let presence = out.entry(day).or_default();
-            presence.exporter_minutes = told.minutes;
-            presence.exporter_samples = told.samples;
+            presence.exporter_minutes = samples.minutes;
+            presence.exporter_samples = samples.samples;
         }
         self.raw_presence(account, &OF_NODES, ((first, last), last), &mut out).await?;
         // Containers have many series: they are asked for where nothing else shows a sample.
@@ -164,12 +166,12 @@ impl CostSource for PrometheusQuery {
         phase: Phase,
         now_seconds: i64,
     ) -> Result<Option<u64>, Failure> {
-        let asking = Asking::new(&self.questions, &self.settings, account);
+        let session = DaySession::new(&self.questions, &self.settings, account);
         let metrics = match phase {
             Phase::Exporter => gauges::all_metrics(self.settings.levels),
             Phase::Raw => cost_model_metrics::all_metrics(),
         };
-        sample_counts::all_samples(asking, &metrics, day, now_seconds).await
+        sample_counts::all_samples(session, &metrics, day, now_seconds).await
     }
 
     async fn kubernetes(
@@ -178,8 +180,8 @@ impl CostSource for PrometheusQuery {
         labels: &LabelTags,
         now_seconds: i64,
     ) -> Result<BTreeMap<ResourceKey, KubernetesFacts>, Failure> {
-        let asking = Asking::new(&self.questions, &self.settings, account);
-        kubernetes::facts(asking, labels, now_seconds).await
+        let session = DaySession::new(&self.questions, &self.settings, account);
+        kubernetes::facts(session, labels, now_seconds).await
     }
 
     async fn last_samples(
@@ -188,8 +190,8 @@ impl CostSource for PrometheusQuery {
         phase: Phase,
         now_seconds: i64,
     ) -> Result<BTreeMap<ResourceKey, i64>, Failure> {
-        let asking = Asking::new(&self.questions, &self.settings, account);
-        last_samples::last_samples(asking, phase, now_seconds).await
+        let session = DaySession::new(&self.questions, &self.settings, account);
+        last_samples::last_samples(session, phase, now_seconds).await
     }
 
     async fn day_costs(
@@ -199,8 +201,8 @@ impl CostSource for PrometheusQuery {
         phase: Phase,
         now_seconds: i64,
     ) -> Result<SourceDay, Failure> {
-        let asking = Asking::new(&self.questions, &self.settings, account);
-        self.costs(asking, day, phase, now_seconds).await
+        let session = DaySession::new(&self.questions, &self.settings, account);
+        self.costs(session, day, phase, now_seconds).await
     }
 
     async fn pod_costs(
@@ -211,8 +213,9 @@ impl CostSource for PrometheusQuery {
         phase: Phase,
         now_seconds: i64,
     ) -> Result<Option<SourceDay>, Failure> {
-        let asking = Asking::new(&self.questions, &self.settings, account).of_pod(namespace, pod);
-        let mut costs = self.costs(asking, day, phase, now_seconds).await?;
+        let session =
+            DaySession::new(&self.questions, &self.settings, account).of_pod(namespace, pod);
+        let mut costs = self.costs(session, day, phase, now_seconds).await?;
         // A pod that did not run all day is no metric that was missing.
         costs.missing.clear();
         Ok(Some(costs))
@@ -222,14 +225,14 @@ impl CostSource for PrometheusQuery {
 impl PrometheusQuery {
     async fn costs(
         &self,
-        asking: Asking<'_>,
+        session: DaySession<'_>,
         day: Day,
         phase: Phase,
         now_seconds: i64,
     ) -> Result<SourceDay, Failure> {
         let mut costs = match phase {
-            Phase::Exporter => exporter_metrics::day_costs(asking, day, now_seconds).await?,
-            Phase::Raw => cost_model_metrics::day_costs(asking, day, now_seconds).await?,
+            Phase::Exporter => exporter_metrics::day_costs(session, day, now_seconds).await?,
+            Phase::Raw => cost_model_metrics::day_costs(session, day, now_seconds).await?,
         };
         let away = self.stores_away.lock().unwrap_or_else(PoisonError::into_inner);
         for store in away.iter().filter(|store| store.may_have(day)) {
@@ -249,10 +252,10 @@ impl PrometheusQuery {
         (days, newest): ((Day, Day), Day),
         out: &mut BTreeMap<Day, Presence>,
     ) -> Result<(), Failure> {
-        for (day, told) in self.told(account, metrics, days, newest).await? {
+        for (day, samples) in self.samples_by_day(account, metrics, days, newest).await? {
             let presence = out.entry(day).or_default();
-            presence.raw_minutes = told.minutes;
-            presence.raw_samples = told.samples;
+            presence.raw_minutes = samples.minutes;
+            presence.raw_samples = samples.samples;
         }
         Ok(())
     }
@@ -260,13 +263,13 @@ impl PrometheusQuery {
     /// What there is of metrics, by day: range queries of daily steps over as many days at once as
     /// the server can bear. Only samples of the day count, not what an earlier one still stands
     /// for; of a cluster that has several of the metrics, those of the first.
-    async fn told(
+    async fn samples_by_day(
         &self,
         account: &Account,
         metrics: &[&str],
         days: (Day, Day),
         newest: Day,
-    ) -> Result<BTreeMap<Day, Told>, Failure> {
+    ) -> Result<BTreeMap<Day, SamplesOfDay>, Failure> {
         let selector = self.settings.selector(account);
         let any = |of: &dyn Fn(String) -> String| {
             let parts = metrics.iter().map(|metric| of(selector.stored(metric, &[])));
@@ -285,17 +288,17 @@ impl PrometheusQuery {
         let samples = selector.over_clusters("sum", &samples);
         let slots = selector
             .over_clusters("max", &format!("count_over_time(({in_slots})[{DAY_RANGE}:5m])"));
-        let mut told: BTreeMap<Day, Told> = BTreeMap::new();
+        let mut by_day: BTreeMap<Day, SamplesOfDay> = BTreeMap::new();
         for (day, count) in self.by_day(&account.id, &samples, (days, newest)).await? {
-            told.entry(day).or_default().samples += count;
+            by_day.entry(day).or_default().samples += count;
         }
         for (day, count) in self.by_day(&account.id, &slots, (days, newest)).await? {
             let minutes = u32::try_from(count * 5).unwrap_or(u32::MAX);
-            if let Some(of_day) = told.get_mut(&day) {
+            if let Some(of_day) = by_day.get_mut(&day) {
                 of_day.minutes = of_day.minutes.max(minutes);
             }
         }
-        Ok(told)
+        Ok(by_day)
     }
 
     /// The values of a query at the ends of days. Days before yesterday that the server refuses

@@ -8,7 +8,7 @@ use crate::source::metric_names::{CPU_PRICE, NODE_TOTAL};
 
 use super::promql::{Selector, Window};
 use super::reply::Labels;
-use super::session::Asking;
+use super::session::DaySession;
 
 const CAPACITY: &str = "kube_node_status_capacity";
 const CORES: &str = "kube_node_status_capacity_cpu_cores";
@@ -30,7 +30,7 @@ struct Source {
 }
 
 const SOURCES: [Source; 8] = [
-    // The first that says something is believed.
+    // The first that says something is accepted.
     Source { metric: NODE_TOTAL, matchers: &[], labels: &MACHINE },
     Source { metric: CPU_PRICE, matchers: &[], labels: &MACHINE },
     Source {
@@ -47,7 +47,7 @@ const SOURCES: [Source; 8] = [
 
 /// Adds what is known of the nodes that have costs: one light question a metric.
 pub(super) async fn add(
-    asking: &mut Asking<'_>,
+    session: &mut DaySession<'_>,
     selector: &Selector,
     window: Window,
     costs: &mut DayCosts,
@@ -67,9 +67,9 @@ pub(super) async fn add(
             );
             selector.max_by(source.labels, &of)
         };
-        for (labels, value) in asking.extreme(recent, f64::max, last).await? {
+        for (labels, value) in session.extreme(recent, f64::max, last).await? {
             let Some(node) = labels.get("node").filter(|node| !node.is_empty()) else { continue };
-            let place = (asking.cluster(&labels).to_owned(), node.clone());
+            let place = (session.cluster(&labels).to_owned(), node.clone());
             learn(known.entry(place).or_default(), source.metric, &labels, value);
         }
     }

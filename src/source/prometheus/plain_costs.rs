@@ -11,11 +11,11 @@ use crate::service::failure::Failure;
 use crate::source::SourceDay;
 use crate::source::metric_names::{CLUSTER_TOTAL, EXPORTER_SUCCESS, POD_TOTAL, WINDOW_END};
 use crate::source::prometheus::dedup::{self, Metric};
-use crate::source::prometheus::gaps::{self, Teller};
+use crate::source::prometheus::gaps::{self, CoverageMetrics};
 use crate::source::prometheus::gauges::{self, REAL_PODS, cluster_matcher, set_place, shifted};
 use crate::source::prometheus::promql::{GRID_SECONDS, Selector, Window, next_grid_point};
 use crate::source::prometheus::reply::Labels;
-use crate::source::prometheus::session::Asking;
+use crate::source::prometheus::session::DaySession;
 use crate::source::prometheus::source_conflicts;
 
 /// A lag beyond two days is no lag: the clock or the gauge is wrong (seconds).
@@ -34,17 +34,17 @@ pub(super) struct LagGroup {
 
 /// Clusters by lag: one group without a matcher when all of the account's clusters are in it.
 pub(super) async fn lag_groups(
-    asking: &mut Asking<'_>,
+    session: &mut DaySession<'_>,
     selector: &Selector,
     (day, now_seconds): (Day, i64),
     others: &BTreeSet<String>,
 ) -> Result<Vec<LagGroup>, Failure> {
     let mut lags = others.iter().map(|cluster| (cluster.clone(), 0)).collect();
-    learn_lags(asking, selector, shifted(day, 0, now_seconds), &mut lags).await?;
+    learn_lags(session, selector, shifted(day, 0, now_seconds), &mut lags).await?;
     // A cluster whose first gauge comes after midnight tells of the hour before it.
     let greatest = lags.values().copied().max().unwrap_or(0);
     let (start, end) = (day.end_seconds(), day.end_seconds() + greatest);
-    learn_lags(asking, selector, Window { start, end: end.min(now_seconds + 1) }, &mut lags)
+    learn_lags(session, selector, Window { start, end: end.min(now_seconds + 1) }, &mut lags)
         .await?;
     let mut groups: BTreeMap<i64, Vec<String>> = BTreeMap::new();
     for (cluster, lag) in lags.into_iter().filter(|(name, _)| !others.contains(name)) {
@@ -55,7 +55,7 @@ pub(super) async fn lag_groups(
         .into_iter()
         .map(|(lag_seconds, clusters)| {
             let matcher =
-                || cluster_matcher(asking.cluster_label(), &clusters, asking.default_cluster());
+                || cluster_matcher(session.cluster_label(), &clusters, session.default_cluster());
             LagGroup { lag_seconds, matcher: (!is_one).then(matcher), clusters }
         })
         .collect())
@@ -64,7 +64,7 @@ pub(super) async fn lag_groups(
 /// Notes by how much clusters lag that have samples in the window, in whole minutes of seconds:
 /// between grid points nothing is counted. Clusters that are known already stay as they are.
 async fn learn_lags(
-    asking: &mut Asking<'_>,
+    session: &mut DaySession<'_>,
     selector: &Selector,
     window: Window,
     known: &mut BTreeMap<String, i64>,
@@ -73,8 +73,8 @@ async fn learn_lags(
         return Ok(());
     }
     let present = selector.max_by(&[], &selector.raw(CLUSTER_TOTAL, &[]));
-    let minutes = asking.minutes(&present, window).await?;
-    let mut clusters = asking.by_cluster(&minutes);
+    let minutes = session.minutes(&present, window).await?;
+    let mut clusters = session.by_cluster(&minutes);
     clusters.retain(|cluster, _| !known.contains_key(cluster));
     if clusters.is_empty() {
         return Ok(());
@@ -83,23 +83,23 @@ async fn learn_lags(
     let age = |piece: Window| {
         format!("min_over_time((time() - {ends})[{}:{GRID_SECONDS}s])", piece.range())
     };
-    let ages = asking.extreme(window, f64::min, age).await?;
+    let ages = session.extreme(window, f64::min, age).await?;
     for cluster in clusters.into_keys() {
         let find = |list: &BTreeMap<Labels, f64>| {
-            let of = |(labels, _): &(&Labels, &f64)| asking.cluster(labels) == cluster;
+            let of = |(labels, _): &(&Labels, &f64)| session.cluster(labels) == cluster;
             list.iter().find(of).map(|(_, value)| *value).filter(|value| value.is_finite())
         };
         let lag = find(&ages).unwrap_or(0.0);
-        let is_believable = lag <= LAG_SECONDS_MAX;
-        if !is_believable {
-            asking.warn(format!(
+        let is_plausible = lag <= LAG_SECONDS_MAX;
+        if !is_plausible {
+            session.warn(format!(
                 "cluster '{cluster}' says that its costs are {:.0} days old ({WINDOW_END}): that \
-                 is not believed, and they are taken for those of the time when they were told",
+                 is not accepted, and they are taken for those of the time when they were told",
                 lag / 86_400.0
             ));
         }
         #[expect(clippy::cast_possible_truncation, reason = "bounded by two days")]
-        let seconds = if is_believable { lag.max(0.0).ceil() as i64 } else { 0 };
+        let seconds = if is_plausible { lag.max(0.0).ceil() as i64 } else { 0 };
         known.insert(cluster, next_grid_point(seconds));
     }
     Ok(())
@@ -107,7 +107,7 @@ async fn learn_lags(
 
 /// Adds the costs of the selected clusters; returns the minutes that each one's source covers.
 pub(super) async fn group_costs(
-    asking: &mut Asking<'_>,
+    session: &mut DaySession<'_>,
     selector: &Selector,
     window: Window,
     out: &mut SourceDay,
@@ -116,42 +116,44 @@ pub(super) async fn group_costs(
         return Ok(BTreeMap::new());
     }
     let present = selector.max_by(&[], &selector.raw(CLUSTER_TOTAL, &[]));
-    let covered = asking.minutes(&present, window).await?;
-    let named = asking.by_cluster(&covered);
+    let covered = session.minutes(&present, window).await?;
+    let named = session.by_cluster(&covered);
     if named.values().any(|minutes| *minutes < window.minutes()) {
-        let teller = Teller { costs: CLUSTER_TOTAL, alive: Some(EXPORTER_SUCCESS) };
-        out.holes.extend(gaps::told(asking, selector, teller, window).await);
-        out.edge_minutes.extend(gaps::edges(asking, &present, window).await?);
+        let metrics_of_coverage =
+            CoverageMetrics { costs: CLUSTER_TOTAL, alive: Some(EXPORTER_SUCCESS) };
+        out.holes.extend(gaps::described(session, selector, metrics_of_coverage, window).await);
+        out.edge_minutes.extend(gaps::edges(session, &present, window).await?);
     }
     let mut counts: BTreeMap<Level, u64> = BTreeMap::new();
-    for wanted in gauges::wanted(asking.levels()) {
+    for wanted in gauges::wanted(session.levels()) {
         let mut selector = selector.clone();
         let series = match counts.get(&wanted.level).filter(|_| wanted.is_part()) {
             Some(of_level) => *of_level,
-            None => asking.series_at_most(&selector, wanted.metric, window).await?,
+            None => session.series_at_most(&selector, wanted.metric, window).await?,
         };
         counts.insert(wanted.level, series);
         if !wanted.is_part() {
             let metric = [(wanted.metric, wanted.matchers)];
-            asking.filter_bad_samples(&mut selector, &metric, window, series).await?;
+            session.filter_bad_samples(&mut selector, &metric, window, series).await?;
         }
         let metric =
             Metric { name: wanted.metric, matchers: wanted.matchers, labels: wanted.labels };
-        let found = dedup::integrate(asking, &selector, metric, window, series).await?;
+        let found = dedup::integrate(session, &selector, metric, window, series).await?;
         if wanted.metric == CLUSTER_TOTAL {
             let is_doubled = found.doubled.is_some();
             out.conflicts
-                .extend(source_conflicts::of_gauges(asking, &selector, window, is_doubled).await?);
+                .extend(source_conflicts::of_gauges(session, &selector, window, is_doubled).await?);
         }
         for (labels, usd) in found.costs {
-            wanted.place(asking, &mut out.costs, &labels, usd);
+            wanted.place(session, &mut out.costs, &labels, usd);
         }
         if wanted.metric == POD_TOTAL {
             for labels in found.single.values() {
-                set_place(asking, labels, &mut out.costs);
+                set_place(session, labels, &mut out.costs);
             }
             if let Some(doubled) = found.doubled {
-                pod_places(asking, &doubled, &found.single, window, series, &mut out.costs).await?;
+                pod_places(session, &doubled, &found.single, window, series, &mut out.costs)
+                    .await?;
             }
         }
     }
@@ -160,7 +162,7 @@ pub(super) async fn group_costs(
 
 /// Gives pods of several series the node and the service that they had for most of the window.
 async fn pod_places(
-    asking: &mut Asking<'_>,
+    session: &mut DaySession<'_>,
     selector: &Selector,
     single: &BTreeMap<Labels, Labels>,
     window: Window,
@@ -168,7 +170,7 @@ async fn pod_places(
     costs: &mut DayCosts,
 ) -> Result<(), Failure> {
     let by = ["namespace", "pod", "node", "service"];
-    let counts = asking
+    let counts = session
         .summed(window, series, |piece| {
             let stored = selector.stored(POD_TOTAL, REAL_PODS);
             selector.max_by(&by, &format!("count_over_time({stored}[{}])", piece.range()))
@@ -183,7 +185,7 @@ async fn pod_places(
             continue;
         }
         *best = samples;
-        set_place(asking, &labels, costs);
+        set_place(session, &labels, costs);
     }
     Ok(())
 }

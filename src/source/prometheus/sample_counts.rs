@@ -4,7 +4,7 @@ use crate::cost::Day;
 use crate::service::failure::Failure;
 use crate::source::prometheus::client::NoAnswer;
 use crate::source::prometheus::promql::{Selector, Window};
-use crate::source::prometheus::session::Asking;
+use crate::source::prometheus::session::DaySession;
 
 /// For how long after its end a day's costs may be shown, seconds: longer than exporters lag.
 const SHOWN_LATE_SECONDS: i64 = 4 * 3_600;
@@ -14,15 +14,15 @@ const METRIC: &str = "metric_name_";
 /// The samples of all these metrics on a day that is over and in the hours after it. `None` where
 /// the server cannot bear the question: then the day is computed again instead.
 pub(super) async fn all_samples(
-    mut asking: Asking<'_>,
+    mut session: DaySession<'_>,
     metrics: &[&str],
     day: Day,
     now_seconds: i64,
 ) -> Result<Option<u64>, Failure> {
     let latest = day.end_seconds() + SHOWN_LATE_SECONDS;
     let window = Window { start: day.start_seconds(), end: latest.min(now_seconds + 1) };
-    let query = query(&asking.selector(), metrics, window);
-    let counts = match asking.try_at(&query, window).await {
+    let query = query(&session.selector(), metrics, window);
+    let counts = match session.try_at(&query, window).await {
         Ok(counts) => counts,
         Err(
             NoAnswer::TooMuch(failure) | NoAnswer::Busy(failure) | NoAnswer::OutOfReach(failure),

@@ -57,7 +57,7 @@ impl PrometheusSettings {
 
 /// One day's questions to the server, and what was learned on the way.
 #[derive(Debug)]
-pub(super) struct Asking<'a> {
+pub(super) struct DaySession<'a> {
     questions: &'a Questions,
     settings: &'a PrometheusSettings,
     account: &'a Account,
@@ -81,7 +81,7 @@ pub(super) struct Asking<'a> {
     counted: BTreeMap<String, u64>,
 }
 
-impl<'a> Asking<'a> {
+impl<'a> DaySession<'a> {
     pub(super) fn new(
         questions: &'a Questions,
         settings: &'a PrometheusSettings,

@@ -15,7 +15,7 @@ use crate::service::failure::Failure;
 use crate::source::metric_names::{CLUSTER_TOTAL, NAMESPACE_TOTAL, WINDOW_END};
 use crate::source::prometheus::promql::{Selector, Window, minutes_present};
 use crate::source::prometheus::reply::{Labels, Series, shown_labels};
-use crate::source::prometheus::session::Asking;
+use crate::source::prometheus::session::DaySession;
 
 /// Sources that differ by less tell the same: two polls of one window while its data come in.
 pub(in crate::source) const TOLERANCE: f64 = 0.01;
@@ -32,7 +32,7 @@ const ALTERNATING_SPANS_MIN: f64 = 3.0;
 const INCOMPARABLE_MINUTES: f64 = 180.0;
 /// By how much the averages of one cluster's exporters may differ when they tell of other windows.
 const INCOMPARABLE_TOLERANCE: f64 = 0.1;
-/// Most conflicts that are told of.
+/// Most conflicts that are named.
 const NAMED_MAX: usize = 5;
 
 /// A rate that should be the same whoever tells it.
@@ -48,12 +48,12 @@ pub(super) struct Claim<'a> {
 
 /// Conflicts between exporters: two that claim one cluster, or two that write one series.
 pub(super) async fn of_gauges(
-    asking: &mut Asking<'_>,
+    session: &mut DaySession<'_>,
     selector: &Selector,
     window: Window,
     is_doubled: bool,
 ) -> Result<Vec<String>, Failure> {
-    let mut found = alternating(asking, selector, window).await?;
+    let mut found = alternating(session, selector, window).await?;
     if !is_doubled {
         return Ok(found);
     }
@@ -64,17 +64,17 @@ pub(super) async fn of_gauges(
     let (last, first) = (selector.max_by(&[], &ends), min_by(selector, &[], &ends));
     let same_window = |expression: &str| format!("({expression}) unless ({last} != {first})");
     let at_once = same_window(&several(selector, &[], &totals));
-    let comparable = asking.minutes(&at_once, window).await?;
-    let series = asking.series_at_most(selector, NAMESPACE_TOTAL, window).await?;
+    let comparable = session.minutes(&at_once, window).await?;
+    let series = session.series_at_most(selector, NAMESPACE_TOTAL, window).await?;
     for sources in [&totals, &namespaces] {
         if comparable.is_empty() {
             break;
         }
         let differing = same_window(&differing(selector, &[], sources));
-        let minutes = asking.summed(window, series, |p| minutes_present(&differing, p)).await?;
+        let minutes = session.summed(window, series, |p| minutes_present(&differing, p)).await?;
         let conflicts = lasting(&minutes, &comparable);
         for name in conflicts.into_iter().take(NAMED_MAX) {
-            found.push(told(asking, sources, &name, window).await);
+            found.push(described(session, sources, &name, window).await);
         }
         if !found.is_empty() {
             break;
@@ -82,8 +82,8 @@ pub(super) async fn of_gauges(
     }
     if found.is_empty() {
         let at_once = several(selector, &[], &totals);
-        let together = asking.minutes(&at_once, window).await?;
-        found = incomparable(asking, &totals, (&together, &comparable), window).await;
+        let together = session.minutes(&at_once, window).await?;
+        found = incomparable(session, &totals, (&together, &comparable), window).await;
     }
     Ok(found)
 }
@@ -91,7 +91,7 @@ pub(super) async fn of_gauges(
 /// Sources that never tell of one window at one time, as exporters with other WINDOWs: one
 /// cluster's differ by a little over hours, two clusters' by what they cost.
 async fn incomparable(
-    asking: &mut Asking<'_>,
+    session: &mut DaySession<'_>,
     sources: &str,
     (together, comparable): (&BTreeMap<Labels, f64>, &BTreeMap<Labels, f64>),
     window: Window,
@@ -102,11 +102,11 @@ async fn incomparable(
         **minutes >= INCOMPARABLE_MINUTES && of(name) <= TRANSIENT_MINUTES
     };
     for (name, _) in together.iter().filter(never).take(NAMED_MAX) {
-        let telling = telling(asking, sources, name, window).await;
+        let telling = telling(session, sources, name, window).await;
         let usd = |one: Option<&Series>| one.and_then(Series::value).unwrap_or(0.0);
         let (least, most) = (usd(telling.first()), usd(telling.last()));
         if most - least > INCOMPARABLE_TOLERANCE * most {
-            found.push(sentence(asking, &telling, name));
+            found.push(sentence(session, &telling, name));
         }
     }
     found
@@ -114,7 +114,7 @@ async fn incomparable(
 
 /// Conflicts over the rate of something that several sources may tell.
 pub(super) async fn of_claim(
-    asking: &mut Asking<'_>,
+    session: &mut DaySession<'_>,
     selector: &Selector,
     claim: Claim<'_>,
     window: Window,
@@ -122,7 +122,7 @@ pub(super) async fn of_claim(
 ) -> Result<Vec<String>, Failure> {
     let sources = selector.raw(claim.metric, &[]);
     let several = several(selector, claim.labels, &sources);
-    let comparable = asking.summed(window, series, |p| minutes_present(&several, p)).await?;
+    let comparable = session.summed(window, series, |p| minutes_present(&several, p)).await?;
     if comparable.is_empty() {
         return Ok(Vec::new());
     }
@@ -134,10 +134,10 @@ pub(super) async fn of_claim(
         let by = selector.labels(claim.labels);
         differing = format!("({differing}) or (count by ({by}) ({identities}) > 1)");
     }
-    let minutes = asking.summed(window, series, |p| minutes_present(&differing, p)).await?;
+    let minutes = session.summed(window, series, |p| minutes_present(&differing, p)).await?;
     let mut found = Vec::new();
     for name in lasting(&minutes, &comparable).into_iter().take(NAMED_MAX) {
-        found.push(told(asking, &sources, &name, window).await);
+        found.push(described(session, &sources, &name, window).await);
     }
     Ok(found)
 }
@@ -165,33 +165,38 @@ fn lasting(differing: &BTreeMap<Labels, f64>, comparable: &BTreeMap<Labels, f64>
 }
 
 /// A sentence that names the two sources of a name that differ most.
-async fn told(asking: &mut Asking<'_>, sources: &str, name: &Labels, window: Window) -> String {
-    let telling = telling(asking, sources, name, window).await;
-    sentence(asking, &telling, name)
+async fn described(
+    session: &mut DaySession<'_>,
+    sources: &str,
+    name: &Labels,
+    window: Window,
+) -> String {
+    let telling = telling(session, sources, name, window).await;
+    sentence(session, &telling, name)
 }
 
 /// What the sources of a name say on average, the least first; nothing where that cannot be asked:
 /// that they differ is known without it.
 async fn telling(
-    asking: &mut Asking<'_>,
+    session: &mut DaySession<'_>,
     sources: &str,
     name: &Labels,
     window: Window,
 ) -> Vec<Series> {
     let average = format!("avg_over_time(({sources})[{}:5m])", window.range());
-    let mut telling = asking.at(&average, window).await.unwrap_or_default();
-    let label = asking.cluster_label().to_owned();
+    let mut telling = session.at(&average, window).await.unwrap_or_default();
+    let label = session.cluster_label().to_owned();
     telling.retain(|one| is_named(one, name, &label));
     telling.sort_by(|a, b| a.value().unwrap_or(0.0).total_cmp(&b.value().unwrap_or(0.0)));
     telling
 }
 
-fn sentence(asking: &Asking<'_>, telling: &[Series], name: &Labels) -> String {
+fn sentence(session: &DaySession<'_>, telling: &[Series], name: &Labels) -> String {
     let shown = |one: &Series| {
         let labels = shown_labels(&distinct(one, telling));
         format!("{labels} says ${:.4} an hour", one.value().unwrap_or(0.0))
     };
-    let cluster = asking.cluster(name);
+    let cluster = session.cluster(name);
     let of = name.get("node").map(|node| format!(" node '{node}' of")).unwrap_or_default();
     let [first, .., last] = telling else {
         return format!("sources that are not one tell of{of} cluster '{cluster}'");
@@ -223,7 +228,7 @@ fn distinct(of: &Series, all: &[Series]) -> Labels {
 
 /// Series whose samples go to and fro between two costs: two sources with the same labels.
 async fn alternating(
-    asking: &mut Asking<'_>,
+    session: &mut DaySession<'_>,
     selector: &Selector,
     window: Window,
 ) -> Result<Vec<String>, Failure> {
@@ -242,7 +247,7 @@ async fn alternating(
     );
     let count =
         |piece: Window| format!("count_over_time(({alternates})[{}:{ALTERNATION}])", piece.range());
-    let mut found = asking.summed(window, 1, count).await?;
+    let mut found = session.summed(window, 1, count).await?;
     // A cost that went to and fro for an hour is a cost; two writers go on.
     found.retain(|_, spans| *spans >= ALTERNATING_SPANS_MIN);
     if found.is_empty() {
@@ -252,15 +257,15 @@ async fn alternating(
         let (function, of) = (function.to_owned(), of.to_owned());
         move |piece: Window| format!("{function}({of}[{}:{ALTERNATION}])", piece.range())
     };
-    let lows = asking.extreme(window, f64::max, bound("max_over_time", &least)).await?;
-    let highs = asking.extreme(window, f64::max, bound("max_over_time", &most)).await?;
+    let lows = session.extreme(window, f64::max, bound("max_over_time", &least)).await?;
+    let highs = session.extreme(window, f64::max, bound("max_over_time", &most)).await?;
     let usd =
         |list: &BTreeMap<Labels, f64>, labels: &Labels| list.get(labels).copied().unwrap_or(0.0);
     let sentence = |labels: &Labels| {
         format!(
             "two sources write one series of cluster '{}' by turns, {}: one says ${:.4} an hour \
              and one ${:.4}",
-            asking.cluster(labels),
+            session.cluster(labels),
             shown_labels(labels),
             usd(&lows, labels),
             usd(&highs, labels)

@@ -13,7 +13,7 @@ use crate::source::prometheus::gauges::{
 };
 use crate::source::prometheus::promql::{GRID_SECONDS, Selector, Sources, Window};
 use crate::source::prometheus::reply::Labels;
-use crate::source::prometheus::session::Asking;
+use crate::source::prometheus::session::DaySession;
 use crate::source::prometheus::source_conflicts;
 use crate::source::prometheus::window_showings::Windowed;
 use crate::source::prometheus::windows::{self, Group, Part, Sampling};
@@ -25,7 +25,7 @@ fn minutes_long(window: Window) -> u32 {
 /// Adds the costs of the clusters that show windows; returns how much of the day is covered.
 /// `elsewhere` is what of the day is taken from other gauges of a cluster.
 pub(super) async fn add_costs(
-    asking: &mut Asking<'_>,
+    session: &mut DaySession<'_>,
     selector: &Selector,
     clusters: &BTreeMap<String, Windowed>,
     elsewhere: &BTreeMap<String, Vec<Window>>,
@@ -53,11 +53,11 @@ pub(super) async fn add_costs(
         let covered = spans.iter().map(|span| minutes_long(*span)).sum();
         coverage.insert(cluster.clone(), Coverage { due: covered + missing, covered });
         if covered > 0 && missing > 0 {
-            let phrase = hole_phrase(asking, selector, (cluster, windowed), &holes).await;
+            let phrase = hole_phrase(session, selector, (cluster, windowed), &holes).await;
             out.holes.push(phrase);
         } else if covered == 0 && missing > 0 && taken.is_empty() {
-            asking.is_partial = true;
-            asking.warn(format!("cluster '{cluster}' has shown no window of this day"));
+            session.is_partial = true;
+            session.warn(format!("cluster '{cluster}' has shown no window of this day"));
         }
         to_read.push((cluster.clone(), windowed.sources, parts));
     }
@@ -65,20 +65,20 @@ pub(super) async fn add_costs(
     for group in windows::groups(to_read) {
         let mut selector = Selector { sources: group.sources, ..selector.clone() };
         selector.matchers.push(cluster_matcher(
-            asking.cluster_label(),
+            session.cluster_label(),
             &group.clusters,
-            asking.default_cluster(),
+            session.default_cluster(),
         ));
-        let conflicts = conflicts(asking, &selector, &group, clusters).await?;
+        let conflicts = conflicts(session, &selector, &group, clusters).await?;
         out.conflicts.extend(conflicts);
-        add_up(&mut out.costs, group_costs(asking, &selector, &group.parts).await?);
+        add_up(&mut out.costs, group_costs(session, &selector, &group.parts).await?);
     }
     Ok(coverage)
 }
 
 /// What each of a cluster's windows costs on a day, USD.
 pub(super) async fn window_by_window(
-    asking: &mut Asking<'_>,
+    session: &mut DaySession<'_>,
     selector: &Selector,
     (cluster, windowed): (&str, &Windowed),
     day: Day,
@@ -86,9 +86,9 @@ pub(super) async fn window_by_window(
     let whole = Window { start: day.start_seconds(), end: day.end_seconds() };
     let mut selector = Selector { sources: windowed.sources, ..selector.clone() };
     selector.matchers.push(cluster_matcher(
-        asking.cluster_label(),
+        session.cluster_label(),
         &[cluster.to_owned()],
-        asking.default_cluster(),
+        session.default_cluster(),
     ));
     let parts = windows::choose(&windowed.showings, whole);
     let mut spans = parts.iter().map(|part| part.span);
@@ -98,7 +98,7 @@ pub(super) async fn window_by_window(
             let of = Selector { offset_seconds, ..selector.in_parts() };
             of.max_by(&[], &of.of(CLUSTER_TOTAL, &[]))
         };
-        let values = asking.values(sampling, 1, expression).await?;
+        let values = session.values(sampling, 1, expression).await?;
         let values: BTreeMap<i64, f64> = values.into_values().flatten().collect();
         for time in sampling.times() {
             let Some(span) = spans.next() else { break };
@@ -113,14 +113,14 @@ fn overlaps(one: Window, other: Window) -> bool {
 }
 
 async fn hole_phrase(
-    asking: &mut Asking<'_>,
+    session: &mut DaySession<'_>,
     selector: &Selector,
     (cluster, windowed): (&str, &Windowed),
     holes: &[Window],
 ) -> String {
     let lag = windows::lag(&windowed.showings);
     let (start, end) = (holes[0].start + lag, holes[holes.len() - 1].end + lag);
-    let mut alive = gaps::minutes(asking, selector, EXPORTER_SUCCESS, Window { start, end }).await;
+    let mut alive = gaps::minutes(session, selector, EXPORTER_SUCCESS, Window { start, end }).await;
     // What should have been shown at a time is of a window before it.
     let alive = alive.remove(cluster).unwrap_or_default();
     let alive: BTreeSet<i64> = alive.into_iter().map(|time| time - lag).collect();
@@ -136,7 +136,7 @@ fn read_in(parts: &[Part]) -> Window {
 }
 
 async fn conflicts(
-    asking: &mut Asking<'_>,
+    session: &mut DaySession<'_>,
     selector: &Selector,
     group: &Group,
     clusters: &BTreeMap<String, Windowed>,
@@ -146,12 +146,12 @@ async fn conflicts(
     let is_mixed = group.clusters.iter().filter_map(of).any(|one| one.windowless_minutes > 0);
     let sources = if is_mixed { Sources::Windowed } else { Sources::All };
     let selector = Selector { sources, ..selector.clone() };
-    source_conflicts::of_gauges(asking, &selector, read_in(&group.parts), is_doubled).await
+    source_conflicts::of_gauges(session, &selector, read_in(&group.parts), is_doubled).await
 }
 
 /// The costs of the selected clusters, whose windows are shown at the same minutes.
 async fn group_costs(
-    asking: &mut Asking<'_>,
+    session: &mut DaySession<'_>,
     selector: &Selector,
     parts: &[Part],
 ) -> Result<DayCosts, Failure> {
@@ -159,11 +159,11 @@ async fn group_costs(
     let read_in = read_in(parts);
     let samplings = windows::samplings(parts);
     let mut counts: BTreeMap<Level, u64> = BTreeMap::new();
-    for wanted in gauges::wanted(asking.levels()) {
+    for wanted in gauges::wanted(session.levels()) {
         let mut selector = selector.clone();
         let series = match counts.get(&wanted.level).filter(|_| wanted.is_part()) {
             Some(of_level) => *of_level,
-            None => asking.series_at_most(&selector, wanted.metric, read_in).await?,
+            None => session.series_at_most(&selector, wanted.metric, read_in).await?,
         };
         counts.insert(wanted.level, series);
         if series == 0 {
@@ -172,37 +172,37 @@ async fn group_costs(
         if wanted.is_part() {
             let labels = wanted.labels;
             for (labels, usd) in
-                weighed(asking, &selector, wanted, labels, &samplings, series).await?
+                weighed(session, &selector, wanted, labels, &samplings, series).await?
             {
-                wanted.place(asking, &mut costs, &labels, usd);
+                wanted.place(session, &mut costs, &labels, usd);
             }
             continue;
         }
         let metric = [(wanted.metric, wanted.matchers)];
-        asking.filter_bad_samples(&mut selector, &metric, read_in, series).await?;
+        session.filter_bad_samples(&mut selector, &metric, read_in, series).await?;
         let places = ["namespace", "pod", "node", "service"];
         let labels = if wanted.level == Level::Pod { &places[..] } else { wanted.labels };
-        let found = weighed(asking, &selector, wanted, labels, &samplings, series).await?;
+        let found = weighed(session, &selector, wanted, labels, &samplings, series).await?;
         if wanted.level != Level::Pod {
             for (labels, usd) in found {
-                wanted.place(asking, &mut costs, &labels, usd);
+                wanted.place(session, &mut costs, &labels, usd);
             }
             continue;
         }
         let by_pod = pods(found);
         // A pod with several places may have had them at once, by different exporters.
         let of_pods = if by_pod.values().any(|places| places.len() > 1) {
-            weighed(asking, &selector, wanted, wanted.labels, &samplings, series).await?
+            weighed(session, &selector, wanted, wanted.labels, &samplings, series).await?
         } else {
             by_pod.iter().map(|(pod, places)| (pod.clone(), places[0].1)).collect()
         };
         for (labels, usd) in of_pods {
-            place(asking, &mut costs, Level::Pod, &labels, usd);
+            place(session, &mut costs, Level::Pod, &labels, usd);
         }
         for places in by_pod.values() {
             let longest = places.iter().max_by(|a, b| a.1.total_cmp(&b.1));
             if let Some((labels, _)) = longest {
-                set_place(asking, labels, &mut costs);
+                set_place(session, labels, &mut costs);
             }
         }
     }
@@ -211,7 +211,7 @@ async fn group_costs(
 
 /// A metric's costs by labels, USD, each window once.
 async fn weighed(
-    asking: &mut Asking<'_>,
+    session: &mut DaySession<'_>,
     selector: &Selector,
     wanted: Wanted,
     labels: &[&str],
@@ -224,7 +224,7 @@ async fn weighed(
             let of = Selector { offset_seconds, ..selector.in_parts() };
             of.max_by(labels, &of.of(wanted.metric, wanted.matchers))
         };
-        for (labels, sum) in asking.sampled(*sampling, series, expression).await? {
+        for (labels, sum) in session.sampled(*sampling, series, expression).await? {
             *costs.entry(labels).or_insert(0.0) += sum * weight;
         }
     }

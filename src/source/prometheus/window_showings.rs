@@ -12,8 +12,8 @@ use crate::source::prometheus::gauges::shifted;
 use crate::source::prometheus::promql::{
     GRID_SECONDS, Selector, Sources, Window, minutes_present, next_grid_point,
 };
-use crate::source::prometheus::session::Asking;
-use crate::source::prometheus::windows::{self, Sampling, Showing, Shown, is_believable};
+use crate::source::prometheus::session::DaySession;
+use crate::source::prometheus::windows::{self, Sampling, Showing, Shown, is_plausible};
 
 /// The longest time after the end of a day at which a window of it may be shown, beside the
 /// window's own length (seconds).
@@ -60,22 +60,22 @@ impl Windowed {
 
 /// The clusters that show windows, by name.
 pub(super) async fn windowed(
-    asking: &mut Asking<'_>,
+    session: &mut DaySession<'_>,
     selector: &Selector,
     day: Day,
     now_seconds: i64,
 ) -> Result<BTreeMap<String, Windowed>, Failure> {
-    let Some((shown_in, lengths)) = lengths(asking, selector, day, now_seconds).await? else {
+    let Some((shown_in, lengths)) = lengths(session, selector, day, now_seconds).await? else {
         return Ok(BTreeMap::new());
     };
-    let modes = modes(asking, selector, shown_in).await?;
-    let mut shown = shown(asking, selector, shown_in, &lengths).await?;
+    let modes = modes(session, selector, shown_in).await?;
+    let mut shown = shown(session, selector, shown_in, &lengths).await?;
     for (cluster, list) in &mut shown {
         for one in list {
             one.is_total = modes.at(cluster, one.time);
         }
         if modes.is_ambiguous(cluster) {
-            asking.warn(format!(
+            session.warn(format!(
                 "the exporters of cluster '{cluster}' do not agree on whether their gauges are \
                  rates or totals (METRIC_MODE): nothing is read while they do not"
             ));
@@ -83,23 +83,23 @@ pub(super) async fn windowed(
     }
     let mut found: BTreeMap<String, Windowed> = BTreeMap::new();
     for (cluster, list) in shown {
-        warn_of_unbelievable(asking, &cluster, &list);
+        warn_of_implausible(session, &cluster, &list);
         let showings = windows::showings(&list);
         if !showings.is_empty() {
             let (sources, windowless_minutes, is_doubled) = (Sources::All, 0, false);
             found.insert(cluster, Windowed { showings, sources, windowless_minutes, is_doubled });
         }
     }
-    separate_sources(asking, selector, shown_in, &mut found).await?;
+    separate_sources(session, selector, shown_in, &mut found).await?;
     Ok(found)
 }
 
-fn warn_of_unbelievable(asking: &mut Asking<'_>, cluster: &str, shown: &[Shown]) {
-    let Some(bad) = shown.iter().find(|one| !is_believable(one.window, one.time)) else { return };
+fn warn_of_implausible(session: &mut DaySession<'_>, cluster: &str, shown: &[Shown]) {
+    let Some(bad) = shown.iter().find(|one| !is_plausible(one.window, one.time)) else { return };
     let days = (bad.time - bad.window.end) as f64 / 86_400.0;
-    asking.warn(format!(
+    session.warn(format!(
         "cluster '{cluster}' says that its costs are of a window of {} seconds that ended {days:.0} \
-         days old ({WINDOW_END}, {WINDOW_SECONDS}): that is not believed",
+         days old ({WINDOW_END}, {WINDOW_SECONDS}): that is not accepted",
         bad.window.end - bad.window.start
     ));
 }
@@ -109,7 +109,7 @@ fn warn_of_unbelievable(asking: &mut Asking<'_>, cluster: &str, shown: &[Shown])
 type Lengths = BTreeMap<String, Option<i64>>;
 
 async fn lengths(
-    asking: &mut Asking<'_>,
+    session: &mut DaySession<'_>,
     selector: &Selector,
     day: Day,
     now_seconds: i64,
@@ -124,18 +124,18 @@ async fn lengths(
         let of = selector.labels(&[]);
         format!("{aggregate} by ({of}) ({function}_over_time({stored}[{}]))", piece.range())
     };
-    let most = asking.extreme(shown_in, f64::max, |piece| by("max", "max", piece)).await?;
+    let most = session.extreme(shown_in, f64::max, |piece| by("max", "max", piece)).await?;
     if most.is_empty() {
         return Ok(None);
     }
-    let least = asking.extreme(shown_in, f64::min, |piece| by("min", "min", piece)).await?;
+    let least = session.extreme(shown_in, f64::min, |piece| by("min", "min", piece)).await?;
     let mut lengths = Lengths::new();
     let mut longest = 0;
     for (labels, most) in &most {
         let is_constant = least.get(labels).is_some_and(|least| least.to_bits() == most.to_bits());
         let known = seconds(*most).filter(|_| is_constant);
         longest = longest.max(seconds(*most).unwrap_or(0));
-        let cluster = asking.cluster(labels).to_owned();
+        let cluster = session.cluster(labels).to_owned();
         // One name with and without its label may have two lengths.
         lengths
             .entry(cluster)
@@ -159,7 +159,7 @@ fn minutes_of(window: Window) -> Sampling {
 
 /// What clusters show from minute to minute; the mode of the gauges is left open.
 async fn shown(
-    asking: &mut Asking<'_>,
+    session: &mut DaySession<'_>,
     selector: &Selector,
     shown_in: Window,
     lengths: &Lengths,
@@ -178,7 +178,7 @@ async fn shown(
     );
     let any = format!("({} and {})", selector.max_by(&[], &ends), selector.max_by(&[], &costs));
     let query = format!("{} or ({any} unless {})", with(&fresh), with(&costs));
-    let ends_shown = asking.values(minutes_of(shown_in), count, |_| query.clone()).await?;
+    let ends_shown = session.values(minutes_of(shown_in), count, |_| query.clone()).await?;
     let changing = if lengths.values().any(Option::is_none) {
         let seconds = selector.raw(WINDOW_SECONDS, &[]);
         let newest = selector.newest(&ends);
@@ -187,20 +187,20 @@ async fn shown(
             selector.max_by(&[], &format!("{seconds} and ({newest})")),
             selector.max_by(&[], &seconds)
         );
-        asking.values(minutes_of(shown_in), count, |_| query.clone()).await?
+        session.values(minutes_of(shown_in), count, |_| query.clone()).await?
     } else {
         BTreeMap::new()
     };
     let mut by_time: BTreeMap<(String, i64), i64> = BTreeMap::new();
     for (labels, points) in &changing {
         let of = |(time, value): &(i64, f64)| {
-            Some(((asking.cluster(labels).to_owned(), *time), seconds(*value)?))
+            Some(((session.cluster(labels).to_owned(), *time), seconds(*value)?))
         };
         by_time.extend(points.iter().filter_map(of));
     }
     let mut out: BTreeMap<String, BTreeMap<i64, Window>> = BTreeMap::new();
     for (labels, points) in ends_shown {
-        let cluster = asking.cluster(&labels).to_owned();
+        let cluster = session.cluster(&labels).to_owned();
         let Some(known) = lengths.get(&cluster) else { continue };
         let of_cluster = out.entry(cluster.clone()).or_default();
         for (time, value) in points {
@@ -257,24 +257,24 @@ fn with_mode(selector: &Selector, mode: &str) -> String {
 
 /// Clusters whose gauges were totals at some time.
 pub(super) async fn totals(
-    asking: &mut Asking<'_>,
+    session: &mut DaySession<'_>,
     selector: &Selector,
     window: Window,
 ) -> Result<BTreeSet<String>, Failure> {
     let any = with_mode(selector, "=\"total\"");
     let count =
         |piece: Window| selector.max_by(&[], &format!("count_over_time({any}[{}])", piece.range()));
-    let found = asking.summed(window, 1, count).await?;
-    Ok(asking.by_cluster(&found).into_keys().collect())
+    let found = session.summed(window, 1, count).await?;
+    Ok(session.by_cluster(&found).into_keys().collect())
 }
 
 /// Whether gauges are totals, from minute to minute.
 async fn modes(
-    asking: &mut Asking<'_>,
+    session: &mut DaySession<'_>,
     selector: &Selector,
     shown_in: Window,
 ) -> Result<Modes, Failure> {
-    let clusters = totals(asking, selector, shown_in).await?;
+    let clusters = totals(session, selector, shown_in).await?;
     let mut modes = Modes::default();
     if clusters.is_empty() {
         return Ok(modes);
@@ -284,9 +284,9 @@ async fn modes(
         let query = format!("count by ({by}) ({})", with_mode(selector, mode));
         let series = clusters.len() as u64;
         for (labels, points) in
-            asking.values(minutes_of(shown_in), series, |_| query.clone()).await?
+            session.values(minutes_of(shown_in), series, |_| query.clone()).await?
         {
-            let cluster = asking.cluster(&labels).to_owned();
+            let cluster = session.cluster(&labels).to_owned();
             of.entry(cluster).or_default().extend(points.iter().map(|(time, _)| *time));
         }
     }
@@ -296,7 +296,7 @@ async fn modes(
 /// Learns which clusters have gauges without a window beside those that do, and which have
 /// several exporters.
 async fn separate_sources(
-    asking: &mut Asking<'_>,
+    session: &mut DaySession<'_>,
     selector: &Selector,
     shown_in: Window,
     found: &mut BTreeMap<String, Windowed>,
@@ -309,16 +309,16 @@ async fn separate_sources(
         selector.max_by(&[], &of.raw(CLUSTER_TOTAL, &[]))
     };
     let (with, without) = (minutes(Sources::Windowed), minutes(Sources::Windowless));
-    let with = asking.summed(shown_in, 1, |piece| minutes_present(&with, piece)).await?;
-    let without = asking.summed(shown_in, 1, |piece| minutes_present(&without, piece)).await?;
-    let (with, without) = (asking.by_cluster(&with), asking.by_cluster(&without));
+    let with = session.summed(shown_in, 1, |piece| minutes_present(&with, piece)).await?;
+    let without = session.summed(shown_in, 1, |piece| minutes_present(&without, piece)).await?;
+    let (with, without) = (session.by_cluster(&with), session.by_cluster(&without));
     let stored = selector.stored(CLUSTER_TOTAL, &[]);
     let count = |piece: Window| {
         let by = selector.labels(&[]);
         format!("count by ({by}) (count_over_time({stored}[{}]))", piece.range())
     };
-    let series = asking.extreme(shown_in, f64::max, count).await?;
-    let series = asking.by_cluster(&series);
+    let series = session.extreme(shown_in, f64::max, count).await?;
+    let series = session.by_cluster(&series);
     for (cluster, windowed) in found {
         // Where labels do not match at all (recording rules), nothing can be kept apart by them.
         let can_match = with.contains_key(cluster);

@@ -43,7 +43,7 @@ pub(super) struct Showing {
 }
 
 /// Whether a window that is shown at a time can be what the gauges are of.
-pub(super) fn is_believable(window: Window, time: i64) -> bool {
+pub(super) fn is_plausible(window: Window, time: i64) -> bool {
     let length = window.end - window.start;
     (1..=DISTANCE_SECONDS_MAX).contains(&length)
         && window.end <= time + AHEAD_SECONDS_MAX
@@ -53,8 +53,8 @@ pub(super) fn is_believable(window: Window, time: i64) -> bool {
 /// The windows that were shown, the earliest first.
 pub(super) fn showings(shown: &[Shown]) -> Vec<Showing> {
     let mut by_window: BTreeMap<(i64, i64, bool), Showing> = BTreeMap::new();
-    let believable = shown.iter().filter(|one| is_believable(one.window, one.time));
-    for one in believable {
+    let plausible = shown.iter().filter(|one| is_plausible(one.window, one.time));
+    for one in plausible {
         let Some(is_total) = one.is_total else { continue };
         let (window, first) = (one.window, one.time);
         let new = || Showing { window, first, minutes: BTreeSet::new(), is_total };

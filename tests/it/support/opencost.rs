@@ -121,7 +121,7 @@ pub(crate) async fn export(
         poller.poll().await;
     }
     to.send().await;
-    assert!(poller.is_ready(), "no window was believed");
+    assert!(poller.is_ready(), "no window was accepted");
 }
 
 /// The series of a scrape that the worker reads: totals, and what tells their time.

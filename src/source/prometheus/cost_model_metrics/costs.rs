@@ -21,7 +21,7 @@ const UNMOUNTED_POD: &str = "unmounted-pvs";
 impl RawDay<'_, '_> {
     /// CPU, RAM and GPU of pods, or of namespaces when no pods are wanted.
     pub(super) async fn containers(&mut self, formulas: &Formulas) -> Result<(), Failure> {
-        let levels = self.asking.levels();
+        let levels = self.session.levels();
         let wants_pods = levels.pod;
         let by: &[&str] = match (wants_pods, levels.has(Level::Node)) {
             (true, _) => &["namespace", "pod", "node"],
@@ -39,7 +39,7 @@ impl RawDay<'_, '_> {
             }
             let rate = formulas.allocated(by, resource);
             let series = self.inventory.count(amount);
-            for (labels, usd) in self.asking.integrate(&rate, self.window, series).await? {
+            for (labels, usd) in self.session.integrate(&rate, self.window, series).await? {
                 let Some((cluster, namespace)) = self.add_to_namespace(&labels, part, usd) else {
                     continue;
                 };
@@ -81,16 +81,16 @@ impl RawDay<'_, '_> {
         part: Part,
         usd: f64,
     ) -> Option<(String, String)> {
-        let cluster = self.asking.cluster(labels).to_owned();
+        let cluster = self.session.cluster(labels).to_owned();
         let Some(namespace) = labels.get("namespace").filter(|name| !name.is_empty()) else {
-            self.asking.is_partial = true;
+            self.session.is_partial = true;
             let what = format!("a series of cluster '{cluster}' has no label namespace");
-            self.asking.warn(what);
+            self.session.warn(what);
             return None;
         };
         let costs = self.out.costs.namespace_mut(&cluster, namespace);
         *costs.total_usd.get_or_insert(0.0) += usd;
-        if self.asking.levels().has_parts {
+        if self.session.levels().has_parts {
             costs.breakdown.add(part, usd);
             // The cluster's volumes and load balancers are more than those of namespaces.
             if !matches!(part, Part::Pv | Part::LoadBalancer) {
@@ -111,7 +111,7 @@ impl RawDay<'_, '_> {
             let pods = &mut self.out.costs.namespace_mut(cluster, namespace).pods;
             let costs = pods.entry(pod.clone()).or_default();
             costs.total_usd += usd;
-            if self.asking.levels().has_parts {
+            if self.session.levels().has_parts {
                 costs.breakdown.add(part, usd);
             }
             if let Some(node) = &costs.node {
@@ -134,10 +134,10 @@ impl RawDay<'_, '_> {
         if !self.inventory.has(CLAIMS) {
             return Ok(());
         }
-        let wants_pods = self.asking.levels().pod;
+        let wants_pods = self.session.levels().pod;
         let by: &[&str] = if wants_pods { &["namespace", "pod"] } else { &["namespace"] };
         let rate = formulas.claimed_volumes(by);
-        for (labels, usd) in self.asking.integrate(&rate, self.window, series).await? {
+        for (labels, usd) in self.session.integrate(&rate, self.window, series).await? {
             let part = Part::Pv;
             if let Some((cluster, namespace)) = self.add_to_namespace(&labels, part, usd) {
                 self.add_to_pod((&cluster, &namespace), labels.get("pod"), part, usd);
@@ -155,12 +155,12 @@ impl RawDay<'_, '_> {
         let lone = formulas.volumes_without_any_price();
         let query =
             |piece: Window| format!("count_over_time(({lone})[{}:{STEP_MINUTES}m])", piece.range());
-        let found = self.asking.summed(self.window, series, query).await?;
+        let found = self.session.summed(self.window, series, query).await?;
         for (labels, points) in found.into_iter().take(NAMED_MAX) {
-            self.asking.is_partial = true;
+            self.session.is_partial = true;
             let volume = labels.get("persistentvolume").cloned().unwrap_or_default();
             let minutes = points * f64::from(STEP_MINUTES);
-            self.asking.warn(format!(
+            self.session.warn(format!(
                 "volume '{volume}' has a size but no price ({VOLUME_PRICE}) for about {minutes} \
                  minutes: it costs nothing"
             ));
@@ -179,7 +179,7 @@ impl RawDay<'_, '_> {
         }
         let missing = &mut self.out.missing;
         let (inventory, window) = (&self.inventory, self.window);
-        let traffic = network::traffic(self.asking, formulas, inventory, window, missing).await?;
+        let traffic = network::traffic(self.session, formulas, inventory, window, missing).await?;
         for (labels, usd) in traffic {
             if usd == 0.0 {
                 continue;
@@ -189,7 +189,7 @@ impl RawDay<'_, '_> {
                 continue;
             };
             *totals.entry(cluster.clone()).or_insert(0.0) += usd;
-            if self.asking.levels().pod {
+            if self.session.levels().pod {
                 self.add_to_pod((&cluster, &namespace), labels.get("pod_name"), part, usd);
             }
         }
@@ -202,7 +202,7 @@ impl RawDay<'_, '_> {
             return Ok(());
         }
         let rate = formulas.balancers(&["namespace"]);
-        for (labels, usd) in self.asking.integrate(&rate, self.window, 1).await? {
+        for (labels, usd) in self.session.integrate(&rate, self.window, 1).await? {
             self.add_to_namespace(&labels, Part::LoadBalancer, usd);
         }
         Ok(())
@@ -215,8 +215,8 @@ impl RawDay<'_, '_> {
         present: &BTreeMap<String, u32>,
     ) -> Result<NodeBasis, Failure> {
         let any = formulas.selector.max_by(&[], &formulas.selector.raw(NODE_TOTAL, &[]));
-        let total = self.asking.summed(self.window, 1, |p| minutes_present(&any, p)).await?;
-        let total = self.asking.by_cluster(&total);
+        let total = self.session.summed(self.window, 1, |p| minutes_present(&any, p)).await?;
+        let total = self.session.by_cluster(&total);
         let basis = self.inventory.node_basis(&total, present);
         if basis < NodeBasis::Allocated {
             return Ok(basis);
@@ -225,7 +225,7 @@ impl RawDay<'_, '_> {
         let by_cluster = format!("count by ({}) ({lone})", formulas.selector.labels(&[]));
         let minutes = self.rough_minutes(&by_cluster, self.inventory.count(CPU)).await?;
         for (cluster, minutes) in minutes {
-            self.asking.warn(format!(
+            self.session.warn(format!(
                 "cluster '{cluster}' has neither {NODE_TOTAL} nor the capacity of its nodes \
                  (kube_node_status_capacity) for about {minutes} min: its whole is what is \
                  allocated, without idle costs"
@@ -260,9 +260,9 @@ impl RawDay<'_, '_> {
             parts.push((formulas.management(), 1, None));
         }
         for (rate, series, part) in parts {
-            for (labels, usd) in self.asking.integrate(&rate, self.window, series).await? {
-                let cluster = self.asking.cluster(&labels).to_owned();
-                if let (Some(part), true) = (part, self.asking.levels().has_parts) {
+            for (labels, usd) in self.session.integrate(&rate, self.window, series).await? {
+                let cluster = self.session.cluster(&labels).to_owned();
+                if let (Some(part), true) = (part, self.session.levels().has_parts) {
                     self.add_to_cluster(&cluster, part, usd);
                 }
                 *totals.entry(cluster).or_insert(0.0) += usd;
@@ -285,25 +285,25 @@ impl RawDay<'_, '_> {
         formulas: &Formulas,
         basis: NodeBasis,
     ) -> Result<(), Failure> {
-        if !self.asking.levels().has(Level::Node) || !self.inventory.has_nodes() {
+        if !self.session.levels().has(Level::Node) || !self.inventory.has_nodes() {
             return Ok(());
         }
         let containers = if basis == NodeBasis::Allocated { self.inventory.count(CPU) } else { 0 };
         let count = |metric: &str| self.inventory.count(metric);
         let series = OF_NODES.map(count).into_iter().max().unwrap_or(0).max(containers);
         let rate = formulas.nodes(&["node"], basis);
-        for (labels, usd) in self.asking.integrate(&rate, self.window, series).await? {
-            let cluster = self.asking.cluster(&labels).to_owned();
+        for (labels, usd) in self.session.integrate(&rate, self.window, series).await? {
+            let cluster = self.session.cluster(&labels).to_owned();
             let Some(node) = labels.get("node").filter(|node| !node.is_empty()) else { continue };
             let place = (cluster, node.clone());
             let (total, idle) = self.nodes.of_machine(&place, usd);
             let costs = self.out.costs.node_mut(&place.0, &place.1);
             (costs.total_usd, costs.idle_usd) = (Some(total), Some(idle));
-            if self.asking.levels().has_parts {
+            if self.session.levels().has_parts {
                 costs.breakdown = self.nodes.breakdown(&place, idle);
             }
         }
         let selector = &formulas.selector;
-        node_facts::add(self.asking, selector, self.window, &mut self.out.costs).await
+        node_facts::add(self.session, selector, self.window, &mut self.out.costs).await
     }
 }

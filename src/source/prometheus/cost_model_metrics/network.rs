@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use crate::service::failure::Failure;
 use crate::source::prometheus::promql::{Selector, Window};
 use crate::source::prometheus::reply::Labels;
-use crate::source::prometheus::session::Asking;
+use crate::source::prometheus::session::DaySession;
 
 use super::formulas::Formulas;
 use super::inventory::Inventory;
@@ -86,7 +86,7 @@ impl Direction {
 
 /// USD by cluster, namespace and pod (`pod_name`); `missing` has what is not billed.
 pub(super) async fn traffic(
-    asking: &mut Asking<'_>,
+    session: &mut DaySession<'_>,
     formulas: &Formulas,
     inventory: &Inventory,
     window: Window,
@@ -98,7 +98,7 @@ pub(super) async fn traffic(
         let price = direction.price;
         if !inventory.has(price) {
             let query = |piece: Window| format!("sum({}) > 0", direction.bytes(formulas, piece));
-            if !asking.summed(window, series, query).await?.is_empty() {
+            if !session.summed(window, series, query).await?.is_empty() {
                 missing.push(format!("there is {EGRESS}, but no {price}: it is not billed"));
             }
             continue;
@@ -108,16 +108,16 @@ pub(super) async fn traffic(
             let changes = selector.over_time("changes", price, &[], &piece.range());
             format!("{} > 0", selector.max_by(&[], &changes))
         };
-        let is_constant = asking.summed(window, 1, changes).await?.is_empty();
+        let is_constant = session.summed(window, 1, changes).await?.is_empty();
         let parts = if is_constant { 1 } else { PARTS_OF_A_CHANGE };
         for part in window.split(parts) {
-            let found = asking.summed(part, series, |p| direction.usd(formulas, p)).await?;
-            for (labels, usd) in asking.own_only(found)? {
+            let found = session.summed(part, series, |p| direction.usd(formulas, p)).await?;
+            for (labels, usd) in session.own_only(found)? {
                 if usd.is_finite() {
                     *out.entry(labels).or_default() += usd;
                 } else {
-                    asking.is_partial = true;
-                    asking.warn(format!("{EGRESS} or {price} has samples that are no number"));
+                    session.is_partial = true;
+                    session.warn(format!("{EGRESS} or {price} has samples that are no number"));
                 }
             }
         }

@@ -45,12 +45,12 @@ impl RawDay<'_, '_> {
     /// Adds efficiencies, where parts are wanted and the metrics are there. They are no costs:
     /// where they cannot be read, the day is as good without them.
     pub(super) async fn efficiencies(&mut self, selector: &Selector) {
-        if !self.asking.levels().has_parts {
+        if !self.session.levels().has_parts {
             return;
         }
         for resource in RESOURCES {
             if let Err(failure) = self.efficiency(selector, &resource).await {
-                self.asking.warn(format!(
+                self.session.warn(format!(
                     "efficiencies are not known: {} cannot be read: {}",
                     resource.used, failure.what
                 ));
@@ -77,7 +77,7 @@ impl RawDay<'_, '_> {
             for (labels, requested) in requested {
                 let used = used.get(&labels).copied().unwrap_or(0.0);
                 let costs = &mut self.out.costs;
-                if let Some(known) = breakdown_of(self.asking, level, &labels, costs) {
+                if let Some(known) = breakdown_of(self.session, level, &labels, costs) {
                     (resource.set)(known, ratio(used, requested));
                 }
             }
@@ -91,12 +91,12 @@ impl RawDay<'_, '_> {
         metric: &str,
         query: impl Fn(Window) -> String,
     ) -> Result<BTreeMap<Labels, f64>, Failure> {
-        let selector = self.asking.selector();
-        let series = self.asking.series_count(&selector, metric, self.window).await?;
+        let selector = self.session.selector();
+        let series = self.session.series_count(&selector, metric, self.window).await?;
         if series == 0 {
             return Ok(BTreeMap::new());
         }
-        self.asking.summed(self.window, series, query).await
+        self.session.summed(self.window, series, query).await
     }
 }
 

@@ -12,12 +12,12 @@ use crate::source::prometheus::reply::{Labels, Series};
 use crate::source::prometheus::series_parts::{self, SeriesPart};
 use crate::source::prometheus::windows::Sampling;
 
-use super::Asking;
+use super::DaySession;
 
 /// How often a query that asks for too much is halved: down to 22 minutes of a day.
 const HALVINGS_MAX: u32 = 6;
 
-impl Asking<'_> {
+impl DaySession<'_> {
     /// How many series of a metric a window has at the most, 0 when there is none.
     pub(in crate::source::prometheus) async fn series_count(
         &mut self,

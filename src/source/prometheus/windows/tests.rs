@@ -141,13 +141,13 @@ fn a_window_is_read_late_in_its_showing_and_never_while_the_one_before_may_be_se
 }
 
 #[test]
-fn windows_far_away_or_of_no_length_are_not_believed() {
+fn windows_far_away_or_of_no_length_are_not_accepted() {
     let window = |start, end| Window { start, end };
     let now = hour(12);
-    assert!(is_believable(window(hour(10), hour(11)), now));
-    assert!(!is_believable(window(-3_600, 0), now));
-    assert!(!is_believable(window(hour(12), hour(13)), now));
-    assert!(!is_believable(window(hour(11), hour(11)), now));
+    assert!(is_plausible(window(hour(10), hour(11)), now));
+    assert!(!is_plausible(window(-3_600, 0), now));
+    assert!(!is_plausible(window(hour(12), hour(13)), now));
+    assert!(!is_plausible(window(hour(11), hour(11)), now));
 }
 
 #[test]

@@ -1,0 +1,245 @@
+//! Which answer stands: the last good one, until a better or until it is too old.
+//!
+//! Around the full hour servers answer with windows that are empty, half computed or of fewer
+//! namespaces. Such an answer is checked again before it takes the place of a good one.
+
+use std::sync::Arc;
+
+use super::snapshot::{Node, Pod, Snapshot};
+use crate::allocation_api::Window;
+
+/// A window that fell is not accepted before it ended this long ago: by then both servers have
+/// computed it.
+const FALL_SETTLES_SECONDS: i64 = 600;
+/// A window whose rows end early may be half computed, or a gap in the data. It is taken for a gap
+/// when it ended this long ago and has not changed for [`CUT_UNCHANGED_SECONDS`].
+const CUT_SETTLES_SECONDS: i64 = 1_200;
+const CUT_UNCHANGED_SECONDS: i64 = 600;
+/// Totals that differ by less than this share are the same: byte fields flicker, costs do not.
+const SAME_SHARE: f64 = 1e-6;
+
+/// What is known of an answer without reading its rows again.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AnswerFacts {
+    /// Its window.
+    pub window: Window,
+    /// Its number of rows.
+    pub rows: usize,
+    /// Its total, USD in the window.
+    pub total: f64,
+    /// When its rows end, if that can be seen.
+    pub reach_end: Option<i64>,
+    /// Whether they end before the window does.
+    pub is_cut_short: bool,
+}
+
+impl AnswerFacts {
+    fn is_same(&self, other: &Self) -> bool {
+        self.window == other.window
+            && self.rows == other.rows
+            && self.reach_end == other.reach_end
+            && (self.total - other.total).abs() <= SAME_SHARE * self.total.abs().max(1e-3)
+    }
+}
+
+/// What is done with an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acceptance {
+    /// It takes the last one's place.
+    Accepted,
+    /// The last one stands, and this one is checked again.
+    CheckAgain(&'static str),
+    /// The last one stands.
+    Refused(&'static str),
+}
+
+impl Acceptance {
+    /// The label value `reason`, unless it is accepted.
+    #[must_use]
+    pub fn reason(self) -> Option<&'static str> {
+        match self {
+            Self::Accepted => None,
+            Self::CheckAgain(reason) | Self::Refused(reason) => Some(reason),
+        }
+    }
+}
+
+/// The answer that stands, and the one that is checked again.
+#[derive(Debug, Default)]
+pub struct AcceptedAnswer {
+    accepted: Option<Accepted>,
+    suspect: Option<(AnswerFacts, i64)>,
+}
+
+#[derive(Debug)]
+struct Accepted {
+    facts: AnswerFacts,
+    snapshot: Arc<Snapshot>,
+    confirmed_at: i64,
+}
+
+impl AcceptedAnswer {
+    /// Checks an answer seen at `now_seconds`.
+    pub fn check(&mut self, facts: AnswerFacts, now_seconds: i64) -> Acceptance {
+        if facts.window.end > now_seconds {
+            return Acceptance::Refused("future-window");
+        }
+        let known = self.accepted.as_ref().map(|accepted| accepted.facts);
+        if known.is_some_and(|known| facts.window.end < known.window.end) {
+            return Acceptance::Refused("older-window");
+        }
+        let fell = known.is_some_and(|known| fell(&known, &facts));
+        // A gap that was accepted once is not doubted again.
+        let cut = facts.is_cut_short && known.is_none_or(|known| !known.is_same(&facts));
+        if !fell && !cut {
+            self.suspect = None;
+            return Acceptance::Accepted;
+        }
+        let reason = if cut { "partial" } else { "fell" };
+        let Some((_, since)) = self.suspect.filter(|(seen, _)| seen.is_same(&facts)) else {
+            self.suspect = Some((facts, now_seconds));
+            return Acceptance::CheckAgain(reason);
+        };
+        let ended_ago = now_seconds - facts.window.end;
+        let has_settled = !cut
+            || (ended_ago >= CUT_SETTLES_SECONDS && now_seconds - since >= CUT_UNCHANGED_SECONDS);
+        if ended_ago < FALL_SETTLES_SECONDS || !has_settled {
+            return Acceptance::CheckAgain(reason);
+        }
+        self.suspect = None;
+        Acceptance::Accepted
+    }
+
+    /// Puts an answer that was accepted in the last one's place.
+    pub fn accept(&mut self, facts: AnswerFacts, snapshot: Snapshot, now_seconds: i64) {
+        self.accepted =
+            Some(Accepted { facts, snapshot: Arc::new(snapshot), confirmed_at: now_seconds });
+    }
+
+    /// The answer that stands, while it may be shown: for `stale_after` seconds after a poll last
+    /// confirmed it, and after the next window should have taken its place.
+    #[must_use]
+    pub fn shown(&self, now_seconds: i64, stale_after: i64) -> Option<Arc<Snapshot>> {
+        let accepted = self.accepted.as_ref()?;
+        let window = accepted.facts.window;
+        let is_fresh = now_seconds - accepted.confirmed_at <= stale_after
+            && now_seconds - (window.end + window.seconds()) <= stale_after;
+        is_fresh.then(|| Arc::clone(&accepted.snapshot))
+    }
+
+    /// The window of the last good answer, stale or not.
+    #[must_use]
+    pub fn window(&self) -> Option<Window> {
+        self.accepted.as_ref().map(|accepted| accepted.facts.window)
+    }
+
+    /// The nodes of the last good answer.
+    #[must_use]
+    pub fn nodes(&self) -> Vec<Node> {
+        self.accepted.as_ref().map_or_else(Vec::new, |accepted| accepted.snapshot.nodes.clone())
+    }
+
+    /// The pods of the last good answer.
+    #[must_use]
+    pub fn pods(&self) -> Vec<Pod> {
+        self.accepted.as_ref().map_or_else(Vec::new, |accepted| accepted.snapshot.pods.clone())
+    }
+}
+
+/// Whether an answer lost more than half of the cost and some of the rows, or all of the cost.
+fn fell(known: &AnswerFacts, facts: &AnswerFacts) -> bool {
+    let is_less = facts.total < known.total / 2.0 && facts.rows < known.rows;
+    let is_nothing = facts.total == 0.0 && known.total > 0.0;
+    is_less || is_nothing
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::allocation_api::Costs;
+    use crate::exporter::snapshot::Efficiencies;
+
+    fn facts(hour: i64, rows: usize, total: f64) -> AnswerFacts {
+        let window = Window { start: hour * 3_600, end: (hour + 1) * 3_600 };
+        AnswerFacts { window, rows, total, reach_end: Some(window.end), is_cut_short: false }
+    }
+
+    fn cut(hour: i64, total: f64, reach_end: i64) -> AnswerFacts {
+        AnswerFacts { reach_end: Some(reach_end), is_cut_short: true, ..facts(hour, 10, total) }
+    }
+
+    fn snapshot(facts: &AnswerFacts) -> Snapshot {
+        Snapshot {
+            window: facts.window,
+            cluster: Costs { total: facts.total, ..Costs::default() },
+            efficiencies: Efficiencies::default(),
+            namespaces: Vec::new(),
+            pods: Vec::new(),
+            nodes: Vec::new(),
+            folded: 0,
+        }
+    }
+
+    fn after(first: &AnswerFacts) -> AcceptedAnswer {
+        let mut accepted = AcceptedAnswer::default();
+        let now = first.window.end + 180;
+        assert_eq!(accepted.check(*first, now), Acceptance::Accepted);
+        accepted.accept(*first, snapshot(first), now);
+        accepted
+    }
+
+    #[test]
+    fn a_window_that_fell_is_checked_again() {
+        let mut accepted = after(&facts(0, 10, 8.0));
+        let fallen = facts(1, 3, 1.0);
+        let again = Acceptance::CheckAgain("fell");
+        assert_eq!(accepted.check(fallen, 7_200 + 180), again);
+        assert_eq!(accepted.check(fallen, 7_200 + 240), again, "too soon after the hour");
+        assert_eq!(accepted.check(fallen, 7_200 + 600), Acceptance::Accepted);
+        assert_eq!(accepted.check(facts(1, 3, 5.0), 7_200 + 180), Acceptance::Accepted);
+        assert_eq!(accepted.check(facts(1, 10, 1.0), 7_200 + 180), Acceptance::Accepted);
+        assert_eq!(accepted.check(facts(1, 10, 0.0), 7_200 + 180), again, "all cost gone");
+    }
+
+    #[test]
+    fn a_fall_that_changes_between_looks_is_no_settled_one() {
+        let mut accepted = after(&facts(0, 10, 8.0));
+        let again = Acceptance::CheckAgain("fell");
+        assert_eq!(accepted.check(facts(1, 3, 1.0), 8_000), again);
+        assert_eq!(accepted.check(facts(1, 4, 2.0), 8_060), again);
+        assert_eq!(accepted.check(facts(1, 10, 7.0), 8_120), Acceptance::Accepted);
+    }
+
+    #[test]
+    fn a_cut_window_waits_until_it_stays_cut() {
+        let mut accepted = after(&facts(0, 10, 8.0));
+        let again = Acceptance::CheckAgain("partial");
+        assert_eq!(accepted.check(cut(1, 2.0, 4_500), 7_200 + 300), again);
+        assert_eq!(accepted.check(cut(1, 4.0, 5_400), 7_200 + 600), again, "it grows");
+        assert_eq!(accepted.check(cut(1, 4.0, 5_400), 7_200 + 1_140), again);
+        let gap = cut(1, 4.0, 5_400);
+        assert_eq!(accepted.check(gap, 7_200 + 1_200), Acceptance::Accepted);
+        accepted.accept(gap, snapshot(&gap), 7_200 + 1_200);
+        assert_eq!(accepted.check(gap, 7_200 + 1_260), Acceptance::Accepted, "known by now");
+    }
+
+    #[test]
+    fn windows_of_the_past_and_the_future_are_refused() {
+        let mut accepted = after(&facts(5, 10, 8.0));
+        assert_eq!(accepted.check(facts(4, 10, 8.0), 22_000), Acceptance::Refused("older-window"));
+        assert_eq!(accepted.check(facts(7, 10, 8.0), 22_000), Acceptance::Refused("future-window"));
+    }
+
+    #[test]
+    fn the_last_good_answer_stands_until_it_is_stale() {
+        let first = facts(0, 10, 8.0);
+        let mut accepted = after(&first);
+        let confirmed = 3_600 + 180;
+        assert!(accepted.shown(confirmed + 10_800, 10_800).is_some());
+        assert!(accepted.shown(confirmed + 10_801, 10_800).is_none());
+        assert_eq!(accepted.window(), Some(first.window));
+        // A server that repeats an old window for ever does not keep it fresh.
+        accepted.accept(first, snapshot(&first), 50_000);
+        assert!(accepted.shown(50_000, 10_800).is_none());
+    }
+}
