@@ -16,7 +16,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    logging::start(config.logs_json, std::env::var("RUST_LOG").ok().as_deref());
+    logging::start(config.logs_json, std::env::var("RUST_LOG").ok().as_deref(), None);
     for warning in former_names::translate(&|name| std::env::var(name).ok()).warnings {
         tracing::warn!("{warning}");
     }

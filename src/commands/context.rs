@@ -16,6 +16,7 @@ use crate::settings::{ConfigErrors, RawSettings, ReadSettings};
 
 use super::connect;
 use super::screen::Form;
+use super::traces::Traces;
 
 /// The exit code for settings that are wrong.
 pub const EXIT_CONFIG: u8 = 2;
@@ -63,6 +64,12 @@ pub struct Context {
     pub form: Form,
 }
 
+/// Has all hops trust the authorities that the settings name.
+fn trust_authorities(raw: &RawSettings) -> Result<(), String> {
+    let path = raw.value(&CA_FILE).filter(|path| !path.is_empty()).map(PathBuf::from);
+    path.map_or(Ok(()), |path| http::trust(&path))
+}
+
 /// The machine's clock, or one that stands at `--at`.
 fn clock(matches: &ArgMatches) -> Result<Arc<dyn Clock>, CliError> {
     let Some(text) = matches.get_one::<String>("at") else { return Ok(Arc::new(SystemClock)) };
@@ -99,8 +106,7 @@ impl Context {
     /// All that is wrong with them.
     pub fn settings<S: ReadSettings>(&self) -> Result<S, ConfigErrors> {
         let mut raw = self.raw();
-        let authorities = raw.value(&CA_FILE).filter(|path| !path.is_empty()).map(PathBuf::from);
-        if let Some(Err(what)) = authorities.as_deref().map(http::trust) {
+        if let Err(what) = trust_authorities(&raw) {
             raw.error(CA_FILE.name, &what);
         }
         S::validate(raw)
@@ -117,11 +123,20 @@ impl Context {
         connect::environment(config, Arc::clone(&self.clock), journal).await
     }
 
-    pub(super) fn start_logging(&self, quiet: bool) {
+    /// Starts logs and traces.
+    ///
+    /// # Errors
+    /// When the settings of traces are wrong.
+    pub(super) fn start_logging(&self, quiet: bool) -> Result<Traces, CliError> {
         let raw = self.raw();
         let is_json = raw.value(&LOG_FORMAT) == Some("json");
         let level = environment("RUST_LOG").or_else(|| quiet.then(|| "error".to_owned()));
-        logging::start(is_json, level.as_deref());
+        // What is wrong with them is said with the other settings.
+        let _ = trust_authorities(&raw);
+        let (traces, beside) = Traces::begin(&environment).map_err(CliError::Argument)?;
+        logging::start(is_json, level.as_deref(), beside);
+        traces.warn(&environment);
+        Ok(traces)
     }
 
     /// The value of an argument that is no setting.

@@ -36,6 +36,7 @@ pub mod schedule;
 pub mod screen;
 pub mod serve;
 pub mod shell_files;
+mod traces;
 pub mod verify;
 
 pub use context::{CliError, Context, EXIT_CONFIG, EXIT_DOWN};
@@ -69,25 +70,31 @@ async fn dispatch(matches: &ArgMatches) -> Result<u8, CliError> {
     };
     let context = Context::new(matches)?;
     // The demo's report is what it is for; its log would hide it.
-    context.start_logging(name == "demo");
+    let traces = context.start_logging(name == "demo")?;
+    let done = command(name, &context).await;
+    traces.end().await;
+    done
+}
+
+async fn command(name: &str, context: &Context) -> Result<u8, CliError> {
     match name {
-        "run" => run::run(&context).await,
-        "explain" => explain::explain(&context).await,
-        "recommend" => recommend::recommend(&context).await,
-        "report" => report::report(&context).await,
-        "anomalies" => anomalies::anomalies(&context).await,
-        "audit" => audit::audit(&context).await,
-        "plan" => plan::plan(&context).await,
-        "backfill" => backfill::backfill(&context).await,
-        "schedule" => schedule::schedule(&context).await,
-        "serve" => serve::serve(&context).await,
-        "migrate" => migrate::migrate(&context).await,
-        "accounts" => accounts::accounts(&context).await,
-        "verify" => verify::verify(&context).await,
-        "job-manifest" => job_manifest::job_manifest(&context),
-        "completions" => shell_files::completions(&context),
-        "man" => shell_files::man(&context),
-        "demo" => demo::demo(&context).await,
+        "run" => run::run(context).await,
+        "explain" => explain::explain(context).await,
+        "recommend" => recommend::recommend(context).await,
+        "report" => report::report(context).await,
+        "anomalies" => anomalies::anomalies(context).await,
+        "audit" => audit::audit(context).await,
+        "plan" => plan::plan(context).await,
+        "backfill" => backfill::backfill(context).await,
+        "schedule" => schedule::schedule(context).await,
+        "serve" => serve::serve(context).await,
+        "migrate" => migrate::migrate(context).await,
+        "accounts" => accounts::accounts(context).await,
+        "verify" => verify::verify(context).await,
+        "job-manifest" => job_manifest::job_manifest(context),
+        "completions" => shell_files::completions(context),
+        "man" => shell_files::man(context),
+        "demo" => demo::demo(context).await,
         other => Err(CliError::Argument(format!("'{other}' is no command"))),
     }
 }

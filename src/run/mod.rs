@@ -12,11 +12,14 @@ use std::collections::BTreeMap;
 
 use futures_util::StreamExt;
 use tokio::time::Instant;
+use tracing::Instrument;
+use tracing::field::Empty;
 
 use crate::accounts::{Account, select_accounts};
 use crate::cost::{AccountId, Day};
 use crate::rest_api::CloudAccount;
 use crate::service::failure::{Failure, Kind};
+use crate::service::spans::step;
 
 mod account;
 mod apply;
@@ -79,8 +82,18 @@ pub async fn run_plan(
 
 /// Shows what a run would change, and changes nothing.
 pub async fn preview(readers: &Readers, request: &RunRequest, stop: &Stop) -> (RunSummary, Plan) {
+    let summary = RunSummary::start(readers.clock.now_seconds(), true);
+    let span = step!("preview", run.id = summary.run_id);
+    preview_all(readers, request, stop, summary).instrument(span).await
+}
+
+async fn preview_all(
+    readers: &Readers,
+    request: &RunRequest,
+    stop: &Stop,
+    mut summary: RunSummary,
+) -> (RunSummary, Plan) {
     let started = Instant::now();
-    let mut summary = RunSummary::start(readers.clock.now_seconds(), true);
     let mut plan =
         Plan { made_at: summary.started_at, run_id: summary.run_id.clone(), accounts: Vec::new() };
     match begin(readers, request).await {
@@ -115,7 +128,8 @@ async fn preview_account(
 ) -> (AccountSummary, AccountPlan) {
     let mut preview = Preview::new(readers, turn.account.id.clone());
     let job = job(&turn, asked_days(request), request, &run_id);
-    let done = work_account(readers, &job, &mut preview, stop).await;
+    let span = step!("account", account.id = %turn.account.id);
+    let done = work_account(readers, &job, &mut preview, stop).instrument(span).await;
     request.progress.step(&done);
     preview.days.sort_by_key(|day| std::cmp::Reverse(day.day));
     let documents_retired = done.documents_retired;
@@ -168,9 +182,15 @@ struct Work<'a> {
 
 impl Work<'_> {
     async fn run(&self, stop: &Stop) -> RunSummary {
+        let readers = &self.environment.readers;
+        let summary = RunSummary::start(readers.clock.now_seconds(), false);
+        let span = step!("run", run.id = summary.run_id);
+        self.run_all(stop, summary).instrument(span).await
+    }
+
+    async fn run_all(&self, stop: &Stop, mut summary: RunSummary) -> RunSummary {
         let started = Instant::now();
         let readers = &self.environment.readers;
-        let mut summary = RunSummary::start(readers.clock.now_seconds(), false);
         let until = Until { stop, deadline: started + readers.settings.parallel.run_deadline };
         if let Err(failure) = self.accounts(until, &mut summary).await {
             summary.abort(&failure);
@@ -181,13 +201,13 @@ impl Work<'_> {
 
     async fn accounts(&self, until: Until<'_>, summary: &mut RunSummary) -> Result<(), Failure> {
         let readers = &self.environment.readers;
-        let accounts = begin(readers, self.request).await?;
+        let accounts = begin(readers, self.request).instrument(step!("begin")).await?;
         self.request.progress.begin(accounts.len());
         // Costs of a plan are as of its making: the present is not observed for it.
         let stop = until.stop;
         let failures = match self.days {
             Days::Plan(_) => BTreeMap::new(),
-            _ => observe_accounts(readers, stop, &accounts).await,
+            _ => observe_accounts(readers, stop, &accounts).instrument(step!("observe")).await,
         };
         let known = if self.is_silent { BTreeMap::new() } else { readers.rest.accounts().await };
         summary.warnings.extend(auto_import_warning(&accounts, &known));
@@ -195,10 +215,12 @@ impl Work<'_> {
         let (run_id, failures, known) = (&run_id, &failures, &known);
         let work = |turn: Turn| async move {
             let account = &turn.account;
+            let span = step!("account", account.id = %account.id, outcome = Empty);
             let done = match failures.get(&account.id) {
                 Some(failure) => AccountSummary::untouched(account).failed(failure),
-                None => self.account(&turn, run_id, stop).await,
+                None => self.account(&turn, run_id, stop).instrument(span.clone()).await,
             };
+            span.record("outcome", done.outcome.as_str());
             self.request.progress.step(&done);
             if !self.is_silent {
                 report(readers, &done, known.get(&account.id)).await;
@@ -217,7 +239,13 @@ impl Work<'_> {
     async fn account(&self, turn: &Turn, run_id: &str, stop: &Stop) -> AccountSummary {
         let account = &turn.account;
         let readers = &self.environment.readers;
-        let writer = match self.environment.writers.open(&account.id, run_id).await {
+        let writer = match self
+            .environment
+            .writers
+            .open(&account.id, run_id)
+            .instrument(step!("lease"))
+            .await
+        {
             Ok(writer) => writer,
             // Only a lease that somebody else has. Later conflicts, over a document or over a lease
             // that was lost, are failures.

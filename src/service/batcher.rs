@@ -9,8 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tracing::field::Empty;
+use tracing::{Instrument, Span};
 
 use crate::service::failure::{Failure, Hop, Kind, REPORT};
+use crate::service::spans::step;
 
 /// How long the first question of a batch waits for others: far less than any server needs.
 pub const LINGER: Duration = Duration::from_millis(2);
@@ -90,11 +93,15 @@ impl<K: Ord + Clone + Send + 'static, Q: Send + 'static, A: Send + 'static> Batc
         let (sender, receiver) = oneshot::channel();
         if let Some(batch) = self.join(&key, (question, Reply(sender)), weight) {
             let batcher = Arc::clone(self);
-            tokio::spawn(async move {
+            let span = step!("batch", questions = Empty);
+            let answering = async move {
                 batcher.linger(&batch).await;
                 let Ok(place) = Arc::clone(&batcher.places).acquire_owned().await else { return };
-                answer(batcher.close(&key, &batch), place).await;
-            });
+                let asked = batcher.close(&key, &batch);
+                Span::current().record("questions", asked.len());
+                answer(asked, place).await;
+            };
+            tokio::spawn(answering.instrument(span));
         }
         receiver.await.ok()
     }

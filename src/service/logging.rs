@@ -1,8 +1,11 @@
 //! Logs: to standard error, as text or JSON, at the level of `RUST_LOG`.
 
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::Directive;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry};
 
+use super::spans;
 use super::terminal::{LogLines, is_terminal};
 
 /// Libraries whose detailed logs may hold headers or connection strings: they are capped,
@@ -21,20 +24,27 @@ const CAPPED: [&str; 11] = [
     "tokio_cron_scheduler",
 ];
 
+/// What else goes on with spans and events.
+pub type Beside = Box<dyn Layer<Registry> + Send + Sync>;
+
 /// Starts logging. A second call changes nothing.
-pub fn start(is_json: bool, rust_log: Option<&str>) {
+pub fn start(is_json: bool, rust_log: Option<&str>, beside: Option<Beside>) {
     let mut filter =
         EnvFilter::try_new(rust_log.unwrap_or("info")).unwrap_or_else(|_| EnvFilter::new("info"));
-    for name in CAPPED {
-        if let Ok(directive) = format!("{name}=warn").parse::<Directive>() {
+    // Lines name their account and day themselves.
+    let spans_off = format!("{}=off", spans::TARGET);
+    let capped = CAPPED.map(|name| format!("{name}=warn"));
+    for text in capped.into_iter().chain([spans_off]) {
+        if let Ok(directive) = text.parse::<Directive>() {
             filter = filter.add_directive(directive);
         }
     }
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(LogLines::default);
-    // An error means that logging was started before.
-    let _ = if is_json {
-        logs.json().flatten_event(true).try_init()
+    let logs = tracing_subscriber::fmt::layer().with_writer(LogLines::default);
+    let logs: Box<dyn Layer<_> + Send + Sync> = if is_json {
+        logs.json().flatten_event(true).with_filter(filter).boxed()
     } else {
-        logs.with_target(false).with_ansi(is_terminal()).try_init()
+        logs.with_target(false).with_ansi(is_terminal()).with_filter(filter).boxed()
     };
+    // An error means that logging was started before.
+    let _ = tracing_subscriber::registry().with(beside).with(logs).try_init();
 }

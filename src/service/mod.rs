@@ -8,7 +8,10 @@ pub mod http;
 pub mod logging;
 pub mod metrics;
 pub mod server;
+pub mod spans;
 pub mod terminal;
+#[cfg(feature = "otlp")]
+pub mod traces;
 pub mod usd;
 pub mod version;
 pub mod whole_file;

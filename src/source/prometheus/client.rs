@@ -11,10 +11,12 @@ use futures_util::StreamExt;
 use reqwest::StatusCode;
 use reqwest::header::CACHE_CONTROL;
 use tokio::sync::mpsc;
+use tracing::Instrument;
 
 use crate::cost::AccountId;
 use crate::service::failure::{Failure, Hop, Kind, excerpt};
 use crate::service::http;
+use crate::service::spans::step;
 use crate::settings::Endpoint;
 use crate::settings::auth::Auth;
 use crate::settings::headers::RequestHeaders;
@@ -204,7 +206,7 @@ impl PromClient {
             .with_max_delay(Duration::from_secs(3))
             .with_max_times(RETRIES_MAX)
             .with_jitter();
-        (|| self.ask_once(path, parameters, due))
+        (|| self.ask_once(path, parameters, due).instrument(step!("question", path)))
             .retry(retries)
             .when(|error| match error {
                 NoAnswer::TooMuch(_) | NoAnswer::OutOfReach(_) => false,
