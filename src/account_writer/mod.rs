@@ -113,8 +113,8 @@ impl AccountWriter {
     }
 
     /// Appends the rows of a day, once, and reads until they show; `before` is what was stored.
-    /// First puts `pending`, so that a later run knows that the day may be half written. Returns
-    /// what is stored then.
+    /// The day's status must be `pending` by then, so that a later run knows that the day may be
+    /// half written. Returns what is stored then.
     ///
     /// # Errors
     /// When the lease is lost; when the write fails, or its outcome is unknown; and when the rows
@@ -130,9 +130,6 @@ impl AccountWriter {
         let (account, read_back) = (self.account().clone(), self.read_back);
         let still_held = self.lease.still_held();
         let write = async move {
-            if let Some(pending) = &pending {
-                status.put(pending).await?;
-            }
             let ledger = ledger.as_ref();
             let appended =
                 append_visible(ledger, &account, day, &before, &entries, read_back).await;

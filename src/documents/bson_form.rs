@@ -17,7 +17,7 @@ use super::merge::{AdoptUpdate, DeleteUpdate, DocumentUpdate, midnight};
 use super::repair::Repair;
 use super::stored::{StoredDate, StoredResource};
 use super::tags::{RECORD_KEY, TagUpdate};
-use super::{CostSummary, merge::SeenUpdate};
+use super::{CostSummary, NewDocument, merge::SeenUpdate};
 
 pub use crate::stores::bson::{number, whole};
 
@@ -115,14 +115,17 @@ pub fn from_bson(mut found: Bdoc) -> Result<ResourceDocument, String> {
 ///
 /// # Errors
 /// When the document has no form in MongoDB's types, with the reason.
-pub fn insert(document: &ResourceDocument) -> Result<UpdateStatement, String> {
-    let mut fields = to_bson(document)?;
+pub fn insert(new: &NewDocument) -> Result<UpdateStatement, String> {
+    let mut fields = to_bson(&new.document)?;
     let mut take = |names: &[&str]| -> Bdoc {
         names.iter().filter_map(|name| Some(((*name).to_owned(), fields.remove(name)?))).collect()
     };
     let filter = take(&["cloud_resource_id", "cloud_account_id", "deleted_at"]);
     let min = take(&["first_seen", FIRST_SEEN_DATE]);
     let max = take(&["last_seen", LAST_SEEN_DATE]);
+    if let Some(costs) = &new.costs {
+        fields.extend(cost_fields(costs).0);
+    }
     let change = doc! { "$setOnInsert": fields, "$min": min, "$max": max };
     Ok(UpdateStatement { filter, change, is_upsert: true, is_multi: false })
 }
@@ -131,19 +134,21 @@ pub fn insert(document: &ResourceDocument) -> Result<UpdateStatement, String> {
 #[must_use]
 pub fn update(account: &AccountId, update: &DocumentUpdate) -> UpdateStatement {
     let mut statement = repair(account, &update.id, &update.repair);
-    let operator = |statement: &mut UpdateStatement, name: &str, field: &str, value: Bson| {
-        let fields = statement.change.entry(name.to_owned()).or_insert_with(|| Bdoc::new().into());
-        if let Bson::Document(fields) = fields {
-            fields.insert(field, value);
-        }
-    };
-    operator(&mut statement, "$min", "first_seen", update.first_seen.into());
-    operator(&mut statement, "$max", "last_seen", update.last_seen.into());
+    put(&mut statement, "$min", "first_seen", update.first_seen.into());
+    put(&mut statement, "$max", "last_seen", update.last_seen.into());
     if update.activate {
-        operator(&mut statement, "$set", "active", true.into());
+        put(&mut statement, "$set", "active", true.into());
     }
-    tags(&update.tags, &mut |name, field, value| operator(&mut statement, name, field, value));
+    tags(&update.tags, &mut |name, field, value| put(&mut statement, name, field, value));
     statement
+}
+
+/// Adds a field to one of a statement's operators.
+fn put(statement: &mut UpdateStatement, operator: &str, field: &str, value: Bson) {
+    let fields = statement.change.entry(operator.to_owned()).or_insert_with(|| Bdoc::new().into());
+    if let Bson::Document(fields) = fields {
+        fields.insert(field, value);
+    }
 }
 
 /// Puts the changes of tags with `put`, by operator and field.
@@ -258,9 +263,25 @@ pub fn delete(account: &AccountId, update: &DeleteUpdate) -> UpdateStatement {
     UpdateStatement::one(filter, change)
 }
 
-/// Sets a document's costs.
+/// Sets a document's costs, and what else changes in it.
 #[must_use]
 pub fn costs(account: &AccountId, summary: &CostSummary) -> UpdateStatement {
+    let filter = doc! { "_id": any_of(&summary.id), "cloud_account_id": account.as_str() };
+    let mut statement = match &summary.moved {
+        Some(moved) => update(account, moved),
+        None => UpdateStatement::one(filter, Bdoc::new()),
+    };
+    let (set, unset) = cost_fields(summary);
+    for (operator, fields) in [("$set", set), ("$unset", unset)] {
+        for (field, value) in fields {
+            put(&mut statement, operator, &field, value);
+        }
+    }
+    statement
+}
+
+/// What costs set in a document, and what they unset.
+fn cost_fields(summary: &CostSummary) -> (Bdoc, Bdoc) {
     let mut set = doc! { "total_cost": summary.total_cost };
     let mut unset = Bdoc::new();
     match summary.last_expense {
@@ -270,12 +291,7 @@ pub fn costs(account: &AccountId, summary: &CostSummary) -> UpdateStatement {
         None => drop(unset.insert("last_expense", "")),
     }
     parts(&summary.parts, &mut set, &mut unset);
-    let mut change = doc! { "$set": set };
-    if !unset.is_empty() {
-        change.insert("$unset", unset);
-    }
-    let filter = doc! { "_id": any_of(&summary.id), "cloud_account_id": account.as_str() };
-    UpdateStatement::one(filter, change)
+    (set, unset)
 }
 
 /// What an update sets and unsets of what costs are made of.

@@ -15,33 +15,63 @@ pub fn cost_summary(total: ResourceTotal) -> CostSummary {
         total_cost: total.total_usd,
         last_expense: total.last.map(|(date, cost)| LastExpense { date, cost }),
         parts: PartsUpdate::Keep,
+        moved: None,
     }
 }
 
-/// A document's costs after its row of `day` changed from `before_usd` to `after_usd` (`None`: no
-/// row), both exact. `None` where the document does not show what they are: then the ledger must
-/// be asked.
+/// What a document shows, or the ledger has, of a resource's costs before its row of a day changes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct KnownCosts {
+    /// USD over all days.
+    pub total_usd: f64,
+    /// The last day's cost, if any.
+    pub last: Option<LastExpense>,
+}
+
+impl KnownCosts {
+    /// What a document shows; `None` where it shows no total.
+    #[must_use]
+    pub fn of_document(stored: &StoredResource) -> Option<Self> {
+        Some(Self { total_usd: stored.total_cost?, last: stored.last_expense })
+    }
+
+    /// What the ledger has; `None`: nothing.
+    #[must_use]
+    pub fn of_ledger(total: Option<&ResourceTotal>) -> Self {
+        let last = total.and_then(|one| one.last);
+        Self {
+            total_usd: total.map_or(0.0, |one| one.total_usd),
+            last: last.map(|(date, cost)| LastExpense { date, cost }),
+        }
+    }
+}
+
+/// The costs of the document `id` after its row of `day` changed from `before_usd` to `after_usd`
+/// (`None`: no row), both exact. `None` where what was known does not show what they are: then the
+/// ledger must be asked.
 #[must_use]
 pub fn brought_forward(
-    stored: &StoredResource,
+    id: &str,
+    known: KnownCosts,
     day: Day,
-    before_usd: f64,
-    after_usd: Option<f64>,
+    (before_usd, after_usd): (Option<f64>, Option<f64>),
 ) -> Option<CostSummary> {
     let date = day.start_seconds();
-    let last_expense = match (stored.last_expense, after_usd) {
+    let last_expense = match (known.last, after_usd) {
+        (last, None) if before_usd.is_none() => last,
         (Some(last), _) if last.date > date => Some(last),
         (_, Some(cost)) => Some(LastExpense { date, cost }),
         (Some(last), None) if last.date < date => Some(last),
-        // The last row goes, or there was none to go: which one is the last now?
+        // The last row goes: which one is the last now?
         (Some(_) | None, None) => return None,
     };
-    let total_cost = stored.total_cost? - before_usd + after_usd.unwrap_or(0.0);
+    let total_cost = known.total_usd - before_usd.unwrap_or(0.0) + after_usd.unwrap_or(0.0);
     Some(CostSummary {
-        id: stored.id.clone(),
+        id: id.to_owned(),
         total_cost: total_cost + 0.0,
         last_expense,
         parts: PartsUpdate::Keep,
+        moved: None,
     })
 }
 
@@ -85,7 +115,9 @@ mod tests {
     }
 
     fn forward(last: &str, of: &str, before: f64, after: Option<f64>) -> Option<(f64, i64, f64)> {
-        let summary = brought_forward(&stored(10.0, last, 4.0), day(of), before, after)?;
+        let known = KnownCosts::of_document(&stored(10.0, last, 4.0))?;
+        let before = (before != 0.0).then_some(before);
+        let summary = brought_forward("r", known, day(of), (before, after))?;
         let expense = summary.last_expense.unwrap();
         Some((summary.total_cost, expense.date, expense.cost))
     }
@@ -102,11 +134,24 @@ mod tests {
     #[test]
     fn what_the_document_does_not_show_is_asked_for() {
         assert_eq!(forward("19", "19", 4.0, None), None);
-        let mut unknown = stored(1.0, "19", 1.0);
-        unknown.total_cost = None;
-        assert_eq!(brought_forward(&unknown, day("20"), 0.0, Some(1.0)), None);
-        let new = StoredResource { last_expense: None, ..stored(0.0, "19", 0.0) };
-        assert_eq!(brought_forward(&new, day("20"), 0.0, None), None);
-        assert_eq!(brought_forward(&new, day("20"), 0.0, Some(1.0)).unwrap().total_cost, 1.0);
+        let unknown = StoredResource { total_cost: None, ..stored(1.0, "19", 1.0) };
+        assert_eq!(KnownCosts::of_document(&unknown), None);
+        let new = KnownCosts { total_usd: 0.0, last: None };
+        let of_new = |before, after| brought_forward("r", new, day("20"), (before, after));
+        assert_eq!(of_new(Some(0.0), None), None, "a row of zero dollars goes");
+        assert_eq!(of_new(None, Some(1.0)).unwrap().total_cost, 1.0);
+    }
+
+    #[test]
+    fn a_new_document_starts_with_what_the_ledger_has_of_its_resource() {
+        let last = (day("18").start_seconds(), 3.0);
+        let total = ResourceTotal { resource_id: "r".into(), total_usd: 7.0, last: Some(last) };
+        let known = KnownCosts::of_ledger(Some(&total));
+        let moved = |before, after| {
+            brought_forward("r", known, day("20"), (before, after)).map(|one| one.total_cost)
+        };
+        assert_eq!(moved(None, Some(1.5)), Some(8.5));
+        assert_eq!(moved(None, None), Some(7.0), "no row came and none went");
+        assert_eq!(KnownCosts::of_ledger(None), KnownCosts { total_usd: 0.0, last: None });
     }
 }

@@ -103,7 +103,7 @@ fn execute(
 
 fn statement(account: &AccountId, change: &Change) -> Result<UpdateStatement, Failure> {
     match change {
-        Change::Insert(document) => bson_form::insert(document)
+        Change::Insert(new) => bson_form::insert(new)
             .map_err(|error| Failure::new(Hop::MongoDb, Kind::Internal, error, "report it")),
         Change::Update(update) => Ok(bson_form::update(account, update)),
         Change::Seen(update) => Ok(bson_form::seen(account, &update.ids, update)),

@@ -9,9 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::cost::resource_id::document_id;
 use crate::cost::{AccountId, Day, KubernetesFacts, Level, NodeFacts, ResourceKey};
 
+use super::cost_parts::PartsUpdate;
 use super::document::{
-    MetaValue, PoolOwner, ResourceDocument, SERVICE_NAME, display_name, meta, node_meta,
-    resource_type,
+    LastExpense, MetaValue, PoolOwner, ResourceDocument, SERVICE_NAME, display_name, meta,
+    node_meta, resource_type,
 };
 use super::repair::{KnownNames, Repair, repair};
 use super::stored::StoredResource;
@@ -41,7 +42,7 @@ pub struct ObservedResource {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
     /// Insert a document unless one with its stable id appears first.
-    Insert(Box<ResourceDocument>),
+    Insert(Box<NewDocument>),
     /// Change one document.
     Update(Box<DocumentUpdate>),
     /// Move `last_seen` of many documents to one time, where it is earlier.
@@ -61,6 +62,45 @@ impl Change {
             Self::Insert(_) | Self::Update(_) | Self::Adopt(_) | Self::Delete(_) => 1,
         }
     }
+}
+
+/// A document's costs as the ledger has them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CostSummary {
+    /// `_id`.
+    pub id: String,
+    /// USD over all days.
+    pub total_cost: f64,
+    /// The last day's cost, if any.
+    pub last_expense: Option<LastExpense>,
+    /// What they are made of.
+    pub parts: PartsUpdate,
+    /// What else changes in the document, in the same update.
+    pub moved: Option<Box<DocumentUpdate>>,
+}
+
+impl CostSummary {
+    /// Whether a stored document shows these costs.
+    #[must_use]
+    pub fn is_shown(&self, stored: &StoredResource) -> bool {
+        let has_parts = match &self.parts {
+            PartsUpdate::Keep => true,
+            PartsUpdate::Unset => stored.cost_parts.is_none(),
+            PartsUpdate::Set(parts) => stored.cost_parts.as_ref() == Some(parts),
+        };
+        has_parts
+            && stored.total_cost == Some(self.total_cost)
+            && stored.last_expense == self.last_expense
+    }
+}
+
+/// A document to insert.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewDocument {
+    /// The document, without costs.
+    pub document: ResourceDocument,
+    /// The costs to insert it with, where they are known before its rows are written.
+    pub costs: Option<CostSummary>,
 }
 
 /// What goes over to a document from one of earlier software.
@@ -109,6 +149,15 @@ pub struct DocumentUpdate {
     pub repair: Repair,
     /// Tags that follow labels.
     pub tags: TagUpdate,
+}
+
+impl DocumentUpdate {
+    /// Nothing but a later `last_seen`, Unix seconds.
+    #[must_use]
+    pub fn seen(id: &str, last_seen: i64) -> Self {
+        // The earlier one of two stays the first.
+        Self { id: id.to_owned(), first_seen: last_seen, last_seen, ..Self::default() }
+    }
 }
 
 /// Documents that were all seen at one time.
@@ -192,7 +241,7 @@ pub fn plan_changes(inputs: DocumentInputs<'_>) -> (Vec<Change>, BTreeMap<String
             let id = free_id(inputs.account, &stable_id, inputs.taken);
             ids.insert(stable_id, id.clone());
             let document = document(inputs, observed, id, times, is_recent);
-            changes.push(Change::Insert(Box::new(document)));
+            changes.push(Change::Insert(Box::new(NewDocument { document, costs: None })));
         }
     }
     if let (Some(now), false) = (inputs.seen_now, seen.is_empty()) {
@@ -310,6 +359,20 @@ pub fn repair_alone(stored: &StoredResource) -> Option<Change> {
         repair,
         ..DocumentUpdate::default()
     })))
+}
+
+/// The `_id`s of those observed resources that have no document yet.
+#[must_use]
+pub fn new_ids(
+    account: &AccountId,
+    observed: &[ObservedResource],
+    stored: &[StoredResource],
+    taken: &BTreeSet<String>,
+) -> Vec<String> {
+    let known: BTreeSet<&str> = stored.iter().map(|one| one.cloud_resource_id.as_str()).collect();
+    let stable = observed.iter().map(|one| one.cloud_resource_id.as_str());
+    let new = stable.filter(|id| !known.contains(id));
+    new.map(|id| free_id(account, id, taken)).collect()
 }
 
 /// The first `_id` of a stable id that no other document holds.

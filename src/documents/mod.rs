@@ -24,28 +24,18 @@ pub mod mongo;
 pub mod names;
 pub mod repair;
 pub mod sqlite;
-mod sqlite_parts;
+mod sqlite_update;
 pub mod stored;
 pub mod tags;
 
 pub use cost_parts::PartsUpdate;
 pub use document::{LastExpense, PoolOwner, ResourceDocument};
-pub use merge::{Change, DocumentInputs, ObservedResource, SeenNow, plan_changes};
+pub use merge::{
+    Change, CostSummary, DocumentInputs, DocumentUpdate, NewDocument, ObservedResource, SeenNow,
+    plan_changes,
+};
 pub use names::{DocumentNames, ResourceNames};
 pub use stored::{StoredDate, StoredResource};
-
-/// A document's costs as the ledger has them.
-#[derive(Clone, Debug, PartialEq)]
-pub struct CostSummary {
-    /// `_id`.
-    pub id: String,
-    /// USD over all days.
-    pub total_cost: f64,
-    /// The last day's cost, if any.
-    pub last_expense: Option<LastExpense>,
-    /// What they are made of.
-    pub parts: PartsUpdate,
-}
 
 /// Reads resource documents.
 #[async_trait]

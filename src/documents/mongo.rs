@@ -138,7 +138,7 @@ impl MongoResources {
         let wanted: Vec<String> = duplicates
             .iter()
             .filter_map(|index| match changes.get(*index) {
-                Some(Change::Insert(document)) => Some(document.cloud_resource_id.clone()),
+                Some(Change::Insert(new)) => Some(new.document.cloud_resource_id.clone()),
                 _ => None,
             })
             .collect();
@@ -163,7 +163,7 @@ impl MongoResources {
         change: &Change,
     ) -> Result<Vec<UpdateStatement>, Failure> {
         Ok(match change {
-            Change::Insert(document) => vec![bson_form::insert(document).map_err(|error| {
+            Change::Insert(new) => vec![bson_form::insert(new).map_err(|error| {
                 let what = format!("a document has no form in MongoDB's types: {error}");
                 self.failure(Kind::Internal, what, "report it")
             })?],

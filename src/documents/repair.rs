@@ -47,6 +47,16 @@ impl Repair {
             || !self.unset_meta.is_empty()
     }
 
+    /// Whether it is made only where what is wrong is still wrong.
+    #[must_use]
+    pub fn is_conditional(&self) -> bool {
+        self.first_seen_date.is_some()
+            || self.last_seen_date.is_some()
+            || !self.unset_nulls.is_empty()
+            || self.unset_environment
+            || self.owner.is_some()
+    }
+
     /// Whether it changes nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -13,8 +13,8 @@ use crate::stores::sqlite::{SqliteStore, json_error, json_list};
 
 use super::document::MetaValue;
 use super::earlier::{is_earlier, is_earlier_id, is_own};
-use super::merge::{AdoptUpdate, DocumentUpdate, SeenUpdate};
-use super::sqlite_parts::set_parts;
+use super::merge::{AdoptUpdate, SeenUpdate};
+use super::sqlite_update::{set_costs, update};
 use super::{
     Change, CostSummary, DocumentReader, DocumentWriter, LastExpense, ResourceDocument, StoredDate,
     StoredResource,
@@ -53,40 +53,10 @@ WHERE ?16 <> 0 OR NOT EXISTS (
     SELECT 1 FROM cloud_resource
     WHERE cloud_account_id = ?3 AND cloud_resource_id = ?2 AND deleted_at = 0)";
 
-const UPDATE: &str = "
-UPDATE cloud_resource SET
-    first_seen = min(first_seen, :first_seen),
-    last_seen = max(last_seen, :last_seen),
-    _first_seen_date = CASE WHEN typeof(_first_seen_date) = 'text'
-        THEN min(_first_seen_date, coalesce(:lower, _first_seen_date))
-        ELSE coalesce(:first_date, _first_seen_date) END,
-    _last_seen_date = CASE WHEN typeof(_last_seen_date) = 'text'
-        THEN max(_last_seen_date, coalesce(:raise, _last_seen_date))
-        ELSE coalesce(:last_date, _last_seen_date) END,
-    active = max(active, :active),
-    pool_id = coalesce(pool_id, :pool),
-    employee_id = coalesce(employee_id, :employee),
-    k8s_node = coalesce(:node, k8s_node),
-    rest = json_set(rest, '$.k8s_cluster', coalesce(:cluster, json_extract(rest, '$.k8s_cluster')),
-        '$.meta', json_patch(coalesce(json_extract(rest, '$.meta'), '{}'), :meta),
-        '$.tags', json_patch(coalesce(json_extract(rest, '$.tags'), '{}'), :tags),
-        '$.label_tags', json(coalesce(:record, json_extract(rest, '$.label_tags'), '{}')))
-WHERE _id = :id AND cloud_account_id = :account
-    AND (first_seen > :first_seen OR last_seen < :last_seen OR active < :active
-        OR typeof(_first_seen_date) <> 'text' OR typeof(_last_seen_date) <> 'text'
-        OR _first_seen_date > :lower OR _last_seen_date < :raise
-        OR (pool_id IS NULL AND :pool IS NOT NULL) OR :cluster IS NOT NULL OR :meta <> '{}'
-        OR :node IS NOT NULL OR :tags <> '{}' OR :record IS NOT NULL)";
-
 const SEEN: &str = "
 UPDATE cloud_resource SET
     last_seen = ?3, _last_seen_date = max(_last_seen_date, date(?3, 'unixepoch'))
 WHERE cloud_account_id = ?1 AND last_seen < ?3 AND _id IN (SELECT value FROM json_each(?2))";
-
-const SET_COSTS: &str = "
-UPDATE cloud_resource SET total_cost = ?3, last_expense_date = ?4, last_expense_cost = ?5
-WHERE _id = ?1 AND cloud_account_id = ?2
-    AND (total_cost, last_expense_date, last_expense_cost) IS NOT (?3, ?4, ?5)";
 
 /// Tags that the document has are kept.
 const ADOPT: &str = "
@@ -288,42 +258,6 @@ fn insert(transaction: &Transaction<'_>, new: &ResourceDocument) -> rusqlite::Re
     ])
 }
 
-fn update(
-    transaction: &Transaction<'_>,
-    account: &AccountId,
-    update: &DocumentUpdate,
-) -> rusqlite::Result<usize> {
-    let repair = &update.repair;
-    let text = |day: Option<Day>| day.map(|day| day.to_string());
-    let meta: BTreeMap<&String, &MetaValue> = repair.set_meta.iter().map(|(k, v)| (k, v)).collect();
-    let meta = serde_json::to_string(&meta).map_err(json_error)?;
-    // A null in a patch removes the key.
-    let unset = update.tags.unset.iter().map(|key| (key, None));
-    let tags: BTreeMap<&String, Option<&String>> =
-        update.tags.set.iter().map(|(key, value)| (key, Some(value))).chain(unset).collect();
-    let tags = serde_json::to_string(&tags).map_err(json_error)?;
-    let record = update.tags.record.as_ref().map(serde_json::to_string);
-    let record = record.transpose().map_err(json_error)?;
-    transaction.prepare_cached(UPDATE)?.execute(named_params! {
-        ":id": update.id,
-        ":account": account.as_str(),
-        ":first_seen": update.first_seen,
-        ":last_seen": update.last_seen,
-        ":first_date": text(repair.first_seen_date),
-        ":last_date": text(repair.last_seen_date),
-        ":lower": text(repair.lower_first_seen_date),
-        ":raise": text(repair.raise_last_seen_date),
-        ":active": update.activate,
-        ":pool": repair.owner.as_ref().map(|owner| owner.pool_id.as_str()),
-        ":employee": repair.owner.as_ref().map(|owner| owner.employee_id.as_str()),
-        ":cluster": repair.k8s_cluster,
-        ":meta": meta,
-        ":node": repair.k8s_node,
-        ":tags": tags,
-        ":record": record,
-    })
-}
-
 fn adopt(
     transaction: &Transaction<'_>,
     account: &AccountId,
@@ -430,7 +364,13 @@ impl DocumentWriter for SqliteResources {
                 for change in &changes {
                     changed +=
                         match change {
-                            Change::Insert(new) => insert(transaction, new)?,
+                            Change::Insert(new) => {
+                                let inserted = insert(transaction, &new.document)?;
+                                if let (1, Some(costs)) = (inserted, &new.costs) {
+                                    set_costs(transaction, &account, costs)?;
+                                }
+                                inserted
+                            }
                             Change::Update(one) => update(transaction, &account, one)?,
                             Change::Seen(many) => seen(transaction, &account, many)?,
                             Change::Adopt(one) => adopt(transaction, &account, one)?,
@@ -454,14 +394,7 @@ impl DocumentWriter for SqliteResources {
             .write(Hop::MongoDb, "writing documents' costs", move |transaction| {
                 let mut changed = 0;
                 for summary in &summaries {
-                    let of_costs = transaction.prepare_cached(SET_COSTS)?.execute((
-                        &summary.id,
-                        account.as_str(),
-                        summary.total_cost,
-                        summary.last_expense.map(|last| last.date),
-                        summary.last_expense.map(|last| last.cost),
-                    ))?;
-                    changed += of_costs.max(set_parts(transaction, &account, summary)?);
+                    changed += set_costs(transaction, &account, summary)?;
                 }
                 Ok(changed as u64)
             })

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use crate::cost::Day;
 use crate::day_status::DayState;
 use crate::rest_api::TabNodes;
 use crate::service::failure::{Failure, Hop, Kind};
+use crate::service::spans::step;
 
 use super::apply::{Applied, Sink};
 use super::day::decide::Policy;
@@ -73,7 +75,7 @@ impl<'a> AccountWork<'a> {
     /// What fails for the account as a whole; what fails for one day is in the summary.
     pub(super) async fn days(&mut self) -> Result<(), Failure> {
         let (readers, job) = (self.readers, self.job);
-        let reading = readers.load_account_state(job);
+        let reading = readers.load_account_state(job).instrument(step!("read state"));
         let state = self.in_time("reading what is stored", reading).await?;
         let AccountState { due, resting, differences, history } = state;
         self.history = history;
@@ -88,7 +90,7 @@ impl<'a> AccountWork<'a> {
                 self.leave(due.len() - index);
                 break;
             }
-            match self.day(day).await {
+            match self.day(day).instrument(step!("day", day = %day.day)).await {
                 Ok(done) => {
                     was_late = false;
                     log_day(job, &done);
@@ -118,10 +120,12 @@ impl<'a> AccountWork<'a> {
     /// Reads and decides the day, and has it applied; again where its documents have other ids.
     async fn day(&mut self, due: &DueDay) -> Result<DaySummary, Failure> {
         let (readers, job) = (self.readers, self.job);
+        let mut due = due.clone();
         for attempt in 1..=ATTEMPTS_MAX {
-            let batch = [DayJob { job: *job, due }];
+            let batch = [DayJob { job: *job, due: &due }];
             let reading =
                 async { readers.read(&batch).await.into_iter().collect::<Result<Vec<_>, _>>() };
+            let reading = reading.instrument(step!("read"));
             for inputs in self.in_time("reading the day", reading).await? {
                 self.note_nodes(&inputs);
                 let reason = job.force_reason.map(str::to_owned);
@@ -130,13 +134,16 @@ impl<'a> AccountWork<'a> {
                 let decision = off_thread(resources, move || {
                     decide(inputs, Policy { shrink_limit, force_reason: reason.as_deref() })
                 });
-                let decision = decision.await?;
+                let decision = decision.instrument(step!("decide", resources)).await?;
                 // Once documents are written, their ids may differ from the plan's.
                 if let (Some(plan), 1) = (job.plan(), attempt) {
                     check_plan(plan, &job.account.id, due.day, &decision)?;
                 }
-                if let Applied::Done(summary) = self.sink.day(due.day, decision).await? {
-                    return Ok(*summary);
+                let applying = self.sink.day(due.day, decision).instrument(step!("apply"));
+                match applying.await? {
+                    Applied::Done(summary) => return Ok(*summary),
+                    Applied::ReadAgain(None) => {}
+                    Applied::ReadAgain(pending) => due.status = pending.map(|status| *status),
                 }
             }
         }
@@ -182,7 +189,7 @@ impl<'a> AccountWork<'a> {
         if !self.job.is_reconciled {
             return Ok(());
         }
-        let comparing = readers.differing_documents(account);
+        let comparing = readers.differing_documents(account).instrument(step!("reconcile"));
         let differing = self.in_time("comparing documents", comparing).await?;
         let today = Day::of_unix(readers.now_seconds(self.job));
         let days = &self.summary.days;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
+use tracing::Instrument;
 
 use crate::account_writer::AccountWriter;
 use crate::cost::{AccountId, Cost, Day};
@@ -10,10 +11,13 @@ use crate::day_status::DayStatus;
 use crate::documents::costs::cost_summary;
 use crate::documents::merge::DocumentUpdate;
 use crate::documents::tags::{self, TagUpdate};
-use crate::documents::{Change, CostSummary, ResourceDocument, StoredDate, StoredResource};
+use crate::documents::{
+    Change, CostSummary, NewDocument, ResourceDocument, StoredDate, StoredResource,
+};
 use crate::ledger::{KeyState, difference};
 use crate::rest_api::NewResource;
 use crate::service::failure::{Failure, Hop, Kind};
+use crate::service::spans::step;
 
 use super::day::{DayDecision, Recount, Verdict};
 use super::environment::Readers;
@@ -25,8 +29,9 @@ use super::summary::DaySummary;
 pub(super) enum Applied {
     /// It is done.
     Done(Box<DaySummary>),
-    /// Documents have other ids than the decision rests on: it must be read and decided again.
-    ReadAgain,
+    /// Documents have other ids than the decision rests on: it must be read and decided again, from
+    /// a day that has this status by now.
+    ReadAgain(Option<Box<DayStatus>>),
 }
 
 /// Where the decisions about an account go.
@@ -57,13 +62,20 @@ impl<'a> Preview<'a> {
         Self { readers, account, days: Vec::new(), seen: BTreeMap::new() }
     }
 
-    /// How many documents a day would insert or change, after the days before it: a new one twice,
-    /// as it is made and then given its costs.
+    /// How many documents a day would insert or change, after the days before it.
     fn documents(&mut self, decision: &DayDecision) -> u64 {
         let mut count = decision.costs_set();
+        for moved in decision.costs.iter().filter_map(|summary| summary.moved.as_deref()) {
+            self.is_moved(&moved.id, (moved.first_seen, moved.last_seen));
+        }
         for change in &decision.documents {
             count += match change {
-                Change::Insert(new) => self.is_moved(&new.id, (new.first_seen, new.last_seen)),
+                // After a day that made it, its costs change.
+                Change::Insert(new) => {
+                    let NewDocument { document, costs } = &**new;
+                    let times = (document.first_seen, document.last_seen);
+                    self.is_moved(&document.id, times).max(u64::from(costs.is_some()))
+                }
                 Change::Update(one) => self.is_moved(&one.id, (one.first_seen, one.last_seen)),
                 Change::Seen(many) => {
                     let times = (i64::MAX, many.last_seen);
@@ -145,7 +157,7 @@ impl<'a> Writing<'a> {
             self.writer.write_documents(records).await?;
         }
         let is_left = |change: &Change| match change {
-            Change::Insert(new) => !by_rest.contains_key(&new.cloud_resource_id),
+            Change::Insert(new) => !by_rest.contains_key(&new.document.cloud_resource_id),
             _ => true,
         };
         let rest = changes.into_iter().filter(is_left).collect();
@@ -161,7 +173,7 @@ impl<'a> Writing<'a> {
         let items: Vec<NewResource> = changes
             .iter()
             .filter_map(|change| match change {
-                Change::Insert(document) => Some(new_resource(document)),
+                Change::Insert(new) => Some(new_resource(&new.document)),
                 _ => None,
             })
             .collect();
@@ -173,9 +185,15 @@ impl<'a> Writing<'a> {
         self.writer.write("making documents by the REST API", create).await
     }
 
-    /// Whether the new documents have the ids that they were given: another writer, or the REST
-    /// API, may have made them first.
-    async fn have_their_ids(&self, new: &BTreeMap<String, String>) -> Result<bool, Failure> {
+    /// The new documents, where they have the ids that they were given: another writer, or the
+    /// REST API, may have made them first.
+    async fn with_their_ids(
+        &self,
+        new: &BTreeMap<String, String>,
+    ) -> Result<Option<Vec<StoredResource>>, Failure> {
+        if new.is_empty() {
+            return Ok(Some(Vec::new()));
+        }
         let stable: Vec<String> = new.keys().cloned().collect();
         let found = self.readers.documents.find(self.account(), &stable).await?;
         if found.len() < new.len() {
@@ -189,7 +207,8 @@ impl<'a> Writing<'a> {
                 "see whether another program deletes resources; the next run goes on",
             ));
         }
-        Ok(found.iter().all(|one| new.get(&one.cloud_resource_id) == Some(&one.id)))
+        let is_ours = |one: &StoredResource| new.get(&one.cloud_resource_id) == Some(&one.id);
+        Ok(found.iter().all(is_ours).then_some(found))
     }
 
     async fn write_rows(&self, day: Day, decision: &DayDecision) -> Result<(), Failure> {
@@ -228,20 +247,29 @@ impl<'a> Writing<'a> {
 impl Sink for Writing<'_> {
     async fn day(&mut self, day: Day, mut decision: DayDecision) -> Result<Applied, Failure> {
         if let Verdict::Store { .. } = decision.verdict {
-            let changes = std::mem::take(&mut decision.documents);
-            let mut documents_written = self.write_documents(changes).await?;
-            let new = &decision.new_ids;
-            if !new.is_empty() && !self.have_their_ids(new).await? {
-                self.documents_before += documents_written;
-                return Ok(Applied::ReadAgain);
+            // New documents have costs before their rows are there: the next run must know it.
+            let is_pending = !decision.rows.is_empty();
+            if is_pending {
+                let pending = decision.pending.clone();
+                self.writer.put_status(pending).instrument(step!("pending")).await?;
             }
-            self.write_rows(day, &decision).await?;
-            documents_written += self.write_costs(&mut decision).await?;
+            let changes = std::mem::take(&mut decision.documents);
+            let of_new = costs_of_new(&changes);
+            let writing = self.write_documents(changes).instrument(step!("documents"));
+            let mut documents_written = writing.await?;
+            let Some(found) = self.with_their_ids(&decision.new_ids).await? else {
+                self.documents_before += documents_written;
+                return Ok(Applied::ReadAgain(is_pending.then_some(Box::new(decision.pending))));
+            };
+            decision.costs.extend(not_shown(of_new, &found));
+            let count = decision.rows.entries.len();
+            self.write_rows(day, &decision).instrument(step!("rows", rows = count)).await?;
+            documents_written += self.write_costs(&mut decision).instrument(step!("costs")).await?;
             decision.summary.documents_written =
                 documents_written + std::mem::take(&mut self.documents_before);
         }
         if let Some(status) = decision.status {
-            self.writer.put_status(status).await?;
+            self.writer.put_status(status).instrument(step!("status")).await?;
         }
         Ok(Applied::Done(Box::new(decision.summary)))
     }
@@ -277,6 +305,28 @@ impl Writing<'_> {
         );
         self.writer.set_costs(costs).await.map(|_| ())
     }
+}
+
+/// The costs that new documents are inserted with, by `_id`.
+fn costs_of_new(changes: &[Change]) -> BTreeMap<String, CostSummary> {
+    let of_new = |change: &Change| match change {
+        Change::Insert(new) => new.costs.clone().map(|costs| (costs.id.clone(), costs)),
+        _ => None,
+    };
+    changes.iter().filter_map(of_new).collect()
+}
+
+/// Those costs of new documents that these do not show: another one made them.
+fn not_shown(
+    mut costs: BTreeMap<String, CostSummary>,
+    found: &[StoredResource],
+) -> impl Iterator<Item = CostSummary> {
+    for one in found {
+        if costs.get(&one.id).is_some_and(|costs| costs.is_shown(one)) {
+            costs.remove(&one.id);
+        }
+    }
+    costs.into_values()
 }
 
 /// Checks that what is stored is what was decided, to the last bit.
@@ -330,7 +380,8 @@ fn new_resource(document: &ResourceDocument) -> NewResource {
 /// The record of the tags that a document got from the REST API, which keeps no such record: without
 /// it they would be taken for a user's.
 fn record_of_tags(change: &Change, by_rest: &BTreeMap<String, String>) -> Option<Change> {
-    let Change::Insert(document) = change else { return None };
+    let Change::Insert(new) = change else { return None };
+    let document = &new.document;
     let id = by_rest.get(&document.cloud_resource_id)?.clone();
     if document.label_tags.is_empty() {
         return None;

@@ -226,8 +226,11 @@ impl Readers {
         if seen_now.is_some() {
             self.add_kubernetes(job, now_seconds, &mut observed).await;
         }
+        let taken = self.taken_ids(account, &new).await?;
+        let new_ids = merge::new_ids(account, &observed, &stored, &taken);
         Ok(DocumentsRead {
-            taken: self.taken_ids(account, &new).await?,
+            new_totals: self.totals_of_new(account, &new_ids).await?,
+            taken,
             others: self.others_of_version_0_1_0(account, &stored).await?,
             owner: self.owner(account, is_owner_wanted).await,
             seen_now,
@@ -250,6 +253,20 @@ impl Readers {
         let mut own = self.documents.own_documents(account).await?;
         own.retain(|stored| !met.contains(stored.id.as_str()));
         Ok(own)
+    }
+
+    /// What the ledger has of resources whose documents are new: rows of a document that somebody
+    /// removed, say.
+    async fn totals_of_new(
+        &self,
+        account: &AccountId,
+        ids: &[String],
+    ) -> Result<Vec<ResourceTotal>, Failure> {
+        if ids.is_empty() {
+            Ok(Vec::new())
+        } else {
+            self.ledger.resource_totals(account, ids).await
+        }
     }
 
     /// Those `_id`s that new documents would get which other documents have.

@@ -123,6 +123,7 @@ fn what_a_nodes_document_says_of_the_machine_follows_what_is_known_of_it() {
     };
     let now = day().start_seconds() + 60;
     let [Change::Insert(new)] = &of(0.25, &[], now)[..] else { panic!("no insert") };
+    let new = &new.document;
     assert_eq!((new.resource_type.as_str(), new.k8s_node.as_deref()), ("K8s Node", Some("m1")));
     assert_eq!(new.meta["hourly_price_usd"], MetaValue::Number(0.25));
     let known = StoredResource {
@@ -165,7 +166,8 @@ fn an_earlier_day_moves_first_seen_only() {
 #[test]
 fn a_new_document_has_a_uuid_and_midnights_and_is_active_only_when_recent() {
     let (changes, ids) = plan(day().end_seconds() + 10 * 86_400, &[]);
-    let [Change::Insert(document)] = changes.as_slice() else { panic!("{changes:?}") };
+    let [Change::Insert(new)] = changes.as_slice() else { panic!("{changes:?}") };
+    let document = &new.document;
     assert_eq!(ids[&stable_id()], document.id);
     assert_eq!(document.id, document_id(&account(), &stable_id(), 1));
     assert!(!document.active);
@@ -198,8 +200,8 @@ fn last_seen_moves_to_the_last_sample_once_an_interval() {
     let next_day = at(day().end_seconds() + 60);
     assert_eq!(changes(start, &next_day), [], "the sample is another day's");
     let (new, _) = plan_with(start + 40_000, &[], &BTreeSet::new(), Some(&late));
-    let [Change::Insert(document)] = new.as_slice() else { panic!("{new:?}") };
-    assert_eq!(document.last_seen, start + 36_000);
+    let [Change::Insert(new)] = new.as_slice() else { panic!("{new:?}") };
+    assert_eq!(new.document.last_seen, start + 36_000);
 }
 
 #[test]

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::cost::{Cost, RollUp};
 use crate::day_status::{DayState, DayStatus, Guard};
 use crate::documents::cost_parts::{parts_update, with_day};
-use crate::documents::costs::brought_forward;
+use crate::documents::costs::{KnownCosts, brought_forward};
 use crate::documents::merge::repair_alone;
 use crate::documents::{
-    Change, CostSummary, DocumentInputs, PartsUpdate, StoredResource, plan_changes,
+    Change, CostSummary, DocumentInputs, DocumentUpdate, PartsUpdate, StoredResource, plan_changes,
 };
-use crate::ledger::{Difference, KeyState, WantedRow, difference};
+use crate::ledger::{Difference, KeyState, ResourceTotal, WantedRow, difference};
 use crate::run::reconcile;
 use crate::run::summary::DaySummary;
 use crate::source::Warning;
@@ -58,7 +58,8 @@ pub struct DayDecision {
     pub wanted: Vec<WantedRow>,
     /// The rows to add.
     pub rows: Difference,
-    /// Costs to set in documents after the rows.
+    /// Costs to set in documents after the rows, and what else changes in these; new documents are
+    /// inserted with theirs.
     pub costs: Vec<CostSummary>,
     /// Documents whose costs must be counted.
     pub recount: Recount,
@@ -174,6 +175,8 @@ fn store(
     for summary in &mut costs {
         summary.parts = parts.remove(&summary.id).unwrap_or_default();
     }
+    let new_ids = new_ids(&documents);
+    let (documents, costs) = in_one_write(documents, costs);
     let mut summary = summary(&inputs, &rows, state, cause);
     (summary.rows, summary.stored_total_usd) = totals;
     summary.rows_written = difference.entries.len() as u64;
@@ -185,7 +188,7 @@ fn store(
         presence: inputs.due.presence,
         pending: inputs.pending_status(),
         source: inputs.costs.source,
-        new_ids: new_ids(&documents),
+        new_ids,
         documents,
         stored: rows.own,
         wanted,
@@ -219,7 +222,9 @@ fn new_ids(changes: &[Change]) -> BTreeMap<String, String> {
     changes
         .iter()
         .filter_map(|change| match change {
-            Change::Insert(new) => Some((new.cloud_resource_id.clone(), new.id.clone())),
+            Change::Insert(new) => {
+                Some((new.document.cloud_resource_id.clone(), new.document.id.clone()))
+            }
             _ => None,
         })
         .collect()
@@ -268,10 +273,7 @@ fn document_costs(
     if status.is_some_and(|status| status.attempt.is_pending) {
         return (Vec::new(), Recount::All);
     }
-    let is_known = difference.healed_keys == 0
-        && status.is_some_and(|status| {
-            (status.stored.rows, status.stored.total_usd.to_bits()) == (live.0, live.1.to_bits())
-        });
+    let is_known = difference.healed_keys == 0 && is_as_stored(status, live);
     let stored: BTreeMap<&str, &StoredResource> =
         inputs.documents.stored.iter().map(|one| (one.id.as_str(), one)).collect();
     let before: BTreeMap<&str, f64> =
@@ -281,21 +283,75 @@ fn document_costs(
     let changed: BTreeSet<&str> =
         difference.entries.iter().map(|entry| entry.resource_id.as_str()).collect();
     let new = new_ids(documents);
+    let new: BTreeSet<&str> = new.values().map(String::as_str).collect();
+    let totals = inputs.documents.new_totals.iter();
+    let totals: BTreeMap<&str, &ResourceTotal> =
+        totals.map(|total| (total.resource_id.as_str(), total)).collect();
     let mut costs = Vec::new();
     let mut recount: BTreeSet<String> = BTreeSet::new();
-    let new = new.values().map(String::as_str);
-    for id in changed.union(&parted).copied().chain(new) {
-        let before_usd = before.get(id).copied().unwrap_or(0.0);
-        let after_usd = after.get(id).copied();
-        let known = stored.get(id).filter(|_| is_known);
-        let summary =
-            known.and_then(|one| brought_forward(one, inputs.due.day, before_usd, after_usd));
+    let changed: BTreeSet<&str> = changed.union(&parted).copied().collect();
+    for id in changed.union(&new).copied() {
+        let moved = (before.get(id).copied(), after.get(id).copied());
+        let known = match stored.get(id) {
+            Some(one) if is_known => KnownCosts::of_document(one),
+            // The ledger itself was asked; what it has of keys that are healed counts twice.
+            None if new.contains(id) && difference.healed_keys == 0 => {
+                Some(KnownCosts::of_ledger(totals.get(id).copied()))
+            }
+            _ => None,
+        };
+        let summary = known.and_then(|known| brought_forward(id, known, inputs.due.day, moved));
         match summary {
             Some(summary) => costs.push(summary),
             None => drop(recount.insert(id.to_owned())),
         }
     }
     (costs, Recount::Ids(recount))
+}
+
+/// Whether the ledger has of the day what its status says was stored.
+fn is_as_stored(status: Option<&DayStatus>, (rows, usd): (u64, f64)) -> bool {
+    match status.map(|status| &status.stored) {
+        Some(stored) => (stored.rows, stored.total_usd.to_bits()) == (rows, usd.to_bits()),
+        None => rows == 0,
+    }
+}
+
+/// Makes one write of what changes in a document and of its costs: a new one is inserted with them,
+/// another one's times move with them. Returns what is left of both.
+fn in_one_write(changes: Vec<Change>, costs: Vec<CostSummary>) -> (Vec<Change>, Vec<CostSummary>) {
+    let mut costs: BTreeMap<String, CostSummary> =
+        costs.into_iter().map(|summary| (summary.id.clone(), summary)).collect();
+    let mut left = Vec::new();
+    for change in changes {
+        match change {
+            Change::Insert(mut new) => {
+                new.costs = costs.remove(&new.document.id);
+                left.push(Change::Insert(new));
+            }
+            // A condition that no longer holds would keep the costs from being set.
+            Change::Update(update) if !update.repair.is_conditional() => {
+                match costs.get_mut(&update.id) {
+                    Some(summary) => summary.moved = Some(update),
+                    None => left.push(Change::Update(update)),
+                }
+            }
+            Change::Seen(mut many) => {
+                many.ids.retain(|id| match costs.get_mut(id) {
+                    Some(summary) => {
+                        summary.moved = Some(Box::new(DocumentUpdate::seen(id, many.last_seen)));
+                        false
+                    }
+                    None => true,
+                });
+                if !many.ids.is_empty() {
+                    left.push(Change::Seen(many));
+                }
+            }
+            other => left.push(other),
+        }
+    }
+    (left, costs.into_values().collect())
 }
 
 fn summary(inputs: &DayInputs, rows: &DayRows, state: DayState, cause: String) -> DaySummary {

@@ -7,7 +7,7 @@ use crate::cost::{
 };
 use crate::day_status::DayStatus;
 use crate::documents::{ObservedResource, PoolOwner, SeenNow, StoredResource};
-use crate::ledger::KeyState;
+use crate::ledger::{KeyState, ResourceTotal};
 use crate::rest_api::nodes::{TabNodes, tab_nodes};
 use crate::settings::worker::GapPolicy;
 use crate::source::{Phase, Presence, SourceDay};
@@ -114,6 +114,8 @@ pub struct DocumentsRead {
     pub others: Vec<StoredResource>,
     /// `_id`s of new documents that other documents already have.
     pub taken: BTreeSet<String>,
+    /// What the ledger has of the new documents' resources: those that it knows.
+    pub new_totals: Vec<ResourceTotal>,
     /// What has a sample right now, where that was asked for.
     pub seen_now: Option<SeenNow>,
     /// Pool and owner of documents that have neither.

@@ -9,8 +9,8 @@ use kubecost_worker::documents::merge::{AdoptUpdate, DeleteUpdate, DocumentUpdat
 use kubecost_worker::documents::repair::Repair;
 use kubecost_worker::documents::tags::TagUpdate;
 use kubecost_worker::documents::{
-    Change, CostSummary, DocumentInputs, LastExpense, ObservedResource, PartsUpdate, PoolOwner,
-    ResourceDocument, ResourceStore, StoredDate, StoredResource, plan_changes,
+    Change, CostSummary, DocumentInputs, LastExpense, NewDocument, ObservedResource, PartsUpdate,
+    PoolOwner, ResourceDocument, ResourceStore, StoredDate, StoredResource, plan_changes,
 };
 
 use super::{account, day};
@@ -38,6 +38,7 @@ pub(crate) async fn resource_store_contract(
     fills_pool_and_owner_in_once(store, tag).await;
     separates_taken_from_own_ids(store, raw, tag).await;
     refuses_an_id_that_another_document_has(store, raw, tag).await;
+    writes_costs_and_times_at_once(store, tag).await;
     sets_costs_and_counts_changes(store, tag).await;
     retires_only_its_own_that_are_unseen(store, raw, tag).await;
     hands_on_what_earlier_documents_have(store, raw, tag).await;
@@ -70,12 +71,12 @@ fn new_document(account: &AccountId, name: &str, day: Day) -> ResourceDocument {
         seen_now: None,
         owner: None,
     });
-    let Some(Change::Insert(document)) = changes.into_iter().next() else { panic!("no insert") };
-    *document
+    let Some(Change::Insert(new)) = changes.into_iter().next() else { panic!("no insert") };
+    new.document
 }
 
 fn insert(document: &ResourceDocument) -> Change {
-    Change::Insert(Box::new(document.clone()))
+    Change::Insert(Box::new(NewDocument { document: document.clone(), costs: None }))
 }
 
 async fn found(store: &dyn ResourceStore, document: &ResourceDocument) -> StoredResource {
@@ -288,6 +289,7 @@ async fn sets_costs_and_counts_changes(store: &dyn ResourceStore, tag: &str) {
         total_cost: 0.1,
         last_expense,
         parts: PartsUpdate::Keep,
+        moved: None,
     };
     let mut summaries: Vec<_> = documents.iter().map(|document| summary(&document.id)).collect();
     summaries.push(summary("unknown"));
@@ -302,6 +304,38 @@ async fn sets_costs_and_counts_changes(store: &dyn ResourceStore, tag: &str) {
     let stored = found(store, &documents[0]).await;
     assert_eq!((stored.total_cost, stored.last_expense), (Some(0.0), None));
     assert_eq!(store.set_costs(&ours, &[]).await.unwrap(), 0);
+}
+
+async fn writes_costs_and_times_at_once(store: &dyn ResourceStore, tag: &str) {
+    let ours = account(tag, "at-once");
+    let new = new_document(&ours, "a", day());
+    let last_expense = Some(LastExpense { date: day().start_seconds(), cost: 0.3 });
+    let costs = CostSummary {
+        id: new.id.clone(),
+        total_cost: 0.7,
+        last_expense,
+        parts: PartsUpdate::Keep,
+        moved: None,
+    };
+    let with = |costs: CostSummary| {
+        Change::Insert(Box::new(NewDocument { document: new.clone(), costs: Some(costs) }))
+    };
+    assert_eq!(store.apply(&ours, &[with(costs.clone())]).await.unwrap(), 1);
+    let stored = found(store, &new).await;
+    assert_eq!((stored.total_cost, stored.last_expense), (Some(0.7), last_expense));
+    assert!(costs.is_shown(&stored));
+    let other = with(CostSummary { total_cost: 9.0, ..costs.clone() });
+    assert_eq!(store.apply(&ours, &[other]).await.unwrap(), 0, "it is there");
+    assert_eq!(found(store, &new).await.total_cost, Some(0.7), "and keeps its costs");
+    let seen = new.last_seen + 90;
+    let moved = Some(Box::new(DocumentUpdate::seen(&new.id, seen)));
+    let both = CostSummary { total_cost: 0.8, moved, ..costs.clone() };
+    assert_eq!(store.set_costs(&ours, std::slice::from_ref(&both)).await.unwrap(), 1);
+    let stored = found(store, &new).await;
+    assert_eq!((stored.total_cost, stored.last_seen), (Some(0.8), Some(seen)));
+    assert_eq!(stored.first_seen, Some(new.first_seen));
+    assert!(both.is_shown(&stored) && !costs.is_shown(&stored));
+    assert_eq!(store.set_costs(&ours, &[both]).await.unwrap(), 0, "nothing changed");
 }
 
 async fn retires_only_its_own_that_are_unseen(
@@ -348,6 +382,7 @@ async fn takes_many_at_once(store: &dyn ResourceStore, tag: &str) {
             total_cost: 1.0,
             last_expense: None,
             parts: PartsUpdate::Keep,
+            moved: None,
         })
         .collect();
     assert_eq!(store.set_costs(&ours, &summaries).await.unwrap(), MANY);

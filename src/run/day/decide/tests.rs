@@ -7,7 +7,7 @@ use crate::cost::rollup::Excess;
 use crate::cost::{AccountId, Day, Levels, ResourceKey};
 use crate::day_status::stored_form::tests::complete;
 use crate::day_status::{Attempt, ClusterCoverage, OtherRows, Override};
-use crate::documents::{LastExpense, ObservedResource, StoredDate};
+use crate::documents::{LastExpense, ObservedResource, SeenNow, StoredDate};
 use crate::ledger::{Dimensions, SignedCost};
 use crate::run::day::inputs::{CostedDay, DocumentsRead, DueDay, RowsRead};
 use crate::settings::worker::GapPolicy;
@@ -118,6 +118,14 @@ fn added(decision: &DayDecision) -> Vec<(&str, i8, f64)> {
     entries.map(|entry| (entry.resource_id.as_str(), entry.sign, entry.cost_usd)).collect()
 }
 
+/// The `_id` of a new document, and the costs that it is inserted with.
+fn inserted_with(change: &Change) -> (&str, f64) {
+    let Change::Insert(new) = change else { panic!("{change:?}") };
+    let costs = new.costs.as_ref().unwrap();
+    assert_eq!(costs.id, new.document.id);
+    (&new.document.id, costs.total_cost)
+}
+
 #[test]
 fn a_new_day_gets_documents_rows_and_a_status() {
     let decision = decide(new_day(), POLICY);
@@ -131,8 +139,10 @@ fn a_new_day_gets_documents_rows_and_a_status() {
     wanted.sort_by_key(|(id, ..)| *id);
     assert_eq!(added(&decision), wanted);
     assert_eq!(decision.wanted.len(), 2);
-    assert_eq!(decision.recount, Recount::Ids([shop_id.clone(), cluster_id.clone()].into()));
+    assert_eq!(decision.recount, Recount::Ids(BTreeSet::new()), "the ledger was asked before");
     assert_eq!((decision.costs.as_slice(), decision.stored.as_slice()), (&[][..], &[][..]));
+    let costs: BTreeMap<&str, f64> = decision.documents.iter().map(inserted_with).collect();
+    assert_eq!(costs, [(shop_id.as_str(), 2.0), (cluster_id.as_str(), 3.0)].into());
     let status = decision.status.unwrap();
     let attempt = Attempt {
         state: DayState::Ok,
@@ -206,10 +216,91 @@ fn a_changed_cost_is_two_rows_and_its_document_is_brought_forward() {
         total_cost: 10.5,
         last_expense,
         parts: PartsUpdate::Keep,
+        moved: None,
     };
     assert_eq!((decision.costs, decision.recount), (vec![costs], Recount::Ids(BTreeSet::new())));
     assert_eq!((decision.summary.rows, decision.summary.stored_total_usd), (2, 5.5));
     assert_eq!((decision.summary.rows_written, decision.summary.keys_changed), (2, 1));
+}
+
+/// The day of `dearer_day` is the day after the documents were seen.
+fn day_after() -> DayInputs {
+    let mut inputs = dearer_day();
+    for one in &mut inputs.documents.stored {
+        let before = day().previous().start_seconds();
+        one.first_seen = Some(before);
+        one.last_seen = Some(before);
+        one.first_seen_date = StoredDate::Date(before);
+        one.last_seen_date = StoredDate::Date(before);
+    }
+    inputs
+}
+
+#[test]
+fn times_move_in_the_write_that_sets_the_costs() {
+    let decision = decide(day_after(), POLICY);
+    let [Change::Update(alone)] = decision.documents.as_slice() else {
+        panic!("{:?}", decision.documents)
+    };
+    assert_eq!(alone.id, "c-id", "its costs stay");
+    let [summary] = decision.costs.as_slice() else { panic!("{:?}", decision.costs) };
+    let moved = summary.moved.as_ref().unwrap();
+    assert_eq!((moved.id.as_str(), moved.last_seen), ("shop-id", day().start_seconds()));
+    assert_eq!((summary.id.as_str(), summary.total_cost), ("shop-id", 10.5));
+    assert_eq!(decision.costs_set(), 1);
+}
+
+#[test]
+fn a_repair_that_may_come_too_late_is_a_write_of_its_own() {
+    let mut inputs = day_after();
+    inputs.documents.stored[0].first_seen_date = StoredDate::NoDate;
+    let decision = decide(inputs, POLICY);
+    assert_eq!(decision.documents.len(), 2, "{:?}", decision.documents);
+    let moved: Vec<_> = decision.costs.iter().map(|one| one.moved.is_some()).collect();
+    assert_eq!(moved, [false]);
+}
+
+#[test]
+fn documents_that_are_seen_together_and_whose_costs_change_are_written_once() {
+    let mut inputs = dearer_day();
+    let at_seconds = day().end_seconds() - 60;
+    let keys = [shop(), cluster()].into();
+    inputs.now_seconds = at_seconds;
+    inputs.documents.seen_now = Some(SeenNow { at_seconds, keys, interval_seconds: 1 });
+    let decision = decide(inputs, POLICY);
+    let [Change::Seen(many)] = decision.documents.as_slice() else {
+        panic!("{:?}", decision.documents)
+    };
+    assert_eq!(many.ids, ["c-id"]);
+    let moved = decision.costs[0].moved.as_ref().unwrap();
+    assert_eq!((moved.id.as_str(), moved.last_seen), ("shop-id", at_seconds));
+}
+
+#[test]
+fn a_new_document_of_rows_that_are_there_has_what_the_ledger_has() {
+    let mut inputs = new_day();
+    let id = document_id(&account(), &shop().id(&account()), 1);
+    let last = Some((day().previous().start_seconds(), 4.0));
+    let total = ResourceTotal { resource_id: id.clone(), total_usd: 7.0, last };
+    inputs.documents.new_totals = vec![total];
+    let decision = decide(inputs.clone(), POLICY);
+    let costs: BTreeMap<&str, f64> = decision.documents.iter().map(inserted_with).collect();
+    assert_eq!(costs[id.as_str()], 9.0);
+    inputs.due.status = Some(decision.pending);
+    let again = decide(inputs, POLICY);
+    let has_costs = |change: &Change| matches!(change, Change::Insert(new) if new.costs.is_some());
+    assert!(!again.documents.iter().any(has_costs), "{:?}", again.documents);
+    assert_eq!(again.recount, Recount::All);
+}
+
+#[test]
+fn a_later_day_without_rows_and_status_is_brought_forward() {
+    let mut inputs = day_after();
+    inputs.due.status = None;
+    inputs.rows.states.clear();
+    let decision = decide(inputs, POLICY);
+    let totals: Vec<f64> = decision.costs.iter().map(|one| one.total_cost).collect();
+    assert_eq!((totals, decision.recount), (vec![13.0, 12.5], Recount::Ids(BTreeSet::new())));
 }
 
 fn recounted(change: impl FnOnce(&mut DayInputs)) -> Recount {
