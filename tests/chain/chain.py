@@ -1,13 +1,12 @@
 """The whole chain on real parts: see docs/CHAIN.md. Called by `run`, which finds or builds the programs.
 
-Two customers and three clusters, windows of a minute. Every part is stopped for a while and started again; then each window that reached
-the query layer must be stored once, to the last cent, and each that did not is named with the part that was down.
+Two customers and three clusters: two with windows of a minute, one with the exporter of the past. Every part is stopped for a while and
+started again; then each dollar that the query layer shows must be stored once, and each hole is named with the part that was down.
 """
 
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -15,32 +14,21 @@ import time
 import urllib.parse
 import urllib.request
 
-from parts import parts_of
+import checks
+from clusters import A, B, CLUSTERS, EARLIER
+from stores import Cluster, Container, free_port, get
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-A, B = "aaaaaaaa-0000-4000-8000-00000000000a", "bbbbbbbb-0000-4000-8000-00000000000b"
-# Cluster, its account, and what its allocation API is.
-CLUSTERS = [("a1", A, "opencost"), ("b1", B, "kubecost"), ("b2", B, "opencost")]
 MINUTES = int(os.environ.get("CHAIN_MINUTES", "3"))
 DOWN_SECONDS = int(os.environ.get("CHAIN_DOWN_SECONDS", "20"))
-TOLERANCE_USD = 1e-6
-# A window that ended so shortly before the last run may not be billed yet.
-YOUNG_SECONDS = 200
+SCHEDULE_SECONDS = int(os.environ.get("CHAIN_SCHEDULE_SECONDS", "30"))
+FAULTS = "exporter-a1 api-b1 prometheus-b ingress receive-1 query query-frontend clickhouse-2 mongodb worker"
+# A window is billed once its minute is over at the query layer, which a run decides by the minutes that it has seen.
+SETTLED_SECONDS = 210
 
 
 def env(name):
     return os.environ[name]
-
-
-def free_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
-def get(url, timeout=5):
-    with urllib.request.urlopen(url, timeout=timeout) as reply:
-        return reply.read().decode()
 
 
 def until(what, seconds, probe):
@@ -78,29 +66,14 @@ class Part:
         self.log.close()
 
 
-class Container:
-    """A store in a container."""
-
-    def __init__(self, name, image, port):
-        self.name = name
-        self.port = free_port()
-        self.id = subprocess.check_output(["docker", "run", "-d", "-p", f"127.0.0.1:{self.port}:{port}", image], text=True).strip()
-
-    def start(self):
-        subprocess.check_call(["docker", "start", self.id], stdout=subprocess.DEVNULL)
-
-    def stop(self):
-        subprocess.check_call(["docker", "stop", "-t", "10", self.id], stdout=subprocess.DEVNULL)
-
-    def remove(self):
-        subprocess.call(["docker", "rm", "-f", self.id], stdout=subprocess.DEVNULL)
-
-
 class Chain:
     def __init__(self, folder):
-        self.folder, self.parts, self.seen, self.runs, self.faults = folder, {}, {}, [], []
-        self.stores = [Container("clickhouse", env("CLICKHOUSE_IMAGE"), 8123), Container("mongodb", env("MONGODB_IMAGE"), 27017)]
-        self.parts.update({store.name: store for store in self.stores})
+        self.folder, self.program, self.parts, self.seen, self.runs, self.faults = folder, env("WORKER"), {}, {}, [], []
+        self.cluster = Cluster(env("CLICKHOUSE_CLUSTER_IMAGE"))
+        self.mongodb = Container("mongodb", env("MONGODB_IMAGE"), 27017)
+        self.parts["mongodb"] = self.mongodb
+        self.parts.update({f"clickhouse-{number}": self.cluster.server(number) for number in self.cluster.NUMBERS})
+        self.started = time.time()
         self.thanos()
         self.customers()
 
@@ -135,11 +108,14 @@ class Chain:
         self.exporters = {}
         for cluster, account, product in CLUSTERS:
             api, exporter = free_port(), free_port()
+            self.exporters[cluster] = f"http://127.0.0.1:{exporter}/metrics"
+            if product == EARLIER:
+                self.part(f"exporter-{cluster}", [*parts, "earlier", exporter, account, cluster])
+                continue
             self.part(f"api-{cluster}", [*parts, "simulate", api, cluster, product])
             self.part(f"exporter-{cluster}", [env("EXPORTER")], {
                 "KUBECOST_URL": f"http://127.0.0.1:{api}", "TENANT_ID": account, "CLUSTER_NAME": cluster, "WINDOW": "1m", "SCRAPE_INTERVAL": "2",
                 "LISTEN_ADDR": f"127.0.0.1:{exporter}", "STALE_AFTER": "180"})
-            self.exporters[cluster] = f"http://127.0.0.1:{exporter}/metrics"
         for account, user, password in [(A, "eu-1", "hush-a"), (B, "us-1", "hush-b")]:
             targets = [self.exporters[cluster].split("/")[2] for cluster, owner, _ in CLUSTERS if owner == account]
             name = f"prometheus-{account[0]}"
@@ -153,11 +129,26 @@ class Chain:
                 }, file)
             self.part(name, [env("PROMETHEUS"), f"--config.file={self.folder}/{name}.yml", "--agent", f"--storage.agent.path={self.folder}/{name}",
                              f"--web.listen-address=127.0.0.1:{free_port()}", "--log.level=warn"])
-        clickhouse, mongodb = self.stores
-        self.clickhouse_url = f"http://127.0.0.1:{clickhouse.port}"
+        service = free_port()
+        self.part("service", [*parts, "service", service, *self.cluster.urls])
+        self.clickhouse_url = f"http://127.0.0.1:{service}"
         self.settings = {
-            "PROMETHEUS_URL": self.query_url, "ACCOUNTS": f"{A},{B}", "CLICKHOUSE_URL": self.clickhouse_url,
-            "MONGO_URL": f"mongodb://127.0.0.1:{mongodb.port}/", "LOG_FORMAT": "json", "LEASE_SECONDS": "90"}
+            "PROMETHEUS_URL": self.query_url, "ACCOUNTS": f"{A},{B}", "CLICKHOUSE_URL": self.clickhouse_url, "CLUSTER_SECRET": "hush",
+            "MONGO_URL": f"mongodb://127.0.0.1:{self.mongodb.port}/", "LOG_FORMAT": "json", "LEASE_SECONDS": "90",
+            "METRICS_TEXTFILE": f"{self.folder}/worker.prom"}
+        self.operator([*parts, "page"])
+
+    def operator(self, page):
+        """The Prometheus of who runs the worker: its metrics, and those of the exporters."""
+        of_worker, port = free_port(), free_port()
+        self.part("page", [*page, of_worker, self.settings["METRICS_TEXTFILE"]])
+        jobs = {"worker": [f"127.0.0.1:{of_worker}"], "exporters": [url.split("/")[2] for url in self.exporters.values()]}
+        with open(f"{self.folder}/operator.yml", "w") as file:
+            configs = [{"job_name": name, "static_configs": [{"targets": targets}]} for name, targets in jobs.items()]
+            json.dump({"global": {"scrape_interval": "5s"}, "scrape_configs": configs}, file)
+        self.part("operator", [env("PROMETHEUS"), f"--config.file={self.folder}/operator.yml", f"--storage.tsdb.path={self.folder}/operator",
+                               f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn"])
+        self.operator_url = f"http://127.0.0.1:{port}"
 
     def worker(self, *arguments):
         return subprocess.run([env("WORKER"), *arguments], env=self.settings, capture_output=True, text=True)
@@ -192,7 +183,19 @@ class Chain:
         except OSError:
             pass
 
-    def watch(self, seconds, schedule=30):
+    def kill_in_a_run(self):
+        """A run that is killed once it has sent rows."""
+        before = get(f"{self.clickhouse_url}/inserts")
+        with open(f"{self.folder}/worker.log", "a") as log:
+            process = subprocess.Popen([env("WORKER"), "run"], env=self.settings, stdout=log, stderr=log)
+        while process.poll() is None:
+            if get(f"{self.clickhouse_url}/inserts") != before:
+                process.kill()
+                break
+            time.sleep(0.005)
+        return process.wait() == -signal.SIGKILL
+
+    def watch(self, seconds, schedule=SCHEDULE_SECONDS):
         deadline = time.time() + seconds
         while time.time() < deadline:
             self.look()
@@ -202,9 +205,12 @@ class Chain:
 
     def shake(self, name):
         began = time.time()
-        self.parts[name].stop()
-        self.watch(DOWN_SECONDS)
-        self.parts[name].start()
+        if name == "worker":
+            until("a run is killed after it sent rows", 180, self.kill_in_a_run)
+        else:
+            self.parts[name].stop()
+            self.watch(DOWN_SECONDS)
+            self.parts[name].start()
         self.faults.append((name, began, time.time()))
         self.watch(DOWN_SECONDS)
 
@@ -215,91 +221,47 @@ class Chain:
         reply = json.loads(get(f"{self.query_url}/api/v1/query_range?{urllib.parse.urlencode(parameters)}", 30))
         return {int(float(value)) for series in reply["data"]["result"] for _, value in series["values"]}
 
-    def stored(self, account):
-        sql = f"SELECT sum(cost * sign), sum(sign) FROM expenses WHERE cloud_account_id = '{account}' FORMAT JSONCompact"
-        request = urllib.request.Request(self.clickhouse_url, sql.encode())
-        return json.loads(urllib.request.urlopen(request, timeout=10).read())["data"][0]
+    def minutes(self, query, since):
+        """The values of a question at each full minute since then."""
+        parameters = {"query": query, "start": since - since % 60, "end": int(time.time()), "step": 60}
+        reply = json.loads(get(f"{self.query_url}/api/v1/query_range?{urllib.parse.urlencode(parameters)}", 30))
+        return [float(value) for series in reply["data"]["result"] for _, value in series["values"]]
 
     def close(self):
         for part in self.parts.values():
             if isinstance(part, Part) and part.process.poll() is None:
                 part.process.kill()
                 part.process.wait()
-        for store in self.stores:
-            store.remove()
-
-
-def cost(cluster, end):
-    return sum(parts_of(cluster, end - 60, end).values())
-
-
-def percentile(values, share):
-    values = sorted(values)
-    return values[min(len(values) - 1, int(len(values) * share))] if values else float("nan")
-
-
-def sums(chain, account, began):
-    """What the windows that the query layer holds cost, with and without those that came last: they may not be on the worker's minutes yet."""
-    totals, holes = [0.0], []
-    for cluster, owner, _ in CLUSTERS:
-        if owner != account:
-            continue
-        held = sorted(chain.windows(cluster, int(began) - 120))
-        young = [end for end in held if end > chain.runs[-1][0] - YOUNG_SECONDS]
-        without = [sum(cost(cluster, end) for end in held if end not in young[kept:]) for kept in range(len(young) + 1)]
-        totals = [total + more for total in totals for more in without]
-        holes += [(cluster, end) for end in range(held[0], held[-1], 60) if end not in held]
-    return totals, holes
-
-
-def report(chain, began):
-    failed = 0
-    for account in (A, B):
-        totals, holes = sums(chain, account, began)
-        usd, rows = chain.stored(account)
-        verdict = "ok" if any(abs(usd - total) < TOLERANCE_USD for total in totals) else "DIFFERS"
-        failed += verdict != "ok"
-        print(f"{account}: query layer {max(totals):.9f} USD, stored {usd:.9f} USD in {rows} rows: {verdict}")
-        for cluster, end in holes:
-            down = [name for name, start, stop in chain.faults if start - 75 <= end <= stop + 75]
-            failed += not down
-            print(f"  the window of {cluster} that ended at {end} never came: {', '.join(down) or 'NO PART WAS DOWN'}")
-    to_exporter = [seen["exporter"] - end for (_, end), seen in chain.seen.items() if "exporter" in seen and end > began]
-    to_query = [seen["query"] - seen["exporter"] for seen in chain.seen.values() if {"exporter", "query"} <= set(seen)]
-    to_row = []
-    for seen in chain.seen.values():
-        ended = [end for start, end, code in chain.runs if code == 0 and "query" in seen and start >= seen["query"]]
-        if ended:
-            to_row.append(min(ended) - seen["query"])
-    for hop, values in [("window closed -> exporter shows it", to_exporter), ("exporter -> query layer", to_query), ("query layer -> row, a run every 30 s", to_row)]:
-        print(f"{hop}: n={len(values)} p50={percentile(values, 0.5):.1f} s p99={percentile(values, 0.99):.1f} s")
-    took = [end - start for start, end, code in chain.runs if code == 0]
-    print(f"{len(chain.runs)} runs, {len(took)} of them without a failure, p50 {percentile(took, 0.5):.1f} s")
-    return failed
+        self.mongodb.remove()
+        self.cluster.remove()
 
 
 def main():
     with tempfile.TemporaryDirectory() as folder:
         chain = Chain(folder)
         try:
-            until("ClickHouse answers", 60, lambda: get(chain.clickhouse_url + "/ping"))
+            until("every ClickHouse answers", 90, lambda: all(get(url + "/ping") for url in chain.cluster.urls))
+            chain.cluster.make_tables()
             until("the schema is there", 60, lambda: chain.worker("migrate").returncode == 0)
             until("the query layer has every cluster", 240, lambda: len(chain.ask("cloudtuner_kubecost_cluster_total_cost")) >= len(CLUSTERS))
             began = time.time()
             chain.watch(MINUTES * 60)
-            faults = os.environ.get("CHAIN_FAULTS", "exporter-a1 prometheus-b ingress receive-1 query clickhouse mongodb").split()
-            for name in faults:
-                print(f"{name} is down for {DOWN_SECONDS} s", flush=True)
+            for name in os.environ.get("CHAIN_FAULTS", FAULTS).split():
+                print(f"{name} is struck", flush=True)
                 chain.shake(name)
-            # Prometheus sends what it kept; then no new window comes, and two runs follow.
-            chain.watch(60)
+            # Prometheus sends what it kept, and the lease of the run that was killed ends; then no new window comes.
+            chain.watch(120)
+            verified = chain.worker("verify")
             for cluster, _, _ in CLUSTERS:
                 chain.parts[f"exporter-{cluster}"].stop()
-            chain.watch(15)
+            ended = time.time()
+            chain.watch(SETTLED_SECONDS)
             last = [chain.run() for _ in range(2)][-1]
-            if last.returncode != 0:
-                print(last.stdout[-3000:], last.stderr[-3000:])
-            failed = report(chain, began) + (last.returncode != 0)
+            if os.environ.get("CHAIN_PICTURE"):
+                dashboard = f"{HERE}/../../charts/kubecost-worker/files/dashboards/pipeline.json"
+                times = [str(chain.started), str(time.time()), os.environ["CHAIN_PICTURE"]]
+                subprocess.check_call([sys.executable, f"{HERE}/picture.py", dashboard, chain.operator_url, *times])
+            failed = checks.report(chain, (began, ended), (verified, last))
             print("failed" if failed else "passed")
             return int(failed > 0)
         finally:

@@ -2,12 +2,17 @@
 
 parts.py simulate PORT CLUSTER PRODUCT     an allocation API as OpenCost or Kubecost is, over a cluster that is computed
 parts.py ingress PORT UPSTREAM ACCOUNTS    what remote_write sends to: checks header and user, names the tenant to Thanos
+parts.py earlier PORT TENANT CLUSTER       an exporter of the past: gauges of an hour's average that do not say their window
+parts.py service PORT SERVER...            gives each request to the next server, as a Kubernetes Service does; /inserts counts
+parts.py page PORT FILE                    shows a file of metrics, which a worker leaves
 parts.py cost CLUSTER START END            what the windows of a minute in [START, END) cost together, USD
 """
 
 import base64
+import itertools
 import json
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -19,6 +24,8 @@ NAMESPACES = {"shop": 0.5, "web": 0.25, "jobs": 0.125}
 IDLE = 0.125
 # A minute that is over is empty for so long, as a closed hour is at the real servers.
 EMPTY_SECONDS = 8
+# USD per hour that the exporter of the past shows.
+EARLIER_RATE = 3.0
 
 
 def rate(cluster, minute):
@@ -106,12 +113,96 @@ def ingress(port, upstream, accounts):
     ThreadingHTTPServer(("127.0.0.1", port), Ingress).serve_forever()
 
 
+def earlier(port, tenant, cluster):
+    """Always the same rate, so that averages are what they are averages of."""
+    names = f'tenant_id="{tenant}",cluster="{cluster}"'
+    cost = names + ',currency="USD"'
+    gauges = {f"cloudtuner_kubecost_cluster_total_cost{{{cost}}}": EARLIER_RATE}
+    for name, share in {**NAMESPACES, "__idle__": IDLE}.items():
+        gauges[f'cloudtuner_kubecost_namespace_total_cost{{{cost},namespace="{name}"}}'] = EARLIER_RATE * share
+    about = f'version="1.0.0",aggregation_level="namespace",window="1h",cluster_name="{cluster}",tenant_id="{tenant}"'
+    gauges[f"cloudtuner_kubecost_exporter_info{{{about}}}"] = 1
+    page = "".join(f"{name} {value}\n" for name, value in gauges.items()).encode()
+
+    class Page(Quiet):
+        def do_GET(self):
+            self.answer(200, page, "text/plain; version=0.0.4")
+
+    ThreadingHTTPServer(("127.0.0.1", port), Page).serve_forever()
+
+
+def page(port, path):
+    class Page(Quiet):
+        def do_GET(self):
+            try:
+                with open(path, "rb") as file:
+                    self.answer(200, file.read(), "text/plain; version=0.0.4")
+            except OSError:
+                self.answer(503)
+
+    ThreadingHTTPServer(("127.0.0.1", port), Page).serve_forever()
+
+
+def service(port, servers):
+    turns, inserts, lock = itertools.count(), [0], threading.Lock()
+
+    class Service(Quiet):
+        def do_GET(self):
+            self.pass_on(None)
+
+        def do_POST(self):
+            self.pass_on(self.body())
+
+        def body(self):
+            if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
+                return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            chunks = []
+            while size := int(self.rfile.readline(), 16):
+                chunks.append(self.rfile.read(size))
+                self.rfile.readline()
+            self.rfile.readline()
+            return b"".join(chunks)
+
+        def pass_on(self, body):
+            if self.path == "/inserts":
+                return self.answer(200, str(inserts[0]).encode(), "text/plain")
+            if "query=INSERT" in self.path:
+                with lock:
+                    inserts[0] += 1
+            left_out = ("host", "content-length", "transfer-encoding", "connection", "accept-encoding")
+            headers = {name: value for name, value in self.headers.items() if name.lower() not in left_out}
+            for _ in servers:
+                server = servers[next(turns) % len(servers)]
+                try:
+                    request = urllib.request.Request(server + self.path, body, headers, method=self.command)
+                    reply = urllib.request.urlopen(request, timeout=60)
+                except urllib.error.HTTPError as error:
+                    reply = error
+                except urllib.error.URLError as error:
+                    if isinstance(error.reason, ConnectionRefusedError):
+                        continue
+                    return self.answer(502)
+                except OSError:
+                    # Sent and not answered: the client must see that, as it would without a proxy.
+                    return self.answer(502)
+                return self.answer(reply.status, reply.read(), reply.headers.get("Content-Type", "text/plain"))
+            self.answer(503)
+
+    ThreadingHTTPServer(("127.0.0.1", port), Service).serve_forever()
+
+
 if __name__ == "__main__":
     command, *arguments = sys.argv[1:]
     if command == "simulate":
         simulate(int(arguments[0]), *arguments[1:])
     elif command == "ingress":
         ingress(int(arguments[0]), *arguments[1:])
+    elif command == "earlier":
+        earlier(int(arguments[0]), *arguments[1:])
+    elif command == "page":
+        page(int(arguments[0]), arguments[1])
+    elif command == "service":
+        service(int(arguments[0]), arguments[1:])
     else:
         cluster, start, end = arguments[0], int(arguments[1]), int(arguments[2])
         print(sum(parts_of(cluster, start, end).values()))

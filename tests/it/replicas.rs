@@ -196,7 +196,7 @@ async fn five_runs_over_two_replicas_store_each_row_once() {
     World::replicated("").await.five_runs().await;
 }
 
-/// A replica that has stopped to fetch is asked every other time, and is never believed.
+/// A replica that has stopped to fetch is asked every other time, and is never accepted.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_is_behind_is_not_read() {
     let world = World::replicated("").await;

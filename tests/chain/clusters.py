@@ -1,0 +1,6 @@
+"""Who the customers are, and what each of their clusters runs."""
+
+A, B = "aaaaaaaa-0000-4000-8000-00000000000a", "bbbbbbbb-0000-4000-8000-00000000000b"
+EARLIER = "earlier"
+# Cluster, its account, and what its costs are from.
+CLUSTERS = [("a1", A, "opencost"), ("b1", B, "kubecost"), ("b2", B, EARLIER)]
