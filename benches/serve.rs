@@ -105,9 +105,10 @@ fn line(name: &str, values: &mut [f64]) -> String {
     format!("| {name} | {} | {p50:.1} | {p99:.1} | {most:.1} |", values.len())
 }
 
-/// Milliseconds of each answer, by span.
-async fn load(serving: &Serving, size: Size, midnight: i64) -> BTreeMap<i64, Vec<f64>> {
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+/// Milliseconds of each answer, by span, and how many requests got none.
+async fn load(serving: &Serving, size: Size, midnight: i64) -> (BTreeMap<i64, Vec<f64>>, u32) {
+    let limit = Duration::from_secs(30);
+    let client = reqwest::Client::builder().no_proxy().timeout(limit).build().unwrap();
     let (rate, seconds) = (number("RATE", 50), number("SECONDS", 60));
     let ids = size.ids();
     let begun = Instant::now();
@@ -126,19 +127,22 @@ async fn load(serving: &Serving, size: Size, midnight: i64) -> BTreeMap<i64, Vec
                 ("end_date", (midnight + DAY).to_string()),
             ]);
         under_way.spawn(async move {
-            let answer = question.send().await.unwrap().error_for_status().unwrap();
+            let answer = question.send().await.ok()?.error_for_status().ok()?;
             let answer: serde_json::Value =
-                serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+                serde_json::from_slice(&answer.bytes().await.ok()?).unwrap();
             assert!(answer["total_cost"].as_f64().unwrap() > 0.0, "{answer}");
-            (days, due.elapsed().as_secs_f64() * 1_000.0)
+            Some((days, due.elapsed().as_secs_f64() * 1_000.0))
         });
     }
     let mut by_span: BTreeMap<i64, Vec<f64>> = BTreeMap::new();
+    let mut refused = 0;
     while let Some(done) = under_way.join_next().await {
-        let (days, took) = done.unwrap();
-        by_span.entry(days).or_default().push(took);
+        match done.unwrap() {
+            Some((days, took)) => by_span.entry(days).or_default().push(took),
+            None => refused += 1,
+        }
     }
-    by_span
+    (by_span, refused)
 }
 
 /// Milliseconds of the running day's costs, asked of Prometheus itself.
@@ -182,9 +186,10 @@ async fn main() {
     worker::run(&settings, &["run"]).expect_success();
     let mut direct = direct(&prometheus, size, (midnight, now)).await;
     let serving = Serving::start(&settings);
-    let mut by_span = load(&serving, size, midnight).await;
+    let (mut by_span, refused) = load(&serving, size, midnight).await;
     println!(
-        "{} accounts of {} namespaces, {} requests a second for {} s; serve's peak {:.0} MiB\n",
+        "{} accounts of {} namespaces, {} requests a second for {} s; {refused} got no \
+         answer; serve's peak {:.0} MiB\n",
         size.accounts,
         size.namespaces,
         number("RATE", 50),

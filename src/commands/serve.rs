@@ -20,7 +20,7 @@ pub async fn serve(context: &Context) -> Result<u8, CliError> {
     // Nothing is written: what is asked for is read from the journal, and not noted there.
     let environment = connect::environment(&config.pipeline, clock, Journal::ReadOnly).await?;
     let answers = Answers::new(
-        Gatherer::new(environment.readers),
+        Gatherer::new(environment.readers, config.cache),
         Savings::new(&config.pipeline.query)?,
         config.cache,
         config.currency,

@@ -2,6 +2,7 @@
 //! query layer.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::accounts::{Account, AccountSource};
@@ -80,10 +81,18 @@ pub(super) struct AccountCosts {
     pub(super) phase: Option<Phase>,
 }
 
+/// Of how many days that are not settled the query layer's costs are kept.
+const OPEN_DAYS_MAX: usize = 400;
+
+/// An account's day, and what was stored of it: its USD, and the time of the last attempt.
+type OpenDayKey = (AccountId, Day, u64, Option<i64>);
+
 /// Gathers what accounts cost.
 pub struct Gatherer {
     readers: Readers,
     accounts: Cache<(), Vec<Account>>,
+    /// Answers about any span of an account share its open days.
+    open_days: Cache<OpenDayKey, Arc<Looked>>,
 }
 
 /// A day as the query layer has it.
@@ -103,10 +112,11 @@ enum Looked {
 }
 
 impl Gatherer {
-    /// A gatherer that reads through these.
+    /// A gatherer that reads through these, and uses for so long what the query layer answered.
     #[must_use]
-    pub fn new(readers: Readers) -> Self {
-        Self { readers, accounts: Cache::new(ACCOUNTS_LIFETIME, 1) }
+    pub fn new(readers: Readers, lifetime: Duration) -> Self {
+        let open_days = Cache::new(lifetime, OPEN_DAYS_MAX);
+        Self { readers, accounts: Cache::new(ACCOUNTS_LIFETIME, 1), open_days }
     }
 
     /// The time, Unix seconds.
@@ -159,7 +169,13 @@ impl Gatherer {
         }
         let mut costs = AccountCosts::default();
         for day in first.through(last) {
-            add_day(&mut costs, day, statuses.get(&day), totals.get(&day), open.get(&day));
+            add_day(
+                &mut costs,
+                day,
+                statuses.get(&day),
+                totals.get(&day),
+                open.get(&day).map(Arc::as_ref),
+            );
         }
         costs.clusters.sort();
         costs.clusters.dedup();
@@ -177,12 +193,18 @@ impl Gatherer {
         status: Option<&DayStatus>,
         stored_usd: f64,
         now_seconds: i64,
-    ) -> Looked {
-        match self.open_day(account, day, status, stored_usd, now_seconds).await {
-            Ok(looked) => looked,
+    ) -> Arc<Looked> {
+        let attempt_at = status.map(|status| status.attempt.at_seconds);
+        let key = (account.id.clone(), day, stored_usd.to_bits(), attempt_at);
+        let make = async {
+            self.open_day(account, day, status, stored_usd, now_seconds).await.map(Arc::new)
+        };
+        match self.open_days.get(key, make).await {
+            Ok((looked, _)) => looked,
             Err(failure) => {
                 tracing::warn!(account.id = %account.id, %day, %failure, "the stored costs stand");
-                Looked::Stays { state: DayState::Failed, cause: failure.to_string() }
+                let cause = failure.to_string();
+                Arc::new(Looked::Stays { state: DayState::Failed, cause })
             }
         }
     }
@@ -228,7 +250,7 @@ impl Gatherer {
         &self,
         account: &AccountId,
         (first, last): (Day, Day),
-        open: &BTreeMap<Day, Looked>,
+        open: &BTreeMap<Day, Arc<Looked>>,
     ) -> Result<Vec<NamespaceCosts>, Failure> {
         let mut groups = vec![(first, first)];
         if first.next() < last {
@@ -242,7 +264,7 @@ impl Gatherer {
             let stored = self.readers.ledger.namespace_totals(account, first, last).await?;
             let mut usd = stored.clone();
             for (day, looked) in open.range(first..=last) {
-                let Looked::Costs(now) = looked else { continue };
+                let Looked::Costs(now) = looked.as_ref() else { continue };
                 // The day's stored costs give way to those of now.
                 let before = self.readers.ledger.namespace_totals(account, *day, *day).await?;
                 for (name, before_usd) in before {

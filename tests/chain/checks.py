@@ -34,18 +34,24 @@ def near(one, other, tolerance=TOLERANCE_USD):
     return abs(one - other) < tolerance
 
 
+def struck(chain, end):
+    """The parts that were down around a window's end."""
+    return [name for name, start, stop in chain.faults if start - 75 <= end <= stop + 75]
+
+
 def windows_of(chain, cluster, verdicts):
-    """USD of the windows that the query layer has a value of at a full minute, each once. Names those that never came."""
+    """USD of the windows that the query layer has a value of at a full minute, each once. Names the others."""
     query = f'cloudtuner_kubecost_window_end_timestamp_seconds{{cluster="{cluster}"}}'
     at_minutes = {int(end) for end in chain.minutes(query, int(chain.started))}
     held = sorted(chain.windows(cluster, int(chain.started)))
-    # A window of a minute may be shown for less than one before its exporter is stopped for good.
-    verdicts.hold(set(held[:-1]) <= at_minutes, f"each window of {cluster} but the last is shown at a full minute: {len(at_minutes)} of {len(held)}")
-    missing = [end for end in range(held[0], held[-1], 60) if end not in held]
-    for end in missing:
-        down = [name for name, start, stop in chain.faults if start - 75 <= end <= stop + 75]
-        verdicts.hold(down, f"the window of {cluster} that ended at {end} never came: {', '.join(down) or 'NO PART WAS DOWN'}")
-    print(f"       {cluster}: {len(held)} windows of a minute, {len(missing)} never came")
+    never = [end for end in range(held[0], held[-1], 60) if end not in held]
+    # A window of a minute may be shown for less than one: where its exporter is stopped for good, or comes back late.
+    brief = [end for end in held[:-1] if end not in at_minutes]
+    for what, ends in (("never came", never), ("was shown at no full minute", brief)):
+        for end in ends:
+            down = struck(chain, end)
+            verdicts.hold(down, f"the window of {cluster} that ended at {end} {what}: {', '.join(down) or 'NO PART WAS DOWN'}")
+    print(f"       {cluster}: {len(held)} windows of a minute, {len(never)} never came, {len(brief)} too briefly")
     return sum(cost(cluster, end) for end in at_minutes)
 
 

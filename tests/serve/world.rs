@@ -94,7 +94,7 @@ impl World {
 
     /// `serve` on loopback, and its reader.
     pub(crate) async fn serve(&self, cache: Duration, is_ledger_added: bool) -> RestReader {
-        let gatherer = Gatherer::new(self.environment.readers.clone());
+        let gatherer = Gatherer::new(self.environment.readers.clone(), cache);
         let currency = "USD".to_owned();
         let answers = Answers::new(gatherer, Savings::none(), cache, currency, is_ledger_added);
         let pages = Pages::new(answers, ExpectedSecret::new(SECRET), Access::Open);
