@@ -131,9 +131,9 @@ impl Context {
         let raw = self.raw();
         let is_json = raw.value(&LOG_FORMAT) == Some("json");
         let level = environment("RUST_LOG").or_else(|| quiet.then(|| "error".to_owned()));
-        // What is wrong with them is said with the other settings.
-        let _ = trust_authorities(&raw);
-        let (traces, beside) = Traces::begin(&environment).map_err(CliError::Argument)?;
+        // What is wrong with the authorities is reported with the other settings.
+        let trust = || drop(trust_authorities(&raw));
+        let (traces, beside) = Traces::begin(&environment, &trust).map_err(CliError::Argument)?;
         logging::start(is_json, level.as_deref(), beside);
         traces.warn(&environment);
         Ok(traces)

@@ -27,15 +27,19 @@ fn asked_by(environment: Environment<'_>) -> Option<&'static str> {
 
 #[cfg(feature = "otlp")]
 impl Traces {
-    /// Begins to send, where that is asked for. Returns what goes beside the logs.
+    /// Begins to send, where that is asked for, once `trust` has set the authorities. Returns what goes beside the logs.
     ///
     /// # Errors
     /// When the settings of traces are wrong.
-    pub(super) fn begin(environment: Environment<'_>) -> Result<(Self, Option<Beside>), String> {
+    pub(super) fn begin(
+        environment: Environment<'_>,
+        trust: &dyn Fn(),
+    ) -> Result<(Self, Option<Beside>), String> {
         use tracing_subscriber::Layer;
         use tracing_subscriber::filter::{LevelFilter, Targets};
 
         let Some(name) = asked_by(environment) else { return Ok((Self::default(), None)) };
+        trust();
         let sent = crate::service::traces::Traces::begin()
             .map_err(|what| format!("{name}, or what stands beside it: {what}"))?;
         let spans = Targets::new().with_target(crate::service::spans::TARGET, LevelFilter::INFO);
@@ -60,7 +64,10 @@ impl Traces {
     ///
     /// # Errors
     /// Never.
-    pub(super) fn begin(_: Environment<'_>) -> Result<(Self, Option<Beside>), String> {
+    pub(super) fn begin(
+        _: Environment<'_>,
+        _: &dyn Fn(),
+    ) -> Result<(Self, Option<Beside>), String> {
         Ok((Self::default(), None))
     }
 

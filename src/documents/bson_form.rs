@@ -266,10 +266,10 @@ pub fn delete(account: &AccountId, update: &DeleteUpdate) -> UpdateStatement {
 /// Sets a document's costs, and what else changes in it.
 #[must_use]
 pub fn costs(account: &AccountId, summary: &CostSummary) -> UpdateStatement {
-    let filter = doc! { "_id": any_of(&summary.id), "cloud_account_id": account.as_str() };
     let mut statement = match &summary.moved {
         Some(moved) => update(account, moved),
-        None => UpdateStatement::one(filter, Bdoc::new()),
+        // Nothing to repair: the document alone is named.
+        None => repair(account, &summary.id, &Repair::default()),
     };
     let (set, unset) = cost_fields(summary);
     for (operator, fields) in [("$set", set), ("$unset", unset)] {

@@ -10,10 +10,11 @@ use super::{CostSummary, LastExpense, PartsUpdate, StoredResource};
 /// A resource's costs in the form of its document.
 #[must_use]
 pub fn cost_summary(total: ResourceTotal) -> CostSummary {
+    let known = KnownCosts::of_ledger(Some(&total));
     CostSummary {
         id: total.resource_id,
-        total_cost: total.total_usd,
-        last_expense: total.last.map(|(date, cost)| LastExpense { date, cost }),
+        total_cost: known.total_usd,
+        last_expense: known.last,
         parts: PartsUpdate::Keep,
         moved: None,
     }

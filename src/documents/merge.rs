@@ -361,22 +361,9 @@ pub fn repair_alone(stored: &StoredResource) -> Option<Change> {
     })))
 }
 
-/// The `_id`s of those observed resources that have no document yet.
-#[must_use]
-pub fn new_ids(
-    account: &AccountId,
-    observed: &[ObservedResource],
-    stored: &[StoredResource],
-    taken: &BTreeSet<String>,
-) -> Vec<String> {
-    let known: BTreeSet<&str> = stored.iter().map(|one| one.cloud_resource_id.as_str()).collect();
-    let stable = observed.iter().map(|one| one.cloud_resource_id.as_str());
-    let new = stable.filter(|id| !known.contains(id));
-    new.map(|id| free_id(account, id, taken)).collect()
-}
-
 /// The first `_id` of a stable id that no other document holds.
-fn free_id(account: &AccountId, cloud_resource_id: &str, taken: &BTreeSet<String>) -> String {
+#[must_use]
+pub fn free_id(account: &AccountId, cloud_resource_id: &str, taken: &BTreeSet<String>) -> String {
     candidate_ids(account, cloud_resource_id)
         .find(|id| !taken.contains(id))
         .unwrap_or_else(|| document_id(account, cloud_resource_id, 1))

@@ -1,4 +1,4 @@
-//! From rows to gauges: the costs of a accepted window by cluster, namespace and pod.
+//! From rows to gauges: the costs of an accepted window by cluster, namespace and pod.
 
 use std::collections::BTreeMap;
 

@@ -227,7 +227,8 @@ impl Readers {
             self.add_kubernetes(job, now_seconds, &mut observed).await;
         }
         let taken = self.taken_ids(account, &new).await?;
-        let new_ids = merge::new_ids(account, &observed, &stored, &taken);
+        let new_ids: Vec<String> =
+            new.iter().map(|stable| merge::free_id(account, stable, &taken)).collect();
         Ok(DocumentsRead {
             new_totals: self.totals_of_new(account, &new_ids).await?,
             taken,

@@ -126,9 +126,8 @@ impl RawDay<'_, '_> {
         if covered > 0 && covered < self.window.minutes() {
             let edges = gaps::edges(self.session, &present, self.window).await?;
             self.out.edge_minutes.extend(edges);
-            let metrics_of_coverage = CoverageMetrics { costs: metrics[0], alive: None };
-            self.out.holes =
-                gaps::described(self.session, selector, metrics_of_coverage, self.window).await;
+            let coverage = CoverageMetrics { costs: metrics[0], alive: None };
+            self.out.holes = gaps::described(self.session, selector, coverage, self.window).await;
         }
         Ok(self.out.clusters.clone())
     }

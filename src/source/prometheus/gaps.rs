@@ -25,11 +25,11 @@ pub(super) struct CoverageMetrics<'a> {
 pub(super) async fn described(
     session: &mut DaySession<'_>,
     selector: &Selector,
-    metrics_of_coverage: CoverageMetrics<'_>,
+    coverage: CoverageMetrics<'_>,
     window: Window,
 ) -> Vec<String> {
-    let costs = minutes(session, selector, metrics_of_coverage.costs, window).await;
-    let alive = match metrics_of_coverage.alive {
+    let costs = minutes(session, selector, coverage.costs, window).await;
+    let alive = match coverage.alive {
         Some(metric) => minutes(session, selector, metric, window).await,
         None => BTreeMap::new(),
     };

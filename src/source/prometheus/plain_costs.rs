@@ -119,9 +119,8 @@ pub(super) async fn group_costs(
     let covered = session.minutes(&present, window).await?;
     let named = session.by_cluster(&covered);
     if named.values().any(|minutes| *minutes < window.minutes()) {
-        let metrics_of_coverage =
-            CoverageMetrics { costs: CLUSTER_TOTAL, alive: Some(EXPORTER_SUCCESS) };
-        out.holes.extend(gaps::described(session, selector, metrics_of_coverage, window).await);
+        let coverage = CoverageMetrics { costs: CLUSTER_TOTAL, alive: Some(EXPORTER_SUCCESS) };
+        out.holes.extend(gaps::described(session, selector, coverage, window).await);
         out.edge_minutes.extend(gaps::edges(session, &present, window).await?);
     }
     let mut counts: BTreeMap<Level, u64> = BTreeMap::new();
