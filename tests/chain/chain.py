@@ -1,6 +1,6 @@
 """The whole chain on real parts: see docs/CHAIN.md. Called by `run`, which finds or builds the programs.
 
-Two customers and three clusters: two with windows of a minute, one with the exporter of the past. Every part is stopped for a while and
+Two customers and three clusters: two with windows of two minutes, one with the exporter of the past. Every part is stopped for a while and
 started again; then each dollar that the query layer shows must be stored once, and each hole is named with the part that was down.
 """
 
@@ -15,7 +15,7 @@ import urllib.parse
 import urllib.request
 
 import checks
-from clusters import A, B, CLUSTERS, EARLIER
+from clusters import A, B, CLUSTERS, EARLIER, WINDOW_SECONDS
 from stores import Cluster, Container, free_port, get
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -23,8 +23,8 @@ MINUTES = int(os.environ.get("CHAIN_MINUTES", "3"))
 DOWN_SECONDS = int(os.environ.get("CHAIN_DOWN_SECONDS", "20"))
 SCHEDULE_SECONDS = int(os.environ.get("CHAIN_SCHEDULE_SECONDS", "30"))
 FAULTS = "exporter-a1 api-b1 prometheus-b ingress receive-1 query query-frontend clickhouse-2 mongodb worker"
-# A window is billed once its minute is over at the query layer, which a run decides by the minutes that it has seen.
-SETTLED_SECONDS = 210
+# A window is billed once its minutes are over at the query layer, which a run decides by the minutes that it has seen.
+SETTLED_SECONDS = 150 + WINDOW_SECONDS
 
 
 def env(name):
@@ -114,8 +114,8 @@ class Chain:
                 continue
             self.part(f"api-{cluster}", [*parts, "simulate", api, cluster, product])
             self.part(f"exporter-{cluster}", [env("EXPORTER")], {
-                "KUBECOST_URL": f"http://127.0.0.1:{api}", "TENANT_ID": account, "CLUSTER_NAME": cluster, "WINDOW": "1m", "SCRAPE_INTERVAL": "2",
-                "LISTEN_ADDR": f"127.0.0.1:{exporter}", "STALE_AFTER": "180"})
+                "KUBECOST_URL": f"http://127.0.0.1:{api}", "TENANT_ID": account, "CLUSTER_NAME": cluster, "WINDOW": f"{WINDOW_SECONDS // 60}m", "SCRAPE_INTERVAL": "2",
+                "LISTEN_ADDR": f"127.0.0.1:{exporter}", "STALE_AFTER": "300"})
         for account, user, password in [(A, "eu-1", "hush-a"), (B, "us-1", "hush-b")]:
             targets = [self.exporters[cluster].split("/")[2] for cluster, owner, _ in CLUSTERS if owner == account]
             name = f"prometheus-{account[0]}"

@@ -5,11 +5,13 @@ import time
 import urllib.parse
 import urllib.request
 
-from clusters import A, B, CLUSTERS, EARLIER
+from clusters import A, B, CLUSTERS, EARLIER, WINDOW_SECONDS
 from parts import EARLIER_RATE, parts_of
 from stores import free_port, get
 
 TOLERANCE_USD = 1e-6
+# A part that was down so near to a window's end may be why the window is missing.
+NEAR_SECONDS = WINDOW_SECONDS + 15
 DAY = 86_400
 # Servers that together hold all rows, for each of the replicas.
 VIEWS = [(1, 3), (2, 4), (1, 4), (2, 3)]
@@ -27,7 +29,7 @@ class Verdicts:
 
 
 def cost(cluster, end):
-    return sum(parts_of(cluster, end - 60, end).values())
+    return sum(parts_of(cluster, end - WINDOW_SECONDS, end).values())
 
 
 def near(one, other, tolerance=TOLERANCE_USD):
@@ -36,7 +38,7 @@ def near(one, other, tolerance=TOLERANCE_USD):
 
 def struck(chain, end):
     """The parts that were down around a window's end."""
-    return [name for name, start, stop in chain.faults if start - 75 <= end <= stop + 75]
+    return [name for name, start, stop in chain.faults if start - NEAR_SECONDS <= end <= stop + NEAR_SECONDS]
 
 
 def windows_of(chain, cluster, verdicts):
@@ -44,14 +46,14 @@ def windows_of(chain, cluster, verdicts):
     query = f'cloudtuner_kubecost_window_end_timestamp_seconds{{cluster="{cluster}"}}'
     at_minutes = {int(end) for end in chain.minutes(query, int(chain.started))}
     held = sorted(chain.windows(cluster, int(chain.started)))
-    never = [end for end in range(held[0], held[-1], 60) if end not in held]
-    # A window of a minute may be shown for less than one: where its exporter is stopped for good, or comes back late.
+    never = [end for end in range(held[0], held[-1], WINDOW_SECONDS) if end not in held]
+    # A window may be shown for less than a minute: where its exporter is stopped for good, or comes back late.
     brief = [end for end in held[:-1] if end not in at_minutes]
     for what, ends in (("never came", never), ("was shown at no full minute", brief)):
         for end in ends:
             down = struck(chain, end)
             verdicts.hold(down, f"the window of {cluster} that ended at {end} {what}: {', '.join(down) or 'NO PART WAS DOWN'}")
-    print(f"       {cluster}: {len(held)} windows of a minute, {len(never)} never came, {len(brief)} too briefly")
+    print(f"       {cluster}: {len(held)} windows, {len(never)} never came, {len(brief)} too briefly")
     return sum(cost(cluster, end) for end in at_minutes)
 
 
