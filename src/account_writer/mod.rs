@@ -12,6 +12,7 @@ use crate::documents::{Change, CostSummary, DocumentWriter};
 use crate::lease::{HeldLease, Leases};
 use crate::ledger::{Entry, ExpenseLedger, KeyState, ReadBack, append_visible};
 use crate::service::failure::{Failure, Kind};
+use crate::source::checkpoint::Checkpoint;
 
 /// The write halves of the stores, from which an account's writer is made.
 #[derive(Clone)]
@@ -157,6 +158,16 @@ impl AccountWriter {
         self.lease
             .write("writing the status of a day", async move { store.put(&status).await })
             .await
+    }
+
+    /// Keeps what was answered about the running day.
+    ///
+    /// # Errors
+    /// When the lease is lost, or the write fails.
+    pub async fn put_checkpoint(&self, checkpoint: Checkpoint) -> Result<(), Failure> {
+        let (store, account) = (Arc::clone(&self.status), self.account().clone());
+        let put = async move { store.put_checkpoint(&account, &checkpoint).await };
+        self.lease.write("keeping a checkpoint", put).await
     }
 
     /// Gives the lease back, unless the outcome of a write is unknown: then it expires.

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 
 use crate::cost::{AccountId, Day};
 use crate::service::failure::Failure;
+use crate::source::checkpoint::Checkpoint;
 
 use super::{DayStatus, DayStatusReader, DayStatusWriter};
 
@@ -14,6 +15,7 @@ use super::{DayStatus, DayStatusReader, DayStatusWriter};
 #[derive(Debug, Default)]
 pub struct MemoryDayStatus {
     days: Mutex<BTreeMap<(AccountId, Day), DayStatus>>,
+    checkpoints: Mutex<BTreeMap<AccountId, Checkpoint>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -33,12 +35,25 @@ impl DayStatusReader for MemoryDayStatus {
         let wanted = of_account.take_while(|(key, _)| key.0 == *account && key.1 <= last);
         Ok(wanted.map(|(_, status)| status.clone()).collect())
     }
+
+    async fn checkpoint(&self, account: &AccountId) -> Result<Option<Checkpoint>, Failure> {
+        Ok(lock(&self.checkpoints).get(account).cloned())
+    }
 }
 
 #[async_trait]
 impl DayStatusWriter for MemoryDayStatus {
     async fn put(&self, status: &DayStatus) -> Result<(), Failure> {
         lock(&self.days).insert((status.account.clone(), status.day), status.clone());
+        Ok(())
+    }
+
+    async fn put_checkpoint(
+        &self,
+        account: &AccountId,
+        checkpoint: &Checkpoint,
+    ) -> Result<(), Failure> {
+        lock(&self.checkpoints).insert(account.clone(), checkpoint.clone());
         Ok(())
     }
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::cost::bound::DayBound;
 use crate::cost::{AccountId, Day};
 use crate::service::failure::Failure;
+use crate::source::checkpoint::Checkpoint;
 use crate::source::{Phase, Presence};
 
 pub mod memory;
@@ -240,6 +241,15 @@ pub trait DayStatusReader: Send + Sync {
         }
         Ok(all)
     }
+
+    /// What the source answered about hours of an account's running day that are over; `None`
+    /// where nothing is kept, what is kept cannot be read, or the store keeps no such thing.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    async fn checkpoint(&self, _account: &AccountId) -> Result<Option<Checkpoint>, Failure> {
+        Ok(None)
+    }
 }
 
 /// Writes day status.
@@ -250,6 +260,19 @@ pub trait DayStatusWriter: Send + Sync {
     /// # Errors
     /// When the write failed.
     async fn put(&self, status: &DayStatus) -> Result<(), Failure>;
+
+    /// Keeps an account's checkpoint in the place of the one before, where the store keeps any and
+    /// it is not too long.
+    ///
+    /// # Errors
+    /// When the write failed.
+    async fn put_checkpoint(
+        &self,
+        _account: &AccountId,
+        _checkpoint: &Checkpoint,
+    ) -> Result<(), Failure> {
+        Ok(())
+    }
 }
 
 /// Both halves of the store of day status.

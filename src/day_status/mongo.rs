@@ -1,25 +1,32 @@
-//! Day status in MongoDB: the collection `kubecost_account_day`, `_id` "account:day".
+//! Day status in MongoDB: the collection `kubecost_account_day`, `_id` "account:day"; and what is
+//! kept of each account's running day, in `kubecost_account_checkpoint`, `_id` "account".
 //!
 //! Only operations of single documents that servers from 4.4 on have, so that a standalone server
 //! will do; all look-ups go by `_id`, so no further index is needed.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use mongodb::bson::{Document, doc};
 use mongodb::{Collection, Database};
+use serde::Deserialize;
 use tokio::sync::Semaphore;
 
 use crate::cost::{AccountId, Day};
 use crate::service::batcher::{BatchLimits, Batcher, LINGER, in_order};
-use crate::service::failure::{Failure, Hop, Kind};
+use crate::service::failure::{Failure, Hop, Kind, REPORT};
+use crate::source::checkpoint::{Checkpoint, STORED_BYTES_MAX};
 use crate::stores::mongo::{found, to_document};
 use crate::stores::mongo_bulk::BulkUpdates;
+use crate::stores::mongo_update::update;
 
 use super::{DayStatus, DayStatusReader, DayStatusWriter};
 
 /// The collection of day status.
 pub const DAYS_COLLECTION: &str = "kubecost_account_day";
+/// The collection of checkpoints.
+const CHECKPOINTS_COLLECTION: &str = "kubecost_account_checkpoint";
 /// How many statuses one find names by their ids.
 const IDS_AT_ONCE: usize = 5_000;
 /// How many finds are under way at a time.
@@ -27,6 +34,14 @@ const READS_AT_ONCE: usize = 2;
 /// Most accounts, and statuses, that are read together.
 const READ_LIMITS: BatchLimits =
     BatchLimits { questions_max: 500, weight_max: 5_000, linger: LINGER, lingers_max: 1 };
+
+/// Most accounts whose checkpoints are read together: 16 MiB at the most.
+const CHECKPOINT_LIMITS: BatchLimits = BatchLimits {
+    questions_max: 16,
+    weight_max: 16 * STORED_BYTES_MAX as u64,
+    linger: LINGER,
+    lingers_max: 1,
+};
 
 /// Reads of the same days, first and last, of several accounts.
 type Reads = Batcher<(Day, Day), AccountId, Result<Vec<DayStatus>, Failure>>;
@@ -38,6 +53,9 @@ pub struct MongoDayStatus {
     /// Accounts whose days are read together.
     reads: Arc<Reads>,
     writes: BulkUpdates,
+    checkpoints: Collection<Document>,
+    /// Accounts whose checkpoints are read together.
+    checkpoint_reads: Arc<Batcher<(), AccountId, Result<Option<Checkpoint>, Failure>>>,
 }
 
 impl MongoDayStatus {
@@ -47,8 +65,50 @@ impl MongoDayStatus {
         let reads = Batcher::new(Arc::new(Semaphore::new(READS_AT_ONCE)), READ_LIMITS);
         let days: Collection<Document> = database.collection(DAYS_COLLECTION);
         let writes = BulkUpdates::new("writing the status of days", days.clone());
-        Self { days, reads: Arc::new(reads), writes }
+        let places = Arc::new(Semaphore::new(READS_AT_ONCE));
+        Self {
+            days,
+            reads: Arc::new(reads),
+            writes,
+            checkpoints: database.collection(CHECKPOINTS_COLLECTION),
+            checkpoint_reads: Arc::new(Batcher::new(places, CHECKPOINT_LIMITS)),
+        }
     }
+
+    /// The checkpoints of these accounts that can be read.
+    async fn checkpoints_of(
+        &self,
+        accounts: &[AccountId],
+    ) -> Result<Vec<(AccountId, Checkpoint)>, Failure> {
+        let ids: Vec<&str> = accounts.iter().map(AccountId::as_str).collect();
+        let filter = doc! {"_id": {"$in": ids}};
+        let stored: Vec<StoredCheckpoint> =
+            found(&self.checkpoints, "reading checkpoints", filter).await?;
+        off_thread(move || {
+            let read =
+                |one: StoredCheckpoint| Some((one.account, Checkpoint::decoded(&one.packed)?));
+            stored.into_iter().filter_map(read).collect()
+        })
+        .await
+    }
+}
+
+/// A document of the collection of checkpoints.
+#[derive(Debug, Deserialize)]
+struct StoredCheckpoint {
+    #[serde(rename = "_id")]
+    account: AccountId,
+    packed: String,
+}
+
+/// Packs or unpacks on a thread where it holds up no other account.
+async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| {
+        let what = format!("packing a checkpoint broke off: {error}");
+        Failure::new(Hop::Worker, Kind::Internal, what, REPORT)
+    })
 }
 
 fn was_made_again(status: &DayStatus) -> Failure {
@@ -100,6 +160,19 @@ impl DayStatusReader for MongoDayStatus {
         }
         Ok(all)
     }
+
+    async fn checkpoint(&self, account: &AccountId) -> Result<Option<Checkpoint>, Failure> {
+        let store = self.clone();
+        let all = move |accounts: Vec<AccountId>| {
+            let store = store.clone();
+            async move {
+                let mut read: BTreeMap<AccountId, Checkpoint> =
+                    store.checkpoints_of(&accounts).await?.into_iter().collect();
+                Ok(accounts.iter().map(|account| read.remove(account)).collect())
+            }
+        };
+        self.checkpoint_reads.ask_all((), account.clone(), STORED_BYTES_MAX as u64, all).await
+    }
 }
 
 #[async_trait]
@@ -122,5 +195,22 @@ impl DayStatusWriter for MongoDayStatus {
             None => Ok(()),
             Some(_) => Err(was_made_again(status)),
         }
+    }
+    async fn put_checkpoint(
+        &self,
+        account: &AccountId,
+        checkpoint: &Checkpoint,
+    ) -> Result<(), Failure> {
+        let checkpoint = checkpoint.clone();
+        let packed = off_thread(move || checkpoint.encoded()).await?;
+        // One that is too long takes the place of the one before all the same: it is of no use.
+        let packed = packed.unwrap_or_default();
+        let put = doc! {
+            "q": {"_id": account.as_str()},
+            "u": {"packed": packed},
+            "upsert": true,
+            "multi": false,
+        };
+        update("keeping a checkpoint", &self.checkpoints, vec![put]).await.map(|_| ())
     }
 }

@@ -271,6 +271,12 @@ impl Sink for Writing<'_> {
         if let Some(status) = decision.status {
             self.writer.put_status(status).instrument(step!("status")).await?;
         }
+        if let Some(checkpoint) = decision.source.checkpoint.take()
+            && let Err(failure) = self.writer.put_checkpoint(checkpoint).await
+        {
+            let account = self.account();
+            tracing::warn!(account.id = %account, %failure, "the next run reads all of the day");
+        }
         Ok(Applied::Done(Box::new(decision.summary)))
     }
 

@@ -9,6 +9,7 @@ use crate::documents::{ObservedResource, PoolOwner, SeenNow, StoredResource, mer
 use crate::ledger::ResourceTotal;
 use crate::service::failure::{Failure, Hop, Kind, REPORT};
 use crate::settings::worker::GapPolicy;
+use crate::source::checkpoint::Checkpoint;
 use crate::source::{Phase, Presence, SourceDay, Warning, WarningKind};
 
 use super::day::inputs::{
@@ -202,9 +203,26 @@ impl Readers {
             let expected = due.day.minutes_passed(now_seconds).max(1);
             return Ok(SourceDay::without_samples(Phase::Exporter, expected));
         };
-        let mut costs = self.source.day_costs(job.account, due.day, phase, now_seconds).await?;
+        let (account, day) = (job.account, due.day);
+        let mut costs = if day == Day::of_unix(now_seconds) {
+            let known = self.checkpoint(&account.id).await;
+            self.source.running_day_costs(account, day, phase, now_seconds, known.as_ref()).await?
+        } else {
+            self.source.day_costs(account, day, phase, now_seconds).await?
+        };
         name_missed_clusters(&mut costs, &due.clusters_before);
         Ok(costs)
+    }
+
+    /// What is kept of the account's running day; costs do not wait for it.
+    async fn checkpoint(&self, account: &AccountId) -> Option<Checkpoint> {
+        match self.status.checkpoint(account).await {
+            Ok(checkpoint) => checkpoint,
+            Err(failure) => {
+                tracing::warn!(account.id = %account, %failure, "all of the day is read");
+                None
+            }
+        }
     }
 
     async fn documents(

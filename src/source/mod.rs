@@ -4,6 +4,7 @@
 //! What does not: rounding, remainders and names (`cost`), and any store.
 
 pub mod allocation_api;
+pub mod checkpoint;
 
 use std::collections::BTreeMap;
 
@@ -13,6 +14,8 @@ use crate::accounts::Account;
 use crate::cost::{Day, DayCosts, KubernetesFacts, ResourceKey};
 use crate::service::failure::Failure;
 use crate::settings::worker::LabelTags;
+
+use checkpoint::Checkpoint;
 
 pub use crate::cost::Phase;
 pub use reading::{ReadPart, ReadScrapers, Reading};
@@ -104,6 +107,9 @@ pub struct SourceDay {
     /// How it was read, for whoever reads it again.
     #[serde(default)]
     pub reading: Reading,
+    /// What to keep of a running day for the next run, where that is more than was known.
+    #[serde(skip)]
+    pub checkpoint: Option<Checkpoint>,
 }
 
 impl SourceDay {
@@ -127,6 +133,7 @@ impl SourceDay {
             waiting: None,
             exchange_rates: BTreeMap::new(),
             reading: Reading::default(),
+            checkpoint: None,
         }
     }
 
@@ -237,6 +244,23 @@ pub trait CostSource: Send + Sync {
         phase: Phase,
         now_seconds: i64,
     ) -> Result<SourceDay, Failure>;
+
+    /// The same of a day that is running, where a checkpoint has what was answered before: what is
+    /// known of hours that are over is not asked for again, and what is learned of them is in
+    /// [`SourceDay::checkpoint`].
+    ///
+    /// # Errors
+    /// As for `day_costs`.
+    async fn running_day_costs(
+        &self,
+        account: &Account,
+        day: Day,
+        phase: Phase,
+        now_seconds: i64,
+        _known: Option<&Checkpoint>,
+    ) -> Result<SourceDay, Failure> {
+        self.day_costs(account, day, phase, now_seconds).await
+    }
 
     /// The same of one pod, named by its namespace and its name: what it costs is that of
     /// `day_costs`; of everything else only the clusters' coverage is. `None` where the layer

@@ -15,7 +15,7 @@ use kubecost_worker::service::clock::{Clock, FixedClock};
 
 use crate::contract::leases::{StoreClock, leases_contract, leases_race_contract};
 use crate::contract::ledger::{RawLedgerAccess, expense_ledger_contract};
-use crate::contract::records::{day_status_contract, rate_journal_contract};
+use crate::contract::records::{checkpoint_contract, day_status_contract, rate_journal_contract};
 use crate::contract::resources::{RawDocumentAccess, resource_store_contract};
 
 struct ResourcesRawAccess(Arc<MemoryResources>);
@@ -65,6 +65,7 @@ async fn the_ledger_in_memory_keeps_the_contract() {
 #[tokio::test]
 async fn records_in_memory_keep_the_contract() {
     day_status_contract(&MemoryDayStatus::default(), "t").await;
+    checkpoint_contract(&MemoryDayStatus::default(), "t").await;
     rate_journal_contract(&MemoryJournal::default(), "t").await;
 }
 

@@ -20,6 +20,7 @@ mod bad_input_settings;
 mod bad_input_size;
 mod bad_input_stores;
 mod catch_up;
+mod checkpoints;
 mod clock;
 mod cloudtuner;
 mod clusters;

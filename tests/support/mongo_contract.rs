@@ -21,12 +21,13 @@ use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Bson, DateTime, Document, doc};
 
 use crate::contract::leases::{StoreClock, leases_contract, leases_race_contract};
-use crate::contract::records::{day_status_contract, rate_journal_contract};
+use crate::contract::records::{checkpoint_contract, day_status_contract, rate_journal_contract};
 use crate::contract::{account, day};
 
 /// Runs everything on a database that may hold other things; accounts need one of their own.
 pub(crate) async fn mongo_records_contract(database: &Database, tag: &str) {
     day_status_contract(&MongoDayStatus::new(database), tag).await;
+    checkpoint_contract(&MongoDayStatus::new(database), tag).await;
     let clock = LeasesOf(database.clone());
     leases_contract(&MongoLeases::new(database), &clock, tag).await;
     rate_journal_contract(&MongoJournal::new(database), tag).await;

@@ -15,6 +15,7 @@ use crate::cost::{AccountId, Day, KubernetesFacts, ResourceKey};
 use crate::service::failure::{Failure, Kind};
 use crate::settings::worker::LabelTags;
 
+use crate::source::checkpoint::Checkpoint;
 use crate::source::metric_names::{
     CLUSTER_TOTAL, CPU_ALLOCATION, CPU_PRICE, NODE_TOTAL, RAM_ALLOCATION, RAM_PRICE, VOLUME_CLAIMS,
     VOLUME_PRICE,
@@ -205,6 +206,26 @@ impl CostSource for PrometheusQuery {
         self.costs(session, day, phase, now_seconds).await
     }
 
+    async fn running_day_costs(
+        &self,
+        account: &Account,
+        day: Day,
+        phase: Phase,
+        now_seconds: i64,
+        known: Option<&Checkpoint>,
+    ) -> Result<SourceDay, Failure> {
+        let mut session = DaySession::new(&self.questions, &self.settings, account);
+        let counted: &[&str] = match phase {
+            Phase::Exporter => &[CLUSTER_TOTAL],
+            Phase::Raw => &OF_NODES,
+        };
+        // What a store that is away has of the day is missing, and would be later too.
+        if !self.are_stores_away(day) {
+            session.keep_hours(counted, (day, now_seconds), known).await;
+        }
+        self.costs(session, day, phase, now_seconds).await
+    }
+
     async fn pod_costs(
         &self,
         account: &Account,
@@ -223,6 +244,11 @@ impl CostSource for PrometheusQuery {
 }
 
 impl PrometheusQuery {
+    fn are_stores_away(&self, day: Day) -> bool {
+        let away = self.stores_away.lock().unwrap_or_else(PoisonError::into_inner);
+        away.iter().any(|store| store.may_have(day))
+    }
+
     async fn costs(
         &self,
         session: DaySession<'_>,

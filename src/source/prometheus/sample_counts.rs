@@ -21,21 +21,30 @@ pub(super) async fn all_samples(
 ) -> Result<Option<u64>, Failure> {
     let latest = day.end_seconds() + SHOWN_LATE_SECONDS;
     let window = Window { start: day.start_seconds(), end: latest.min(now_seconds + 1) };
-    let query = query(&session.selector(), metrics, window);
-    let counts = match session.try_at(&query, window).await {
-        Ok(counts) => counts,
+    match count(&mut session, metrics, window).await {
+        Ok(count) => Ok(Some(count)),
         Err(
             NoAnswer::TooMuch(failure) | NoAnswer::Busy(failure) | NoAnswer::OutOfReach(failure),
         ) => {
             tracing::debug!(%failure, %day, "the samples are not counted");
-            return Ok(None);
+            Ok(None)
         }
-        Err(no_answer) => return Err(no_answer.into_failure()),
-    };
+        Err(no_answer) => Err(no_answer.into_failure()),
+    }
+}
+
+/// The samples of all these metrics in a window.
+pub(super) async fn count(
+    session: &mut DaySession<'_>,
+    metrics: &[&str],
+    window: Window,
+) -> Result<u64, NoAnswer> {
+    let query = query(&session.selector(), metrics, window);
+    let counts = session.try_at(&query, window).await?;
     let counts = counts.iter().filter_map(|one| one.value());
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts")]
     let counts = counts.map(|count| count.max(0.0) as u64);
-    Ok(Some(counts.sum()))
+    Ok(counts.sum())
 }
 
 /// One question: the samples of each metric, all its series together.

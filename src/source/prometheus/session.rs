@@ -17,6 +17,9 @@ use crate::source::prometheus::questions::{BatchSettings, Questions, Times};
 use crate::source::prometheus::reply::{Labels, Series, shown_labels};
 use crate::source::prometheus::series_parts::SeriesPart;
 
+use hours::Hours;
+
+mod hours;
 mod pieces;
 
 /// What the adapter needs to know beside the address.
@@ -79,6 +82,10 @@ pub(super) struct DaySession<'a> {
     series_halvings: usize,
     /// How many series metrics have, where they were counted over the longest window.
     counted: BTreeMap<String, u64>,
+    /// What is known of the hours of a running day that are over.
+    hours: Option<Hours>,
+    /// How many answers came with a warning: they may lack something.
+    warned_answers: usize,
 }
 
 impl<'a> DaySession<'a> {
@@ -103,6 +110,8 @@ impl<'a> DaySession<'a> {
             bearable_parts: BTreeMap::new(),
             series_halvings: 0,
             counted: BTreeMap::new(),
+            hours: None,
+            warned_answers: 0,
         }
     }
 
@@ -125,6 +134,7 @@ impl<'a> DaySession<'a> {
     }
 
     fn note_warnings(&mut self, answer: &Answer) {
+        self.warned_answers += usize::from(!answer.warnings.is_empty());
         for warning in &answer.warnings {
             self.is_partial = true;
             self.warn(format!(

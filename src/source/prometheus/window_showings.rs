@@ -13,7 +13,9 @@ use crate::source::prometheus::promql::{
     GRID_SECONDS, Selector, Sources, Window, minutes_present, next_grid_point,
 };
 use crate::source::prometheus::session::DaySession;
-use crate::source::prometheus::windows::{self, Sampling, Showing, Shown, is_plausible};
+use crate::source::prometheus::windows::{
+    self, LOOKBACK_SECONDS, Sampling, Showing, Shown, is_plausible,
+};
 
 /// The longest time after the end of a day at which a window of it may be shown, beside the
 /// window's own length (seconds).
@@ -315,7 +317,9 @@ async fn separate_sources(
     let stored = selector.stored(CLUSTER_TOTAL, &[]);
     let count = |piece: Window| {
         let by = selector.labels(&[]);
-        format!("count by ({by}) (count_over_time({stored}[{}]))", piece.range())
+        // With what is still seen of series that ended before the piece.
+        let seen = Window { start: piece.start - LOOKBACK_SECONDS, ..piece };
+        format!("count by ({by}) (count_over_time({stored}[{}]))", seen.range())
     };
     let series = session.extreme(shown_in, f64::max, count).await?;
     let series = session.by_cluster(&series);

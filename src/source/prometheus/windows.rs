@@ -13,7 +13,7 @@ const DISTANCE_SECONDS_MAX: i64 = 172_800;
 /// By how much an exporter's clock may be ahead (seconds).
 const AHEAD_SECONDS_MAX: i64 = 300;
 /// An instant query finds samples that are this old (seconds): series of the window before.
-const LOOKBACK_SECONDS: i64 = 300;
+pub(super) const LOOKBACK_SECONDS: i64 = 300;
 /// How much later than usual a window may be shown: exporters look again at one that seems half
 /// computed (seconds).
 const LATE_SECONDS: i64 = 1_200;

@@ -1,11 +1,14 @@
 //! What every store of day status and the rate journal must do.
 
+use std::collections::BTreeMap;
+
 use kubecost_worker::cost::{AccountId, Day};
 use kubecost_worker::day_status::{
     Attempt, ClusterCoverage, Coverage, DayState, DayStatus, DayStatusStore, Guard, OtherRows,
     Override, StoredCosts,
 };
 use kubecost_worker::rate_journal::{RateJournal, SLOT_SECONDS, SeenRate, SlotRates};
+use kubecost_worker::source::checkpoint::{Answer, Checkpoint};
 use kubecost_worker::source::{Phase, Presence};
 
 use super::{account, day};
@@ -75,6 +78,26 @@ pub(crate) async fn day_status_contract(store: &dyn DayStatusStore, tag: &str) {
     changed.overrides = vec![Override { guard: Guard::LostCluster, reason }];
     store.put(&changed).await.unwrap();
     assert_eq!(store.statuses(&own, first, first).await.unwrap(), [changed]);
+}
+
+/// Runs the suite of checkpoints, for stores that keep them.
+pub(crate) async fn checkpoint_contract(store: &dyn DayStatusStore, tag: &str) {
+    let (own, other) = (account(tag, "checkpoint"), account(tag, "checkpoint:other"));
+    assert_eq!(store.checkpoint(&own).await.unwrap(), None);
+    let labels = BTreeMap::from([("$a.b".to_owned(), "\"é\"".to_owned())]);
+    let answer = Answer { start: 60, values: BTreeMap::from([(labels, 0.1 + 0.2)]) };
+    let mut checkpoint = Checkpoint {
+        day: day(),
+        until: day().start_seconds() + 3_600,
+        samples: u64::from(u32::MAX) + 1,
+        answers: BTreeMap::from([("a question".to_owned(), answer)]),
+    };
+    store.put_checkpoint(&own, &checkpoint).await.unwrap();
+    assert_eq!(store.checkpoint(&own).await.unwrap().as_ref(), Some(&checkpoint));
+    assert_eq!(store.checkpoint(&other).await.unwrap(), None);
+    checkpoint.until += 3_600;
+    store.put_checkpoint(&own, &checkpoint).await.unwrap();
+    assert_eq!(store.checkpoint(&own).await.unwrap(), Some(checkpoint));
 }
 
 fn slot(account: &AccountId, slot_seconds: i64, usd_per_hour: f64) -> SlotRates {

@@ -12,7 +12,7 @@ use crate::source::prometheus::reply::{Labels, Series};
 use crate::source::prometheus::series_parts::{self, SeriesPart};
 use crate::source::prometheus::windows::Sampling;
 
-use super::DaySession;
+use super::{DaySession, hours};
 
 /// How often a query that asks for too much is halved: down to 22 minutes of a day.
 const HALVINGS_MAX: u32 = 6;
@@ -67,6 +67,20 @@ impl DaySession<'_> {
         let count = samples.div_ceil(self.settings.samples_max.max(1));
         let count = u32::try_from(count).unwrap_or(u32::MAX).clamp(1, window.minutes().max(1));
         self.in_pieces(window, (count, series.max(1)), add, query).await
+    }
+
+    /// The same of what counters gain. What one gains between the last sample of a piece and the
+    /// first of the next is in neither, so no more pieces are made than the server needs.
+    pub(in crate::source::prometheus) async fn increase(
+        &mut self,
+        window: Window,
+        series: u64,
+        query: impl Fn(Window) -> String,
+    ) -> Result<BTreeMap<Labels, f64>, Failure> {
+        let hours = self.hours.take();
+        let found = self.summed(window, series, query).await;
+        self.hours = hours;
+        found
     }
 
     /// The least or the greatest, by labels, of what a query says of the pieces of a window.
@@ -144,7 +158,37 @@ impl DaySession<'_> {
         Ok(sums)
     }
 
+    /// Of a running day, what was answered about its hours that are over is not asked for again.
     async fn in_times(
+        &mut self,
+        window: Window,
+        (count, series): (u32, u64),
+        join: fn(f64, f64) -> f64,
+        query: impl Fn(Window) -> String,
+    ) -> Result<BTreeMap<Labels, f64>, NoAnswer> {
+        let Some(until) = self.hours.as_ref().and_then(|hours| hours.within(window)) else {
+            return self.in_short_times(window, (count, series), join, &query).await;
+        };
+        let share = |piece: Window| {
+            let of_count = u64::from(count) * u64::from(piece.minutes());
+            let count = of_count.div_ceil(u64::from(window.minutes().max(1)));
+            (u32::try_from(count).unwrap_or(u32::MAX).max(1), series)
+        };
+        let question = hours::question(&query, window);
+        let known = self.hours.as_ref().and_then(|hours| hours.known(&question, window));
+        let (mut sums, start) = known.unwrap_or_else(|| (BTreeMap::new(), window.start));
+        let warned = self.warned_answers;
+        let over = Window { start, end: until };
+        join_up(&mut sums, self.in_short_times(over, share(over), join, &query).await?, join);
+        if let (Some(hours), true) = (&mut self.hours, warned == self.warned_answers) {
+            hours.learn(question, window, sums.clone());
+        }
+        let running = Window { start: until, ..window };
+        join_up(&mut sums, self.in_short_times(running, share(running), join, &query).await?, join);
+        Ok(sums)
+    }
+
+    async fn in_short_times(
         &mut self,
         window: Window,
         (count, series): (u32, u64),

@@ -1,0 +1,231 @@
+//! The hours of a running day that are over: what they answer is kept, and asked for once.
+//!
+//! Answers for two times add up (or are the greater or the lesser of both) wherever a question may
+//! be asked in pieces, so a kept answer stands for its piece. A question is known by its text: with
+//! another selector, setting or formula it is another question. Late samples are found by counting
+//! those of a few metrics; what that count cannot see is found when the answers are given up, which
+//! they are every few hours, and at the latest when the day is over and is integrated whole.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use sha2::{Digest, Sha256};
+
+use crate::cost::Day;
+use crate::cost::day::DAY_SECONDS;
+use crate::source::checkpoint::{Answer, Checkpoint, Values};
+use crate::source::prometheus::client::NoAnswer;
+use crate::source::prometheus::promql::Window;
+use crate::source::prometheus::sample_counts;
+
+use super::DaySession;
+
+const HOUR_SECONDS: i64 = 3_600;
+/// For how long after an hour's end its samples may be on their way, seconds.
+const LATE_SECONDS: i64 = 600;
+/// After so many seconds of a day all of it is asked for again.
+const GIVEN_UP_SECONDS: i64 = 6 * HOUR_SECONDS;
+
+/// The hour of a running day before which answers are kept, Unix seconds.
+pub(super) fn kept_until(day: Day, now_seconds: i64) -> Option<i64> {
+    let start = day.start_seconds();
+    let until = (now_seconds - LATE_SECONDS).div_euclid(HOUR_SECONDS) * HOUR_SECONDS;
+    (start < until && now_seconds < day.end_seconds()).then_some(until)
+}
+
+/// What of a checkpoint may still be used, when answers before an hour are kept.
+pub(super) fn usable(known: Option<&Checkpoint>, day: Day, until: i64) -> Option<&Checkpoint> {
+    let turn = |hour: i64| (hour - day.start_seconds()).div_euclid(GIVEN_UP_SECONDS);
+    known.filter(|one| one.day == day && one.until <= until && turn(one.until) == turn(until))
+}
+
+impl DaySession<'_> {
+    /// Has what is answered about the hours of a running day that are over be kept, and what a
+    /// checkpoint knows of them be used, where these metrics have no more samples than they had.
+    pub(in crate::source::prometheus) async fn keep_hours(
+        &mut self,
+        metrics: &[&str],
+        (day, now_seconds): (Day, i64),
+        known: Option<&Checkpoint>,
+    ) {
+        let Some(until) = kept_until(day, now_seconds) else { return };
+        let warned = self.warned_answers;
+        match self.counted_hours(metrics, (day, until), usable(known, day, until)).await {
+            Ok(hours) if warned == self.warned_answers => self.hours = Some(hours),
+            Ok(_) => {}
+            Err(no_answer) => {
+                let failure = no_answer.into_failure();
+                tracing::debug!(%failure, %day, "the running day is asked for whole");
+            }
+        }
+    }
+
+    /// The samples are counted before the costs are read: one that comes in between is found by the
+    /// next count.
+    async fn counted_hours(
+        &mut self,
+        metrics: &[&str],
+        (day, until): (Day, i64),
+        known: Option<&Checkpoint>,
+    ) -> Result<Hours, NoAnswer> {
+        let before = |end| Window { start: day.start_seconds(), end };
+        let mut samples = None;
+        let mut unchanged = None;
+        if let Some(known) = known {
+            let count = sample_counts::count(self, metrics, before(known.until)).await?;
+            samples = (known.until == until).then_some(count);
+            unchanged = (count == known.samples).then(|| known.clone());
+        }
+        let samples = match samples {
+            Some(samples) => samples,
+            None => sample_counts::count(self, metrics, before(until)).await?,
+        };
+        Ok(Hours { day, until, samples, known: unchanged, learned: BTreeMap::new() })
+    }
+
+    /// What to keep for the next run, where that is more than was known.
+    pub(in crate::source::prometheus) fn checkpoint(&mut self) -> Option<Checkpoint> {
+        self.hours.take()?.checkpoint()
+    }
+}
+
+/// What a day's session knows and learns about hours that are over.
+#[derive(Debug)]
+pub(super) struct Hours {
+    day: Day,
+    /// Answers are kept up to here, Unix seconds.
+    until: i64,
+    /// How many samples there were before it.
+    samples: u64,
+    known: Option<Checkpoint>,
+    learned: BTreeMap<String, Answer>,
+}
+
+impl Hours {
+    /// The hour up to which a window's answers are kept, if it reaches beyond it.
+    pub(super) fn within(&self, window: Window) -> Option<i64> {
+        (window.start < self.until && self.until < window.end).then_some(self.until)
+    }
+
+    /// What is known of a question about a window: the values, and up to when they are.
+    pub(super) fn known(&self, question: &str, window: Window) -> Option<(Values, i64)> {
+        let known = self.known.as_ref()?;
+        let answer = known.answers.get(question).filter(|one| one.start == window.start)?;
+        Some((answer.values.clone(), known.until))
+    }
+
+    /// Keeps what was answered about a window up to the hour.
+    pub(super) fn learn(&mut self, question: String, window: Window, values: Values) {
+        self.learned.insert(question, Answer { start: window.start, values });
+    }
+
+    /// The checkpoint to store; `None` where the known one says as much.
+    pub(super) fn checkpoint(self) -> Option<Checkpoint> {
+        if self.known.is_some_and(|known| known.until == self.until) || self.learned.is_empty() {
+            return None;
+        }
+        let Self { day, until, samples, learned: answers, .. } = self;
+        Some(Checkpoint { day, until, samples, answers })
+    }
+}
+
+/// A question's name: of its text about a time that is always as long.
+pub(super) fn question(query: impl Fn(Window) -> String, window: Window) -> String {
+    let text = query(Window { end: window.start + DAY_SECONDS, ..window });
+    let digest = Sha256::digest(text.as_bytes());
+    digest[..12].iter().fold(String::new(), |mut name, byte| {
+        // Cannot fail: writing to a String.
+        let _ = write!(name, "{byte:02x}");
+        name
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: i64 = HOUR_SECONDS;
+
+    fn hours(until: i64, samples: u64, known: Option<Checkpoint>) -> Hours {
+        Hours { day: day(), until, samples, known, learned: BTreeMap::new() }
+    }
+
+    fn day() -> Day {
+        "2026-11-20".parse().unwrap()
+    }
+
+    fn at(hours: i64, minutes: i64) -> i64 {
+        day().start_seconds() + hours * HOUR + minutes * 60
+    }
+
+    fn checkpoint(until: i64) -> Checkpoint {
+        Checkpoint { day: day(), until, samples: 1, answers: BTreeMap::new() }
+    }
+
+    #[test]
+    fn answers_are_kept_up_to_the_hour_that_ended_ten_minutes_ago() {
+        assert_eq!(kept_until(day(), at(5, 10)), Some(at(5, 0)));
+        assert_eq!(kept_until(day(), at(5, 10) - 1), Some(at(4, 0)));
+        assert_eq!(kept_until(day(), at(1, 9)), None, "nothing of the day is over");
+        assert_eq!(kept_until(day(), at(24, 10)), None, "the day is over");
+        assert_eq!(kept_until(day(), at(-3, 0)), None, "the day has not begun");
+    }
+
+    #[test]
+    fn every_six_hours_all_is_asked_for_again() {
+        let is_usable = |known: i64, until: i64| {
+            usable(Some(&checkpoint(at(known, 0))), day(), at(until, 0)).is_some()
+        };
+        assert!(is_usable(6, 6) && is_usable(6, 11) && is_usable(1, 5));
+        assert!(!is_usable(5, 6) && !is_usable(6, 12) && !is_usable(17, 18));
+        assert!(!is_usable(8, 7), "it is of a later time");
+        let next = day().next();
+        let until = next.start_seconds() + HOUR;
+        assert!(usable(Some(&checkpoint(until)), next, until).is_none(), "of another day");
+    }
+
+    #[test]
+    fn a_question_is_known_by_its_text_and_its_beginning() {
+        let window = Window { start: at(0, 0), end: at(5, 30) };
+        let ask = |text: &'static str| {
+            move |piece: Window| format!("{text}[{}s]", piece.end - piece.start)
+        };
+        let name = question(ask("a"), window);
+        assert_eq!(name.len(), 24);
+        assert_eq!(name, question(ask("a"), Window { end: at(9, 0), ..window }));
+        assert_ne!(name, question(ask("b"), window));
+        let values = Values::from([(BTreeMap::new(), 1.5)]);
+        let mut first = hours(at(4, 0), 3, None);
+        assert_eq!(first.known(&name, window), None);
+        first.learn(name.clone(), window, values.clone());
+        let stored = first.checkpoint().unwrap();
+        assert_eq!((stored.until, stored.samples), (at(4, 0), 3));
+        let second = hours(at(5, 0), 4, Some(stored));
+        assert_eq!(second.known(&name, window), Some((values, at(4, 0))));
+        let shifted = Window { start: at(0, 1), ..window };
+        assert_eq!(second.known(&name, shifted), None, "it begins at another time");
+    }
+
+    #[test]
+    fn only_a_window_that_reaches_beyond_the_hour_is_parted() {
+        let of_day = hours(at(4, 0), 0, None);
+        let within = |start, end| of_day.within(Window { start, end });
+        assert_eq!(within(at(0, 0), at(4, 1)), Some(at(4, 0)));
+        assert_eq!(within(at(0, 0), at(4, 0)), None);
+        assert_eq!(within(at(4, 0), at(5, 0)), None);
+    }
+
+    #[test]
+    fn a_checkpoint_is_stored_once_an_hour() {
+        let window = Window { start: at(0, 0), end: at(5, 30) };
+        let kept = |until: i64, known: Option<i64>| {
+            let mut of_day = hours(until, 0, known.map(checkpoint));
+            of_day.learn("q".into(), window, Values::new());
+            of_day.checkpoint().map(|one| one.until)
+        };
+        assert_eq!(kept(at(5, 0), None), Some(at(5, 0)));
+        assert_eq!(kept(at(5, 0), Some(at(4, 0))), Some(at(5, 0)));
+        assert_eq!(kept(at(5, 0), Some(at(5, 0))), None);
+        assert_eq!(hours(at(5, 0), 0, None).checkpoint(), None, "nothing was asked");
+    }
+}
