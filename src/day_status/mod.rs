@@ -242,7 +242,7 @@ pub trait DayStatusReader: Send + Sync {
         Ok(all)
     }
 
-    /// What the source answered about hours of an account's running day that are over; `None`
+    /// What the source answered about the part of an account's running day that is over; `None`
     /// where nothing is kept, what is kept cannot be read, or the store keeps no such thing.
     ///
     /// # Errors

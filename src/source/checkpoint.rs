@@ -1,4 +1,4 @@
-//! Answers about the hours of a running day that are over, kept so that they are asked for once.
+//! Answers about the part of a running day that is over, kept so that it is asked for once.
 //!
 //! A checkpoint is a cache: without it, or with one that cannot be read, everything is asked again.
 
@@ -22,21 +22,21 @@ const UNPACKED_BYTES_MAX: u64 = 64 << 20;
 /// The values of an answer, by the labels of their series.
 pub type Values = BTreeMap<BTreeMap<String, String>, f64>;
 
-/// What was answered about a day up to a full hour.
+/// What was answered about a day up to a time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checkpoint {
     /// The day.
     pub day: Day,
-    /// The hour before which the answers are, Unix seconds.
+    /// The time before which the answers are, Unix seconds.
     pub until: i64,
-    /// How many samples the day had before that hour, of the metrics that are counted: where there
+    /// How many samples the day had before that time, of the metrics that are counted: where there
     /// are more by now, the answers are of no use.
     pub samples: u64,
     /// The answers by question.
     pub answers: BTreeMap<String, Answer>,
 }
 
-/// The answer to a question about the time up to a checkpoint's hour.
+/// The answer to a question about the time up to a checkpoint's.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Answer {
     /// From when on it was asked, Unix seconds.

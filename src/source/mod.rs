@@ -246,7 +246,7 @@ pub trait CostSource: Send + Sync {
     ) -> Result<SourceDay, Failure>;
 
     /// The same of a day that is running, where a checkpoint has what was answered before: what is
-    /// known of hours that are over is not asked for again, and what is learned of them is in
+    /// known of the part that is over is not asked for again, and what is learned of it is in
     /// [`SourceDay::checkpoint`].
     ///
     /// # Errors

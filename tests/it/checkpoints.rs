@@ -1,4 +1,4 @@
-//! A running day's hours that are over are asked for once; late samples of them are found.
+//! The part of a running day that is over is asked for once; late samples of it are found.
 
 use crate::support::layer::{Fate, Layer, Query};
 use crate::support::metrics::History;
@@ -43,7 +43,7 @@ async fn alone(small: &Small, name: &str, at: &str) -> Vec<(u32, String, u64, i6
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_running_day_is_asked_for_from_its_last_full_hour_on() {
+async fn a_running_day_is_asked_for_from_its_last_quarter_of_an_hour_on() {
     let small = Small::new("checkpoints").await;
     let layer = Layer::new(&small.prometheus.url, |_| Fate::Passed).await;
     let settings = small.with_settings(&[("PROMETHEUS_URL", &layer.url)]);

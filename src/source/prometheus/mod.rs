@@ -221,7 +221,7 @@ impl CostSource for PrometheusQuery {
         };
         // What a store that is away has of the day is missing, and would be later too.
         if !self.are_stores_away(day) {
-            session.keep_hours(counted, (day, now_seconds), known).await;
+            session.keep_answers(counted, (day, now_seconds), known).await;
         }
         self.costs(session, day, phase, now_seconds).await
     }

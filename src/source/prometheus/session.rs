@@ -17,9 +17,9 @@ use crate::source::prometheus::questions::{BatchSettings, Questions, Times};
 use crate::source::prometheus::reply::{Labels, Series, shown_labels};
 use crate::source::prometheus::series_parts::SeriesPart;
 
-use hours::Hours;
+use kept_answers::KeptAnswers;
 
-mod hours;
+mod kept_answers;
 mod pieces;
 
 /// What the adapter needs to know beside the address.
@@ -82,8 +82,8 @@ pub(super) struct DaySession<'a> {
     series_halvings: usize,
     /// How many series metrics have, where they were counted over the longest window.
     counted: BTreeMap<String, u64>,
-    /// What is known of the hours of a running day that are over.
-    hours: Option<Hours>,
+    /// What is known of the part of a running day that is over.
+    kept: Option<KeptAnswers>,
     /// How many answers came with a warning: they may lack something.
     warned_answers: usize,
 }
@@ -110,7 +110,7 @@ impl<'a> DaySession<'a> {
             bearable_parts: BTreeMap::new(),
             series_halvings: 0,
             counted: BTreeMap::new(),
-            hours: None,
+            kept: None,
             warned_answers: 0,
         }
     }

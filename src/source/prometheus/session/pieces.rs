@@ -12,7 +12,7 @@ use crate::source::prometheus::reply::{Labels, Series};
 use crate::source::prometheus::series_parts::{self, SeriesPart};
 use crate::source::prometheus::windows::Sampling;
 
-use super::{DaySession, hours};
+use super::{DaySession, kept_answers};
 
 /// How often a query that asks for too much is halved: down to 22 minutes of a day.
 const HALVINGS_MAX: u32 = 6;
@@ -77,9 +77,9 @@ impl DaySession<'_> {
         series: u64,
         query: impl Fn(Window) -> String,
     ) -> Result<BTreeMap<Labels, f64>, Failure> {
-        let hours = self.hours.take();
+        let kept = self.kept.take();
         let found = self.summed(window, series, query).await;
-        self.hours = hours;
+        self.kept = kept;
         found
     }
 
@@ -158,7 +158,7 @@ impl DaySession<'_> {
         Ok(sums)
     }
 
-    /// Of a running day, what was answered about its hours that are over is not asked for again.
+    /// Of a running day, what was answered about the part that is over is not asked for again.
     async fn in_times(
         &mut self,
         window: Window,
@@ -166,7 +166,7 @@ impl DaySession<'_> {
         join: fn(f64, f64) -> f64,
         query: impl Fn(Window) -> String,
     ) -> Result<BTreeMap<Labels, f64>, NoAnswer> {
-        let Some(until) = self.hours.as_ref().and_then(|hours| hours.within(window)) else {
+        let Some(until) = self.kept.as_ref().and_then(|kept| kept.within(window)) else {
             return self.in_short_times(window, (count, series), join, &query).await;
         };
         let share = |piece: Window| {
@@ -174,14 +174,14 @@ impl DaySession<'_> {
             let count = of_count.div_ceil(u64::from(window.minutes().max(1)));
             (u32::try_from(count).unwrap_or(u32::MAX).max(1), series)
         };
-        let question = hours::question(&query, window);
-        let known = self.hours.as_ref().and_then(|hours| hours.known(&question, window));
+        let question = kept_answers::question(&query, window);
+        let known = self.kept.as_ref().and_then(|kept| kept.known(&question, window));
         let (mut sums, start) = known.unwrap_or_else(|| (BTreeMap::new(), window.start));
         let warned = self.warned_answers;
         let over = Window { start, end: until };
         join_up(&mut sums, self.in_short_times(over, share(over), join, &query).await?, join);
-        if let (Some(hours), true) = (&mut self.hours, warned == self.warned_answers) {
-            hours.learn(question, window, sums.clone());
+        if let (Some(kept), true) = (&mut self.kept, warned == self.warned_answers) {
+            kept.learn(question, window, sums.clone());
         }
         let running = Window { start: until, ..window };
         join_up(&mut sums, self.in_short_times(running, share(running), join, &query).await?, join);

@@ -1,4 +1,4 @@
-//! The hours of a running day that are over: what they answer is kept, and asked for once.
+//! The part of a running day that is over: what was answered about it is kept, and asked for once.
 //!
 //! Answers for two times add up (or are the greater or the lesser of both) wherever a question may
 //! be asked in pieces, so a kept answer stands for its piece. A question is known by its text: with
@@ -21,28 +21,30 @@ use crate::source::prometheus::sample_counts;
 use super::DaySession;
 
 const HOUR_SECONDS: i64 = 3_600;
-/// For how long after an hour's end its samples may be on their way, seconds.
+/// Answers are kept up to a multiple of this, seconds.
+const STEP_SECONDS: i64 = HOUR_SECONDS / 4;
+/// For how long after the end of a step its samples may be on their way, seconds.
 const LATE_SECONDS: i64 = 600;
 /// After so many seconds of a day all of it is asked for again.
 const GIVEN_UP_SECONDS: i64 = 6 * HOUR_SECONDS;
 
-/// The hour of a running day before which answers are kept, Unix seconds.
+/// The time of a running day before which answers are kept, Unix seconds.
 pub(super) fn kept_until(day: Day, now_seconds: i64) -> Option<i64> {
     let start = day.start_seconds();
-    let until = (now_seconds - LATE_SECONDS).div_euclid(HOUR_SECONDS) * HOUR_SECONDS;
+    let until = (now_seconds - LATE_SECONDS).div_euclid(STEP_SECONDS) * STEP_SECONDS;
     (start < until && now_seconds < day.end_seconds()).then_some(until)
 }
 
-/// What of a checkpoint may still be used, when answers before an hour are kept.
+/// What of a checkpoint may still be used, when answers before a time are kept.
 pub(super) fn usable(known: Option<&Checkpoint>, day: Day, until: i64) -> Option<&Checkpoint> {
-    let turn = |hour: i64| (hour - day.start_seconds()).div_euclid(GIVEN_UP_SECONDS);
+    let turn = |time: i64| (time - day.start_seconds()).div_euclid(GIVEN_UP_SECONDS);
     known.filter(|one| one.day == day && one.until <= until && turn(one.until) == turn(until))
 }
 
 impl DaySession<'_> {
-    /// Has what is answered about the hours of a running day that are over be kept, and what a
+    /// Has what is answered about the part of a running day that is over be kept, and what a
     /// checkpoint knows of them be used, where these metrics have no more samples than they had.
-    pub(in crate::source::prometheus) async fn keep_hours(
+    pub(in crate::source::prometheus) async fn keep_answers(
         &mut self,
         metrics: &[&str],
         (day, now_seconds): (Day, i64),
@@ -50,8 +52,8 @@ impl DaySession<'_> {
     ) {
         let Some(until) = kept_until(day, now_seconds) else { return };
         let warned = self.warned_answers;
-        match self.counted_hours(metrics, (day, until), usable(known, day, until)).await {
-            Ok(hours) if warned == self.warned_answers => self.hours = Some(hours),
+        match self.counted(metrics, (day, until), usable(known, day, until)).await {
+            Ok(kept) if warned == self.warned_answers => self.kept = Some(kept),
             Ok(_) => {}
             Err(no_answer) => {
                 let failure = no_answer.into_failure();
@@ -62,12 +64,12 @@ impl DaySession<'_> {
 
     /// The samples are counted before the costs are read: one that comes in between is found by the
     /// next count.
-    async fn counted_hours(
+    async fn counted(
         &mut self,
         metrics: &[&str],
         (day, until): (Day, i64),
         known: Option<&Checkpoint>,
-    ) -> Result<Hours, NoAnswer> {
+    ) -> Result<KeptAnswers, NoAnswer> {
         let before = |end| Window { start: day.start_seconds(), end };
         let mut samples = None;
         let mut unchanged = None;
@@ -80,18 +82,18 @@ impl DaySession<'_> {
             Some(samples) => samples,
             None => sample_counts::count(self, metrics, before(until)).await?,
         };
-        Ok(Hours { day, until, samples, known: unchanged, learned: BTreeMap::new() })
+        Ok(KeptAnswers { day, until, samples, known: unchanged, learned: BTreeMap::new() })
     }
 
     /// What to keep for the next run, where that is more than was known.
     pub(in crate::source::prometheus) fn checkpoint(&mut self) -> Option<Checkpoint> {
-        self.hours.take()?.checkpoint()
+        self.kept.take()?.checkpoint()
     }
 }
 
-/// What a day's session knows and learns about hours that are over.
+/// What a day's session knows and learns about the part of the day that is over.
 #[derive(Debug)]
-pub(super) struct Hours {
+pub(super) struct KeptAnswers {
     day: Day,
     /// Answers are kept up to here, Unix seconds.
     until: i64,
@@ -101,8 +103,8 @@ pub(super) struct Hours {
     learned: BTreeMap<String, Answer>,
 }
 
-impl Hours {
-    /// The hour up to which a window's answers are kept, if it reaches beyond it.
+impl KeptAnswers {
+    /// The time up to which a window's answers are kept, if it reaches beyond it.
     pub(super) fn within(&self, window: Window) -> Option<i64> {
         (window.start < self.until && self.until < window.end).then_some(self.until)
     }
@@ -114,7 +116,7 @@ impl Hours {
         Some((answer.values.clone(), known.until))
     }
 
-    /// Keeps what was answered about a window up to the hour.
+    /// Keeps what was answered about a window up to that time.
     pub(super) fn learn(&mut self, question: String, window: Window, values: Values) {
         self.learned.insert(question, Answer { start: window.start, values });
     }
@@ -146,8 +148,8 @@ mod tests {
 
     const HOUR: i64 = HOUR_SECONDS;
 
-    fn hours(until: i64, samples: u64, known: Option<Checkpoint>) -> Hours {
-        Hours { day: day(), until, samples, known, learned: BTreeMap::new() }
+    fn kept(until: i64, samples: u64, known: Option<Checkpoint>) -> KeptAnswers {
+        KeptAnswers { day: day(), until, samples, known, learned: BTreeMap::new() }
     }
 
     fn day() -> Day {
@@ -163,10 +165,10 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_kept_up_to_the_hour_that_ended_ten_minutes_ago() {
+    fn answers_are_kept_up_to_the_quarter_of_an_hour_that_ended_ten_minutes_ago() {
         assert_eq!(kept_until(day(), at(5, 10)), Some(at(5, 0)));
-        assert_eq!(kept_until(day(), at(5, 10) - 1), Some(at(4, 0)));
-        assert_eq!(kept_until(day(), at(1, 9)), None, "nothing of the day is over");
+        assert_eq!(kept_until(day(), at(5, 10) - 1), Some(at(4, 45)));
+        assert_eq!(kept_until(day(), at(0, 24)), None, "nothing of the day is over");
         assert_eq!(kept_until(day(), at(24, 10)), None, "the day is over");
         assert_eq!(kept_until(day(), at(-3, 0)), None, "the day has not begun");
     }
@@ -195,20 +197,20 @@ mod tests {
         assert_eq!(name, question(ask("a"), Window { end: at(9, 0), ..window }));
         assert_ne!(name, question(ask("b"), window));
         let values = Values::from([(BTreeMap::new(), 1.5)]);
-        let mut first = hours(at(4, 0), 3, None);
+        let mut first = kept(at(4, 0), 3, None);
         assert_eq!(first.known(&name, window), None);
         first.learn(name.clone(), window, values.clone());
         let stored = first.checkpoint().unwrap();
         assert_eq!((stored.until, stored.samples), (at(4, 0), 3));
-        let second = hours(at(5, 0), 4, Some(stored));
+        let second = kept(at(5, 0), 4, Some(stored));
         assert_eq!(second.known(&name, window), Some((values, at(4, 0))));
         let shifted = Window { start: at(0, 1), ..window };
         assert_eq!(second.known(&name, shifted), None, "it begins at another time");
     }
 
     #[test]
-    fn only_a_window_that_reaches_beyond_the_hour_is_parted() {
-        let of_day = hours(at(4, 0), 0, None);
+    fn only_a_window_that_reaches_beyond_that_time_is_parted() {
+        let of_day = kept(at(4, 0), 0, None);
         let within = |start, end| of_day.within(Window { start, end });
         assert_eq!(within(at(0, 0), at(4, 1)), Some(at(4, 0)));
         assert_eq!(within(at(0, 0), at(4, 0)), None);
@@ -216,16 +218,16 @@ mod tests {
     }
 
     #[test]
-    fn a_checkpoint_is_stored_once_an_hour() {
+    fn a_checkpoint_is_stored_when_it_reaches_further() {
         let window = Window { start: at(0, 0), end: at(5, 30) };
-        let kept = |until: i64, known: Option<i64>| {
-            let mut of_day = hours(until, 0, known.map(checkpoint));
+        let stored = |until: i64, known: Option<i64>| {
+            let mut of_day = kept(until, 0, known.map(checkpoint));
             of_day.learn("q".into(), window, Values::new());
             of_day.checkpoint().map(|one| one.until)
         };
-        assert_eq!(kept(at(5, 0), None), Some(at(5, 0)));
-        assert_eq!(kept(at(5, 0), Some(at(4, 0))), Some(at(5, 0)));
-        assert_eq!(kept(at(5, 0), Some(at(5, 0))), None);
-        assert_eq!(hours(at(5, 0), 0, None).checkpoint(), None, "nothing was asked");
+        assert_eq!(stored(at(5, 0), None), Some(at(5, 0)));
+        assert_eq!(stored(at(5, 0), Some(at(4, 0))), Some(at(5, 0)));
+        assert_eq!(stored(at(5, 0), Some(at(5, 0))), None);
+        assert_eq!(kept(at(5, 0), 0, None).checkpoint(), None, "nothing was asked");
     }
 }
