@@ -54,7 +54,7 @@ RUN set -eu; mkdir -p /root-fs/usr/local/bin /root-fs/etc/ssl/certs /root-fs/usr
 COPY --from=sbom /build/sbom.cdx.json /root-fs/usr/share/sbom/kubecost-worker.cdx.json
 
 FROM scratch
-ARG VERSION=0.1.0
+ARG VERSION=unknown
 ARG REVISION=unknown
 ARG CREATED=unknown
 LABEL org.opencontainers.image.title="kubecost-worker" \

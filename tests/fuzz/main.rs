@@ -1,8 +1,9 @@
 //! Feeds each parser that reads what others write with inputs that are nearly right.
 //!
-//! `FUZZ_INPUTS` is how many each gets (20 000), `FUZZ_SEED` where chance begins. A parser may
-//! refuse; it may not panic, take over a second, or take over 64 MiB. An input that makes it do so
-//! is left in `target/fuzz`, to become a fixture.
+//! `FUZZ_INPUTS` is how many each gets (20 000), `FUZZ_SEED` where chance begins, `FUZZ_TARGETS`
+//! which parsers (all), their names by commas. A parser may refuse; it may not panic, take over a
+//! second, or take over 64 MiB. An input that makes it do so is left in `target/tmp/fuzz`, to become
+//! a fixture.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must fail")]
 #![expect(clippy::print_stdout, reason = "the rate of inputs is a figure to look at")]
@@ -25,6 +26,8 @@ mod targets;
 
 /// The longest that one input may take.
 const TIME_MAX: Duration = Duration::from_secs(1);
+/// How often an input that took longer is tried again.
+const AGAIN_MAX: u32 = 4;
 /// The most memory that all inputs together may add.
 const MEMORY_BYTES_MAX: u64 = 64 << 20;
 /// Inputs are not made longer than this.
@@ -69,12 +72,24 @@ fn keep(target: &Target, bytes: &[u8]) -> PathBuf {
     path
 }
 
-fn feed(target: &Target, bytes: &[u8]) -> bool {
+/// Whether the parser takes an input, and how long that takes.
+fn timed(target: &Target, bytes: &[u8]) -> (bool, Duration) {
     let started = Instant::now();
     let Ok(taken) = catch_unwind(AssertUnwindSafe(|| (target.feed)(bytes))) else {
         panic!("{} panicked: {}", target.name, keep(target, bytes).display());
     };
-    let took = started.elapsed();
+    (taken, started.elapsed())
+}
+
+fn feed(target: &Target, bytes: &[u8]) -> bool {
+    let (taken, mut took) = timed(target, bytes);
+    // A machine that is busy with something else makes one input slow, but not each time.
+    for _ in 0..AGAIN_MAX {
+        if took < TIME_MAX {
+            break;
+        }
+        took = took.min(timed(target, bytes).1);
+    }
     assert!(took < TIME_MAX, "{} took {took:?}: {}", target.name, keep(target, bytes).display());
     taken
 }
@@ -104,7 +119,14 @@ fn fuzz(target: &Target, inputs: u64, seed: u64) {
 #[test]
 fn no_parser_panics_hangs_or_takes_much_memory() {
     let (inputs, seed) = (setting("FUZZ_INPUTS", 20_000), setting("FUZZ_SEED", 1));
-    for target in targets() {
+    let mut targets = targets();
+    if let Ok(names) = std::env::var("FUZZ_TARGETS") {
+        for name in names.split(',') {
+            assert!(targets.iter().any(|one| one.name == name), "{name} is no parser here");
+        }
+        targets.retain(|one| names.split(',').any(|name| name == one.name));
+    }
+    for target in targets {
         fuzz(&target, inputs, seed);
     }
 }

@@ -158,6 +158,24 @@ async fn an_answer_is_used_again_for_a_while() {
     assert_ne!(reader.cost(B, today).await, first);
 }
 
+#[tokio::test]
+async fn answers_about_several_spans_ask_for_the_running_day_once() {
+    let world = thirty_days().await;
+    let reader = world.serve(Duration::from_secs(600), false).await;
+    let (yesterday, today) = (day("2026-11-30"), day("2026-12-01"));
+    let asked = || world.source.asked.lock().unwrap().get(&(A.to_owned(), today)).copied();
+    let before = asked().unwrap_or(0);
+    let Read::Cost(of_today) = reader.cost(A, span("2026-12-01", "2026-12-01")).await else {
+        panic!()
+    };
+    world.source.set(A, today, Rates::of(99.0, 1.0));
+    let both = span(&yesterday.to_string(), &today.to_string());
+    let Read::Cost(of_both) = reader.cost(A, both).await else { panic!() };
+    let of_yesterday = world.stored(A, span("2026-11-30", "2026-11-30"));
+    assert!((of_both - of_yesterday - of_today).abs() < 1e-9, "{of_both}");
+    assert_eq!(asked(), Some(before + 1));
+}
+
 /// What `data` says, less its days.
 async fn data(world: &World, account: &str, days: (&str, &str)) -> (Read, Value) {
     let reader = world.serve(Duration::ZERO, false).await;

@@ -33,6 +33,8 @@ impl Rates {
 pub(crate) struct Source {
     days: Mutex<BTreeMap<(String, Day), Rates>>,
     pub(crate) is_down: AtomicBool,
+    /// How often a day's costs were asked for.
+    pub(crate) asked: Mutex<BTreeMap<(String, Day), u32>>,
 }
 
 impl Source {
@@ -103,6 +105,7 @@ impl CostSource for Source {
         now_seconds: i64,
     ) -> Result<SourceDay, Failure> {
         self.is_up()?;
+        *self.asked.lock().unwrap().entry((account.id.to_string(), day)).or_default() += 1;
         let mut costs = SourceDay::without_samples(phase, day.minutes_passed(now_seconds));
         let Some(rates) = self.rates(account, day).filter(|rates| rates.phase == phase) else {
             return Ok(costs);
