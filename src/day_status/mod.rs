@@ -138,6 +138,10 @@ pub struct StoredCosts {
     pub total_usd: f64,
     /// Live rows of the day.
     pub rows: u64,
+    /// When the rows of the pods of a running day were last all written, Unix seconds; what pods
+    /// cost since is in the rows above theirs. `None` without pods, for days that were written once
+    /// they were over, and for days that earlier versions stored.
+    pub pods_at: Option<i64>,
     /// The rates by which other currencies were converted, by currency code.
     pub exchange_rates: BTreeMap<String, f64>,
     /// By how much the total may be off; `None` where nothing is stored, and for days that earlier
@@ -192,13 +196,17 @@ pub struct DayStatus {
 }
 
 impl DayStatus {
-    /// Whether two statuses are equal but for the run and the time of the last attempt.
+    /// Whether two statuses are equal but for the run and the time of the last attempt, and
+    /// when pods were written.
     #[must_use]
     pub fn says_the_same(&self, other: &Self) -> bool {
         let neutral = |status: &Self| {
             let attempt =
                 Attempt { run_id: String::new(), at_seconds: 0, ..status.attempt.clone() };
-            Self { attempt, ..status.clone() }
+            // That it was written again says nothing new, that it is no longer running does.
+            let pods_at = status.stored.pods_at.map(|_| 0);
+            let stored = StoredCosts { pods_at, ..status.stored.clone() };
+            Self { attempt, stored, ..status.clone() }
         };
         neutral(self) == neutral(other)
     }

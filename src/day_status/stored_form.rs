@@ -55,6 +55,8 @@ struct StoredForm {
     exchange_rates: BTreeMap<String, f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     error_bound: Option<DayBound>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pods_written_at: Option<i64>,
     run_id: String,
     updated_at: i64,
 }
@@ -101,6 +103,7 @@ impl From<DayStatus> for StoredForm {
             forced_reason: None,
             exchange_rates: stored.exchange_rates,
             error_bound: stored.bound,
+            pods_written_at: stored.pods_at,
             run_id: attempt.run_id,
             updated_at: attempt.at_seconds,
         }
@@ -150,6 +153,7 @@ impl From<StoredForm> for DayStatus {
                 rows: form.rows,
                 exchange_rates: form.exchange_rates,
                 bound: form.error_bound,
+                pods_at: form.pods_written_at,
             },
             other_rows: OtherRows { rows: form.foreign_rows, total_usd: form.foreign_total_usd },
             seen: Presence {
@@ -193,6 +197,7 @@ pub(crate) mod tests {
                 rows: 1,
                 exchange_rates: BTreeMap::new(),
                 bound: None,
+                pods_at: None,
             },
             other_rows: OtherRows::default(),
             seen: Presence {
@@ -230,6 +235,7 @@ pub(crate) mod tests {
         status.stored.exchange_rates = [("EUR".to_owned(), 1.08)].into();
         status.stored.bound =
             Some(DayBound { low_by_usd: 0.25, high_by_usd: 0.125, gaps_usd: 0.1875 });
+        status.stored.pods_at = Some(1_795_132_800);
         status.other_rows = OtherRows { rows: 2, total_usd: 3.5 };
         status.seen = Presence {
             raw_minutes: 1,

@@ -191,6 +191,7 @@ fn environment(
             catch_up_days: 35,
             shrink_limit: 0.2,
             gap_policy: GapPolicy::None,
+            today_refresh: seconds(3_600),
             account_deadline: seconds(120),
             limits: crate::cost::Limits::default(),
             parallel: ParallelConfig::default(),

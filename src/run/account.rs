@@ -130,9 +130,11 @@ impl<'a> AccountWork<'a> {
                 self.note_nodes(&inputs);
                 let reason = job.force_reason.map(str::to_owned);
                 let shrink_limit = readers.settings.shrink_limit;
+                let today_refresh = job.today_refresh(readers.settings.today_refresh);
                 let resources = inputs.documents.observed.len() + inputs.rows.states.len();
                 let decision = off_thread(resources, move || {
-                    decide(inputs, Policy { shrink_limit, force_reason: reason.as_deref() })
+                    let force_reason = reason.as_deref();
+                    decide(inputs, Policy { shrink_limit, force_reason, today_refresh })
                 });
                 let decision = decision.instrument(step!("decide", resources)).await?;
                 // Once documents are written, their ids may differ from the plan's.

@@ -94,8 +94,12 @@ async fn preview_all(
     mut summary: RunSummary,
 ) -> (RunSummary, Plan) {
     let started = Instant::now();
-    let mut plan =
-        Plan { made_at: summary.started_at, run_id: summary.run_id.clone(), accounts: Vec::new() };
+    let mut plan = Plan {
+        made_at: summary.started_at,
+        run_id: summary.run_id.clone(),
+        is_of_due_days: request.days.is_none(),
+        accounts: Vec::new(),
+    };
     match begin(readers, request).await {
         Ok(accounts) => {
             request.progress.begin(accounts.len());

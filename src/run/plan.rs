@@ -23,6 +23,9 @@ pub struct Plan {
     pub made_at: i64,
     /// The run that made it.
     pub run_id: String,
+    /// Whether its days are those that were due, not those that somebody asked for.
+    #[serde(default)]
+    pub is_of_due_days: bool,
     /// The accounts.
     pub accounts: Vec<AccountPlan>,
 }

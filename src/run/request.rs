@@ -1,6 +1,7 @@
 //! What a run is asked to do, and the request to stop.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -83,5 +84,16 @@ impl<'a> AccountJob<'a> {
             Days::Plan(plan) => Some(plan),
             _ => None,
         }
+    }
+
+    /// How old the rows of a running day's pods may become, by a setting: of days that were asked
+    /// for all is written.
+    pub(super) fn today_refresh(&self, setting: Duration) -> Duration {
+        let is_due = match self.days {
+            Days::Due => true,
+            Days::Range(..) | Days::List(_) => false,
+            Days::Plan(plan) => plan.is_of_due_days,
+        };
+        if is_due { setting } else { Duration::ZERO }
     }
 }

@@ -56,6 +56,8 @@ pub struct RunConfig {
     pub shrink_limit: f64,
     /// What a day with gaps costs.
     pub gap_policy: GapPolicy,
+    /// How old the rows of a running day's pods may become before they are written again.
+    pub today_refresh: Duration,
     /// Time one account may take in a run.
     pub account_deadline: Duration,
     /// How much an account's day may have.
@@ -75,6 +77,7 @@ impl ReadSettings for RunConfig {
         let catch_up_days = catch_up_days(reader);
         let shrink_limit = reader.share(names::SHRINK_LIMIT);
         let gap_policy = reader.choice(names::GAP_POLICY, &policies);
+        let today_refresh = reader.duration(names::TODAY_REFRESH, Duration::ZERO, seconds(86_400));
         let account_deadline =
             reader.duration(names::ACCOUNT_DEADLINE_SECONDS, seconds(5), seconds(86_400));
         let limits = limits(reader);
@@ -87,6 +90,7 @@ impl ReadSettings for RunConfig {
             catch_up_days: catch_up_days?,
             shrink_limit: shrink_limit?,
             gap_policy: gap_policy?,
+            today_refresh: today_refresh?,
             account_deadline: account_deadline?,
             limits: limits?,
             parallel: parallel?,

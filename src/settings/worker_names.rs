@@ -82,6 +82,9 @@ super::table::settings! {
         "none: a gap in the source costs nothing and is reported; scale: a cluster is scaled up \
          over the gaps between its first and last sample of the day, if it has samples for at \
          least half of that time";
+    TODAY_REFRESH = "1h":
+        "How often the rows of a running day's pods are written (LEVELS with pod); in between, what \
+         pods cost since is in their namespace's row; 0: by every run";
     MAX_SAMPLES = "10000000": "Most samples one query may touch; longer ones are split by time";
     CONCURRENCY = "auto":
         "Most questions to the query layer under way, and batches of accounts at a time; auto: as \

@@ -42,6 +42,7 @@ fn settings() -> RunConfig {
         catch_up_days: 35,
         shrink_limit: 0.2,
         gap_policy: GapPolicy::None,
+        today_refresh: Duration::from_secs(3_600),
         account_deadline: Duration::from_secs(600),
         limits: kubecost_worker::cost::Limits::default(),
         parallel: kubecost_worker::settings::parallel::ParallelConfig::default(),

@@ -1,6 +1,7 @@
 //! What a day's costs change about what is stored: a function of what was read.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use crate::cost::{Cost, RollUp};
 use crate::day_status::{DayState, DayStatus, Guard};
@@ -17,6 +18,7 @@ use crate::source::Warning;
 use crate::source::{Presence, SourceDay};
 
 use super::inputs::DayInputs;
+use super::refresh::{keep_pods, without_new};
 use super::rows::{DayRows, live, wanted};
 use super::verdict::{StoredDay, Verdict, display, verdict};
 
@@ -27,6 +29,8 @@ pub struct Policy<'a> {
     pub shrink_limit: f64,
     /// The reason for which guards are overridden, if they are.
     pub force_reason: Option<&'a str>,
+    /// How old the rows of a running day's pods may become; zero: all are written.
+    pub today_refresh: Duration,
 }
 
 /// Documents whose costs must be counted from the ledger once the rows are written.
@@ -108,7 +112,10 @@ pub fn decide(mut inputs: DayInputs, policy: Policy<'_>) -> DayDecision {
             keep(inputs, verdict, rows, state, cause)
         }
         Verdict::Store { state, cause, overridden } => {
-            let found = Found { rows, documents: changes, ids };
+            let mut found = Found { rows, documents: changes, ids, are_pods_kept: false };
+            if !is_forced {
+                keep_pods_of_today(&mut inputs, &mut found, policy.today_refresh);
+            }
             let (state, cause, guards) = (*state, cause.clone(), overridden.clone());
             let reason = policy.force_reason;
             store(inputs, verdict, found, (state, cause), (&guards, reason))
@@ -121,6 +128,21 @@ struct Found {
     rows: DayRows,
     documents: Vec<Change>,
     ids: BTreeMap<String, String>,
+    /// Whether the rows of pods stay as they are, until their next refresh.
+    are_pods_kept: bool,
+}
+
+/// Keeps the rows of a running day's pods as they are, where they are new enough and the ledger has
+/// what was stored.
+fn keep_pods_of_today(inputs: &mut DayInputs, found: &mut Found, every: Duration) {
+    let own = &found.rows.own;
+    if !inputs.keeps_pods(every) || !is_as_stored(inputs.due.status.as_ref(), live(own)) {
+        return;
+    }
+    let lines = &mut inputs.costs.roll.lines;
+    let without_rows = keep_pods(lines, &inputs.account, &found.ids, own);
+    without_new(&mut found.documents, &without_rows);
+    found.are_pods_kept = true;
 }
 
 fn keep(
@@ -161,13 +183,14 @@ fn store(
     (state, cause): (DayState, String),
     (guards, reason): (&[Guard], Option<&str>),
 ) -> DayDecision {
-    let Found { rows, documents, ids } = found;
+    let Found { rows, documents, ids, are_pods_kept } = found;
     let wanted = wanted(&inputs.costs.roll, &ids, &inputs.account);
     let difference = difference(inputs.due.day, &rows.own, &wanted);
     let written = (wanted.len() as u64, wanted.iter().map(|row| row.cost).sum::<Cost>());
     let totals = (written.0, written.1.usd());
     let overrides = inputs.overrides(guards, reason);
-    let status = inputs.written_status((state, &cause), totals, rows.others, overrides);
+    let pods_at = inputs.pods_at(are_pods_kept);
+    let status = inputs.written_status((state, &cause), totals, rows.others, overrides, pods_at);
     let mut parts = parts_updates(&inputs, &ids, &difference);
     let parted = parts.keys().map(String::as_str).collect();
     let (mut costs, recount) =

@@ -7,6 +7,7 @@ pub(super) mod gap_scaling;
 pub mod inputs;
 #[cfg(test)]
 mod never_ok;
+pub mod refresh;
 pub mod rows;
 pub(super) mod status;
 pub mod verdict;

@@ -30,13 +30,15 @@ impl DayInputs {
         }
     }
 
-    /// The status of a day that is written: `rows` live rows of `total_usd`.
+    /// The status of a day that is written: `rows` live rows of `total_usd`, those of pods
+    /// as of `pods_at`.
     pub(super) fn written_status(
         &self,
         (state, cause): (DayState, &str),
         (rows, total_usd): (u64, f64),
         other_rows: OtherRows,
         overrides: Vec<Override>,
+        pods_at: Option<i64>,
     ) -> DayStatus {
         let source = &self.costs.source;
         DayStatus {
@@ -50,6 +52,7 @@ impl DayInputs {
                 rows,
                 exchange_rates: source.exchange_rates.clone(),
                 bound: day_bound(source, &self.costs.roll),
+                pods_at,
             },
             other_rows,
             seen: self.due.presence,
@@ -191,7 +194,13 @@ mod tests {
         let mut inputs = stored_day();
         inputs.now_seconds = inputs.due.day.end_seconds() + 60 + 599;
         let written = |inputs: &DayInputs| {
-            inputs.written_status((DayState::Ok, ""), (2, 5.0), OtherRows::default(), Vec::new())
+            inputs.written_status(
+                (DayState::Ok, ""),
+                (2, 5.0),
+                OtherRows::default(),
+                Vec::new(),
+                None,
+            )
         };
         assert!(!written(&inputs).attempt.is_settled);
         inputs.now_seconds += 1;

@@ -36,6 +36,7 @@ fn status(account: &AccountId, day: Day) -> DayStatus {
             rows: 12,
             exchange_rates: [("EUR".to_owned(), 1.081_3)].into(),
             bound: None,
+            pods_at: None,
         },
         other_rows: OtherRows { rows: 1, total_usd: 0.1 + 0.2 },
         seen: Presence {

@@ -13,7 +13,8 @@ use crate::run::day::inputs::{CostedDay, DocumentsRead, DueDay, RowsRead};
 use crate::settings::worker::GapPolicy;
 use crate::source::Phase;
 
-const POLICY: Policy<'_> = Policy { shrink_limit: 0.2, force_reason: None };
+const POLICY: Policy<'_> =
+    Policy { shrink_limit: 0.2, force_reason: None, today_refresh: Duration::ZERO };
 
 fn account() -> AccountId {
     AccountId::new("a").unwrap()
