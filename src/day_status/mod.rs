@@ -211,6 +211,13 @@ impl DayStatus {
         neutral(self) == neutral(other)
     }
 
+    /// When the rows of the day's pods were last all written, Unix seconds, where that is before
+    /// the last attempt: what pods cost since is in the rows above theirs.
+    #[must_use]
+    pub fn older_pods_at(&self) -> Option<i64> {
+        self.stored.pods_at.filter(|at_seconds| *at_seconds < self.attempt.at_seconds)
+    }
+
     /// The reason for which this guard is overridden on the day, if it is.
     #[must_use]
     pub fn override_reason(&self, guard: Guard) -> Option<&str> {

@@ -1,7 +1,7 @@
 //! From what was read to an explanation. Pure.
 
 use crate::cost::bound::{BoundInputs, DayBound, bound};
-use crate::cost::{AccountId, Cost, CostLine, Day, ResourceKey, RollUp};
+use crate::cost::{AccountId, Cost, CostLine, Day, Level, ResourceKey, RollUp};
 use crate::day_status::{DayState, DayStatus};
 use crate::documents::ResourceNames;
 use crate::ledger::KeyState;
@@ -46,7 +46,10 @@ pub fn build(stored: Stored, address: &str, costed: Option<&CostedDay>) -> Expla
     let cluster = stored.key.cluster();
     Explanation {
         subject: Subject::of(&stored.key, account),
-        verdict: verdict(stored_usd, computed, stored.status.as_ref(), costed.is_some()),
+        verdict: match newer_pod(&stored, stored_usd, computed) {
+            Some(verdict) => verdict,
+            None => verdict(stored_usd, computed, stored.status.as_ref(), costed.is_some()),
+        },
         source: costed.map(|costed| facts(&costed.source, address, cluster)),
         costs: costed
             .and_then(|costed| costed.source.costs.clusters.get(cluster).cloned())
@@ -71,6 +74,17 @@ pub fn build(stored: Stored, address: &str, costed: Option<&CostedDay>) -> Expla
 
 fn find<'a>(roll: &'a RollUp, key: &ResourceKey) -> Option<&'a CostLine> {
     roll.lines.iter().find(|line| line.key == *key)
+}
+
+/// What there is to say of a pod that has no row because no pod was written since it is there.
+fn newer_pod(stored: &Stored, usd: Option<f64>, computed: Option<f64>) -> Option<String> {
+    stored.status.as_ref()?.older_pods_at()?;
+    let is_pod = stored.key.level() == Level::Pod;
+    (is_pod && usd.is_none() && computed.is_none()).then(|| {
+        "nothing is stored, and the source had no such pod when pods were last written: what it \
+         cost since is in its namespace's row"
+            .to_owned()
+    })
 }
 
 fn verdict(

@@ -34,6 +34,8 @@ pub(super) struct Found {
     pub(super) phase: Option<Phase>,
     /// The arithmetic above the number by the stored rows, where the source was not asked for it.
     pub(super) steps_above: Vec<Step>,
+    /// The time that the number is of, Unix seconds.
+    pub(super) now_seconds: i64,
 }
 
 /// What the stores have of a day.
@@ -46,6 +48,15 @@ pub(super) struct DayRead<'a> {
 }
 
 impl DayRead<'_> {
+    /// The time that a number is of, Unix seconds: a pod's row may be older than the others.
+    pub(super) fn at_seconds(&self, key: &ResourceKey) -> i64 {
+        let of_pods = self.status.as_ref().and_then(DayStatus::older_pods_at);
+        match of_pods.filter(|_| key.level() == Level::Pod) {
+            Some(at_seconds) => self.now_seconds.min(at_seconds),
+            None => self.now_seconds,
+        }
+    }
+
     /// What of it is of one number.
     pub(super) fn stored(
         &self,

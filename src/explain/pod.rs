@@ -31,9 +31,12 @@ pub(super) async fn found(
     };
     let ResourceKey::Pod { namespace, pod, .. } = &key else { return Ok(None) };
     let name = (namespace.as_str(), pod.as_str());
-    let asked = stores.source.pod_costs(read.account, name, read.day, phase, read.now_seconds);
+    let now_seconds = read.at_seconds(&key);
+    let asked = stores.source.pod_costs(read.account, name, read.day, phase, now_seconds);
     let Some(source) = asked.await? else { return Ok(None) };
-    if source.minutes_of(cluster) != coverage.covered_minutes {
+    // What was covered when the pods were written is not stored.
+    let is_older = now_seconds < read.now_seconds;
+    if !is_older && source.minutes_of(cluster) != coverage.covered_minutes {
         return Ok(None);
     }
     let mut costed = CostedDay::of(source, stores.settings.levels, stores.settings.gap_policy);
@@ -45,7 +48,8 @@ pub(super) async fn found(
     }
     forget_others(&mut costed, (cluster, namespace, pod));
     let steps_above = steps_above(account, read.day, (cluster, namespace), &read.states);
-    Ok(Some(Found { stored, costed: Some(costed), phase: Some(phase), steps_above }))
+    let costed = Some(costed);
+    Ok(Some(Found { stored, costed, phase: Some(phase), steps_above, now_seconds }))
 }
 
 /// Totals of a cluster and of namespaces of which one pod was asked for are no totals.

@@ -3,10 +3,11 @@
 use async_trait::async_trait;
 
 use crate::accounts::Account;
-use crate::cost::Day;
+use crate::cost::{Day, Level, ResourceKey};
 use crate::documents::{DocumentNames, ResourceNames};
 use crate::ledger::KeyState;
 use crate::run::day::inputs::CostedDay;
+use crate::run::day::refresh::keep_pods;
 use crate::service::failure::Failure;
 use crate::settings::worker::RunConfig;
 use crate::source::prometheus::client::PromClient;
@@ -94,7 +95,7 @@ pub async fn explain(
         Some(found) => found,
         None => whole_day(stores, &read, wanted).await?,
     };
-    let (phase, key) = (found.phase, found.stored.key.clone());
+    let (phase, key, now_seconds) = (found.phase, found.stored.key.clone(), found.now_seconds);
     let costed = found.costed;
     let mut explanation = build(found.stored, &stores.source.describe(), costed.as_ref());
     if !found.steps_above.is_empty() {
@@ -121,9 +122,10 @@ async fn whole_day(
     read: &DayRead<'_>,
     wanted: &Wanted,
 ) -> Result<Found, Failure> {
-    let (account, day, now_seconds) = (read.account, read.day, read.now_seconds);
+    let (account, day) = (read.account, read.day);
     let names = names(stores.names, account, &read.states).await?;
     let (key, document) = subject(account, wanted, &names)?;
+    let now_seconds = read.at_seconds(&key);
     let phase = match read.status.as_ref().and_then(|status| status.stored.phase) {
         Some(phase) => Some(phase),
         None => phase(stores, account, day, now_seconds).await?,
@@ -132,12 +134,32 @@ async fn whole_day(
         Some(phase) => {
             let mut source = stores.source.day_costs(account, day, phase, now_seconds).await?;
             hold_to_limits(&mut source, stores.settings);
-            Some(CostedDay::of(source, stores.settings.levels, stores.settings.gap_policy))
+            let settings = stores.settings;
+            let mut costed = CostedDay::of(source, settings.levels, settings.gap_policy);
+            keep_older_pods(&mut costed, read, (&key, &names));
+            Some(costed)
         }
         None => None,
     };
     let stored = read.stored(key, document, stores.settings);
-    Ok(Found { stored, costed, phase, steps_above: Vec::new() })
+    Ok(Found { stored, costed, phase, steps_above: Vec::new(), now_seconds })
+}
+
+/// Takes remainders from the pods' rows as they are, where these are older than the rows above.
+fn keep_older_pods(
+    costed: &mut CostedDay,
+    read: &DayRead<'_>,
+    (key, names): (&ResourceKey, &[ResourceNames]),
+) {
+    let is_older = read.status.as_ref().is_some_and(|status| status.older_pods_at().is_some());
+    if !is_older || key.level() == Level::Pod {
+        return;
+    }
+    let ids = names.iter().map(|one| (one.cloud_resource_id.clone(), one.id.clone())).collect();
+    let midnight = read.day.start_seconds();
+    let states = read.states.iter().filter(|state| state.date_seconds == midnight);
+    let rows: Vec<KeyState> = states.cloned().collect();
+    keep_pods(&mut costed.roll.lines, &read.account.id, &ids, &rows);
 }
 
 /// Folds a day as a run does, and notes that.

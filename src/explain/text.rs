@@ -109,6 +109,15 @@ fn stored_side<W: Write>(lines: &mut Lines<'_, W>, one: &Explanation) -> io::Res
     if !attempt.cause.is_empty() {
         lines.put("            ", &format!("cause: {}", attempt.cause))?;
     }
+    if let Some(at_seconds) = status.older_pods_at() {
+        let at = chrono::DateTime::from_timestamp(at_seconds, 0).unwrap_or_default();
+        let text = format!(
+            "pods: their rows are as of {}; what they cost since is in the rows of their \
+             namespaces until the next refresh (TODAY_REFRESH)",
+            at.format("%H:%M:%S UTC")
+        );
+        lines.put("            ", &text)?;
+    }
     for one in &status.overrides {
         let text = format!("guard {} overridden: {}", one.guard.as_str(), one.reason);
         lines.put("            ", &text)?;

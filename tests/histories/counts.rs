@@ -31,11 +31,13 @@ pub(crate) struct Counts {
     pub(crate) late_samples: AtomicU64,
     /// Runs whose clock was not the store's.
     pub(crate) other_clocks: AtomicU64,
+    /// Runs after which a running day's pods had older rows than the rest.
+    pub(crate) kept_pods: AtomicU64,
 }
 
 impl Counts {
     /// What happened how often, by what it is called in messages.
-    pub(crate) fn kinds(&self) -> [(&'static str, u64); 13] {
+    pub(crate) fn kinds(&self) -> [(&'static str, u64); 14] {
         [
             ("inserts", &self.inserts),
             ("failed calls", &self.failed),
@@ -50,6 +52,7 @@ impl Counts {
             ("leases that expired with an outcome unknown", &self.unknown_outcomes),
             ("days with late samples", &self.late_samples),
             ("runs by another clock", &self.other_clocks),
+            ("runs that kept the rows of pods", &self.kept_pods),
         ]
         .map(|(kind, counter)| (kind, counter.load(Ordering::Relaxed)))
     }

@@ -79,6 +79,8 @@ pub(crate) struct Hops {
     pub(crate) leases: Arc<MemoryLeases>,
     pub(crate) clock: Arc<FixedClock>,
     pub(crate) late: Arc<LateRows>,
+    /// `TODAY_REFRESH` of all workers.
+    pub(crate) today_refresh: Duration,
     /// Inserts that are under way, of dropped runs too.
     pub(crate) under_way: Arc<AtomicU64>,
 }

@@ -15,6 +15,7 @@ use std::time::Duration;
 use kubecost_worker::account_writer::Writers;
 use kubecost_worker::accounts::{AccountList, AccountSource};
 use kubecost_worker::cost::{AccountId, Day, Levels};
+use kubecost_worker::day_status::DayStatusReader;
 use kubecost_worker::day_status::memory::MemoryDayStatus;
 use kubecost_worker::documents::memory::{MemoryResources, total_costs};
 use kubecost_worker::lease::memory::MemoryLeases;
@@ -54,7 +55,7 @@ fn account() -> AccountId {
     AccountId::new("a").unwrap()
 }
 
-fn settings() -> RunConfig {
+fn settings(today_refresh: Duration) -> RunConfig {
     RunConfig {
         levels: Levels::ALL,
         phase: None,
@@ -63,7 +64,7 @@ fn settings() -> RunConfig {
         catch_up_days: 35,
         shrink_limit: 0.2,
         gap_policy: GapPolicy::None,
-        today_refresh: Duration::from_secs(3_600),
+        today_refresh,
         account_deadline: Duration::from_secs(600),
         limits: kubecost_worker::cost::Limits::default(),
         parallel: ParallelConfig::default(),
@@ -87,7 +88,7 @@ fn environment(hops: &Hops, worker: &Arc<Faulty>) -> Environment {
             status_interval: Duration::from_secs(900),
         },
         clock: hops.clock.clone(),
-        settings: settings(),
+        settings: settings(hops.today_refresh),
     };
     let writers = Writers {
         documents: worker.clone(),
@@ -134,6 +135,7 @@ fn hops(source: Arc<Source>, now_seconds: i64) -> Hops {
         leases: Arc::new(MemoryLeases::new(clock.clone())),
         clock,
         late: Arc::default(),
+        today_refresh: Duration::ZERO,
         under_way: Arc::default(),
     }
 }
@@ -161,6 +163,11 @@ async fn episode(hops: &Hops, counts: &Arc<Counts>, chance: &mut Chance) {
     // Inserts of dropped runs go on to their end.
     while hops.under_way.load(Ordering::Relaxed) > 0 {
         tokio::task::yield_now().await;
+    }
+    let today = Day::of_unix(hops.clock.now_seconds());
+    let status = hops.status.statuses(&account(), today, today).await.unwrap();
+    if status.iter().any(|status| status.older_pods_at().is_some()) {
+        count(&counts.kept_pods);
     }
     if chance.happens(300) {
         hops.ledger.merge_some(0, usize::MAX);
@@ -208,12 +215,16 @@ fn check_invariants(hops: &Hops, rows: &Rows) {
 async fn history(seed: u64, counts: &Arc<Counts>) {
     let mut chance = Chance::new(seed);
     let first = Day::of_unix(START).previous();
-    let hops = hops(Arc::new(Source::new(first, &mut chance)), START);
+    let mut hops = hops(Arc::new(Source::new(first, &mut chance)), START);
+    let refresh_seconds = [0_u64, 300, 900][chance.below(3) as usize];
+    hops.today_refresh = Duration::from_secs(refresh_seconds);
     for _ in 0..2 + chance.below(4) {
         episode(&hops, counts, &mut chance).await;
     }
     counts.late_samples.fetch_add(hops.source.complete(), Ordering::Relaxed);
-    hops.clock.set(hops.clock.now_seconds() + 600);
+    // By then the rows of pods are old enough, whatever clock they were written by.
+    let refresh_seconds = refresh_seconds.cast_signed() + i64::from(SKEW_SECONDS_MAX);
+    hops.clock.set(hops.clock.now_seconds() + 600 + refresh_seconds);
     work(&hops, counts, &mut chance).await;
     hops.ledger.merge_some(chance.below(40) as usize, 60);
     let mut last_run = work(&hops, counts, &mut chance).await;

@@ -66,6 +66,7 @@ mod signals;
 mod simulated;
 mod support;
 mod three_days;
+mod today_refresh;
 mod totals;
 #[path = "../support/truth.rs"]
 mod truth;

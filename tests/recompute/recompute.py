@@ -28,6 +28,12 @@ def recompute_row(one):
     subject = one["subject"]
     roll = RollUp(one["costs"], subject["cluster"], set(one["levels"].split(",")))
     row = roll.rows.get((subject["namespace"], subject["pod"]), 0)
+    status = one["status"] or {}
+    if subject["pod"] is None and status.get("pods_written_at", status.get("updated_at")) != status.get("updated_at"):
+        # Pods' rows are older than this one, which has what they cost since.
+        namespaces = (subject["namespace"], *(() if subject["namespace"] else {name for name, _ in roll.rows}))
+        whole = sum(amount for (name, _), amount in roll.rows.items() if name in namespaces)
+        row = whole - units(one["steps"][0]["beneath_usd"])
     usd = float(row * UNIT)
     stored = one["stored_usd"] or 0.0
     return usd == stored, f"row {usd!r}, stored {stored!r}"
