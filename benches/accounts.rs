@@ -31,7 +31,7 @@ mod worker;
 
 use counters::{Counts, Servers, container_address};
 use many::{BLOCK, Size};
-use performance::{Line, TABLE_HEAD};
+use performance::{Line, TABLE_HEAD, of_a_day};
 use servers::{PrometheusVersion, Server, Stores};
 
 /// 2026-03-02 00:00:00 UTC: the day before it is whole.
@@ -69,6 +69,7 @@ async fn main() {
     counters::note_queries(&prometheus).await;
     println!("{TABLE_HEAD}");
     let (mut lines, sums) = run_worker(&prometheus, size).await;
+    println!("{}", of_a_day(&lines));
     if number("REFERENCE", 1) != 1 {
         return;
     }

@@ -3,7 +3,8 @@
 //! `cargo bench --bench size` makes a day of history in a real Prometheus (a sample each five
 //! minutes: with the look-back every minute has a value), then runs the worker twice - the
 //! first writes everything, the second nothing - and
-//! prints a table of time and peak memory. `PODS=1000` makes it smaller.
+//! prints a table of time and peak memory. Then come runs of a running day, five minutes apart and an
+//! hour apart, and from these the rows and parts of a day. `PODS=1000` makes it smaller.
 
 #![expect(
     clippy::unwrap_used,
@@ -37,11 +38,7 @@ async fn main() {
         &["--query.max-samples=50000000"],
     );
     let stores = Stores::new("size").await;
-    let mut settings = stores.settings();
-    settings.push(("PROMETHEUS_URL", prometheus.url.clone()));
-    settings.push(("ACCOUNTS", ACCOUNT.to_owned()));
-    settings.push(("LEVELS", "cluster,namespace,pod".to_owned()));
-    worker::run(&settings, &["migrate"]).expect_success();
+    let settings = migrated(&stores, &prometheus.url);
     println!("| {pods} pods, {NAMESPACES} namespaces, one day | s | peak MiB | rows | documents |");
     println!("|---|--:|--:|--:|--:|");
     let days = ["run", "--from", "2026-03-01", "--to", "2026-03-01"];
@@ -52,4 +49,50 @@ async fn main() {
         let (rows, documents) = (&summary["rows_written"], &summary["documents_written"]);
         println!("| {name} | {:.1} | {:.0} | {rows} | {documents} |", done.seconds, done.peak_mib);
     }
+    running_day(&prometheus.url).await;
+}
+
+fn migrated(stores: &Stores, prometheus_url: &str) -> Vec<(&'static str, String)> {
+    let mut settings = stores.settings();
+    settings.push(("PROMETHEUS_URL", prometheus_url.to_owned()));
+    settings.push(("ACCOUNTS", ACCOUNT.to_owned()));
+    settings.push(("LEVELS", "cluster,namespace,pod".to_owned()));
+    worker::run(&settings, &["migrate"]).expect_success();
+    settings
+}
+
+/// Runs of a day that goes on, and what a day of such runs writes: one every five minutes, of which
+/// one an hour writes pods (`TODAY_REFRESH`).
+async fn running_day(prometheus_url: &str) {
+    const RUNS: [(&str, &str); 3] = [
+        ("first of the day", "2026-03-01T12:00:00Z"),
+        ("five minutes later", "2026-03-01T12:05:00Z"),
+        ("an hour later", "2026-03-01T13:00:00Z"),
+    ];
+    let stores = Stores::new("size_today").await;
+    let settings = migrated(&stores, prometheus_url);
+    println!("\n| running day | s | peak MiB | rows | parts |\n|---|--:|--:|--:|--:|");
+    let mut written = Vec::new();
+    for (name, at) in RUNS {
+        let before = parts(&stores).await;
+        let done = measure(&settings, &["--at", at, "run"]);
+        assert_eq!(done.summary["exit_code"], 0, "{}", done.summary);
+        let rows = done.summary["rows_written"].as_u64().unwrap();
+        let parts = parts(&stores).await - before;
+        println!("| {name} | {:.1} | {:.0} | {rows} | {parts} |", done.seconds, done.peak_mib);
+        written.push((rows, parts));
+    }
+    let [first, five_minutes, hour] = written.as_slice() else { panic!("three runs") };
+    let of_day = |of: fn(&(u64, u64)) -> u64| of(first) + 264 * of(five_minutes) + 23 * of(hour);
+    println!(
+        "\nA day, a run every five minutes: {} rows, {} parts.",
+        of_day(|n| n.0),
+        of_day(|n| n.1)
+    );
+}
+
+/// Parts that were ever written by inserts: each of their blocks is one.
+async fn parts(stores: &Stores) -> u64 {
+    let sql = "SELECT sum(value) FROM system.events WHERE event = 'MergeTreeDataWriterBlocks'";
+    stores.client().query(sql).fetch_one::<u64>().await.unwrap()
 }

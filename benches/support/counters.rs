@@ -34,9 +34,13 @@ impl Servers<'_> {
             .fetch_all()
             .await
             .unwrap();
-        for (name, event) in
-            [("selects", "SelectQuery"), ("inserts", "InsertQuery"), ("rows", "InsertedRows")]
-        {
+        for (name, event) in [
+            ("selects", "SelectQuery"),
+            ("inserts", "InsertQuery"),
+            ("rows", "InsertedRows"),
+            // Each block that is written is a part.
+            ("parts", "MergeTreeDataWriterBlocks"),
+        ] {
             let found = events.iter().find(|(of, _)| of == event);
             counts.insert(name, found.map_or(0.0, |(_, value)| *value as f64));
         }

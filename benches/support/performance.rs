@@ -7,6 +7,8 @@ use crate::many::Size;
 
 /// Samples of a series in a day that are a minute apart.
 const DAY_MINUTES: f64 = 1_440.0;
+/// Runs a day, one every five minutes.
+const RUNS_A_DAY: f64 = 288.0;
 
 const HEAD: &str = "# Performance\n\n\
     Made by `WRITE_PERFORMANCE=1 cargo bench --bench accounts`: the worker beside a straight Python \
@@ -47,8 +49,8 @@ pub(crate) struct Line {
 
 pub(crate) const TABLE_HEAD: &str = "\
 | program | run | s | own CPU s | peak MiB | CPU s of Prometheus, MongoDB, ClickHouse | questions \
-| samples | selects | inserts | rows | documents |\n\
-|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|";
+| samples | selects | inserts | rows | parts | documents |\n\
+|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|";
 
 impl Line {
     /// A row of the table.
@@ -57,7 +59,7 @@ impl Line {
         let documents = self.documents.map_or("not counted".to_owned(), |n| n.to_string());
         format!(
             "| {} | {} | {:.1} | {:.2} | {:.0} | {:.1}, {:.1}, {:.1} | {} | {} | {} | {} | {} \
-             | {documents} |",
+             | {} | {documents} |",
             self.program,
             self.run,
             self.taken.seconds,
@@ -71,6 +73,7 @@ impl Line {
             count("selects"),
             count("inserts"),
             count("rows"),
+            count("parts"),
         )
     }
 }
@@ -91,6 +94,7 @@ pub(crate) fn page(size: Size, build: &str, lines: &[Line]) -> String {
     .unwrap();
     writeln!(page, "{TABLE_HEAD}").unwrap();
     lines.iter().for_each(|line| writeln!(page, "{}", line.row()).unwrap());
+    writeln!(page, "\n{}", of_a_day(lines)).unwrap();
     page.push_str("\n## Goals\n\n| what | goal | measured | |\n|---|--:|--:|---|\n");
     for (what, goal, measured) in goals(size, lines) {
         let verdict = if what.contains("the goal is for") {
@@ -105,6 +109,17 @@ pub(crate) fn page(size: Size, build: &str, lines: &[Line]) -> String {
     page.push('\n');
     page.push_str(NOT_MEASURED);
     page
+}
+
+/// What a day of runs writes, each of which finds every cost of the running day changed.
+pub(crate) fn of_a_day(lines: &[Line]) -> String {
+    let is_later = |line: &&Line| (line.program, line.run) == ("worker", "five minutes later");
+    let later = lines.iter().find(is_later).expect("each run was measured");
+    format!(
+        "A day of the worker, a run every five minutes: {:.0} rows, {:.0} parts.",
+        later.counts["rows"] * RUNS_A_DAY,
+        later.counts["parts"] * RUNS_A_DAY
+    )
 }
 
 fn goals(size: Size, lines: &[Line]) -> Vec<(&'static str, f64, f64)> {

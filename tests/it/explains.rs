@@ -17,7 +17,7 @@ const RECORDED_AT: &str = "2026-11-21T04:10:00Z";
 type Settings = Vec<(&'static str, String)>;
 
 /// What `tests/recompute` says of an explanation, and whether it agrees.
-fn recompute(explanation: &str, prometheus: &str) -> (bool, String) {
+pub(crate) fn recompute(explanation: &str, prometheus: &str) -> (bool, String) {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(explanation.as_bytes()).unwrap();
     let output = Command::new("python3")

@@ -6,6 +6,7 @@ use kubecost_worker::cost::resource_id::document_id;
 use kubecost_worker::cost::{AccountId, ResourceKey};
 use mongodb::bson::{Document, doc};
 
+use crate::explains::recompute;
 use crate::support::metrics::History;
 use crate::support::small::{ACCOUNT, START, Small};
 use crate::support::worker::run;
@@ -180,6 +181,9 @@ fn explained(small: &Small, at: &str) {
         let day = ["--at", at, "explain", "--account", ACCOUNT, "--day", "2026-03-02"];
         let said = run(&small.settings, &[&day[..], more].concat());
         assert_eq!(said.code, 0, "{more:?}: {}\n{}", said.stdout, said.stderr);
+        let json = run(&small.settings, &[&day[..], more, &["--output", "json"]].concat()).stdout;
+        let (agrees, recomputed) = recompute(&json, &small.prometheus.url);
+        assert!(agrees, "{more:?}: {recomputed}\n{json}");
         said.stdout
     };
     of(&[]);

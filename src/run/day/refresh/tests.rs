@@ -237,6 +237,22 @@ fn a_namespace_with_a_row_that_is_not_clear_is_as_the_source_has_it() {
 }
 
 #[test]
+fn without_rows_of_namespaces_the_cluster_has_the_rest_and_without_its_row_nobody() {
+    let one = first();
+    let day = new_day().due.day;
+    let rows: Vec<KeyState> = one.wanted.iter().map(|row| state(row, day)).collect();
+    let costs = source(4.5, &[("web", 1.25), ("db", 2.0)], noon()).costs;
+    let kept = |has_cluster| {
+        let levels = Levels { namespace: false, cluster: has_cluster, ..Levels::ALL };
+        let mut lines = roll_up(&costs, levels).lines;
+        keep_pods(&mut lines, &account(), &one.new_ids, &rows);
+        lines.iter().map(|line| line.cost.usd()).collect::<Vec<f64>>()
+    };
+    assert_eq!(kept(true), [2.0, 1.0, 17.0]);
+    assert_eq!(kept(false), [2.0, 1.25]);
+}
+
+#[test]
 fn a_kept_row_keeps_the_node_that_it_names() {
     let one = first();
     let mut inputs = later(300);
