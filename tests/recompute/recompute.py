@@ -85,7 +85,7 @@ class Servers:
 def recompute_total(one, servers):
     """How the number's total from raw samples compares with what the worker had."""
     step = one["steps"][0] if one["steps"] else None
-    if step is None or step["source_usd"] is None:
+    if step is None or step["source_usd"] is None or step["level"] != one["subject"]["level"]:
         return "not recomputed", "the source has no total of it"
     try:
         total = raw_total(one, servers)
