@@ -4,7 +4,7 @@
 //! programs, each on a database of its own: a first run, one that finds nothing changed, and one
 //! five minutes later, when every cost of the running day is another. It prints one table.
 //! `ACCOUNTS` (200), `NAMESPACES` (20 each) and `STEP` (60 seconds between samples) set the size;
-//! `REFERENCE=0` leaves the Python worker out; `WRITE_PERFORMANCE=1` writes docs/PERFORMANCE.md. `HISTORY=DIRECTORY` keeps the samples there.
+//! `WORKER` names another build of the program; `REFERENCE=0` leaves the Python worker out; `WRITE_PERFORMANCE=1` writes docs/PERFORMANCE.md. `HISTORY=DIRECTORY` keeps the samples there.
 
 #![expect(
     clippy::unwrap_used,
@@ -89,7 +89,9 @@ async fn main() {
 
 /// How the worker was built.
 fn build() -> &'static str {
-    if cfg!(debug_assertions) { "unoptimized (profile dev)" } else { "for release" }
+    let program = PathBuf::from(worker::program());
+    let is_of_release = program.components().any(|one| one.as_os_str() == "release");
+    if is_of_release { "for release" } else { "unoptimized (profile dev)" }
 }
 
 /// Returns what each run took, and the ledger's sum after it.

@@ -6,7 +6,8 @@
 //! running day. It prints one table: latencies by span, and those of Prometheus for the running
 //! day's costs alone, asked one at a time. Requests begin on time whether or not those before them
 //! have ended, so that a slow answer delays no other's clock.
-//! `ACCOUNTS` (100), `NAMESPACES` (20 each), `RATE` (50), `SECONDS` (60) set the size.
+//! `ACCOUNTS` (100), `NAMESPACES` (20 each), `RATE` (50), `SECONDS` (60) set the size; `WORKER`
+//! names another build of the program.
 
 #![expect(
     clippy::unwrap_used,

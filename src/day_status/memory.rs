@@ -36,6 +36,10 @@ impl DayStatusReader for MemoryDayStatus {
         Ok(wanted.map(|(_, status)| status.clone()).collect())
     }
 
+    fn keeps_checkpoints(&self) -> bool {
+        true
+    }
+
     async fn checkpoint(&self, account: &AccountId) -> Result<Option<Checkpoint>, Failure> {
         Ok(lock(&self.checkpoints).get(account).cloned())
     }

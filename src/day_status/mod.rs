@@ -257,8 +257,13 @@ pub trait DayStatusReader: Send + Sync {
         Ok(all)
     }
 
+    /// Whether the store keeps checkpoints.
+    fn keeps_checkpoints(&self) -> bool {
+        false
+    }
+
     /// What the source answered about the part of an account's running day that is over; `None`
-    /// where nothing is kept, what is kept cannot be read, or the store keeps no such thing.
+    /// where nothing is kept, or what is kept cannot be read.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -276,8 +281,7 @@ pub trait DayStatusWriter: Send + Sync {
     /// When the write failed.
     async fn put(&self, status: &DayStatus) -> Result<(), Failure>;
 
-    /// Keeps an account's checkpoint in the place of the one before, where the store keeps any and
-    /// it is not too long.
+    /// Keeps an account's checkpoint in the place of the one before, where it is not too long.
     ///
     /// # Errors
     /// When the write failed.

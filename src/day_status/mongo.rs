@@ -161,6 +161,10 @@ impl DayStatusReader for MongoDayStatus {
         Ok(all)
     }
 
+    fn keeps_checkpoints(&self) -> bool {
+        true
+    }
+
     async fn checkpoint(&self, account: &AccountId) -> Result<Option<Checkpoint>, Failure> {
         let store = self.clone();
         let all = move |accounts: Vec<AccountId>| {

@@ -204,7 +204,7 @@ impl Readers {
             return Ok(SourceDay::without_samples(Phase::Exporter, expected));
         };
         let (account, day) = (job.account, due.day);
-        let mut costs = if day == Day::of_unix(now_seconds) {
+        let mut costs = if day == Day::of_unix(now_seconds) && self.status.keeps_checkpoints() {
             let known = self.checkpoint(&account.id).await;
             self.source.running_day_costs(account, day, phase, now_seconds, known.as_ref()).await?
         } else {

@@ -24,7 +24,6 @@ use kubecost_worker::ledger::{
 };
 use kubecost_worker::service::clock::{Clock, FixedClock};
 use kubecost_worker::service::failure::{Failure, Hop, Kind};
-use kubecost_worker::source::checkpoint::Checkpoint;
 use kubecost_worker::source::{CostSource, Phase, Presence, SourceDay};
 use tokio::sync::Notify;
 
@@ -387,24 +386,12 @@ impl DayStatusReader for Faulty {
     ) -> Result<Vec<DayStatus>, Failure> {
         self.call(self.status.statuses(account, first, last)).await
     }
-
-    async fn checkpoint(&self, account: &AccountId) -> Result<Option<Checkpoint>, Failure> {
-        self.call(self.status.checkpoint(account)).await
-    }
 }
 
 #[async_trait]
 impl DayStatusWriter for Faulty {
     async fn put(&self, status: &DayStatus) -> Result<(), Failure> {
         self.call(self.status.put(status)).await
-    }
-
-    async fn put_checkpoint(
-        &self,
-        account: &AccountId,
-        checkpoint: &Checkpoint,
-    ) -> Result<(), Failure> {
-        self.call(self.status.put_checkpoint(account, checkpoint)).await
     }
 }
 

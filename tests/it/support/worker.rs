@@ -1,5 +1,6 @@
 //! The worker's real binary, run with settings of a test.
 
+use std::ffi::OsString;
 use std::process::{Command, Output};
 
 /// What a run of the binary came to.
@@ -37,9 +38,14 @@ impl From<Output> for Finished {
     }
 }
 
+/// The program: this build's, or for benches the one that `WORKER` names.
+pub(crate) fn program() -> OsString {
+    std::env::var_os("WORKER").unwrap_or_else(|| env!("CARGO_BIN_EXE_kubecost-worker").into())
+}
+
 /// The binary with these settings and nothing else of this process' environment.
 pub(crate) fn command(settings: &[(&str, String)], arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kubecost-worker"));
+    let mut command = Command::new(program());
     command.env_clear().args(arguments);
     for (name, value) in settings {
         command.env(name, value);

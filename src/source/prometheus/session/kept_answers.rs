@@ -14,11 +14,7 @@ use sha2::{Digest, Sha256};
 use crate::cost::Day;
 use crate::cost::day::DAY_SECONDS;
 use crate::source::checkpoint::{Answer, Checkpoint, Values};
-use crate::source::prometheus::client::NoAnswer;
 use crate::source::prometheus::promql::Window;
-use crate::source::prometheus::sample_counts;
-
-use super::DaySession;
 
 const HOUR_SECONDS: i64 = 3_600;
 /// Answers are kept up to a multiple of this, seconds.
@@ -41,56 +37,6 @@ pub(super) fn usable(known: Option<&Checkpoint>, day: Day, until: i64) -> Option
     known.filter(|one| one.day == day && one.until <= until && turn(one.until) == turn(until))
 }
 
-impl DaySession<'_> {
-    /// Has what is answered about the part of a running day that is over be kept, and what a
-    /// checkpoint knows of them be used, where these metrics have no more samples than they had.
-    pub(in crate::source::prometheus) async fn keep_answers(
-        &mut self,
-        metrics: &[&str],
-        (day, now_seconds): (Day, i64),
-        known: Option<&Checkpoint>,
-    ) {
-        let Some(until) = kept_until(day, now_seconds) else { return };
-        let warned = self.warned_answers;
-        match self.counted(metrics, (day, until), usable(known, day, until)).await {
-            Ok(kept) if warned == self.warned_answers => self.kept = Some(kept),
-            Ok(_) => {}
-            Err(no_answer) => {
-                let failure = no_answer.into_failure();
-                tracing::debug!(%failure, %day, "the running day is asked for whole");
-            }
-        }
-    }
-
-    /// The samples are counted before the costs are read: one that comes in between is found by the
-    /// next count.
-    async fn counted(
-        &mut self,
-        metrics: &[&str],
-        (day, until): (Day, i64),
-        known: Option<&Checkpoint>,
-    ) -> Result<KeptAnswers, NoAnswer> {
-        let before = |end| Window { start: day.start_seconds(), end };
-        let mut samples = None;
-        let mut unchanged = None;
-        if let Some(known) = known {
-            let count = sample_counts::count(self, metrics, before(known.until)).await?;
-            samples = (known.until == until).then_some(count);
-            unchanged = (count == known.samples).then(|| known.clone());
-        }
-        let samples = match samples {
-            Some(samples) => samples,
-            None => sample_counts::count(self, metrics, before(until)).await?,
-        };
-        Ok(KeptAnswers { day, until, samples, known: unchanged, learned: BTreeMap::new() })
-    }
-
-    /// What to keep for the next run, where that is more than was known.
-    pub(in crate::source::prometheus) fn checkpoint(&mut self) -> Option<Checkpoint> {
-        self.kept.take()?.checkpoint()
-    }
-}
-
 /// What a day's session knows and learns about the part of the day that is over.
 #[derive(Debug)]
 pub(super) struct KeptAnswers {
@@ -104,6 +50,11 @@ pub(super) struct KeptAnswers {
 }
 
 impl KeptAnswers {
+    /// With what is known from before, where it still holds; `samples` are those before `until`.
+    pub(super) fn new(day: Day, until: i64, samples: u64, known: Option<Checkpoint>) -> Self {
+        Self { day, until, samples, known, learned: BTreeMap::new() }
+    }
+
     /// The time up to which a window's answers are kept, if it reaches beyond it.
     pub(super) fn within(&self, window: Window) -> Option<i64> {
         (window.start < self.until && self.until < window.end).then_some(self.until)
@@ -147,10 +98,6 @@ mod tests {
     use super::*;
 
     const HOUR: i64 = HOUR_SECONDS;
-
-    fn kept(until: i64, samples: u64, known: Option<Checkpoint>) -> KeptAnswers {
-        KeptAnswers { day: day(), until, samples, known, learned: BTreeMap::new() }
-    }
 
     fn day() -> Day {
         "2026-11-20".parse().unwrap()
@@ -197,12 +144,12 @@ mod tests {
         assert_eq!(name, question(ask("a"), Window { end: at(9, 0), ..window }));
         assert_ne!(name, question(ask("b"), window));
         let values = Values::from([(BTreeMap::new(), 1.5)]);
-        let mut first = kept(at(4, 0), 3, None);
+        let mut first = KeptAnswers::new(day(), at(4, 0), 3, None);
         assert_eq!(first.known(&name, window), None);
         first.learn(name.clone(), window, values.clone());
         let stored = first.checkpoint().unwrap();
         assert_eq!((stored.until, stored.samples), (at(4, 0), 3));
-        let second = kept(at(5, 0), 4, Some(stored));
+        let second = KeptAnswers::new(day(), at(5, 0), 4, Some(stored));
         assert_eq!(second.known(&name, window), Some((values, at(4, 0))));
         let shifted = Window { start: at(0, 1), ..window };
         assert_eq!(second.known(&name, shifted), None, "it begins at another time");
@@ -210,7 +157,7 @@ mod tests {
 
     #[test]
     fn only_a_window_that_reaches_beyond_that_time_is_parted() {
-        let of_day = kept(at(4, 0), 0, None);
+        let of_day = KeptAnswers::new(day(), at(4, 0), 0, None);
         let within = |start, end| of_day.within(Window { start, end });
         assert_eq!(within(at(0, 0), at(4, 1)), Some(at(4, 0)));
         assert_eq!(within(at(0, 0), at(4, 0)), None);
@@ -221,13 +168,17 @@ mod tests {
     fn a_checkpoint_is_stored_when_it_reaches_further() {
         let window = Window { start: at(0, 0), end: at(5, 30) };
         let stored = |until: i64, known: Option<i64>| {
-            let mut of_day = kept(until, 0, known.map(checkpoint));
+            let mut of_day = KeptAnswers::new(day(), until, 0, known.map(checkpoint));
             of_day.learn("q".into(), window, Values::new());
             of_day.checkpoint().map(|one| one.until)
         };
         assert_eq!(stored(at(5, 0), None), Some(at(5, 0)));
         assert_eq!(stored(at(5, 0), Some(at(4, 0))), Some(at(5, 0)));
         assert_eq!(stored(at(5, 0), Some(at(5, 0))), None);
-        assert_eq!(kept(at(5, 0), 0, None).checkpoint(), None, "nothing was asked");
+        assert_eq!(
+            KeptAnswers::new(day(), at(5, 0), 0, None).checkpoint(),
+            None,
+            "nothing was asked"
+        );
     }
 }

@@ -3,21 +3,72 @@
 
 use std::collections::BTreeMap;
 
+use crate::cost::Day;
 use crate::service::failure::{Failure, Kind};
-
+use crate::source::checkpoint::Checkpoint;
 use crate::source::prometheus::client::NoAnswer;
 use crate::source::prometheus::promql::{Selector, Window, integral, minutes_present};
 use crate::source::prometheus::questions::Times;
 use crate::source::prometheus::reply::{Labels, Series};
+use crate::source::prometheus::sample_counts;
 use crate::source::prometheus::series_parts::{self, SeriesPart};
 use crate::source::prometheus::windows::Sampling;
 
-use super::{DaySession, kept_answers};
+use super::DaySession;
+use super::kept_answers::{self, KeptAnswers};
 
 /// How often a query that asks for too much is halved: down to 22 minutes of a day.
 const HALVINGS_MAX: u32 = 6;
 
 impl DaySession<'_> {
+    /// Has what is answered about the part of a running day that is over be kept, and what a
+    /// checkpoint knows of them be used, where these metrics have no more samples than they had.
+    pub(in crate::source::prometheus) async fn keep_answers(
+        &mut self,
+        metrics: &[&str],
+        (day, now_seconds): (Day, i64),
+        known: Option<&Checkpoint>,
+    ) {
+        let Some(until) = kept_answers::kept_until(day, now_seconds) else { return };
+        let warned = self.warned_answers;
+        match self.counted(metrics, (day, until), kept_answers::usable(known, day, until)).await {
+            Ok(kept) if warned == self.warned_answers => self.kept = Some(kept),
+            Ok(_) => {}
+            Err(no_answer) => {
+                let failure = no_answer.into_failure();
+                tracing::debug!(%failure, %day, "the running day is asked for whole");
+            }
+        }
+    }
+
+    /// The samples are counted before the costs are read: one that comes in between is found by the
+    /// next count.
+    async fn counted(
+        &mut self,
+        metrics: &[&str],
+        (day, until): (Day, i64),
+        known: Option<&Checkpoint>,
+    ) -> Result<KeptAnswers, NoAnswer> {
+        let before = |end| Window { start: day.start_seconds(), end };
+        let mut samples = None;
+        let mut unchanged = None;
+        if let Some(known) = known {
+            let count = sample_counts::count(self, metrics, before(known.until)).await?;
+            samples = (known.until == until).then_some(count);
+            unchanged = (count == known.samples).then(|| known.clone());
+        }
+        let samples = match samples {
+            Some(samples) => samples,
+            None => sample_counts::count(self, metrics, before(until)).await?,
+        };
+        Ok(KeptAnswers::new(day, until, samples, unchanged))
+    }
+
+    /// What to keep for the next run, where that is more than was known.
+    pub(in crate::source::prometheus) fn checkpoint(&mut self) -> Option<Checkpoint> {
+        self.kept.take()?.checkpoint()
+    }
+
     /// How many series of a metric a window has at the most, 0 when there is none.
     pub(in crate::source::prometheus) async fn series_count(
         &mut self,
