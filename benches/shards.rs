@@ -79,7 +79,7 @@ fn simulate() {
                 own.fold((0, 0.0), |(number, load), (_, size)| (number + 1, load + size))
             })
             .collect();
-        let mean = sizes.iter().sum::<f64>() / f64::from(count);
+        let mean = sizes.iter().sum::<f64>() / f64::from(u32::try_from(count).unwrap());
         let number =
             |choose: fn(usize, usize) -> usize| loads.iter().map(|one| one.0).reduce(choose);
         let load = |choose: fn(f64, f64) -> f64| {
