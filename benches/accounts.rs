@@ -4,7 +4,8 @@
 //! programs, each on a database of its own: a first run, one that finds nothing changed, and one
 //! five minutes later, when every cost of the running day is another. It prints one table.
 //! `ACCOUNTS` (200), `NAMESPACES` (20 each) and `STEP` (60 seconds between samples) set the size;
-//! `WORKER` names another build of the program; `REFERENCE=0` leaves the Python worker out; `WRITE_PERFORMANCE=1` writes docs/PERFORMANCE.md. `HISTORY=DIRECTORY` keeps the samples there.
+//! `WORKER` names another build of the program; `REFERENCE=0` leaves the Python worker out;
+//! `WRITE_PERFORMANCE=1` writes docs/PERFORMANCE.md. `HISTORY=DIRECTORY` keeps the samples there.
 
 #![expect(
     clippy::unwrap_used,
@@ -30,7 +31,7 @@ mod servers;
 mod worker;
 
 use counters::{Counts, Servers, container_address};
-use many::{BLOCK, Size};
+use many::{BLOCK, Size, number};
 use performance::{Line, TABLE_HEAD, of_a_day};
 use servers::{PrometheusVersion, Server, Stores};
 
@@ -47,17 +48,9 @@ const RUNS: [(&str, i64, &str); 3] = [
 ];
 const PACKAGES: [&str; 3] = ["requests", "pymongo", "clickhouse-driver"];
 
-fn number(name: &str, otherwise: usize) -> usize {
-    std::env::var(name).map_or(otherwise, |text| text.parse().expect("a number"))
-}
-
 #[tokio::main]
 async fn main() {
-    let size = Size {
-        accounts: number("ACCOUNTS", 200),
-        namespaces: number("NAMESPACES", 20),
-        step: i64::try_from(number("STEP", 60)).unwrap(),
-    };
+    let size = Size::or(200, 20);
     let made = tempfile::tempdir().unwrap();
     let data = std::env::var("HISTORY").map_or(made.path().to_path_buf(), PathBuf::from);
     if !data.exists() || std::fs::read_dir(&data).unwrap().next().is_none() {
@@ -90,8 +83,8 @@ async fn main() {
 /// How the worker was built.
 fn build() -> &'static str {
     let program = PathBuf::from(worker::program());
-    let is_of_release = program.components().any(|one| one.as_os_str() == "release");
-    if is_of_release { "for release" } else { "unoptimized (profile dev)" }
+    let is_of_dev = program.parent().is_some_and(|folder| folder.ends_with("debug"));
+    if is_of_dev { "unoptimized (profile dev)" } else { "optimized" }
 }
 
 /// Returns what each run took, and the ledger's sum after it.

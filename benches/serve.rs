@@ -6,8 +6,8 @@
 //! running day. It prints one table: latencies by span, and those of Prometheus for the running
 //! day's costs alone, asked one at a time. Requests begin on time whether or not those before them
 //! have ended, so that a slow answer delays no other's clock.
-//! `ACCOUNTS` (100), `NAMESPACES` (20 each), `RATE` (50), `SECONDS` (60) set the size; `WORKER`
-//! names another build of the program.
+//! `ACCOUNTS` (100), `NAMESPACES` (20 each), `STEP` (60 seconds between samples), `RATE` (50) and
+//! `SECONDS` (60) set the size; `WORKER` names another build of the program.
 
 #![expect(
     clippy::unwrap_used,
@@ -32,16 +32,12 @@ mod servers;
 #[expect(dead_code, reason = "the tests use the rest of it")]
 mod worker;
 
-use many::{BLOCK, Size};
+use many::{BLOCK, Size, number};
 use servers::{PrometheusVersion, Server, Stores};
 
 const DAY: i64 = 86_400;
 const SPANS: [i64; 4] = [1, 7, 30, 90];
 const SECRET: &str = "bench";
-
-fn number(name: &str, otherwise: usize) -> usize {
-    std::env::var(name).map_or(otherwise, |text| text.parse().expect("a number"))
-}
 
 /// `serve` while it is asked; it ends with this.
 struct Serving {
@@ -168,8 +164,7 @@ async fn direct(prometheus: &Server, size: Size, (midnight, now): (i64, i64)) ->
 
 #[tokio::main]
 async fn main() {
-    let size =
-        Size { accounts: number("ACCOUNTS", 100), namespaces: number("NAMESPACES", 20), step: 60 };
+    let size = Size::or(100, 20);
     let now = SystemClock.now_seconds();
     let midnight = now - now % DAY;
     let data = tempfile::tempdir().unwrap();

@@ -29,7 +29,7 @@ mod servers;
 #[expect(dead_code, reason = "the tests use the rest of it")]
 mod worker;
 
-use many::{BLOCK, Size};
+use many::{BLOCK, Size, number};
 use servers::{PrometheusVersion, Stores, prometheus_with};
 
 /// 2026-03-02 00:00:00 UTC: the day before it is whole.
@@ -42,10 +42,6 @@ const MEMORY_KIB: u64 = 1 << 20;
 const LEASE_SECONDS: u64 = 90;
 
 type Settings = Vec<(&'static str, String)>;
-
-fn number(name: &str, otherwise: usize) -> usize {
-    std::env::var(name).map_or(otherwise, |text| text.parse().expect("a number"))
-}
 
 /// Sizes of accounts, most of them small and few very large: a Pareto distribution, always the same.
 fn sizes(count: usize) -> Vec<f64> {
@@ -139,11 +135,7 @@ async fn main() {
     if number("SIMULATION", 0) == 1 {
         return;
     }
-    let size = Size {
-        accounts: number("ACCOUNTS", 1_000),
-        namespaces: number("NAMESPACES", 5),
-        step: i64::try_from(number("STEP", 60)).unwrap(),
-    };
+    let size = Size::or(1_000, 5);
     let data = tempfile::tempdir().unwrap();
     many::write(data.path(), size, MIDNIGHT - 86_400, MIDNIGHT + 2 * BLOCK);
     let arguments = ["--query.max-samples=50000000"];

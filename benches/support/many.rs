@@ -7,6 +7,11 @@ use std::process::Command;
 
 use crate::servers::promtool;
 
+pub(crate) use number::number;
+
+#[path = "number.rs"]
+mod number;
+
 /// One block of Prometheus; promtool reads its text once for each.
 pub(crate) const BLOCK: i64 = 6 * 3_600;
 
@@ -20,6 +25,16 @@ pub(crate) struct Size {
 }
 
 impl Size {
+    /// As `ACCOUNTS`, `NAMESPACES` and `STEP` say, otherwise so many accounts and namespaces, and a
+    /// sample a minute.
+    pub(crate) fn or(accounts: usize, namespaces: usize) -> Self {
+        Self {
+            accounts: number("ACCOUNTS", accounts),
+            namespaces: number("NAMESPACES", namespaces),
+            step: i64::try_from(number("STEP", 60)).unwrap(),
+        }
+    }
+
     /// The ids of the accounts.
     pub(crate) fn ids(self) -> Vec<String> {
         (0..self.accounts).map(|index| format!("ace00000-0000-4000-8000-{index:012}")).collect()

@@ -9,6 +9,10 @@ use std::time::Instant;
 use crate::servers::promtool;
 use crate::worker;
 
+pub(crate) use number::number;
+
+mod number;
+
 /// The account.
 pub(crate) const ACCOUNT: &str = "bc55eb8c-5db2-4c32-b976-2df0edb0619a";
 /// Its namespaces, over which the pods are spread.
@@ -17,11 +21,6 @@ pub(crate) const NAMESPACES: usize = 300;
 const STEP: i64 = 300;
 /// One block of Prometheus: days are made of whole ones, and promtool reads its text once for each.
 const BLOCK: i64 = 6 * 3_600;
-
-/// A number that the environment may set.
-pub(crate) fn number(name: &str, otherwise: usize) -> usize {
-    std::env::var(name).map_or(otherwise, |text| text.parse().expect("a number"))
-}
 
 /// Writes blocks of `days` days from the midnight `start`, in which every pod lives all the time,
 /// and one block before: the first minute of a day is covered by the sample of the minute before.
