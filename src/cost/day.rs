@@ -28,6 +28,12 @@ impl Day {
         Self(time.date_naive())
     }
 
+    /// Whether a Unix time (seconds) is in the day: of the present, whether the day is running.
+    #[must_use]
+    pub fn has(self, seconds: i64) -> bool {
+        self == Self::of_unix(seconds)
+    }
+
     /// Unix time of the day's first second: what stores call its date.
     #[must_use]
     pub fn start_seconds(self) -> i64 {

@@ -165,11 +165,15 @@ impl ResourceKey {
         }
         let mut id = String::with_capacity(28);
         id.push_str(prefix(self.level()));
-        for byte in &hash.finalize()[..8] {
-            id.push_str(&format!("{byte:02x}"));
-        }
+        id.push_str(&hex(&hash.finalize()[..8]));
         id
     }
+}
+
+/// Bytes as lower-case hexadecimal digits.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The `_id` of the document of a resource that is new to the store: a UUID of version 8, made from

@@ -15,7 +15,8 @@ use tokio::sync::Semaphore;
 
 use crate::cost::{AccountId, Day};
 use crate::service::batcher::{BatchLimits, Batcher, LINGER, in_order};
-use crate::service::failure::{Failure, Hop, Kind, REPORT};
+use crate::service::failure::{Failure, Hop, Kind};
+use crate::service::off_thread::off_thread;
 use crate::source::checkpoint::{Checkpoint, STORED_BYTES_MAX};
 use crate::stores::mongo::{found, to_document};
 use crate::stores::mongo_bulk::BulkUpdates;
@@ -84,7 +85,7 @@ impl MongoDayStatus {
         let filter = doc! {"_id": {"$in": ids}};
         let stored: Vec<StoredCheckpoint> =
             found(&self.checkpoints, "reading checkpoints", filter).await?;
-        off_thread(move || {
+        off_thread("unpacking checkpoints", move || {
             let read =
                 |one: StoredCheckpoint| Some((one.account, Checkpoint::decoded(&one.packed)?));
             stored.into_iter().filter_map(read).collect()
@@ -99,16 +100,6 @@ struct StoredCheckpoint {
     #[serde(rename = "_id")]
     account: AccountId,
     packed: String,
-}
-
-/// Packs or unpacks on a thread where it holds up no other account.
-async fn off_thread<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Failure> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| {
-        let what = format!("packing a checkpoint broke off: {error}");
-        Failure::new(Hop::Worker, Kind::Internal, what, REPORT)
-    })
 }
 
 fn was_made_again(status: &DayStatus) -> Failure {
@@ -200,13 +191,14 @@ impl DayStatusWriter for MongoDayStatus {
             Some(_) => Err(was_made_again(status)),
         }
     }
+
     async fn put_checkpoint(
         &self,
         account: &AccountId,
         checkpoint: &Checkpoint,
     ) -> Result<(), Failure> {
         let checkpoint = checkpoint.clone();
-        let packed = off_thread(move || checkpoint.encoded()).await?;
+        let packed = off_thread("packing a checkpoint", move || checkpoint.encoded()).await?;
         // One that is too long takes the place of the one before all the same: it is of no use.
         let packed = packed.unwrap_or_default();
         let put = doc! {

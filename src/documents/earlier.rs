@@ -7,7 +7,7 @@
 
 use md5::{Digest, Md5};
 
-use crate::cost::resource_id::has_own_form;
+use crate::cost::resource_id::{has_own_form, hex};
 
 use super::stored::StoredResource;
 
@@ -47,7 +47,7 @@ pub fn is_own(stored: &StoredResource) -> bool {
 }
 
 fn digest(text: &str) -> String {
-    Md5::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Md5::digest(text.as_bytes()))
 }
 
 #[cfg(test)]

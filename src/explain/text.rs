@@ -64,6 +64,11 @@ impl<W: Write> Lines<'_, W> {
     }
 }
 
+/// A time, Unix seconds, in a form of [`chrono::format::strftime`].
+fn time(seconds: i64, form: &str) -> String {
+    chrono::DateTime::from_timestamp(seconds, 0).unwrap_or_default().format(form).to_string()
+}
+
 fn stored_side<W: Write>(lines: &mut Lines<'_, W>, one: &Explanation) -> io::Result<()> {
     lines.head("Stored")?;
     match &one.document {
@@ -85,7 +90,6 @@ fn stored_side<W: Write>(lines: &mut Lines<'_, W>, one: &Explanation) -> io::Res
     }
     let Some(status) = &one.status else { return lines.put("  ", "status    none") };
     let attempt = &status.attempt;
-    let at = chrono::DateTime::from_timestamp(attempt.at_seconds, 0).unwrap_or_default();
     let settled = if attempt.is_settled { "settled" } else { "not settled" };
     lines.put(
         "  ",
@@ -93,7 +97,7 @@ fn stored_side<W: Write>(lines: &mut Lines<'_, W>, one: &Explanation) -> io::Res
             "status    {}, {settled}; last written by run {} at {}",
             attempt.state.as_str(),
             attempt.run_id,
-            at.format("%Y-%m-%d %H:%M:%S UTC")
+            time(attempt.at_seconds, "%Y-%m-%d %H:%M:%S UTC")
         ),
     )?;
     if let Some(bound) = &status.stored.bound {
@@ -110,11 +114,10 @@ fn stored_side<W: Write>(lines: &mut Lines<'_, W>, one: &Explanation) -> io::Res
         lines.put("            ", &format!("cause: {}", attempt.cause))?;
     }
     if let Some(at_seconds) = status.older_pods_at() {
-        let at = chrono::DateTime::from_timestamp(at_seconds, 0).unwrap_or_default();
         let text = format!(
             "pods: their rows are as of {}; what they cost since is in the rows of their \
              namespaces until the next refresh (TODAY_REFRESH)",
-            at.format("%H:%M:%S UTC")
+            time(at_seconds, "%H:%M:%S UTC")
         );
         lines.put("            ", &text)?;
     }
@@ -156,10 +159,7 @@ fn source_side<W: Write>(lines: &mut Lines<'_, W>, one: &Explanation) -> io::Res
     }
     let is_own = |part: &&ReadPart| part.cluster == one.subject.cluster && part.at.is_some();
     for part in reading.parts.iter().filter(is_own).take(PARTS_MAX) {
-        let clock = |seconds: i64| {
-            let time = chrono::DateTime::from_timestamp(seconds, 0).unwrap_or_default();
-            time.format("%d. %H:%M").to_string()
-        };
+        let clock = |seconds| time(seconds, "%d. %H:%M");
         let (start, end, at) =
             (clock(part.start), clock(part.end), part.at.map_or_else(String::new, clock));
         lines.put("  ", &format!("{start} to {end} is what was shown at {at}"))?;
@@ -208,10 +208,13 @@ fn hours<W: Write>(lines: &mut Lines<'_, W>, hours: &[Hour]) -> io::Result<()> {
     let most = hours.iter().map(|hour| hour.usd).fold(0.0, f64::max);
     for hour in hours {
         let share = if most > 0.0 { hour.usd / most } else { 0.0 };
-        let time = chrono::DateTime::from_timestamp(hour.start, 0).unwrap_or_default();
         let bar = crate::report::text::bar(share, 40);
-        let text =
-            format!("{} {:>14.6} {:>3} {bar}", time.format("%H:%M"), Usd(hour.usd), hour.minutes);
+        let text = format!(
+            "{} {:>14.6} {:>3} {bar}",
+            time(hour.start, "%H:%M"),
+            Usd(hour.usd),
+            hour.minutes
+        );
         writeln!(lines.out, "  {}", text.trim_end())?;
     }
     Ok(())

@@ -19,7 +19,7 @@ use super::day::{DayInputs, DueDay, decide};
 use super::environment::Readers;
 use super::history::History;
 use super::plan::check_plan;
-use super::read::{AccountState, DayJob, off_thread};
+use super::read::{AccountState, DayJob, compute};
 use super::reconcile::{DayDifference, account_end};
 use super::request::{AccountJob, Days, Stop};
 use super::summary::{AccountSummary, DaySummary, Outcome};
@@ -132,7 +132,7 @@ impl<'a> AccountWork<'a> {
                 let shrink_limit = readers.settings.shrink_limit;
                 let today_refresh = job.today_refresh(readers.settings.today_refresh);
                 let resources = inputs.documents.observed.len() + inputs.rows.states.len();
-                let decision = off_thread(resources, move || {
+                let decision = compute(resources, move || {
                     let force_reason = reason.as_deref();
                     decide(inputs, Policy { shrink_limit, force_reason, today_refresh })
                 });

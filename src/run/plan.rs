@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::cost::resource_id::hex;
 use crate::cost::{AccountId, Day};
 use crate::ledger::{Difference, KeyState, WantedRow};
 use crate::service::failure::{Failure, Hop, Kind};
@@ -198,5 +199,5 @@ fn digest(verdict: &str, rows: &Difference) -> String {
     let mut hash = Sha256::new();
     // The debug form shows every field, and floats to the last bit.
     hash.update(format!("{verdict}\n{rows:?}"));
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&hash.finalize())
 }

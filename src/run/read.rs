@@ -7,7 +7,8 @@ use crate::day_status::DayStatus;
 use crate::documents::repair::repair;
 use crate::documents::{ObservedResource, PoolOwner, SeenNow, StoredResource, merge};
 use crate::ledger::ResourceTotal;
-use crate::service::failure::{Failure, Hop, Kind, REPORT};
+use crate::service::failure::{Failure, Kind};
+use crate::service::off_thread::off_thread;
 use crate::settings::worker::GapPolicy;
 use crate::source::checkpoint::Checkpoint;
 use crate::source::{Phase, Presence, SourceDay, Warning, WarningKind};
@@ -175,8 +176,7 @@ impl Readers {
         let gap_policy = job.plan().map_or(self.settings.gap_policy, |_| GapPolicy::None);
         let levels = self.settings.levels;
         let resources = source.costs.resources();
-        let costs =
-            off_thread(resources, move || CostedDay::of(source, levels, gap_policy)).await?;
+        let costs = compute(resources, move || CostedDay::of(source, levels, gap_policy)).await?;
         let documents = self.documents(job, due, &costs, now_seconds).await?;
         let rows = self.rows(&job.account.id, due.day, &documents).await?;
         Ok(DayInputs {
@@ -204,9 +204,10 @@ impl Readers {
             return Ok(SourceDay::without_samples(Phase::Exporter, expected));
         };
         let (account, day) = (job.account, due.day);
-        let mut costs = if day == Day::of_unix(now_seconds) && self.status.keeps_checkpoints() {
+        let keeps = self.source.takes_checkpoints() && self.status.keeps_checkpoints();
+        let mut costs = if keeps && day.has(now_seconds) {
             let known = self.checkpoint(&account.id).await;
-            self.source.running_day_costs(account, day, phase, now_seconds, known.as_ref()).await?
+            self.source.running_day_costs(account, day, phase, now_seconds, known).await?
         } else {
             self.source.day_costs(account, day, phase, now_seconds).await?
         };
@@ -340,7 +341,7 @@ impl Readers {
         let newest = stored.iter().filter_map(|resource| resource.last_seen).max();
         let is_stale = newest.is_none_or(|seen| seen + interval_seconds <= now_seconds);
         let Some(phase) = due.phase.filter(|_| has_new || is_stale) else { return Ok(None) };
-        if due.day != Day::of_unix(now_seconds) || job.plan().is_some() {
+        if !due.day.has(now_seconds) || job.plan().is_some() {
             return Ok(None);
         }
         let samples = self.source.last_samples(job.account, phase, now_seconds).await?;
@@ -451,17 +452,10 @@ fn over_limit(over: OverLimit) -> Failure {
     )
 }
 
-/// Does work on so many resources; where they are many, on a thread where it holds up no other
-/// account.
-pub(super) async fn off_thread<T: Send + 'static>(
+/// Computes costs of so many resources; where they are many, where that holds up no other account.
+pub(super) async fn compute<T: Send + 'static>(
     resources: usize,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Failure> {
-    if resources < LONG_WORK {
-        return Ok(work());
-    }
-    tokio::task::spawn_blocking(work).await.map_err(|error| {
-        let what = format!("computing costs broke off: {error}");
-        Failure::new(Hop::Worker, Kind::Internal, what, REPORT)
-    })
+    if resources < LONG_WORK { Ok(work()) } else { off_thread("computing costs", work).await }
 }

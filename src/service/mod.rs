@@ -7,6 +7,7 @@ pub mod failure;
 pub mod http;
 pub mod logging;
 pub mod metrics;
+pub mod off_thread;
 pub mod server;
 pub mod spans;
 pub mod terminal;

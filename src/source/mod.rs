@@ -245,6 +245,11 @@ pub trait CostSource: Send + Sync {
         now_seconds: i64,
     ) -> Result<SourceDay, Failure>;
 
+    /// Whether [`Self::running_day_costs`] makes use of what was answered before.
+    fn takes_checkpoints(&self) -> bool {
+        false
+    }
+
     /// The same of a day that is running, where a checkpoint has what was answered before: what is
     /// known of the part that is over is not asked for again, and what is learned of it is in
     /// [`SourceDay::checkpoint`].
@@ -257,7 +262,7 @@ pub trait CostSource: Send + Sync {
         day: Day,
         phase: Phase,
         now_seconds: i64,
-        _known: Option<&Checkpoint>,
+        _known: Option<Checkpoint>,
     ) -> Result<SourceDay, Failure> {
         self.day_costs(account, day, phase, now_seconds).await
     }

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::cost::{AccountId, Cost, CostLine, Day, Level, ResourceKey};
+use crate::cost::{AccountId, Cost, CostLine, Level, ResourceKey};
 use crate::documents::Change;
 use crate::ledger::{Dimensions, KeyState};
 
@@ -23,7 +23,7 @@ impl DayInputs {
         // Of a clock that went back nothing is concluded.
         let is_new = |at_seconds| (0..every_seconds).contains(&(self.now_seconds - at_seconds));
         status.stored.pods_at.is_some_and(is_new)
-            && self.is_running()
+            && self.due.day.has(self.now_seconds)
             && !status.attempt.is_pending
             && status.stored.phase == Some(self.costs.source.phase)
             && self.costs.parts.is_none()
@@ -36,11 +36,7 @@ impl DayInputs {
             return self.due.status.as_ref().and_then(|status| status.stored.pods_at);
         }
         let has_pods = self.costs.roll.lines.iter().any(|line| line.key.level() == Level::Pod);
-        (has_pods && self.is_running()).then_some(self.now_seconds)
-    }
-
-    fn is_running(&self) -> bool {
-        self.due.day == Day::of_unix(self.now_seconds)
+        (has_pods && self.due.day.has(self.now_seconds)).then_some(self.now_seconds)
     }
 }
 
@@ -82,8 +78,8 @@ impl<'a> StoredRows<'a> {
 
 /// Gives pods the costs of their stored rows, and the difference to the line above them; returns the
 /// stable ids of the pods that have no row. The sum of the lines stays, and none becomes negative:
-/// where the line above a pod is too small for that, where there is none, and where a row beneath it
-/// is not clear, the pods beneath it are as they were.
+/// pods keep the source's costs where the line above them is too small for that, where they have no
+/// line above them, and where the stored row of one of them contradicts itself.
 ///
 /// `ids` has the document's `_id` by stable id, of pods without a row as far as it is known.
 pub fn keep_pods(

@@ -206,13 +206,17 @@ impl CostSource for PrometheusQuery {
         self.costs(session, day, phase, now_seconds).await
     }
 
+    fn takes_checkpoints(&self) -> bool {
+        true
+    }
+
     async fn running_day_costs(
         &self,
         account: &Account,
         day: Day,
         phase: Phase,
         now_seconds: i64,
-        known: Option<&Checkpoint>,
+        known: Option<Checkpoint>,
     ) -> Result<SourceDay, Failure> {
         let mut session = DaySession::new(&self.questions, &self.settings, account);
         let counted: &[&str] = match phase {

@@ -6,7 +6,7 @@ use super::super::decide::tests::new_day;
 use super::super::decide::{DayDecision, Policy, decide};
 use super::super::inputs::CostedDay;
 use super::*;
-use crate::cost::{DayCosts, Levels, PodCosts, RollUp, roll_up};
+use crate::cost::{Day, DayCosts, Levels, PodCosts, RollUp, roll_up};
 use crate::documents::StoredResource;
 use crate::ledger::{SignedCost, WantedRow};
 use crate::settings::worker::GapPolicy;

@@ -98,7 +98,7 @@ pub(super) async fn traffic(
         let price = direction.price;
         if !inventory.has(price) {
             let query = |piece: Window| format!("sum({}) > 0", direction.bytes(formulas, piece));
-            if !session.increase(window, series, query).await?.is_empty() {
+            if !session.summed_whole(window, series, query).await?.is_empty() {
                 missing.push(format!("there is {EGRESS}, but no {price}: it is not billed"));
             }
             continue;
@@ -108,10 +108,10 @@ pub(super) async fn traffic(
             let changes = selector.over_time("changes", price, &[], &piece.range());
             format!("{} > 0", selector.max_by(&[], &changes))
         };
-        let is_constant = session.increase(window, 1, changes).await?.is_empty();
+        let is_constant = session.summed_whole(window, 1, changes).await?.is_empty();
         let parts = if is_constant { 1 } else { PARTS_OF_A_CHANGE };
         for part in window.split(parts) {
-            let found = session.increase(part, series, |p| direction.usd(formulas, p)).await?;
+            let found = session.summed_whole(part, series, |p| direction.usd(formulas, p)).await?;
             for (labels, usd) in session.own_only(found)? {
                 if usd.is_finite() {
                     *out.entry(labels).or_default() += usd;

@@ -96,7 +96,7 @@ impl RawDay<'_, '_> {
         if series == 0 {
             return Ok(BTreeMap::new());
         }
-        self.session.increase(self.window, series, query).await
+        self.session.summed_whole(self.window, series, query).await
     }
 }
 

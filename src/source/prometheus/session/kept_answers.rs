@@ -7,12 +7,12 @@
 //! they are every few hours, and at the latest when the day is over and is integrated whole.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use sha2::{Digest, Sha256};
 
 use crate::cost::Day;
 use crate::cost::day::DAY_SECONDS;
+use crate::cost::resource_id::hex;
 use crate::source::checkpoint::{Answer, Checkpoint, Values};
 use crate::source::prometheus::promql::Window;
 
@@ -32,7 +32,7 @@ pub(super) fn kept_until(day: Day, now_seconds: i64) -> Option<i64> {
 }
 
 /// What of a checkpoint may still be used, when answers before a time are kept.
-pub(super) fn usable(known: Option<&Checkpoint>, day: Day, until: i64) -> Option<&Checkpoint> {
+pub(super) fn usable(known: Option<Checkpoint>, day: Day, until: i64) -> Option<Checkpoint> {
     let turn = |time: i64| (time - day.start_seconds()).div_euclid(GIVEN_UP_SECONDS);
     known.filter(|one| one.day == day && one.until <= until && turn(one.until) == turn(until))
 }
@@ -67,30 +67,24 @@ impl KeptAnswers {
         Some((answer.values.clone(), known.until))
     }
 
-    /// Keeps what was answered about a window up to that time.
-    pub(super) fn learn(&mut self, question: String, window: Window, values: Values) {
-        self.learned.insert(question, Answer { start: window.start, values });
+    /// Keeps what was answered about a window up to that time, where the known one is of less.
+    pub(super) fn learn(&mut self, question: String, window: Window, values: &Values) {
+        if self.known.as_ref().is_none_or(|known| known.until < self.until) {
+            self.learned.insert(question, Answer { start: window.start, values: values.clone() });
+        }
     }
 
     /// The checkpoint to store; `None` where the known one says as much.
     pub(super) fn checkpoint(self) -> Option<Checkpoint> {
-        if self.known.is_some_and(|known| known.until == self.until) || self.learned.is_empty() {
-            return None;
-        }
         let Self { day, until, samples, learned: answers, .. } = self;
-        Some(Checkpoint { day, until, samples, answers })
+        (!answers.is_empty()).then_some(Checkpoint { day, until, samples, answers })
     }
 }
 
 /// A question's name: of its text about a time that is always as long.
 pub(super) fn question(query: impl Fn(Window) -> String, window: Window) -> String {
     let text = query(Window { end: window.start + DAY_SECONDS, ..window });
-    let digest = Sha256::digest(text.as_bytes());
-    digest[..12].iter().fold(String::new(), |mut name, byte| {
-        // Cannot fail: writing to a String.
-        let _ = write!(name, "{byte:02x}");
-        name
-    })
+    hex(&Sha256::digest(text.as_bytes())[..12])
 }
 
 #[cfg(test)]
@@ -123,14 +117,14 @@ mod tests {
     #[test]
     fn every_six_hours_all_is_asked_for_again() {
         let is_usable = |known: i64, until: i64| {
-            usable(Some(&checkpoint(at(known, 0))), day(), at(until, 0)).is_some()
+            usable(Some(checkpoint(at(known, 0))), day(), at(until, 0)).is_some()
         };
         assert!(is_usable(6, 6) && is_usable(6, 11) && is_usable(1, 5));
         assert!(!is_usable(5, 6) && !is_usable(6, 12) && !is_usable(17, 18));
         assert!(!is_usable(8, 7), "it is of a later time");
         let next = day().next();
         let until = next.start_seconds() + HOUR;
-        assert!(usable(Some(&checkpoint(until)), next, until).is_none(), "of another day");
+        assert!(usable(Some(checkpoint(until)), next, until).is_none(), "of another day");
     }
 
     #[test]
@@ -146,7 +140,7 @@ mod tests {
         let values = Values::from([(BTreeMap::new(), 1.5)]);
         let mut first = KeptAnswers::new(day(), at(4, 0), 3, None);
         assert_eq!(first.known(&name, window), None);
-        first.learn(name.clone(), window, values.clone());
+        first.learn(name.clone(), window, &values);
         let stored = first.checkpoint().unwrap();
         assert_eq!((stored.until, stored.samples), (at(4, 0), 3));
         let second = KeptAnswers::new(day(), at(5, 0), 4, Some(stored));
@@ -169,7 +163,7 @@ mod tests {
         let window = Window { start: at(0, 0), end: at(5, 30) };
         let stored = |until: i64, known: Option<i64>| {
             let mut of_day = KeptAnswers::new(day(), until, 0, known.map(checkpoint));
-            of_day.learn("q".into(), window, Values::new());
+            of_day.learn("q".into(), window, &Values::new());
             of_day.checkpoint().map(|one| one.until)
         };
         assert_eq!(stored(at(5, 0), None), Some(at(5, 0)));

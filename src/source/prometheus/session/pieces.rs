@@ -27,7 +27,7 @@ impl DaySession<'_> {
         &mut self,
         metrics: &[&str],
         (day, now_seconds): (Day, i64),
-        known: Option<&Checkpoint>,
+        known: Option<Checkpoint>,
     ) {
         let Some(until) = kept_answers::kept_until(day, now_seconds) else { return };
         let warned = self.warned_answers;
@@ -47,7 +47,7 @@ impl DaySession<'_> {
         &mut self,
         metrics: &[&str],
         (day, until): (Day, i64),
-        known: Option<&Checkpoint>,
+        known: Option<Checkpoint>,
     ) -> Result<KeptAnswers, NoAnswer> {
         let before = |end| Window { start: day.start_seconds(), end };
         let mut samples = None;
@@ -55,7 +55,7 @@ impl DaySession<'_> {
         if let Some(known) = known {
             let count = sample_counts::count(self, metrics, before(known.until)).await?;
             samples = (known.until == until).then_some(count);
-            unchanged = (count == known.samples).then(|| known.clone());
+            unchanged = (count == known.samples).then_some(known);
         }
         let samples = match samples {
             Some(samples) => samples,
@@ -120,9 +120,9 @@ impl DaySession<'_> {
         self.in_pieces(window, (count, series.max(1)), add, query).await
     }
 
-    /// The same of what counters gain. What one gains between the last sample of a piece and the
-    /// first of the next is in neither, so no more pieces are made than the server needs.
-    pub(in crate::source::prometheus) async fn increase(
+    /// The same in no more pieces than the server needs: of what counters gain, and of changes, those
+    /// between the last sample of a piece and the first of the next are in neither.
+    pub(in crate::source::prometheus) async fn summed_whole(
         &mut self,
         window: Window,
         series: u64,
@@ -232,7 +232,7 @@ impl DaySession<'_> {
         let over = Window { start, end: until };
         join_up(&mut sums, self.in_short_times(over, share(over), join, &query).await?, join);
         if let (Some(kept), true) = (&mut self.kept, warned == self.warned_answers) {
-            kept.learn(question, window, sums.clone());
+            kept.learn(question, window, &sums);
         }
         let running = Window { start: until, ..window };
         join_up(&mut sums, self.in_short_times(running, share(running), join, &query).await?, join);
