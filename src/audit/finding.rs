@@ -22,7 +22,7 @@ pub fn findings(account: &AccountId, stored: &StoredState) -> Vec<Finding> {
     let mut keys: BTreeMap<(i64, &str), (i64, f64)> = BTreeMap::new();
     for state in &stored.states {
         let key = keys.entry((state.date_seconds, state.resource_id.as_str())).or_default();
-        key.0 += state.sign;
+        key.0 += state.sign_sum;
         key.1 += state.cost_usd;
     }
     let earlier: BTreeSet<&str> = stored
@@ -34,7 +34,7 @@ pub fn findings(account: &AccountId, stored: &StoredState) -> Vec<Finding> {
     let mut out = Vec::new();
     for ((date_seconds, resource_id), (sign, cost_usd)) in keys {
         let kept =
-            merged.get(&(resource_id, date_seconds)).map_or((0, 0.0), |s| (s.sign, s.cost_usd));
+            merged.get(&(resource_id, date_seconds)).map_or((0, 0.0), |s| (s.sign_sum, s.cost_usd));
         let is_earlier = earlier.contains(resource_id);
         let key = Key { resource_id, date_seconds, sign, cost_usd, kept, is_earlier };
         let is_own = own.contains(resource_id);
@@ -182,10 +182,10 @@ mod tests {
 
     const DATE: i64 = 1_795_132_800;
 
-    fn state(id: &str, date_seconds: i64, cost_usd: f64, sign: i64) -> KeyState {
+    fn state(id: &str, date_seconds: i64, cost_usd: f64, sign_sum: i64) -> KeyState {
         let dimensions = Dimensions::default();
         let unpaired = Vec::new();
-        KeyState { resource_id: id.into(), date_seconds, dimensions, cost_usd, sign, unpaired }
+        KeyState { resource_id: id.into(), date_seconds, dimensions, cost_usd, sign_sum, unpaired }
     }
 
     fn document(id: &str, total_cost: f64) -> StoredResource {
@@ -265,7 +265,7 @@ mod tests {
         assert_eq!(kinds(&of(document(stable, 0.0))), [FirstFormId]);
         let numbers = StoredResource {
             first_seen: Some(DATE),
-            first_seen_date: StoredDate::NoDate,
+            first_seen_date: StoredDate::NotADate,
             ..document("uuid", 0.0)
         };
         assert_eq!(kinds(&of(numbers)), [DocumentUnreadable]);

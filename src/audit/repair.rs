@@ -119,7 +119,7 @@ impl Repairing<'_> {
         let usd = |states: &[&KeyState]| states.iter().map(|s| s.cost_usd).sum::<f64>() + 0.0;
         status.attempt.is_settled = false;
         (status.stored.total_usd, status.stored.rows) = (usd(&own), own.len() as u64);
-        let rows = others.iter().map(|state| state.sign).sum();
+        let rows = others.iter().map(|state| state.sign_sum).sum();
         status.other_rows = OtherRows { rows, total_usd: usd(&others) };
         done.days_unsettled += 1;
         self.writer.put_status(status).await

@@ -66,7 +66,7 @@ pub(super) fn stop_on_signal() -> Result<Stop, CliError> {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        tracing::info!("asked to stop: ending after the account at hand");
+        tracing::info!("asked to stop: no further day is begun");
         asked.ask();
     });
     Ok(stop)

@@ -400,7 +400,7 @@ fn stored_date(value: Option<&Bson>) -> StoredDate {
     match value {
         None | Some(Bson::Null) => StoredDate::Missing,
         Some(Bson::DateTime(date)) => StoredDate::Date(date.timestamp_millis().div_euclid(1_000)),
-        Some(_) => StoredDate::NoDate,
+        Some(_) => StoredDate::NotADate,
     }
 }
 

@@ -205,10 +205,10 @@ fn json_text<T: serde::de::DeserializeOwned>(
 /// as in MongoDB's.
 fn stored_date(row: &Row<'_>, column: usize) -> rusqlite::Result<StoredDate> {
     let rusqlite::types::ValueRef::Text(text) = row.get_ref(column)? else {
-        return Ok(StoredDate::NoDate);
+        return Ok(StoredDate::NotADate);
     };
     let day = std::str::from_utf8(text).ok().and_then(|text| text.parse::<Day>().ok());
-    Ok(day.map_or(StoredDate::NoDate, |day| StoredDate::Date(day.start_seconds())))
+    Ok(day.map_or(StoredDate::NotADate, |day| StoredDate::Date(day.start_seconds())))
 }
 
 /// Puts a document together from its columns and `rest`.

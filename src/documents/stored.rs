@@ -17,7 +17,7 @@ pub enum StoredDate {
     /// A date, Unix seconds.
     Date(i64),
     /// A number, as version 0.1.0 wrote it, or another type.
-    NoDate,
+    NotADate,
 }
 
 impl StoredDate {

@@ -271,7 +271,7 @@ mod tests {
             date_seconds: 0,
             dimensions: Dimensions::default(),
             cost_usd: usd,
-            sign: 1,
+            sign_sum: 1,
             unpaired: Vec::new(),
         };
         let stored = Stored {

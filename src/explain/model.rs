@@ -81,7 +81,7 @@ impl From<&KeyState> for StoredRow {
             namespace: state.dimensions.namespace.clone(),
             node: state.dimensions.node.clone(),
             cost_usd: state.cost_usd,
-            sign: state.sign,
+            sign: state.sign_sum,
             unpaired: state.unpaired.iter().map(|row| (row.sign, row.cost_usd)).collect(),
         }
     }

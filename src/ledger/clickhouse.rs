@@ -209,7 +209,7 @@ impl LedgerReader for ClickHouseLedger {
             date_seconds: i64::from(row.date_seconds),
             dimensions: Dimensions::default(),
             cost_usd: row.cost_sum,
-            sign: row.sign_sum,
+            sign_sum: row.sign_sum,
             unpaired: Vec::new(),
         };
         Ok(rows.into_iter().map(state).collect())

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use crate::cost::Day;
 
 use super::entry::{Entry, KeyState, WantedRow};
-use super::heal::{is_settled, replacement};
+use super::heal::{is_as_wanted, replacement};
 
 /// Rows to add, and what was found on the way.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -46,7 +46,7 @@ pub fn difference(day: Day, stored: &[KeyState], wanted: &[WantedRow]) -> Differ
     }
     let mut out = Difference::default();
     for (states, wanted) in keys.into_values() {
-        if is_settled(&states, wanted) {
+        if is_as_wanted(&states, wanted) {
             continue;
         }
         out.changed_keys += 1;

@@ -57,7 +57,7 @@ pub struct KeyState {
     /// `sum(cost * sign)`, USD.
     pub cost_usd: f64,
     /// `sum(sign)`.
-    pub sign: i64,
+    pub sign_sum: i64,
     /// The rows that do not cancel out, where they are anything but one row with sign +1: then the
     /// sums may change when the engine merges them.
     pub unpaired: Vec<SignedCost>,
@@ -67,7 +67,7 @@ impl KeyState {
     /// Whether this is one live row: nothing that a merge does changes its sums.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
-        self.sign == 1 && self.unpaired.is_empty()
+        self.sign_sum == 1 && self.unpaired.is_empty()
     }
 }
 

@@ -17,7 +17,7 @@ const EXACT_SUM_USD_MAX: f64 = 268_435_456.0;
 /// Whether a key needs no new row: its sums are what is wanted, to the bit. Its rows may still
 /// contradict each other; what a merge makes of them is seen by the next run.
 #[must_use]
-pub fn is_settled(states: &[&KeyState], wanted: Option<&WantedRow>) -> bool {
+pub fn is_as_wanted(states: &[&KeyState], wanted: Option<&WantedRow>) -> bool {
     let (state, wanted) = match (states, wanted) {
         ([], None) => return true,
         ([state], wanted) => (state, wanted),
@@ -26,16 +26,16 @@ pub fn is_settled(states: &[&KeyState], wanted: Option<&WantedRow>) -> bool {
     let is_final = state.is_healthy() || has_exact_sums(state);
     is_final
         && match wanted {
-            None => state.sign == 0 && state.cost_usd == 0.0,
+            None => state.sign_sum == 0 && state.cost_usd == 0.0,
             Some(row) => {
-                state.sign == 1
+                state.sign_sum == 1
                     && state.cost_usd.to_bits() == row.cost.usd().to_bits()
                     && state.dimensions == row.dimensions
             }
         }
 }
 
-/// The rows to add to a key that is not settled, in the order in which they must be stored.
+/// The rows to add to a key that is not as wanted, in the order in which they must be stored.
 #[must_use]
 pub fn replacement(day: Day, states: &[&KeyState], wanted: Option<&WantedRow>) -> Vec<Entry> {
     let live = wanted.map(|row| Entry {
@@ -49,7 +49,7 @@ pub fn replacement(day: Day, states: &[&KeyState], wanted: Option<&WantedRow>) -
         ([state], Some(live)) if has_exact_sums(state) && state.dimensions == live.dimensions => {
             replaced_by_sums(state, live)
         }
-        ([state], None) if has_exact_sums(state) && state.sign > 0 => taken_back_by_sums(state),
+        ([state], None) if has_exact_sums(state) && state.sign_sum > 0 => taken_back_by_sums(state),
         _ => row_by_row(states, live),
     }
 }
@@ -74,7 +74,7 @@ fn has_exact_sums(state: &KeyState) -> bool {
 fn replaced_by_sums(state: &KeyState, live: &Entry) -> Vec<Entry> {
     let row = |sign: i8, cost_usd: f64| Entry { sign, cost_usd: cost_usd + 0.0, ..live.clone() };
     let (stored_usd, wanted_usd) = (state.cost_usd, live.cost_usd);
-    match usize::try_from(state.sign) {
+    match usize::try_from(state.sign_sum) {
         Ok(1) => vec![row(-1, stored_usd), row(1, wanted_usd)],
         Ok(more @ 2..) => {
             let mut rows = vec![row(-1, stored_usd - wanted_usd)];
@@ -83,7 +83,7 @@ fn replaced_by_sums(state: &KeyState, live: &Entry) -> Vec<Entry> {
             rows
         }
         _ => {
-            let missing = usize::try_from(state.sign.unsigned_abs()).unwrap_or(usize::MAX);
+            let missing = usize::try_from(state.sign_sum.unsigned_abs()).unwrap_or(usize::MAX);
             let mut rows = vec![row(1, 0.0); missing];
             rows.push(row(1, wanted_usd - stored_usd));
             rows
@@ -101,7 +101,7 @@ fn taken_back_by_sums(state: &KeyState) -> Vec<Entry> {
         dimensions: state.dimensions.clone(),
     };
     let mut rows = vec![row(state.cost_usd)];
-    rows.resize(usize::try_from(state.sign).unwrap_or(1), row(0.0));
+    rows.resize(usize::try_from(state.sign_sum).unwrap_or(1), row(0.0));
     rows
 }
 
@@ -138,7 +138,7 @@ mod tests {
 
     fn added(stored: &[&KeyState], usd: Option<f64>) -> Vec<(i8, f64)> {
         let wanted = usd.map(wanted);
-        assert!(!is_settled(stored, wanted.as_ref()), "{stored:?}");
+        assert!(!is_as_wanted(stored, wanted.as_ref()), "{stored:?}");
         let rows = replacement(day(), stored, wanted.as_ref());
         rows.iter().map(|entry| (entry.sign, entry.cost_usd)).collect()
     }
@@ -178,10 +178,10 @@ mod tests {
         assert_eq!(added(&[&stored], Some(0.5)), [(1, 0.3), (-1, 0.1), (-1, 0.2), (1, 0.5)]);
         let huge = state("a", &[(1, 2e8), (1, 1e8)]);
         assert_eq!(added(&[&huge], None), [(-1, 1e8), (-1, 2e8)]);
-        assert!(is_settled(&[&state("a", &[(1, 0.5)])], Some(&wanted(0.5))));
+        assert!(is_as_wanted(&[&state("a", &[(1, 0.5)])], Some(&wanted(0.5))));
         let only_by_luck = state("a", &[(1, 0.25 + 0.1), (1, 0.25), (-1, 0.1)]);
-        assert_eq!((only_by_luck.sign, only_by_luck.cost_usd), (1, 0.5));
-        assert!(!is_settled(&[&only_by_luck], Some(&wanted(0.5))));
+        assert_eq!((only_by_luck.sign_sum, only_by_luck.cost_usd), (1, 0.5));
+        assert!(!is_as_wanted(&[&only_by_luck], Some(&wanted(0.5))));
     }
 
     #[test]
@@ -202,15 +202,15 @@ mod tests {
     }
 
     #[test]
-    fn right_sums_are_settled_though_the_rows_contradict_each_other() {
+    fn right_sums_are_as_wanted_though_the_rows_contradict_each_other() {
         let rows = [(1, 2.0), (-1, 1.5), (1, 1.5), (1, 1.0), (-1, 2.5)];
-        assert!(is_settled(&[&state("a", &rows)], Some(&wanted(0.5))));
-        assert!(!is_settled(&[&state("b", &rows)], Some(&wanted(0.5))));
-        assert!(!is_settled(&[&state("a", &rows)], None));
+        assert!(is_as_wanted(&[&state("a", &rows)], Some(&wanted(0.5))));
+        assert!(!is_as_wanted(&[&state("b", &rows)], Some(&wanted(0.5))));
+        assert!(!is_as_wanted(&[&state("a", &rows)], None));
         let none = [(1, 1.0), (1, 4.0), (-1, 2.0), (-1, 3.0)];
-        assert!(is_settled(&[&state("a", &none)], None));
-        assert!(is_settled(&[], None));
-        assert!(!is_settled(&[], Some(&wanted(0.5))));
+        assert!(is_as_wanted(&[&state("a", &none)], None));
+        assert!(is_as_wanted(&[], None));
+        assert!(!is_as_wanted(&[], Some(&wanted(0.5))));
     }
 
     #[test]

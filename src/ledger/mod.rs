@@ -72,7 +72,8 @@ pub trait LedgerReader: Send + Sync {
     ) -> Result<Vec<ResourceTotal>, Failure>;
 
     /// What is stored at the midnights of `first..=last`, whoever wrote it, by day; days without
-    /// any row may be left out. Cheap: each run asks for it, over all days that have a status.
+    /// any row may be left out. Must be cheap: every run asks for it, for reconciled accounts over
+    /// their whole history.
     ///
     /// # Errors
     /// When the ledger cannot be read.

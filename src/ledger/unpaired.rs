@@ -41,13 +41,13 @@ impl KeyState {
     ) -> Option<Self> {
         let rest = unpaired(rows);
         let cost_usd = rest.iter().map(|row| row.cost_usd * f64::from(row.sign)).sum::<f64>() + 0.0;
-        let sign = rest.iter().map(|row| i64::from(row.sign)).sum();
+        let sign_sum = rest.iter().map(|row| i64::from(row.sign)).sum();
         let unpaired = match rest.as_slice() {
             [] => return None,
             [row] if row.sign == 1 => Vec::new(),
             _ => rest,
         };
-        Some(Self { resource_id, date_seconds, dimensions, cost_usd, sign, unpaired })
+        Some(Self { resource_id, date_seconds, dimensions, cost_usd, sign_sum, unpaired })
     }
 
     /// The rows that do not cancel out: the live one of a healthy group.
@@ -73,7 +73,7 @@ mod tests {
 
     fn state(of: &[(i8, f64)]) -> Option<(f64, i64, Vec<SignedCost>)> {
         let state = KeyState::of_rows("r".into(), 0, Dimensions::default(), &rows(of))?;
-        Some((state.cost_usd, state.sign, state.unpaired))
+        Some((state.cost_usd, state.sign_sum, state.unpaired))
     }
 
     #[test]

@@ -79,10 +79,10 @@ fn touched(states: &[KeyState], entries: &[Entry]) -> Vec<KeyState> {
 fn sums(states: &[KeyState]) -> BTreeMap<(&str, i64, &Dimensions), (i64, u64)> {
     states
         .iter()
-        .filter(|state| state.sign != 0 || state.cost_usd != 0.0)
+        .filter(|state| state.sign_sum != 0 || state.cost_usd != 0.0)
         .map(|state| {
             let key = (state.resource_id.as_str(), state.date_seconds, &state.dimensions);
-            (key, (state.sign, state.cost_usd.to_bits()))
+            (key, (state.sign_sum, state.cost_usd.to_bits()))
         })
         .collect()
 }

@@ -188,7 +188,7 @@ impl<'a> AccountWork<'a> {
     /// Retires documents and compares all of them with the ledger.
     pub(super) async fn end(&mut self) -> Result<(), Failure> {
         let (readers, account) = (self.readers, &self.job.account.id);
-        if !self.job.is_reconciled {
+        if !self.job.reconciles {
             return Ok(());
         }
         let comparing = readers.differing_documents(account).instrument(step!("reconcile"));

@@ -66,7 +66,7 @@ impl<'a> Preview<'a> {
     fn documents(&mut self, decision: &DayDecision) -> u64 {
         let mut count = decision.costs_set();
         for moved in decision.costs.iter().filter_map(|summary| summary.moved.as_deref()) {
-            self.is_moved(&moved.id, (moved.first_seen, moved.last_seen));
+            self.note_times(&moved.id, (moved.first_seen, moved.last_seen));
         }
         for change in &decision.documents {
             count += match change {
@@ -74,12 +74,12 @@ impl<'a> Preview<'a> {
                 Change::Insert(new) => {
                     let NewDocument { document, costs } = &**new;
                     let times = (document.first_seen, document.last_seen);
-                    self.is_moved(&document.id, times).max(u64::from(costs.is_some()))
+                    self.note_times(&document.id, times).max(u64::from(costs.is_some()))
                 }
-                Change::Update(one) => self.is_moved(&one.id, (one.first_seen, one.last_seen)),
+                Change::Update(one) => self.note_times(&one.id, (one.first_seen, one.last_seen)),
                 Change::Seen(many) => {
                     let times = (i64::MAX, many.last_seen);
-                    many.ids.iter().map(|id| self.is_moved(id, times)).sum()
+                    many.ids.iter().map(|id| self.note_times(id, times)).sum()
                 }
                 Change::Adopt(_) | Change::Delete(_) => change.documents(),
             };
@@ -87,8 +87,8 @@ impl<'a> Preview<'a> {
         count
     }
 
-    /// 1 where the days before did not touch the document, or showed it as seen in a shorter time.
-    fn is_moved(&mut self, id: &str, (first, last): (i64, i64)) -> u64 {
+    /// Notes the times; returns 1 if that changes the document, else 0.
+    fn note_times(&mut self, id: &str, (first, last): (i64, i64)) -> u64 {
         let Some(known) = self.seen.get_mut(id) else {
             self.seen.insert(id.to_owned(), (first, last));
             return 1;

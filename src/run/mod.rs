@@ -170,7 +170,7 @@ fn job<'a>(
         days,
         force_reason: request.force_reason.as_deref(),
         run_id,
-        is_reconciled: turn.is_reconciled,
+        reconciles: turn.reconciles,
     }
 }
 

@@ -28,13 +28,13 @@ pub(super) struct Turn {
     /// About how many rows its day has, of [`ROOM_MAX`].
     pub(super) room: u32,
     /// Whether this run compares all that is stored of the account, not only its due days.
-    pub(super) is_reconciled: bool,
+    pub(super) reconciles: bool,
 }
 
 impl Turn {
     /// The turn of an account that is worked on alone, and as a whole.
     pub(super) fn alone(account: Account) -> Self {
-        Self { account, room: ROOM_MAX, is_reconciled: true }
+        Self { account, room: ROOM_MAX, reconciles: true }
     }
 }
 
@@ -49,7 +49,7 @@ pub(super) fn in_turns(
     let group_now = now_seconds.div_euclid(RECONCILE_SECONDS).rem_euclid(groups as i64);
     let mut ids: Vec<AccountId> = accounts.iter().map(|account| account.id.clone()).collect();
     ids.sort();
-    let is_reconciled = |account: &Account| {
+    let reconciles = |account: &Account| {
         let place = ids.binary_search(&account.id).unwrap_or_default();
         (place % groups) as i64 == group_now
     };
@@ -65,8 +65,8 @@ pub(super) fn in_turns(
         let rows = of_account.iter().map(|status| status.stored.rows).max();
         let room = rows.map_or(ROOM_UNKNOWN, |rows| u32::try_from(rows).unwrap_or(u32::MAX));
         let room = room.clamp(1, ROOM_MAX);
-        let is_reconciled = is_reconciled(&account);
-        ((has_failed, last_seconds), Turn { account, room, is_reconciled })
+        let reconciles = reconciles(&account);
+        ((has_failed, last_seconds), Turn { account, room, reconciles })
     };
     let mut turns: Vec<_> = accounts.into_iter().map(turn).collect();
     turns.sort_by_key(|(key, _)| *key);
@@ -116,7 +116,7 @@ mod tests {
             .collect();
         let reconciled = |now_seconds| -> Vec<String> {
             let turns = in_turns(accounts.clone(), &[], now_seconds);
-            let these = turns.into_iter().filter(|turn| turn.is_reconciled);
+            let these = turns.into_iter().filter(|turn| turn.reconciles);
             these.map(|turn| turn.account.id.to_string()).collect()
         };
         let runs = [0, 300, 600].map(reconciled);
@@ -127,7 +127,7 @@ mod tests {
         assert_eq!(all.len(), 60);
         assert_eq!(reconciled(900), reconciled(0));
         let few = in_turns(accounts[..25].to_vec(), &[], 12_345);
-        assert!(few.iter().all(|turn| turn.is_reconciled));
+        assert!(few.iter().all(|turn| turn.reconciles));
     }
 
     #[test]

@@ -64,14 +64,14 @@ impl Readers {
         let statuses = self.status.statuses(account, first, last).await?;
         let statuses: BTreeMap<Day, DayStatus> =
             statuses.into_iter().map(|status| (status.day, status)).collect();
-        let compared = if job.is_reconciled { first } else { first.max(last.previous()) };
+        let compared = if job.reconciles { first } else { first.max(last.previous()) };
         let totals = self.ledger.day_totals(account, compared, last).await?;
         let of_compared = statuses.range(compared..);
         let of_compared = of_compared.map(|(day, status)| (*day, status.clone())).collect();
         let differences = differences(&of_compared, &totals);
         let differing: BTreeSet<Day> = differences.iter().map(|one| one.day).collect();
         let looked_from = match job.days {
-            Days::Due if !job.is_reconciled => {
+            Days::Due if !job.reconciles => {
                 let open = first_open(today, first, &statuses);
                 differing.first().map_or(open, |day| open.min(*day))
             }
@@ -84,11 +84,8 @@ impl Readers {
         let order = match job.days {
             Days::Due => {
                 let mut due = days_due(today, looked_from, &presence, &statuses);
-                let counted = if job.is_reconciled {
-                    days_to_count(today, &due, &statuses)
-                } else {
-                    Vec::new()
-                };
+                let counted =
+                    if job.reconciles { days_to_count(today, &due, &statuses) } else { Vec::new() };
                 let computed: BTreeSet<Day> = due.iter().copied().chain(differing).collect();
                 let known = (&statuses, now_seconds);
                 self.count_samples(job, computed, known, &mut presence).await?;

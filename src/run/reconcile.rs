@@ -1,9 +1,10 @@
 //! Compares the source, MongoDB's day status and documents, and ClickHouse's rows.
 //!
 //! A day's status holds the source's total and the total that was stored, equal to the last bit
-//! because costs are exact. Every run compares the status of all days within `CATCH_UP_DAYS` with
-//! the ledger's totals, which one query gives; a day where they differ becomes due again. The
-//! documents' `total_cost` goes over all days: it is compared with the ledger by account.
+//! because costs are exact. For the accounts that a run reconciles (`run::order`), it compares the
+//! status of all days within `CATCH_UP_DAYS` with the ledger's totals, and all documents'
+//! `total_cost`; for the others, in a run over due days, only today and yesterday. One query gives
+//! the ledger's totals; a day where they differ becomes due again.
 
 use std::collections::BTreeMap;
 

@@ -74,7 +74,7 @@ pub(super) struct AccountJob<'a> {
     pub(super) force_reason: Option<&'a str>,
     pub(super) run_id: &'a str,
     /// Whether all that is stored is compared, not only the days that are worked on.
-    pub(super) is_reconciled: bool,
+    pub(super) reconciles: bool,
 }
 
 impl<'a> AccountJob<'a> {

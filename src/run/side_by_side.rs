@@ -53,7 +53,7 @@ mod tests {
         let turn = |(index, room): (usize, &u32)| Turn {
             account: Account::unnamed(AccountId::new(format!("a{index}")).unwrap()),
             room: *room,
-            is_reconciled: true,
+            reconciles: true,
         };
         rooms.iter().enumerate().map(turn).collect()
     }

@@ -28,7 +28,7 @@ pub mod prometheus;
 pub mod reading;
 mod warning;
 
-/// For how many minutes of a day a source has samples, by phase.
+/// Which samples of a day a source has, by phase: covered minutes and sample counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Presence {
     /// Minutes with raw cost-model metrics.

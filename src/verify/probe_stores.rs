@@ -116,8 +116,8 @@ pub(super) async fn rows(
         for day in [today.previous(), today] {
             let mut states = ledger.states(id, day).await?;
             facts.contradictory +=
-                states.iter().filter(|s| !matches!(s.sign, 0 | 1)).count() as u64;
-            states.retain(|state| state.sign > 0);
+                states.iter().filter(|s| !matches!(s.sign_sum, 0 | 1)).count() as u64;
+            states.retain(|state| state.sign_sum > 0);
             let usd = states.iter().map(|state| state.cost_usd).sum::<f64>() + 0.0;
             facts.days.push((day, states.len() as u64, usd));
             resource_ids.extend(states.into_iter().map(|state| state.resource_id));

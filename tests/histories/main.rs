@@ -185,13 +185,13 @@ async fn stored(hops: &Hops, first: Day, last: Day) -> Rows {
     for day in first.through(last) {
         for state in hops.ledger.states(&account(), day).await.unwrap() {
             // Rows that add up to nothing may stay until they are merged.
-            if state.sign == 0 && state.cost_usd == 0.0 {
+            if state.sign_sum == 0 && state.cost_usd == 0.0 {
                 continue;
             }
             let dimensions = state.dimensions;
             let key =
                 (state.resource_id, state.date_seconds, dimensions.namespace, dimensions.node);
-            rows.insert(key, (state.cost_usd.to_bits(), state.sign));
+            rows.insert(key, (state.cost_usd.to_bits(), state.sign_sum));
         }
     }
     rows

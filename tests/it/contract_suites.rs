@@ -200,7 +200,7 @@ pub(crate) async fn stores_equal_blocks_again(ledger: &dyn ExpenseLedger) {
         let read_back = ReadBack::DEFAULT;
         let after =
             append_visible(ledger, &ours, day(), &before, &change, read_back).await.unwrap();
-        assert_eq!(after.iter().map(|s| (s.cost_usd, s.sign)).collect::<Vec<_>>(), [(usd, 1)]);
+        assert_eq!(after.iter().map(|s| (s.cost_usd, s.sign_sum)).collect::<Vec<_>>(), [(usd, 1)]);
     }
 }
 
@@ -219,11 +219,11 @@ async fn keeps_each_row_of_one_call(stores: &Stores, ledger: &ClickHouseLedger) 
     let twice = [entry(1.0, 1), entry(2.0, 1)];
     ledger.append(&ours, day(), &twice).await.unwrap();
     let states = ledger.states(&ours, day()).await.unwrap();
-    assert_eq!(states.iter().map(|s| (s.cost_usd, s.sign)).collect::<Vec<_>>(), [(3.0, 2)]);
+    assert_eq!(states.iter().map(|s| (s.cost_usd, s.sign_sum)).collect::<Vec<_>>(), [(3.0, 2)]);
     let healed = [entry(1.0, -1), entry(2.0, -1), entry(4.0, 1)];
     ledger.append(&ours, day(), &healed).await.unwrap();
     let states = ledger.states(&ours, day()).await.unwrap();
-    assert_eq!(states.iter().map(|s| (s.cost_usd, s.sign)).collect::<Vec<_>>(), [(4.0, 1)]);
+    assert_eq!(states.iter().map(|s| (s.cost_usd, s.sign_sum)).collect::<Vec<_>>(), [(4.0, 1)]);
     stores.execute(&format!("SYSTEM START MERGES {}.expenses", stores.database)).await;
 }
 

@@ -179,7 +179,7 @@ async fn an_earlier_and_a_new_exporter_of_two_clusters_are_refused() {
         let summary = refused.summary().to_string();
         assert_eq!(refused.code, 1, "{summary}");
         assert!(
-            summary.contains("two sources that are not one tell of cluster 'prod'"),
+            summary.contains("two different sources report costs of cluster 'prod'"),
             "{summary}"
         );
         assert!(case.stored(MARCH).is_empty());

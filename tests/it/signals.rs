@@ -1,4 +1,4 @@
-//! Schedules and signals: one run at a time, and an end after the account at hand.
+//! Schedules and signals: one run at a time, and no further day after a stop.
 
 use std::fs::File;
 use std::path::Path;

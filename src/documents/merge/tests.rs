@@ -207,8 +207,8 @@ fn last_seen_moves_to_the_last_sample_once_an_interval() {
 #[test]
 fn numbers_in_place_of_dates_are_replaced_by_the_dates_of_the_moved_times() {
     let broken = StoredResource {
-        first_seen_date: StoredDate::NoDate,
-        last_seen_date: StoredDate::NoDate,
+        first_seen_date: StoredDate::NotADate,
+        last_seen_date: StoredDate::NotADate,
         ..stored(day().next(), day().next().start_seconds())
     };
     let (changes, _) = plan(day().end_seconds() + 86_400, &[broken]);

@@ -28,7 +28,7 @@ impl DayRows {
         let (own, others): (Vec<_>, Vec<_>) =
             states.into_iter().partition(|state| is_own(&state.resource_id));
         let sum = |states: &[KeyState]| OtherRows {
-            rows: states.iter().map(|state| state.sign).sum(),
+            rows: states.iter().map(|state| state.sign_sum).sum(),
             total_usd: states.iter().map(|state| state.cost_usd).sum::<f64>() + 0.0,
         };
         Self { own, others: sum(&others), off_midnight: sum(&off_midnight) }
@@ -79,7 +79,7 @@ pub(super) fn wanted(
 /// Live rows and their total, USD.
 #[must_use]
 pub fn live(states: &[KeyState]) -> (u64, f64) {
-    let rows = states.iter().filter(|state| state.sign > 0).count() as u64;
+    let rows = states.iter().filter(|state| state.sign_sum > 0).count() as u64;
     (rows, states.iter().map(|state| state.cost_usd).sum::<f64>() + 0.0)
 }
 

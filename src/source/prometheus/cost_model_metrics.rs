@@ -55,7 +55,7 @@ pub(super) async fn day_costs(
     let mut out = SourceDay::without_samples(Phase::Raw, window.minutes());
     if window.minutes() > 0 {
         let mut selector = session.selector();
-        let counted = session.unite_default_cluster(&mut selector, &names::all(), window).await?;
+        let counted = session.resolve_cluster_names(&mut selector, &names::all(), window).await?;
         let inventory = Inventory::of(&counted);
         let nodes = Nodes::default();
         let mut work = RawDay { session: &mut session, inventory, window, nodes, out: &mut out };

@@ -183,7 +183,7 @@ pub(super) async fn disagreement(
         .collect();
     Ok(earlier::disagreement(&costs, windows).map(|(of_earlier, of_windows)| {
         format!(
-            "two sources that are not one tell of cluster '{cluster}': an earlier exporter says \
+            "two different sources report costs of cluster '{cluster}': an earlier exporter says \
              ${of_earlier:.4} where one that says its windows has ${of_windows:.4}"
         )
     }))

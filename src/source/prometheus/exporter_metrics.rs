@@ -35,7 +35,7 @@ pub(super) async fn day_costs(
     let names = [CLUSTER_TOTAL, NAMESPACE_TOTAL, POD_TOTAL];
     // The gauges of a day may be shown on the next one.
     let shown_in = Window { end: day.end_seconds() + DAY_SECONDS, ..shifted(day, 0, now_seconds) };
-    session.unite_default_cluster(&mut selector, &names, shown_in).await?;
+    session.resolve_cluster_names(&mut selector, &names, shown_in).await?;
     refuse_renamed_labels(&mut session, &selector, shown_in).await?;
     let mut out = SourceDay::without_samples(Phase::Exporter, 0);
     out.exchange_rates = currency::convert(&mut session, &mut selector, day, shown_in).await?;

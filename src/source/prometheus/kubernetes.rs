@@ -33,7 +33,7 @@ pub(super) async fn facts(
     let now = Window { start: now_seconds - LOOK_BACK_SECONDS, end: now_seconds + 1 };
     let mut selector = session.selector();
     let names = [NAMESPACE_LABELS, POD_LABELS, POD_OWNER];
-    session.unite_default_cluster(&mut selector, &names, now).await?;
+    session.resolve_cluster_names(&mut selector, &names, now).await?;
     let metrics: &[(&str, &[&str])] =
         &[(NAMESPACE_LABELS, &["namespace"]), (POD_LABELS, &["namespace", "pod"])];
     for (metric, names) in &metrics[..if has_pods { 2 } else { 1 }] {

@@ -31,7 +31,7 @@ pub(super) async fn last_samples(
             Phase::Exporter => &[CLUSTER_TOTAL, NAMESPACE_TOTAL, POD_TOTAL, NODE_GAUGE],
         };
         let recent = Window { start: now_seconds - LOOK_BACK_SECONDS, ..now };
-        session.unite_default_cluster(&mut selector, names, recent).await?;
+        session.resolve_cluster_names(&mut selector, names, recent).await?;
     }
     // In parts, what is not parted comes back with each of them: the latest stands.
     let query = query(&selector.in_parts(), phase, levels);

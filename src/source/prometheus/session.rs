@@ -194,7 +194,7 @@ impl<'a> DaySession<'a> {
     /// Has the selector name clusters as the series of the window do: by the label of
     /// `CLUSTER_LABEL`, and a cluster with and without its label as one, where DEFAULT_CLUSTER is
     /// also a label's value. Returns how many series there are of each metric.
-    pub(super) async fn unite_default_cluster(
+    pub(super) async fn resolve_cluster_names(
         &mut self,
         selector: &mut Selector,
         metrics: &[&str],

@@ -199,10 +199,10 @@ fn sentence(session: &DaySession<'_>, telling: &[Series], name: &Labels) -> Stri
     let cluster = session.cluster(name);
     let of = name.get("node").map(|node| format!(" node '{node}' of")).unwrap_or_default();
     let [first, .., last] = telling else {
-        return format!("sources that are not one tell of{of} cluster '{cluster}'");
+        return format!("different sources report costs of{of} cluster '{cluster}'");
     };
     format!(
-        "two sources that are not one tell of{of} cluster '{cluster}': {} and {}",
+        "two different sources report costs of{of} cluster '{cluster}': {} and {}",
         shown(last),
         shown(first)
     )

@@ -53,13 +53,13 @@ fn entry(resource_id: &str, day: Day, cost_usd: f64, sign: i8, dimensions: &Dime
     Entry { resource_id: resource_id.to_owned(), date_seconds, cost_usd, sign, dimensions }
 }
 
-fn state(resource_id: &str, dimensions: &Dimensions, cost_usd: f64, sign: i64) -> KeyState {
+fn state(resource_id: &str, dimensions: &Dimensions, cost_usd: f64, sign_sum: i64) -> KeyState {
     KeyState {
         resource_id: resource_id.to_owned(),
         date_seconds: day().start_seconds(),
         dimensions: dimensions.clone(),
         cost_usd,
-        sign,
+        sign_sum,
         unpaired: Vec::new(),
     }
 }
@@ -272,7 +272,7 @@ async fn heals_keys_without_a_merge(
         let mut sums: BTreeMap<String, (f64, i64)> = BTreeMap::new();
         for state in states(ledger, &ours, day()).await {
             let sum = sums.entry(state.resource_id).or_default();
-            *sum = (sum.0 + state.cost_usd, sum.1 + state.sign);
+            *sum = (sum.0 + state.cost_usd, sum.1 + state.sign_sum);
         }
         for (id, _) in CONTRADICTIONS {
             let right = usd.map_or((0.0, 0), |usd| (usd, 1));

@@ -254,7 +254,7 @@ fn times_move_in_the_write_that_sets_the_costs() {
 #[test]
 fn a_repair_that_may_come_too_late_is_a_write_of_its_own() {
     let mut inputs = day_after();
-    inputs.documents.stored[0].first_seen_date = StoredDate::NoDate;
+    inputs.documents.stored[0].first_seen_date = StoredDate::NotADate;
     let decision = decide(inputs, POLICY);
     assert_eq!(decision.documents.len(), 2, "{:?}", decision.documents);
     let moved: Vec<_> = decision.costs.iter().map(|one| one.moved.is_some()).collect();
@@ -406,7 +406,7 @@ fn other_documents_of_version_0_1_0_are_repaired_with_the_day() {
     let mut inputs = stored_day();
     let other = ResourceKey::Namespace { cluster: "c".into(), namespace: "gone".into() };
     let mut old = document("old-id", &other, "K8s Namespace", 1.0);
-    old.first_seen_date = StoredDate::NoDate;
+    old.first_seen_date = StoredDate::NotADate;
     inputs.documents.others = vec![old];
     let decision = decide(inputs, POLICY);
     let [Change::Update(update)] = decision.documents.as_slice() else {

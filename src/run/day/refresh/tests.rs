@@ -223,7 +223,7 @@ fn a_namespace_with_a_row_that_is_not_clear_is_as_the_source_has_it() {
         rows.iter_mut().find(|row| row.dimensions.node.is_some() && row.cost_usd == 1.0).unwrap()
     }
     let unclear: [fn(&mut Vec<KeyState>); 4] = [
-        |rows| web(rows).sign = 2,
+        |rows| web(rows).sign_sum = 2,
         |rows| web(rows).cost_usd = 1.0 / 3.0,
         |rows| web(rows).dimensions.namespace = None,
         |rows| {
