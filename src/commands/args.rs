@@ -344,7 +344,7 @@ fn days() -> [Arg; 2] {
 
 fn force() -> [Arg; 2] {
     [
-        switch("force", "Write days although they become poorer").requires("reason"),
+        switch("force", "Write days even if the source has less than is stored").requires("reason"),
         option("reason", "TEXT", "Why, for the days' records").requires("force"),
     ]
 }

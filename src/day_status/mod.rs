@@ -33,7 +33,7 @@ pub enum DayState {
     Waiting,
     /// The source has nothing; nothing was written.
     NoData,
-    /// The source would make the day poorer than it is stored; nothing was written.
+    /// The source has less than is stored; nothing was written.
     Late,
     /// A step failed, or the source contradicts itself; nothing was written.
     Failed,

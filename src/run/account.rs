@@ -26,7 +26,7 @@ use super::summary::{AccountSummary, DaySummary, Outcome};
 
 /// How long a reading that is under way may go on after a stop was asked for.
 const STOP_PATIENCE: Duration = Duration::from_secs(3);
-/// How often a day is read and decided before its documents must keep their ids.
+/// How often a day is read and decided again because document ids changed.
 const ATTEMPTS_MAX: u32 = 3;
 
 /// Works through an account; a failure is in the summary, and ends this account only.
@@ -96,7 +96,7 @@ impl<'a> AccountWork<'a> {
                     log_day(job, &done);
                     self.summary.days.push(done);
                 }
-                // It was given up for the stop's sake: it is no fault of the day's.
+                // The stop cancelled the read; the day itself did not fail.
                 Err(failure) if failure.kind == Kind::Timeout && self.stop.is_asked() => {
                     self.leave(due.len() - index);
                     break;

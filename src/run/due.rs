@@ -6,8 +6,8 @@ use crate::cost::Day;
 use crate::day_status::{DayState, DayStatus};
 use crate::source::{Phase, Presence};
 
-/// For how many days before today all samples are counted: what comes later is found where it is of
-/// a cluster's whole.
+/// For how many days before today all samples are counted. On older days, late samples are found
+/// only in the metrics that `CostSource::presence` counts.
 pub(super) const COUNTED_DAYS: u32 = 2;
 
 /// The days to compute now, the newest first: today, and every earlier day back to `first` that has
@@ -59,8 +59,8 @@ fn is_counted(status: Option<&DayStatus>) -> bool {
     status.is_some_and(|status| status.seen.all_samples.is_some())
 }
 
-/// The first day that a run looks at which leaves settled days to another one: each account's have
-/// their turn. All days where nothing is known of the account yet.
+/// Where a run that does not reconcile the account starts looking: its first open day, else today.
+/// Settled days wait for the run that reconciles it. `first` for an account without any status.
 #[must_use]
 pub fn first_open(today: Day, first: Day, statuses: &BTreeMap<Day, DayStatus>) -> Day {
     let Some(known_since) = statuses.keys().next() else { return first };

@@ -141,8 +141,8 @@ async fn preview_account(
     (done, AccountPlan { account, days: preview.days, documents_retired })
 }
 
-/// Accounts in the order of work. Where their last attempts cannot be read, each is told so by its
-/// own reading: the order alone is no reason to end a run.
+/// Accounts in the order of work. If their last attempts cannot be read, accounts go by id: each
+/// account's own read reports the failure.
 async fn turns(readers: &Readers, accounts: Vec<Account>) -> Vec<Turn> {
     let today = Day::of_unix(readers.clock.now_seconds());
     let ids: Vec<AccountId> = accounts.iter().map(|account| account.id.clone()).collect();

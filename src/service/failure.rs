@@ -7,7 +7,7 @@ use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
-/// A place on the way of a dollar, as messages and metrics call it.
+/// A system on the way from Kubecost to CloudTuner, named in messages and metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Hop {
     /// Prometheus, Thanos, Metroculus or an allocation API.

@@ -171,10 +171,10 @@ pub trait CostSource: Send + Sync {
     /// When it is down or refuses the credentials.
     async fn check(&self) -> Result<(), Failure>;
 
-    /// Takes note of the present, for layers that only know "now"; others do nothing.
+    /// Records current rates, for sources without history; others do nothing.
     ///
     /// # Errors
-    /// When the present cannot be read or noted.
+    /// When the rates cannot be read or recorded.
     async fn observe(&self, account: &Account, now_seconds: i64) -> Result<(), Failure>;
 
     /// Minutes with samples for each day of `first..=last`; days without any may be left out.

@@ -2,7 +2,7 @@
 
 use crate::source::SourceDay;
 
-/// How often the minutes that were covered may be counted: a cluster that has samples for less
+/// The largest scaling factor: a cluster that has samples for less
 /// than half of its time is more likely one that comes and goes than one with gaps, and its cost
 /// times ten would be an invention.
 const FACTOR_MAX: u32 = 2;

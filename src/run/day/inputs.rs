@@ -42,8 +42,8 @@ pub fn clusters_before(day: Day, statuses: &BTreeMap<Day, DayStatus>) -> BTreeSe
     clusters.filter(|one| one.covered_minutes > 0).map(|one| one.cluster.clone()).collect()
 }
 
-/// Names the clusters that the days before had and this one lacks: a store that is away takes its
-/// clusters with it, without a word.
+/// Names the clusters that the days before had and this one lacks: a query-layer store that is
+/// down hides its clusters without a warning.
 pub fn name_missed_clusters(source: &mut SourceDay, before: &BTreeSet<String>) {
     if source.covered_minutes == 0 || source.expected_minutes < MISSED_AFTER_MINUTES {
         return;

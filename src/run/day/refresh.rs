@@ -16,11 +16,11 @@ use super::inputs::DayInputs;
 
 impl DayInputs {
     /// Whether the day's pods keep their rows: those of a running day that are not `every` old yet.
-    /// What a row is made of is not divided anew, so with `COST_PARTS` none is kept.
+    /// Kept rows are not split into parts again, so with `COST_PARTS` none is kept.
     pub(super) fn keeps_pods(&self, every: Duration) -> bool {
         let Some(status) = &self.due.status else { return false };
         let every_seconds = i64::try_from(every.as_secs()).unwrap_or(i64::MAX);
-        // Of a clock that went back nothing is concluded.
+        // If the clock went back, write all pods.
         let is_new = |at_seconds| (0..every_seconds).contains(&(self.now_seconds - at_seconds));
         status.stored.pods_at.is_some_and(is_new)
             && self.due.day.has(self.now_seconds)

@@ -1,4 +1,4 @@
-//! What may be written over what is stored: a day is never made poorer by missing data.
+//! What may be written over what is stored: missing data never lowers what is stored.
 
 use crate::cost::{Cost, Day, ResourceKey, RollUp};
 use crate::day_status::{ClusterCoverage, DayState, DayStatus, Guard};
@@ -216,7 +216,7 @@ fn missing(source: &SourceDay, roll: &RollUp) -> Vec<String> {
     }
     if !roll.refused.is_empty() {
         causes.push(format!(
-            "{} costs of the source are refused (no cost, or no name that can be), see the warnings",
+            "{} costs of the source are refused (invalid cost or name), see the warnings",
             roll.refused.len()
         ));
     }
@@ -234,11 +234,11 @@ fn contradictions(roll: &RollUp) -> Vec<String> {
     const NAMED_MAX: usize = 5;
     let named = roll.contradictions.iter().take(NAMED_MAX).map(|one| {
         format!(
-            "what is in {} costs ${:.4}, more than its own ${:.4}: the level '{}' is left out there",
+            "the {}s of {} add up to ${:.4}, more than its own ${:.4}: they are left out there",
+            one.left_out.as_str(),
             display(&one.key),
             one.children_usd,
-            one.parent_usd,
-            one.left_out.as_str()
+            one.parent_usd
         )
     });
     let more = roll.contradictions.len().saturating_sub(NAMED_MAX);

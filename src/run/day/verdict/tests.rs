@@ -180,7 +180,7 @@ fn children_that_cost_more_than_their_parent_are_no_complete_day() {
     let verdict = verdict(&source(1_440), &roll, stored_day, 0.2, false);
     let (state, cause, _) = stored(&verdict);
     assert_eq!(state, DayState::Partial);
-    for part in ["cluster c", "$1.5000", "$1.0000", "'namespace'", "2 more of that kind"] {
+    for part in ["cluster c", "$1.5000", "$1.0000", "the namespaces of", "2 more of that kind"] {
         assert!(cause.contains(part), "{cause}");
     }
 }
