@@ -127,7 +127,7 @@ fn verdict(
 
 fn facts(source: &SourceDay, address: &str, cluster: &str) -> SourceFacts {
     let mut notes: Vec<String> = source.warnings.iter().cloned().map(String::from).collect();
-    let more = [&source.conflicts, &source.holes, &source.missing, &source.approximations];
+    let more = [&source.conflicts, &source.gap_causes, &source.missing, &source.approximations];
     notes.extend(more.into_iter().flatten().cloned());
     notes.extend(source.waiting.clone());
     SourceFacts {

@@ -78,13 +78,13 @@ pub struct SourceDay {
     pub warnings: Vec<Warning>,
     /// Whether the answer is known to lack something beside uncovered minutes.
     pub is_partial: bool,
-    /// Sources that claim to be one cluster and tell different costs, a sentence each: whose costs
-    /// are the cluster's cannot be told.
+    /// Sources that claim to be one cluster and report different costs, a sentence each: whose costs
+    /// are the cluster's cannot be known.
     #[serde(default)]
     pub conflicts: Vec<String>,
     /// Where samples are missing and why, a phrase a cluster, where the source can say so.
-    #[serde(default)]
-    pub holes: Vec<String>,
+    #[serde(default, rename = "holes")]
+    pub gap_causes: Vec<String>,
     /// Minutes before a cluster's first sample of the day and after its last, by cluster: it was
     /// not there yet, or no longer. Of clusters that are not named, it is not known where their
     /// gaps are.
@@ -126,7 +126,7 @@ impl SourceDay {
             warnings: Vec::new(),
             is_partial: false,
             conflicts: Vec::new(),
-            holes: Vec::new(),
+            gap_causes: Vec::new(),
             edge_minutes: BTreeMap::new(),
             missing: Vec::new(),
             approximations: Vec::new(),

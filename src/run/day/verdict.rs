@@ -93,10 +93,10 @@ fn no_data(source: &SourceDay) -> String {
     if !source.missing.is_empty() {
         return source.missing.join("; ");
     }
-    if source.holes.is_empty() {
+    if source.gap_causes.is_empty() {
         return "the source has no sample of this day".to_owned();
     }
-    format!("the source has no cost of this day: {}", source.holes.join("; "))
+    format!("the source has no cost of this day: {}", source.gap_causes.join("; "))
 }
 
 /// The guards that object to writing the day, the most serious first.
@@ -206,12 +206,12 @@ fn stored_state(source: &SourceDay, roll: &RollUp) -> (DayState, String) {
 fn missing(source: &SourceDay, roll: &RollUp) -> Vec<String> {
     let mut causes = Vec::new();
     if source.covered_minutes < source.expected_minutes {
-        let colon = if source.holes.is_empty() { "" } else { ": " };
+        let colon = if source.gap_causes.is_empty() { "" } else { ": " };
         causes.push(format!(
             "the source has samples for {} of {} min{colon}{}",
             source.covered_minutes,
             source.expected_minutes,
-            source.holes.join("; ")
+            source.gap_causes.join("; ")
         ));
     }
     if !roll.refused.is_empty() {

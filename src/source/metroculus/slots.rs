@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::cost::{DayCosts, PodCosts, ResourceKey};
 use crate::rate_journal::{SLOT_SECONDS, SeenRate, SlotRates};
 
-use crate::source::prometheus::gauges::put_greatest;
+use crate::source::prometheus::gauges::keep_max;
 use crate::source::prometheus::source_conflicts::TOLERANCE;
 
 /// Adds a cost (or a rate times hours) to a day.
@@ -46,9 +46,9 @@ fn slot_costs(slot: &SlotRates) -> DayCosts {
     for rate in &slot.rates {
         let usd = rate.usd_per_hour * hours;
         match (&rate.namespace, &rate.pod) {
-            (None, _) => put_greatest(&mut costs.cluster_mut(&rate.cluster).total_usd, usd),
+            (None, _) => keep_max(&mut costs.cluster_mut(&rate.cluster).total_usd, usd),
             (Some(namespace), None) => {
-                put_greatest(&mut costs.namespace_mut(&rate.cluster, namespace).total_usd, usd);
+                keep_max(&mut costs.namespace_mut(&rate.cluster, namespace).total_usd, usd);
             }
             (Some(namespace), Some(pod)) => {
                 let pods = &mut costs.namespace_mut(&rate.cluster, namespace).pods;

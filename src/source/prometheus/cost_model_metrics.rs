@@ -13,7 +13,7 @@ use crate::source::prometheus::gaps::{self, CoverageMetrics};
 use crate::source::prometheus::promql::{Selector, Window};
 use crate::source::prometheus::reply::Labels;
 use crate::source::prometheus::session::DaySession;
-use crate::source::prometheus::source_conflicts::{self, Claim};
+use crate::source::prometheus::source_conflicts::{self, ComparedRate};
 use crate::source::{Phase, SourceDay};
 use formulas::{Formulas, RESOURCES};
 use inventory::Inventory;
@@ -128,7 +128,8 @@ impl RawDay<'_, '_> {
             let edges = gaps::edges(self.session, &present, self.window).await?;
             self.out.edge_minutes.extend(edges);
             let coverage = CoverageMetrics { costs: metrics[0], alive: None };
-            self.out.holes = gaps::described(self.session, selector, coverage, self.window).await;
+            self.out.gap_causes =
+                gaps::described(self.session, selector, coverage, self.window).await;
         }
         Ok(self.out.clusters.clone())
     }
@@ -158,15 +159,15 @@ impl RawDay<'_, '_> {
     /// What only one cluster may say under one name.
     async fn conflicts(&mut self, selector: &Selector) -> Result<(), Failure> {
         let node = if self.inventory.has(NODE_TOTAL) { NODE_TOTAL } else { CPU_PRICE };
-        let claims = [
-            Claim { metric: node, labels: &["node"], identity: Some("provider_id") },
-            Claim { metric: MANAGEMENT, labels: &["provisioner_name"], identity: None },
+        let rates = [
+            ComparedRate { metric: node, labels: &["node"], identity: Some("provider_id") },
+            ComparedRate { metric: MANAGEMENT, labels: &["provisioner_name"], identity: None },
         ];
-        for claim in claims {
-            if self.inventory.has(claim.metric) {
-                let series = self.inventory.count(claim.metric);
+        for rate in rates {
+            if self.inventory.has(rate.metric) {
+                let series = self.inventory.count(rate.metric);
                 let found =
-                    source_conflicts::of_claim(self.session, selector, claim, self.window, series);
+                    source_conflicts::of_rate(self.session, selector, rate, self.window, series);
                 self.out.conflicts.extend(found.await?);
             }
         }

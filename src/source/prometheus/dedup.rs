@@ -2,7 +2,7 @@
 //!
 //! `max by` inside a subquery makes scrape replicas one, but it groups every sample of every
 //! minute: measured over 25 000 pods it takes 20 times as long as the plain series. So plain series
-//! are integrated first; where each name has one series, that is the same. Only names with several
+//! are integrated first; where each group has one series, that is the same. Only groups with several
 //! series (replicas, a pod that moved to another node) are asked for again with `max by`.
 
 use std::collections::BTreeMap;
@@ -13,9 +13,9 @@ use crate::source::prometheus::promql::{Selector, Window, quoted, regex_escaped}
 use crate::source::prometheus::reply::Labels;
 use crate::source::prometheus::session::DaySession;
 
-/// Most names that are asked for again by name, rather than all of them.
+/// Most groups that are asked for again by their finest label, rather than all of them.
 const NAMED_MAX: usize = 50;
-/// Longest list of such names in a query, bytes: addresses have limits.
+/// Longest list of such labels in a query, bytes: addresses have limits.
 const NAMES_BYTES_MAX: usize = 2_000;
 
 /// A metric to integrate.
@@ -29,17 +29,17 @@ pub(super) struct Metric<'a> {
     pub(super) labels: &'a [&'a str],
 }
 
-/// Costs by name, and what is left to be learned of doubled names.
+/// Costs by `max by` group, and what is left to be learned of doubled groups.
 pub(super) struct Integrals {
     /// USD by tenant, cluster and the metric's labels.
     pub(super) costs: BTreeMap<Labels, f64>,
-    /// All labels of the one series of a name; names with several are not in it.
+    /// All labels of the one series of a group; groups with several are not in it.
     pub(super) single: BTreeMap<Labels, Labels>,
-    /// Selects names that have several series; `None` when there are none.
+    /// Selects groups that have several series; `None` when there are none.
     pub(super) doubled: Option<Selector>,
 }
 
-/// The cost of a metric over a window, each name once however often it is scraped.
+/// The cost of a metric over a window, each group once however often it is scraped.
 pub(super) async fn integrate(
     session: &mut DaySession<'_>,
     selector: &Selector,
@@ -52,17 +52,17 @@ pub(super) async fn integrate(
         session.integrate(&selector.of(metric.name, metric.matchers), window, series).await?;
     let mut groups: BTreeMap<Labels, Vec<(Labels, f64)>> = BTreeMap::new();
     for (labels, usd) in plain {
-        groups.entry(name_of(selector, metric, &labels)).or_default().push((labels, usd));
+        groups.entry(group_of(selector, metric, &labels)).or_default().push((labels, usd));
     }
     let mut out = Integrals { costs: BTreeMap::new(), single: BTreeMap::new(), doubled: None };
     let mut doubled = Vec::new();
-    for (name, mut of_name) in groups {
-        match (of_name.pop(), of_name.is_empty()) {
+    for (group, mut of_group) in groups {
+        match (of_group.pop(), of_group.is_empty()) {
             (Some((labels, usd)), true) => {
-                out.costs.insert(name.clone(), usd);
-                out.single.insert(name, labels);
+                out.costs.insert(group.clone(), usd);
+                out.single.insert(group, labels);
             }
-            _ => doubled.push(name),
+            _ => doubled.push(group),
         }
     }
     if doubled.is_empty() {
@@ -71,13 +71,13 @@ pub(super) async fn integrate(
     let restricted = restricted(selector, metric, &doubled);
     let rate = restricted.max_by(metric.labels, &restricted.of(metric.name, metric.matchers));
     let again = session.integrate(&rate, window, series).await?;
-    out.costs.extend(again.into_iter().filter(|(name, _)| !out.single.contains_key(name)));
+    out.costs.extend(again.into_iter().filter(|(group, _)| !out.single.contains_key(group)));
     out.doubled = Some(restricted);
     Ok(out)
 }
 
 /// The labels that `max by` would keep.
-fn name_of(selector: &Selector, metric: Metric<'_>, labels: &Labels) -> Labels {
+fn group_of(selector: &Selector, metric: Metric<'_>, labels: &Labels) -> Labels {
     let tenant = selector.tenant.iter().map(|(label, _)| label.as_str());
     tenant
         .chain([selector.cluster_label()])
@@ -86,16 +86,16 @@ fn name_of(selector: &Selector, metric: Metric<'_>, labels: &Labels) -> Labels {
         .collect()
 }
 
-/// The selector, held to these names where they are few.
-fn restricted(selector: &Selector, metric: Metric<'_>, names: &[Labels]) -> Selector {
+/// The selector, held to these groups where they are few.
+fn restricted(selector: &Selector, metric: Metric<'_>, groups: &[Labels]) -> Selector {
     let finest = metric.labels.last().copied().unwrap_or(selector.cluster_label());
-    let words: Vec<String> = names
+    let words: Vec<String> = groups
         .iter()
-        .map(|name| regex_escaped(name.get(finest).map_or("", String::as_str)))
+        .map(|group| regex_escaped(group.get(finest).map_or("", String::as_str)))
         .collect();
     let list = words.join("|");
     let mut restricted = selector.clone();
-    if names.len() <= NAMED_MAX && list.len() <= NAMES_BYTES_MAX {
+    if groups.len() <= NAMED_MAX && list.len() <= NAMES_BYTES_MAX {
         restricted.matchers.push(format!("{finest}=~{}", quoted(&list)));
     }
     restricted
@@ -112,11 +112,11 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_what_max_by_would_keep() {
+    fn a_group_is_what_max_by_would_keep() {
         let selector = Selector { tenant: Some(("t".into(), "a".into())), ..Selector::default() };
         let series = labels(&[("t", "a"), ("pod", "p"), ("namespace", "n"), ("replica", "1")]);
-        let name = labels(&[("t", "a"), ("pod", "p"), ("namespace", "n")]);
-        assert_eq!(name_of(&selector, PODS, &series), name);
+        let group = labels(&[("t", "a"), ("pod", "p"), ("namespace", "n")]);
+        assert_eq!(group_of(&selector, PODS, &series), group);
     }
 
     #[test]

@@ -11,15 +11,15 @@ use crate::source::metric_names::{
     CLUSTER_TOTAL, EARLIER_INFO, EARLIER_SUCCESS, NAMESPACE_TOTAL, POD_TOTAL,
 };
 use crate::source::prometheus::earlier::{self, Rates, Spans, Stretch};
+use crate::source::prometheus::exposed_windows::Windowed;
 use crate::source::prometheus::gaps;
 use crate::source::prometheus::gauges::{
-    Coverage, REAL_PODS, add_up, cluster_matcher, place, set_place, shifted,
+    Coverage, REAL_PODS, add_up, cluster_matcher, record_level, set_node_and_service, shifted,
 };
 use crate::source::prometheus::promql::{GRID_SECONDS, Selector, Sources, Window};
 use crate::source::prometheus::reply::{Labels, Series};
 use crate::source::prometheus::session::DaySession;
 use crate::source::prometheus::source_conflicts;
-use crate::source::prometheus::window_showings::Windowed;
 use crate::source::prometheus::windows::Sampling;
 use crate::source::{Phase, ReadPart, SourceDay};
 
@@ -134,7 +134,7 @@ pub(super) async fn add_costs(
     let edge_minutes = edges.map(|(start, end)| (end - start) / GRID_SECONDS).sum::<i64>();
     out.edge_minutes.insert(cluster.to_owned(), u32::try_from(edge_minutes).unwrap_or(0));
     if !holes.is_empty() {
-        out.holes.push(gaps::phrase(cluster, &holes, &BTreeSet::new()));
+        out.gap_causes.push(gaps::phrase(cluster, &holes, &BTreeSet::new()));
     }
     let read_in = shifted(day, 0, now_seconds);
     let series = session.series_count(&selector, CLUSTER_TOTAL, read_in).await?;
@@ -429,8 +429,8 @@ impl Reading<'_> {
                 }
             }
             if usd > 0.0 {
-                place(session, &mut out.costs, Level::Pod, most.1, usd);
-                set_place(session, most.1, &mut out.costs);
+                record_level(session, &mut out.costs, Level::Pod, most.1, usd);
+                set_node_and_service(session, most.1, &mut out.costs);
             }
         }
         Ok(())

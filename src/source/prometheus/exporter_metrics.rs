@@ -17,13 +17,13 @@ use crate::source::metric_names::{
 use crate::source::prometheus::currency;
 use crate::source::prometheus::earlier_costs::{self, Earlier};
 use crate::source::prometheus::efficiencies;
+use crate::source::prometheus::exposed_windows::{self, Windowed};
 use crate::source::prometheus::gauges::{Coverage, add_up, cluster_matcher, shifted};
 use crate::source::prometheus::node_facts;
 use crate::source::prometheus::plain_costs;
 use crate::source::prometheus::promql::{Selector, Sources, Window};
 use crate::source::prometheus::session::DaySession;
 use crate::source::prometheus::window_costs;
-use crate::source::prometheus::window_showings::{self, Windowed};
 use crate::source::{Phase, SourceDay};
 
 pub(super) async fn day_costs(
@@ -39,7 +39,7 @@ pub(super) async fn day_costs(
     refuse_renamed_labels(&mut session, &selector, shown_in).await?;
     let mut out = SourceDay::without_samples(Phase::Exporter, 0);
     out.exchange_rates = currency::convert(&mut session, &mut selector, day, shown_in).await?;
-    let windowed = window_showings::windowed(&mut session, &selector, day, now_seconds).await?;
+    let windowed = exposed_windows::windowed(&mut session, &selector, day, now_seconds).await?;
     let on_day = shifted(day, 0, now_seconds);
     let earlier = earlier_costs::earlier(&mut session, &selector, &windowed, on_day).await?;
     let seen = Seen { windowed, earlier };
@@ -124,7 +124,7 @@ async fn refuse_totals(
     window: Window,
     clusters: BTreeSet<&String>,
 ) -> Result<(), Failure> {
-    let totals = window_showings::totals(session, selector, window).await?;
+    let totals = exposed_windows::totals(session, selector, window).await?;
     let Some(cluster) = totals.iter().find(|name| clusters.contains(name)) else {
         return Ok(());
     };
@@ -253,7 +253,7 @@ async fn windowless(
     let mut part = SourceDay::without_samples(Phase::Exporter, 0);
     let found = plain_costs::group_costs(session, &selector, window, &mut part).await?;
     out.conflicts.append(&mut part.conflicts);
-    out.holes.append(&mut part.holes);
+    out.gap_causes.append(&mut part.gap_causes);
     add_up(&mut out.costs, part.costs);
     let covered = found.get(cluster).copied().unwrap_or(0);
     Ok(Coverage { due: window.minutes(), covered })

@@ -20,9 +20,9 @@ pub(super) const REAL_PODS: &[&str] = &["namespace!~\"__.*__\"", "pod!~\"__.*__\
 /// What a cluster has idle.
 const IDLE: &[&str] = &["namespace=\"__idle__\""];
 
-/// What a gauge says of a cost.
+/// What a gauge measures of a cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Says {
+pub(super) enum Measures {
     /// All of it, or what of a node is idle.
     Cost,
     /// A part of it.
@@ -33,11 +33,11 @@ pub(super) enum Says {
 
 /// A level's gauge.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Wanted {
+pub(super) struct Gauge {
     /// The level.
     pub(super) level: Level,
-    /// What it says.
-    pub(super) says: Says,
+    /// What it measures.
+    pub(super) measures: Measures,
     /// The gauge's name.
     pub(super) metric: &'static str,
     /// Matchers that leave out what is not wanted.
@@ -46,51 +46,57 @@ pub(super) struct Wanted {
     pub(super) labels: &'static [&'static str],
 }
 
-const fn of_cluster(metric: &'static str, says: Says) -> Wanted {
-    Wanted { level: Level::Cluster, says, metric, matchers: &[], labels: &[] }
+const fn of_cluster(metric: &'static str, measures: Measures) -> Gauge {
+    Gauge { level: Level::Cluster, measures, metric, matchers: &[], labels: &[] }
 }
 
-const fn of_node(metric: &'static str) -> Wanted {
-    let says = Says::Cost;
-    Wanted { level: Level::Node, says, metric, matchers: REAL_NODES, labels: &["node"] }
+const fn of_node(metric: &'static str) -> Gauge {
+    let measures = Measures::Cost;
+    Gauge { level: Level::Node, measures, metric, matchers: REAL_NODES, labels: &["node"] }
 }
 
-const fn of_namespace(metric: &'static str, says: Says) -> Wanted {
+const fn of_namespace(metric: &'static str, measures: Measures) -> Gauge {
     let level = Level::Namespace;
-    Wanted { level, says, metric, matchers: REAL_NAMESPACES, labels: &["namespace"] }
+    Gauge { level, measures, metric, matchers: REAL_NAMESPACES, labels: &["namespace"] }
 }
 
-const fn of_pod(metric: &'static str, says: Says) -> Wanted {
-    Wanted { level: Level::Pod, says, metric, matchers: REAL_PODS, labels: &["namespace", "pod"] }
+const fn of_pod(metric: &'static str, measures: Measures) -> Gauge {
+    Gauge {
+        level: Level::Pod,
+        measures,
+        metric,
+        matchers: REAL_PODS,
+        labels: &["namespace", "pod"],
+    }
 }
 
 /// The gauges, the cluster's first; those of parts after what they are parts of.
-const GAUGES: [Wanted; 17] = [
-    of_cluster(CLUSTER_TOTAL, Says::Cost),
+const GAUGES: [Gauge; 17] = [
+    of_cluster(CLUSTER_TOTAL, Measures::Cost),
     of_node(NODE_GAUGE),
     of_node(NODE_IDLE_GAUGE),
-    of_namespace(NAMESPACE_TOTAL, Says::Cost),
-    of_pod(POD_TOTAL, Says::Cost),
-    of_cluster(CLUSTER_CPU, Says::Part(Part::Cpu)),
-    of_cluster(CLUSTER_RAM, Says::Part(Part::Ram)),
-    of_cluster(CLUSTER_PV, Says::Part(Part::Pv)),
-    of_cluster(CLUSTER_NETWORK, Says::Part(Part::Network)),
-    of_cluster(CLUSTER_LB, Says::Part(Part::LoadBalancer)),
-    Wanted { matchers: IDLE, ..of_cluster(NAMESPACE_CPU, Says::IdleOf(Part::Cpu)) },
-    Wanted { matchers: IDLE, ..of_cluster(NAMESPACE_RAM, Says::IdleOf(Part::Ram)) },
-    of_namespace(NAMESPACE_CPU, Says::Part(Part::Cpu)),
-    of_namespace(NAMESPACE_RAM, Says::Part(Part::Ram)),
-    of_namespace(NAMESPACE_PV, Says::Part(Part::Pv)),
-    of_pod(POD_CPU, Says::Part(Part::Cpu)),
-    of_pod(POD_RAM, Says::Part(Part::Ram)),
+    of_namespace(NAMESPACE_TOTAL, Measures::Cost),
+    of_pod(POD_TOTAL, Measures::Cost),
+    of_cluster(CLUSTER_CPU, Measures::Part(Part::Cpu)),
+    of_cluster(CLUSTER_RAM, Measures::Part(Part::Ram)),
+    of_cluster(CLUSTER_PV, Measures::Part(Part::Pv)),
+    of_cluster(CLUSTER_NETWORK, Measures::Part(Part::Network)),
+    of_cluster(CLUSTER_LB, Measures::Part(Part::LoadBalancer)),
+    Gauge { matchers: IDLE, ..of_cluster(NAMESPACE_CPU, Measures::IdleOf(Part::Cpu)) },
+    Gauge { matchers: IDLE, ..of_cluster(NAMESPACE_RAM, Measures::IdleOf(Part::Ram)) },
+    of_namespace(NAMESPACE_CPU, Measures::Part(Part::Cpu)),
+    of_namespace(NAMESPACE_RAM, Measures::Part(Part::Ram)),
+    of_namespace(NAMESPACE_PV, Measures::Part(Part::Pv)),
+    of_pod(POD_CPU, Measures::Part(Part::Cpu)),
+    of_pod(POD_RAM, Measures::Part(Part::Ram)),
 ];
 
 /// The gauges that are asked for.
-pub(super) fn wanted(levels: Levels) -> impl Iterator<Item = Wanted> {
+pub(super) fn gauges_for(levels: Levels) -> impl Iterator<Item = Gauge> {
     GAUGES.into_iter().filter(move |one| one.is_wanted(levels))
 }
 
-impl Wanted {
+impl Gauge {
     /// Whether rows of these levels need the gauge: a level's row is its total less what is below.
     fn is_wanted(self, levels: Levels) -> bool {
         if self.is_part() {
@@ -104,13 +110,13 @@ impl Wanted {
         }
     }
 
-    /// Whether it says something of a part only.
+    /// Whether it measures a part only.
     pub(super) fn is_part(self) -> bool {
-        self.says != Says::Cost
+        self.measures != Measures::Cost
     }
 
     /// Puts a cost where it belongs.
-    pub(super) fn place(
+    pub(super) fn record(
         self,
         session: &mut DaySession<'_>,
         costs: &mut DayCosts,
@@ -125,23 +131,23 @@ impl Wanted {
         } else if let (NODE_IDLE_GAUGE, Some(node)) = (self.metric, node) {
             let cluster = session.cluster(labels).to_owned();
             let known = costs.node_mut(&cluster, node);
-            put_greatest(&mut known.idle_usd, usd);
+            keep_max(&mut known.idle_usd, usd);
             if session.levels().has_parts {
                 known.breakdown.parts.extend(known.idle_usd.map(|idle| (Part::Idle, idle)));
             }
         } else {
-            place(session, costs, self.level, labels, usd);
+            record_level(session, costs, self.level, labels, usd);
         }
     }
 }
 
-impl Wanted {
+impl Gauge {
     /// Notes a part; what is no number is not known.
     fn put(self, known: &mut Breakdown, usd: f64) {
-        let (parts, part) = match self.says {
-            Says::Cost => return,
-            Says::Part(part) => (&mut known.parts, part),
-            Says::IdleOf(part) => (&mut known.idle_of, part),
+        let (parts, part) = match self.measures {
+            Measures::Cost => return,
+            Measures::Part(part) => (&mut known.parts, part),
+            Measures::IdleOf(part) => (&mut known.idle_of, part),
         };
         if usd.is_finite() {
             let slot = parts.entry(part).or_insert(usd);
@@ -173,7 +179,7 @@ pub(super) fn breakdown_of<'c>(
 
 /// All metrics that costs of these levels come from.
 pub(super) fn all_metrics(levels: Levels) -> Vec<&'static str> {
-    let mut all: Vec<_> = wanted(levels).map(|one| one.metric).collect();
+    let mut all: Vec<_> = gauges_for(levels).map(|one| one.metric).collect();
     all.extend([WINDOW_END, WINDOW_SECONDS]);
     all.sort_unstable();
     all.dedup();
@@ -237,7 +243,7 @@ pub(super) fn cluster_matcher(label: &str, clusters: &[String], default_cluster:
 }
 
 /// Notes a cost of the level.
-pub(super) fn place(
+pub(super) fn record_level(
     session: &mut DaySession<'_>,
     costs: &mut DayCosts,
     level: Level,
@@ -249,19 +255,19 @@ pub(super) fn place(
     let (namespace, pod) = (label("namespace"), label("pod"));
     let lacks = |name: &str| format!("a series of cluster '{cluster}' has no label {name}");
     match level {
-        Level::Cluster => put_greatest(&mut costs.cluster_mut(&cluster).total_usd, usd),
+        Level::Cluster => keep_max(&mut costs.cluster_mut(&cluster).total_usd, usd),
         Level::Node if label("node").is_empty() => {
             session.is_partial = true;
             session.warn(lacks("node"));
         }
-        Level::Node => put_greatest(&mut costs.node_mut(&cluster, &label("node")).total_usd, usd),
+        Level::Node => keep_max(&mut costs.node_mut(&cluster, &label("node")).total_usd, usd),
         _ if namespace.is_empty() => {
             session.is_partial = true;
             session.warn(lacks("namespace"));
         }
         _ if is_special(&namespace) => {}
         Level::Namespace => {
-            put_greatest(&mut costs.namespace_mut(&cluster, &namespace).total_usd, usd);
+            keep_max(&mut costs.namespace_mut(&cluster, &namespace).total_usd, usd);
         }
         Level::Pod if pod.is_empty() => {
             session.is_partial = true;
@@ -276,7 +282,7 @@ pub(super) fn place(
 }
 
 /// One cluster with and without its label is one cluster, not two.
-pub(in crate::source) fn put_greatest(slot: &mut Option<f64>, usd: f64) {
+pub(in crate::source) fn keep_max(slot: &mut Option<f64>, usd: f64) {
     *slot = Some(slot.map_or(usd, |other| if usd.is_nan() { usd } else { other.max(usd) }));
 }
 
@@ -291,7 +297,11 @@ fn pod_of<'c>(
 }
 
 /// Gives the pod that labels name the node and the service that they name.
-pub(super) fn set_place(session: &DaySession<'_>, labels: &Labels, costs: &mut DayCosts) {
+pub(super) fn set_node_and_service(
+    session: &DaySession<'_>,
+    labels: &Labels,
+    costs: &mut DayCosts,
+) {
     let label = |name: &str| labels.get(name).filter(|text| !text.is_empty()).cloned();
     if let Some(pod) = pod_of(session, labels, costs) {
         (pod.node, pod.service) = (label("node"), label("service"));
@@ -327,7 +337,7 @@ mod tests {
     fn the_greatest_of_two_costs_stands() {
         let mut slot = None;
         for usd in [1.0, 3.0, 2.0] {
-            put_greatest(&mut slot, usd);
+            keep_max(&mut slot, usd);
         }
         assert_eq!(slot, Some(3.0));
     }

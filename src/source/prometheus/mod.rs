@@ -2,7 +2,7 @@
 //!
 //! The exact layer: any past day can be integrated, on the server, minute by minute. Which
 //! expressions make up a day is said by `exporter_metrics` (the exporter's) and `cost_model_metrics` (the cost
-//! model's); `session` puts them in pieces that the server can bear.
+//! model's); `session` puts them in pieces that the server accepts.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -38,6 +38,7 @@ mod earlier;
 mod earlier_costs;
 mod efficiencies;
 pub mod exporter_metrics;
+mod exposed_windows;
 mod gaps;
 pub(in crate::source) mod gauges;
 mod kubernetes;
@@ -54,7 +55,6 @@ pub mod session;
 pub(crate) mod source_conflicts;
 mod stores;
 mod window_costs;
-mod window_showings;
 mod windows;
 
 /// A day less half a second, so that a midnight is in one day only.
@@ -291,7 +291,7 @@ impl PrometheusQuery {
     }
 
     /// What there is of metrics, by day: range queries of daily steps over as many days at once as
-    /// the server can bear. Only samples of the day count, not what an earlier one still stands
+    /// the server accepts. Only samples of the day count, not what an earlier one still stands
     /// for; of a cluster that has several of the metrics, those of the first.
     async fn samples_by_day(
         &self,

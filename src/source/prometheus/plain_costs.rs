@@ -12,7 +12,9 @@ use crate::source::SourceDay;
 use crate::source::metric_names::{CLUSTER_TOTAL, EXPORTER_SUCCESS, POD_TOTAL, WINDOW_END};
 use crate::source::prometheus::dedup::{self, Metric};
 use crate::source::prometheus::gaps::{self, CoverageMetrics};
-use crate::source::prometheus::gauges::{self, REAL_PODS, cluster_matcher, set_place, shifted};
+use crate::source::prometheus::gauges::{
+    self, REAL_PODS, cluster_matcher, set_node_and_service, shifted,
+};
 use crate::source::prometheus::promql::{GRID_SECONDS, Selector, Window, next_grid_point};
 use crate::source::prometheus::reply::Labels;
 use crate::source::prometheus::session::DaySession;
@@ -120,35 +122,34 @@ pub(super) async fn group_costs(
     let named = session.by_cluster(&covered);
     if named.values().any(|minutes| *minutes < window.minutes()) {
         let coverage = CoverageMetrics { costs: CLUSTER_TOTAL, alive: Some(EXPORTER_SUCCESS) };
-        out.holes.extend(gaps::described(session, selector, coverage, window).await);
+        out.gap_causes.extend(gaps::described(session, selector, coverage, window).await);
         out.edge_minutes.extend(gaps::edges(session, &present, window).await?);
     }
     let mut counts: BTreeMap<Level, u64> = BTreeMap::new();
-    for wanted in gauges::wanted(session.levels()) {
+    for gauge in gauges::gauges_for(session.levels()) {
         let mut selector = selector.clone();
-        let series = match counts.get(&wanted.level).filter(|_| wanted.is_part()) {
+        let series = match counts.get(&gauge.level).filter(|_| gauge.is_part()) {
             Some(of_level) => *of_level,
-            None => session.series_at_most(&selector, wanted.metric, window).await?,
+            None => session.series_at_most(&selector, gauge.metric, window).await?,
         };
-        counts.insert(wanted.level, series);
-        if !wanted.is_part() {
-            let metric = [(wanted.metric, wanted.matchers)];
+        counts.insert(gauge.level, series);
+        if !gauge.is_part() {
+            let metric = [(gauge.metric, gauge.matchers)];
             session.filter_bad_samples(&mut selector, &metric, window, series).await?;
         }
-        let metric =
-            Metric { name: wanted.metric, matchers: wanted.matchers, labels: wanted.labels };
+        let metric = Metric { name: gauge.metric, matchers: gauge.matchers, labels: gauge.labels };
         let found = dedup::integrate(session, &selector, metric, window, series).await?;
-        if wanted.metric == CLUSTER_TOTAL {
+        if gauge.metric == CLUSTER_TOTAL {
             let is_doubled = found.doubled.is_some();
             out.conflicts
                 .extend(source_conflicts::of_gauges(session, &selector, window, is_doubled).await?);
         }
         for (labels, usd) in found.costs {
-            wanted.place(session, &mut out.costs, &labels, usd);
+            gauge.record(session, &mut out.costs, &labels, usd);
         }
-        if wanted.metric == POD_TOTAL {
+        if gauge.metric == POD_TOTAL {
             for labels in found.single.values() {
-                set_place(session, labels, &mut out.costs);
+                set_node_and_service(session, labels, &mut out.costs);
             }
             if let Some(doubled) = found.doubled {
                 pod_places(session, &doubled, &found.single, window, series, &mut out.costs)
@@ -184,7 +185,7 @@ async fn pod_places(
             continue;
         }
         *best = samples;
-        set_place(session, &labels, costs);
+        set_node_and_service(session, &labels, costs);
     }
     Ok(())
 }

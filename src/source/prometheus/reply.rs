@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 
 /// Most series of a reply: five for each resource that an account may have by default. Beyond it
-/// memory would not bear it.
+/// memory would not hold it.
 const SERIES_MAX: usize = 250_000;
 
 /// Labels of a series, in the order of their names.

@@ -12,7 +12,7 @@ const SHOWN_LATE_SECONDS: i64 = 4 * 3_600;
 const METRIC: &str = "metric_name_";
 
 /// The samples of all these metrics on a day that is over and in the hours after it. `None` where
-/// the server cannot bear the question: then the day is computed again instead.
+/// the server does not accept the question: then the day is computed again instead.
 pub(super) async fn all_samples(
     mut session: DaySession<'_>,
     metrics: &[&str],

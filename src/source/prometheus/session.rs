@@ -1,4 +1,4 @@
-//! A day's questions to a PromQL server, put in pieces that it can bear, and what was learned on
+//! A day's questions to a PromQL server, put in pieces that it accepts, and what was learned on
 //! the way.
 
 use std::collections::BTreeMap;
@@ -74,10 +74,10 @@ pub(super) struct DaySession<'a> {
     pub(super) conflicts: Vec<String>,
     /// The label that names a series' cluster, as far as it is known.
     cluster_label: String,
-    /// How long a window the server is known to bear: what was too much once is not asked again.
-    bearable_minutes: u32,
-    /// In which parts the server bears the series of a kind of questions, where not all at once.
-    bearable_parts: BTreeMap<String, Vec<SeriesPart>>,
+    /// How long a window the server is known to accept: what was too much once is not asked again.
+    max_window_minutes: u32,
+    /// In which parts the server accepts the series of a kind of questions, where not all at once.
+    working_splits: BTreeMap<String, Vec<SeriesPart>>,
     /// How often series were halved. Then the shortest times were too much before.
     series_halvings: usize,
     /// How many series metrics have, where they were counted over the longest window.
@@ -106,8 +106,8 @@ impl<'a> DaySession<'a> {
                 ClusterLabel::Named(label) => label.clone(),
                 ClusterLabel::Auto => CLUSTER.to_owned(),
             },
-            bearable_minutes: u32::MAX,
-            bearable_parts: BTreeMap::new(),
+            max_window_minutes: u32::MAX,
+            working_splits: BTreeMap::new(),
             series_halvings: 0,
             counted: BTreeMap::new(),
             kept: None,
@@ -151,17 +151,17 @@ impl<'a> DaySession<'a> {
     /// The answer to one query at a window's end.
     pub(super) async fn at(&mut self, query: &str, window: Window) -> Result<Vec<Series>, Failure> {
         let mut open = self.parts(query);
-        let (mut found, mut borne) = (Vec::new(), Vec::new());
+        let (mut found, mut answered) = (Vec::new(), Vec::new());
         while let Some(part) = open.pop() {
             match self.try_at(&part.of(query), window).await {
                 Ok(series) => {
                     found.extend(series);
-                    borne.push(part);
+                    answered.push(part);
                 }
                 Err(no_answer) => open.extend(self.halved(&part, no_answer, query)?),
             }
         }
-        self.learn_parts(query, borne);
+        self.learn_parts(query, answered);
         Ok(found)
     }
 

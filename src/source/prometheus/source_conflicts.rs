@@ -1,12 +1,10 @@
 //! Whether what claims to be one cluster is one.
 //!
-//! Scrape replicas and HA pairs of one cluster tell the same, and `max by` makes them one. Two
-//! clusters that were given one name look alike, but `max by` would then drop the dollars of the
-//! cheaper one. They are told apart by what they say: sources that agree are replicas, sources
-//! that go on disagreeing are not, and whose costs are the cluster's nobody can tell.
-//!
-//! A lagging replica disagrees too, but about another window: minutes in which the sources tell of
-//! different windows are not compared.
+//! Scrape replicas and HA pairs of one cluster report the same costs, and `max by` merges them. Two
+//! clusters under one name look alike, but `max by` would drop the cheaper one's dollars. Sources
+//! that agree are replicas. Sources that keep disagreeing are different clusters, and which one is
+//! meant cannot be known. A lagging replica also disagrees, but about another window: minutes in
+//! which sources report different windows are not compared.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +15,7 @@ use crate::source::prometheus::promql::{Selector, Window, minutes_present};
 use crate::source::prometheus::reply::{Labels, Series, shown_labels};
 use crate::source::prometheus::session::DaySession;
 
-/// Sources that differ by less tell the same: two polls of one window while its data come in.
+/// Sources that differ by less report the same: two polls of one window while its data come in.
 pub(in crate::source) const TOLERANCE: f64 = 0.01;
 /// Minutes of disagreement that a replica's restart may cause.
 const TRANSIENT_MINUTES: f64 = 10.0;
@@ -25,19 +23,20 @@ const TRANSIENT_MINUTES: f64 = 10.0;
 const CONFLICT_SHARE: f64 = 0.5;
 /// Over this span the samples of one exporter change once or twice, and those of two writers of
 /// one series with every sample.
-const ALTERNATION: &str = "30m";
+const INTERLEAVED_SPAN: &str = "30m";
 /// Spans that have to alternate before two writers are suspected.
-const ALTERNATING_SPANS_MIN: f64 = 3.0;
-/// Minutes after which sources that never tell of one window are held against each other.
-const INCOMPARABLE_MINUTES: f64 = 180.0;
-/// By how much the averages of one cluster's exporters may differ when they tell of other windows.
-const INCOMPARABLE_TOLERANCE: f64 = 0.1;
+const INTERLEAVED_SPANS_MIN: f64 = 3.0;
+/// Minutes after which sources that never report one window are compared after all.
+const DISJOINT_WINDOWS_MINUTES: f64 = 180.0;
+/// By how much the averages of one cluster's exporters may differ when they report different
+/// windows.
+const DISJOINT_WINDOWS_TOLERANCE: f64 = 0.1;
 /// Most conflicts that are named.
 const NAMED_MAX: usize = 5;
 
-/// A rate that should be the same whoever tells it.
+/// A rate that all sources of one cluster must agree on.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Claim<'a> {
+pub(super) struct ComparedRate<'a> {
     /// The metric.
     pub(super) metric: &'a str,
     /// Labels that name what the rate is of, beside tenant and cluster.
@@ -53,7 +52,7 @@ pub(super) async fn of_gauges(
     window: Window,
     is_doubled: bool,
 ) -> Result<Vec<String>, Failure> {
-    let mut found = alternating(session, selector, window).await?;
+    let mut found = interleaved_writers(session, selector, window).await?;
     if !is_doubled {
         return Ok(found);
     }
@@ -63,81 +62,81 @@ pub(super) async fn of_gauges(
     let ends = selector.raw(WINDOW_END, &[]);
     let (last, first) = (selector.max_by(&[], &ends), min_by(selector, &[], &ends));
     let same_window = |expression: &str| format!("({expression}) unless ({last} != {first})");
-    let at_once = same_window(&several(selector, &[], &totals));
+    let at_once = same_window(&has_several_query(selector, &[], &totals));
     let comparable = session.minutes(&at_once, window).await?;
     let series = session.series_at_most(selector, NAMESPACE_TOTAL, window).await?;
     for sources in [&totals, &namespaces] {
         if comparable.is_empty() {
             break;
         }
-        let differing = same_window(&differing(selector, &[], sources));
+        let differing = same_window(&differing_query(selector, &[], sources));
         let minutes = session.summed(window, series, |p| minutes_present(&differing, p)).await?;
-        let conflicts = lasting(&minutes, &comparable);
-        for name in conflicts.into_iter().take(NAMED_MAX) {
-            found.push(described(session, sources, &name, window).await);
+        let conflicts = lasting_conflicts(&minutes, &comparable);
+        for group in conflicts.into_iter().take(NAMED_MAX) {
+            found.push(describe(session, sources, &group, window).await);
         }
         if !found.is_empty() {
             break;
         }
     }
     if found.is_empty() {
-        let at_once = several(selector, &[], &totals);
+        let at_once = has_several_query(selector, &[], &totals);
         let together = session.minutes(&at_once, window).await?;
-        found = incomparable(session, &totals, (&together, &comparable), window).await;
+        found = of_disjoint_windows(session, &totals, (&together, &comparable), window).await;
     }
     Ok(found)
 }
 
-/// Sources that never tell of one window at one time, as exporters with other WINDOWs: one
-/// cluster's differ by a little over hours, two clusters' by what they cost.
-async fn incomparable(
+/// Sources that never report one window at one time, as exporters with other WINDOWs: one cluster's
+/// differ by a little over hours, two clusters' by what they cost.
+async fn of_disjoint_windows(
     session: &mut DaySession<'_>,
     sources: &str,
     (together, comparable): (&BTreeMap<Labels, f64>, &BTreeMap<Labels, f64>),
     window: Window,
 ) -> Vec<String> {
     let mut found = Vec::new();
-    let of = |name: &Labels| comparable.get(name).copied().unwrap_or(0.0);
-    let never = |(name, minutes): &(&Labels, &f64)| {
-        **minutes >= INCOMPARABLE_MINUTES && of(name) <= TRANSIENT_MINUTES
+    let of = |group: &Labels| comparable.get(group).copied().unwrap_or(0.0);
+    let never = |(group, minutes): &(&Labels, &f64)| {
+        **minutes >= DISJOINT_WINDOWS_MINUTES && of(group) <= TRANSIENT_MINUTES
     };
-    for (name, _) in together.iter().filter(never).take(NAMED_MAX) {
-        let telling = telling(session, sources, name, window).await;
+    for (group, _) in together.iter().filter(never).take(NAMED_MAX) {
+        let rates = average_rates(session, sources, group, window).await;
         let usd = |one: Option<&Series>| one.and_then(Series::value).unwrap_or(0.0);
-        let (least, most) = (usd(telling.first()), usd(telling.last()));
-        if most - least > INCOMPARABLE_TOLERANCE * most {
-            found.push(sentence(session, &telling, name));
+        let (least, most) = (usd(rates.first()), usd(rates.last()));
+        if most - least > DISJOINT_WINDOWS_TOLERANCE * most {
+            found.push(conflict_message(session, &rates, group));
         }
     }
     found
 }
 
-/// Conflicts over the rate of something that several sources may tell.
-pub(super) async fn of_claim(
+/// Conflicts over a rate that several sources may report.
+pub(super) async fn of_rate(
     session: &mut DaySession<'_>,
     selector: &Selector,
-    claim: Claim<'_>,
+    rate: ComparedRate<'_>,
     window: Window,
     series: u64,
 ) -> Result<Vec<String>, Failure> {
-    let sources = selector.raw(claim.metric, &[]);
-    let several = several(selector, claim.labels, &sources);
+    let sources = selector.raw(rate.metric, &[]);
+    let several = has_several_query(selector, rate.labels, &sources);
     let comparable = session.summed(window, series, |p| minutes_present(&several, p)).await?;
     if comparable.is_empty() {
         return Ok(Vec::new());
     }
-    let mut differing = differing(selector, claim.labels, &sources);
-    if let Some(identity) = claim.identity {
-        let finer: Vec<_> = claim.labels.iter().copied().chain([identity]).collect();
+    let mut differing = differing_query(selector, rate.labels, &sources);
+    if let Some(identity) = rate.identity {
+        let finer: Vec<_> = rate.labels.iter().copied().chain([identity]).collect();
         let known = format!("{identity}!=\"\"");
-        let identities = selector.max_by(&finer, &selector.raw(claim.metric, &[&known]));
-        let by = selector.labels(claim.labels);
+        let identities = selector.max_by(&finer, &selector.raw(rate.metric, &[&known]));
+        let by = selector.labels(rate.labels);
         differing = format!("({differing}) or (count by ({by}) ({identities}) > 1)");
     }
     let minutes = session.summed(window, series, |p| minutes_present(&differing, p)).await?;
     let mut found = Vec::new();
-    for name in lasting(&minutes, &comparable).into_iter().take(NAMED_MAX) {
-        found.push(described(session, &sources, &name, window).await);
+    for group in lasting_conflicts(&minutes, &comparable).into_iter().take(NAMED_MAX) {
+        found.push(describe(session, &sources, &group, window).await);
     }
     Ok(found)
 }
@@ -146,59 +145,62 @@ fn min_by(selector: &Selector, labels: &[&str], sources: &str) -> String {
     format!("min by ({}) ({sources})", selector.labels(labels))
 }
 
-fn several(selector: &Selector, labels: &[&str], sources: &str) -> String {
+fn has_several_query(selector: &Selector, labels: &[&str], sources: &str) -> String {
     format!("count by ({}) ({sources}) > 1", selector.labels(labels))
 }
 
-fn differing(selector: &Selector, labels: &[&str], sources: &str) -> String {
+fn differing_query(selector: &Selector, labels: &[&str], sources: &str) -> String {
     let (most, least) = (selector.max_by(labels, sources), min_by(selector, labels, sources));
     format!("{most} - {least} > {TOLERANCE} * {most}")
 }
 
-/// Names whose sources differ in most of the minutes in which they can be compared.
-fn lasting(differing: &BTreeMap<Labels, f64>, comparable: &BTreeMap<Labels, f64>) -> Vec<Labels> {
-    let lasts = |(name, minutes): &(&Labels, &f64)| {
-        let of = comparable.get(*name).copied().unwrap_or(0.0);
+/// The `max by` groups whose sources differ in most of the minutes in which they can be compared.
+fn lasting_conflicts(
+    differing: &BTreeMap<Labels, f64>,
+    comparable: &BTreeMap<Labels, f64>,
+) -> Vec<Labels> {
+    let lasts = |(group, minutes): &(&Labels, &f64)| {
+        let of = comparable.get(*group).copied().unwrap_or(0.0);
         **minutes > TRANSIENT_MINUTES && **minutes >= CONFLICT_SHARE * of
     };
-    differing.iter().filter(lasts).map(|(name, _)| name.clone()).collect()
+    differing.iter().filter(lasts).map(|(group, _)| group.clone()).collect()
 }
 
-/// A sentence that names the two sources of a name that differ most.
-async fn described(
+/// Names the two sources of a group that differ most.
+async fn describe(
     session: &mut DaySession<'_>,
     sources: &str,
-    name: &Labels,
+    group: &Labels,
     window: Window,
 ) -> String {
-    let telling = telling(session, sources, name, window).await;
-    sentence(session, &telling, name)
+    let rates = average_rates(session, sources, group, window).await;
+    conflict_message(session, &rates, group)
 }
 
-/// What the sources of a name say on average, the least first; nothing where that cannot be asked:
+/// What the sources of a group say on average, the least first; nothing where that cannot be asked:
 /// that they differ is known without it.
-async fn telling(
+async fn average_rates(
     session: &mut DaySession<'_>,
     sources: &str,
-    name: &Labels,
+    group: &Labels,
     window: Window,
 ) -> Vec<Series> {
     let average = format!("avg_over_time(({sources})[{}:5m])", window.range());
-    let mut telling = session.at(&average, window).await.unwrap_or_default();
+    let mut rates = session.at(&average, window).await.unwrap_or_default();
     let label = session.cluster_label().to_owned();
-    telling.retain(|one| is_named(one, name, &label));
-    telling.sort_by(|a, b| a.value().unwrap_or(0.0).total_cmp(&b.value().unwrap_or(0.0)));
-    telling
+    rates.retain(|one| is_of_group(one, group, &label));
+    rates.sort_by(|a, b| a.value().unwrap_or(0.0).total_cmp(&b.value().unwrap_or(0.0)));
+    rates
 }
 
-fn sentence(session: &DaySession<'_>, telling: &[Series], name: &Labels) -> String {
+fn conflict_message(session: &DaySession<'_>, rates: &[Series], group: &Labels) -> String {
     let shown = |one: &Series| {
-        let labels = shown_labels(&distinct(one, telling));
+        let labels = shown_labels(&differing_labels(one, rates));
         format!("{labels} says ${:.4} an hour", one.value().unwrap_or(0.0))
     };
-    let cluster = session.cluster(name);
-    let of = name.get("node").map(|node| format!(" node '{node}' of")).unwrap_or_default();
-    let [first, .., last] = telling else {
+    let cluster = session.cluster(group);
+    let of = group.get("node").map(|node| format!(" node '{node}' of")).unwrap_or_default();
+    let [first, .., last] = rates else {
         return format!("different sources report costs of{of} cluster '{cluster}'");
     };
     format!(
@@ -208,14 +210,14 @@ fn sentence(session: &DaySession<'_>, telling: &[Series], name: &Labels) -> Stri
     )
 }
 
-fn is_named(series: &Series, name: &Labels, cluster_label: &str) -> bool {
-    let cluster = name.get(cluster_label).map_or("", String::as_str);
+fn is_of_group(series: &Series, group: &Labels, cluster_label: &str) -> bool {
+    let cluster = group.get(cluster_label).map_or("", String::as_str);
     series.label(cluster_label) == cluster
-        && name.iter().all(|(label, value)| series.label(label) == value)
+        && group.iter().all(|(label, value)| series.label(label) == value)
 }
 
 /// The labels by which a series differs from the others.
-fn distinct(of: &Series, all: &[Series]) -> Labels {
+fn differing_labels(of: &Series, all: &[Series]) -> Labels {
     let names: BTreeSet<&String> = all.iter().flat_map(|one| one.labels.keys()).collect();
     let differs = |name: &&String| all.iter().any(|one| one.label(name) != of.label(name));
     names
@@ -227,12 +229,12 @@ fn distinct(of: &Series, all: &[Series]) -> Labels {
 }
 
 /// Series whose samples go to and fro between two costs: two sources with the same labels.
-async fn alternating(
+async fn interleaved_writers(
     session: &mut DaySession<'_>,
     selector: &Selector,
     window: Window,
 ) -> Result<Vec<String>, Failure> {
-    let span = format!("{}[{ALTERNATION}]", selector.stored(CLUSTER_TOTAL, &[]));
+    let span = format!("{}[{INTERLEAVED_SPAN}]", selector.stored(CLUSTER_TOTAL, &[]));
     let (least, most) = (format!("min_over_time({span})"), format!("max_over_time({span})"));
     let count = format!("count_over_time({span})");
     let near = 1e-9;
@@ -245,17 +247,18 @@ async fn alternating(
         1.0 + near,
         1.0 - near,
     );
-    let count =
-        |piece: Window| format!("count_over_time(({alternates})[{}:{ALTERNATION}])", piece.range());
+    let count = |piece: Window| {
+        format!("count_over_time(({alternates})[{}:{INTERLEAVED_SPAN}])", piece.range())
+    };
     let mut found = session.summed(window, 1, count).await?;
     // A cost that went to and fro for an hour is a cost; two writers go on.
-    found.retain(|_, spans| *spans >= ALTERNATING_SPANS_MIN);
+    found.retain(|_, spans| *spans >= INTERLEAVED_SPANS_MIN);
     if found.is_empty() {
         return Ok(Vec::new());
     }
     let bound = |function: &str, of: &str| {
         let (function, of) = (function.to_owned(), of.to_owned());
-        move |piece: Window| format!("{function}({of}[{}:{ALTERNATION}])", piece.range())
+        move |piece: Window| format!("{function}({of}[{}:{INTERLEAVED_SPAN}])", piece.range())
     };
     let lows = session.extreme(window, f64::max, bound("max_over_time", &least)).await?;
     let highs = session.extreme(window, f64::max, bound("max_over_time", &most)).await?;
@@ -288,10 +291,10 @@ mod tests {
 
     #[test]
     fn only_a_lasting_difference_is_a_conflict() {
-        assert!(lasting(&minutes(10.0), &minutes(12.0)).is_empty());
-        assert_eq!(lasting(&minutes(11.0), &minutes(12.0)).len(), 1);
-        assert!(lasting(&minutes(60.0), &minutes(121.0)).is_empty());
-        assert_eq!(lasting(&minutes(60.0), &minutes(120.0)).len(), 1);
+        assert!(lasting_conflicts(&minutes(10.0), &minutes(12.0)).is_empty());
+        assert_eq!(lasting_conflicts(&minutes(11.0), &minutes(12.0)).len(), 1);
+        assert!(lasting_conflicts(&minutes(60.0), &minutes(121.0)).is_empty());
+        assert_eq!(lasting_conflicts(&minutes(60.0), &minutes(120.0)).len(), 1);
     }
 
     #[test]
@@ -300,28 +303,31 @@ mod tests {
         let one = series(&[("cluster", "c"), ("instance", "a"), ("job", "j")]);
         let other = series(&[("cluster", "c"), ("instance", "b"), ("job", "j"), ("zone", "z")]);
         let all = [one.clone(), other.clone()];
-        assert_eq!(distinct(&one, &all), labels(&[("instance", "a"), ("zone", "")]));
-        assert_eq!(distinct(&other, &all), labels(&[("instance", "b"), ("zone", "z")]));
+        assert_eq!(differing_labels(&one, &all), labels(&[("instance", "a"), ("zone", "")]));
+        assert_eq!(differing_labels(&other, &all), labels(&[("instance", "b"), ("zone", "z")]));
     }
 
     #[test]
     fn sources_are_compared_by_what_they_are_of() {
         let selector = Selector { tenant: Some(("t".into(), "a".into())), ..Selector::default() };
-        assert_eq!(several(&selector, &["node"], "m"), "count by (t, cluster, node) (m) > 1");
         assert_eq!(
-            differing(&selector, &[], "m"),
+            has_several_query(&selector, &["node"], "m"),
+            "count by (t, cluster, node) (m) > 1"
+        );
+        assert_eq!(
+            differing_query(&selector, &[], "m"),
             "max by (t, cluster) (m) - min by (t, cluster) (m) > 0.01 * max by (t, cluster) (m)"
         );
     }
 
     #[test]
-    fn a_series_is_named_by_its_cluster_and_all_labels_of_the_name() {
+    fn a_series_is_of_its_cluster_and_of_all_labels_of_the_group() {
         let series = |pairs| Series { labels: labels(pairs), points: vec![(0.0, 1.0)] };
         let one = series(&[("cluster", "c"), ("node", "n"), ("instance", "i")]);
-        let is = |pairs| is_named(&one, &labels(pairs), "cluster");
+        let is = |pairs| is_of_group(&one, &labels(pairs), "cluster");
         assert!(is(&[("cluster", "c"), ("node", "n")]));
         assert!(!is(&[("cluster", "c"), ("node", "other")]));
-        assert!(!is(&[("node", "n")]), "a name without a cluster is of series without one");
+        assert!(!is(&[("node", "n")]), "a group without a cluster is of series without one");
     }
 
     #[test]
@@ -329,6 +335,6 @@ mod tests {
         let series = |pairs| Series { labels: labels(pairs), points: vec![(0.0, 1.0)] };
         let one = series(&[("__name__", "m"), ("job", "a")]);
         let all = [one.clone(), series(&[("__name__", "n"), ("job", "b")])];
-        assert_eq!(distinct(&one, &all), labels(&[("job", "a")]));
+        assert_eq!(differing_labels(&one, &all), labels(&[("job", "a")]));
     }
 }

@@ -7,16 +7,16 @@ use crate::service::failure::Failure;
 
 use crate::source::SourceDay;
 use crate::source::metric_names::{CLUSTER_TOTAL, EXPORTER_SUCCESS};
+use crate::source::prometheus::exposed_windows::Windowed;
 use crate::source::prometheus::gaps;
 use crate::source::prometheus::gauges::{
-    self, Coverage, Wanted, add_up, cluster_matcher, place, set_place,
+    self, Coverage, Gauge, add_up, cluster_matcher, record_level, set_node_and_service,
 };
 use crate::source::prometheus::promql::{GRID_SECONDS, Selector, Sources, Window};
 use crate::source::prometheus::reply::Labels;
 use crate::source::prometheus::session::DaySession;
 use crate::source::prometheus::source_conflicts;
-use crate::source::prometheus::window_showings::Windowed;
-use crate::source::prometheus::windows::{self, Group, Part, Sampling};
+use crate::source::prometheus::windows::{self, Group, Sampling, WindowSlice};
 
 fn minutes_long(window: Window) -> u32 {
     u32::try_from((window.end - window.start).max(0) / GRID_SECONDS).unwrap_or(0)
@@ -37,15 +37,15 @@ pub(super) async fn add_costs(
     let mut to_read = Vec::new();
     for (cluster, windowed) in clusters {
         let taken = elsewhere.get(cluster).map_or(&[][..], Vec::as_slice);
-        let mut parts = windows::choose(&windowed.showings, whole);
+        let mut parts = windows::choose(&windowed.exposed, whole);
         parts.retain(|part| taken.iter().all(|one| !overlaps(*one, part.span)));
-        let due_end = windows::due_end(&windowed.showings, now_seconds).unwrap_or(whole.start);
+        let due_end = windows::due_end(&windowed.exposed, now_seconds).unwrap_or(whole.start);
         let shown_end = parts.last().map_or(whole.start, |part| part.span.end);
         let due = Window { end: due_end.max(shown_end).clamp(whole.start, whole.end), ..whole };
-        out.lag_seconds = out.lag_seconds.max(windows::lag(&windowed.showings));
+        out.lag_seconds = out.lag_seconds.max(windows::lag(&windowed.exposed));
         let spans: Vec<Window> = parts.iter().map(|part| part.span).collect();
         let known: Vec<Window> = spans.iter().chain(taken).copied().collect();
-        let holes = windows::without(due, &known);
+        let holes = windows::uncovered(due, &known);
         let missing: u32 = holes.iter().map(|hole| minutes_long(*hole)).sum();
         let is_at_edge = |hole: &&Window| hole.start <= due.start || hole.end >= due.end;
         let edges = holes.iter().filter(is_at_edge).map(|hole| minutes_long(*hole)).sum();
@@ -54,7 +54,7 @@ pub(super) async fn add_costs(
         coverage.insert(cluster.clone(), Coverage { due: covered + missing, covered });
         if covered > 0 && missing > 0 {
             let phrase = hole_phrase(session, selector, (cluster, windowed), &holes).await;
-            out.holes.push(phrase);
+            out.gap_causes.push(phrase);
         } else if covered == 0 && missing > 0 && taken.is_empty() {
             session.is_partial = true;
             session.warn(format!("cluster '{cluster}' has shown no window of this day"));
@@ -90,7 +90,7 @@ pub(super) async fn window_by_window(
         &[cluster.to_owned()],
         session.default_cluster(),
     ));
-    let parts = windows::choose(&windowed.showings, whole);
+    let parts = windows::choose(&windowed.exposed, whole);
     let mut spans = parts.iter().map(|part| part.span);
     let mut costs = Vec::new();
     for (sampling, weight) in windows::samplings(&parts) {
@@ -118,7 +118,7 @@ async fn hole_phrase(
     (cluster, windowed): (&str, &Windowed),
     holes: &[Window],
 ) -> String {
-    let lag = windows::lag(&windowed.showings);
+    let lag = windows::lag(&windowed.exposed);
     let (start, end) = (holes[0].start + lag, holes[holes.len() - 1].end + lag);
     let mut alive = gaps::minutes(session, selector, EXPORTER_SUCCESS, Window { start, end }).await;
     // What should have been shown at a time is of a window before it.
@@ -129,7 +129,7 @@ async fn hole_phrase(
 }
 
 /// The time in which parts can be read.
-fn read_in(parts: &[Part]) -> Window {
+fn read_in(parts: &[WindowSlice]) -> Window {
     let minutes = || parts.iter().flat_map(|part| &part.minutes);
     let first = minutes().min().copied().unwrap_or(0);
     Window { start: first, end: minutes().max().copied().unwrap_or(first) + 1 }
@@ -153,56 +153,56 @@ async fn conflicts(
 async fn group_costs(
     session: &mut DaySession<'_>,
     selector: &Selector,
-    parts: &[Part],
+    parts: &[WindowSlice],
 ) -> Result<DayCosts, Failure> {
     let mut costs = DayCosts::default();
     let read_in = read_in(parts);
     let samplings = windows::samplings(parts);
     let mut counts: BTreeMap<Level, u64> = BTreeMap::new();
-    for wanted in gauges::wanted(session.levels()) {
+    for gauge in gauges::gauges_for(session.levels()) {
         let mut selector = selector.clone();
-        let series = match counts.get(&wanted.level).filter(|_| wanted.is_part()) {
+        let series = match counts.get(&gauge.level).filter(|_| gauge.is_part()) {
             Some(of_level) => *of_level,
-            None => session.series_at_most(&selector, wanted.metric, read_in).await?,
+            None => session.series_at_most(&selector, gauge.metric, read_in).await?,
         };
-        counts.insert(wanted.level, series);
+        counts.insert(gauge.level, series);
         if series == 0 {
             continue;
         }
-        if wanted.is_part() {
-            let labels = wanted.labels;
+        if gauge.is_part() {
+            let labels = gauge.labels;
             for (labels, usd) in
-                weighed(session, &selector, wanted, labels, &samplings, series).await?
+                weighed(session, &selector, gauge, labels, &samplings, series).await?
             {
-                wanted.place(session, &mut costs, &labels, usd);
+                gauge.record(session, &mut costs, &labels, usd);
             }
             continue;
         }
-        let metric = [(wanted.metric, wanted.matchers)];
+        let metric = [(gauge.metric, gauge.matchers)];
         session.filter_bad_samples(&mut selector, &metric, read_in, series).await?;
         let places = ["namespace", "pod", "node", "service"];
-        let labels = if wanted.level == Level::Pod { &places[..] } else { wanted.labels };
-        let found = weighed(session, &selector, wanted, labels, &samplings, series).await?;
-        if wanted.level != Level::Pod {
+        let labels = if gauge.level == Level::Pod { &places[..] } else { gauge.labels };
+        let found = weighed(session, &selector, gauge, labels, &samplings, series).await?;
+        if gauge.level != Level::Pod {
             for (labels, usd) in found {
-                wanted.place(session, &mut costs, &labels, usd);
+                gauge.record(session, &mut costs, &labels, usd);
             }
             continue;
         }
         let by_pod = pods(found);
         // A pod with several places may have had them at once, by different exporters.
         let of_pods = if by_pod.values().any(|places| places.len() > 1) {
-            weighed(session, &selector, wanted, wanted.labels, &samplings, series).await?
+            weighed(session, &selector, gauge, gauge.labels, &samplings, series).await?
         } else {
             by_pod.iter().map(|(pod, places)| (pod.clone(), places[0].1)).collect()
         };
         for (labels, usd) in of_pods {
-            place(session, &mut costs, Level::Pod, &labels, usd);
+            record_level(session, &mut costs, Level::Pod, &labels, usd);
         }
         for places in by_pod.values() {
             let longest = places.iter().max_by(|a, b| a.1.total_cmp(&b.1));
             if let Some((labels, _)) = longest {
-                set_place(session, labels, &mut costs);
+                set_node_and_service(session, labels, &mut costs);
             }
         }
     }
@@ -213,7 +213,7 @@ async fn group_costs(
 async fn weighed(
     session: &mut DaySession<'_>,
     selector: &Selector,
-    wanted: Wanted,
+    gauge: Gauge,
     labels: &[&str],
     samplings: &[(Sampling, f64)],
     series: u64,
@@ -222,7 +222,7 @@ async fn weighed(
     for (sampling, weight) in samplings {
         let expression = |offset_seconds: i64| {
             let of = Selector { offset_seconds, ..selector.in_parts() };
-            of.max_by(labels, &of.of(wanted.metric, wanted.matchers))
+            of.max_by(labels, &of.of(gauge.metric, gauge.matchers))
         };
         for (labels, sum) in session.sampled(*sampling, series, expression).await? {
             *costs.entry(labels).or_insert(0.0) += sum * weight;

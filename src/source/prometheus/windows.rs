@@ -20,7 +20,7 @@ const LATE_SECONDS: i64 = 1_200;
 
 /// What a cluster's newest exporter showed at one minute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Shown {
+pub(super) struct WindowSample {
     /// The minute, Unix seconds.
     pub(super) time: i64,
     /// The window.
@@ -31,7 +31,7 @@ pub(super) struct Shown {
 
 /// A window, and where it can be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Showing {
+pub(super) struct ExposedWindow {
     /// The window.
     pub(super) window: Window,
     /// The first minute at which it was shown, Unix seconds.
@@ -51,34 +51,34 @@ pub(super) fn is_plausible(window: Window, time: i64) -> bool {
 }
 
 /// The windows that were shown, the earliest first.
-pub(super) fn showings(shown: &[Shown]) -> Vec<Showing> {
-    let mut by_window: BTreeMap<(i64, i64, bool), Showing> = BTreeMap::new();
+pub(super) fn exposed_windows(shown: &[WindowSample]) -> Vec<ExposedWindow> {
+    let mut by_window: BTreeMap<(i64, i64, bool), ExposedWindow> = BTreeMap::new();
     let plausible = shown.iter().filter(|one| is_plausible(one.window, one.time));
     for one in plausible {
         let Some(is_total) = one.is_total else { continue };
         let (window, first) = (one.window, one.time);
-        let new = || Showing { window, first, minutes: BTreeSet::new(), is_total };
+        let new = || ExposedWindow { window, first, minutes: BTreeSet::new(), is_total };
         let key = (window.end, window.start, is_total);
         by_window.entry(key).or_insert_with(new).minutes.insert(one.time);
     }
-    let mut out: Vec<Showing> = Vec::new();
-    for showing in by_window.into_values() {
+    let mut out: Vec<ExposedWindow> = Vec::new();
+    for exposed in by_window.into_values() {
         match out.last_mut() {
-            // The mode was changed while the window was shown: the longer showing is read.
-            Some(last) if last.window == showing.window => {
-                if last.minutes.len() < showing.minutes.len() {
-                    *last = showing;
+            // The mode was changed while the window was shown: the one shown longer is read.
+            Some(last) if last.window == exposed.window => {
+                if last.minutes.len() < exposed.minutes.len() {
+                    *last = exposed;
                 }
             }
-            _ => out.push(showing),
+            _ => out.push(exposed),
         }
     }
-    for showing in &mut out {
-        let settled = showing.minutes.split_off(&(showing.first + LOOKBACK_SECONDS));
+    for exposed in &mut out {
+        let settled = exposed.minutes.split_off(&(exposed.first + LOOKBACK_SECONDS));
         if !settled.is_empty() {
-            showing.minutes = settled;
-        } else if let Some(last) = showing.minutes.pop_last() {
-            showing.minutes = BTreeSet::from([last]);
+            exposed.minutes = settled;
+        } else if let Some(last) = exposed.minutes.pop_last() {
+            exposed.minutes = BTreeSet::from([last]);
         }
     }
     out
@@ -86,7 +86,7 @@ pub(super) fn showings(shown: &[Shown]) -> Vec<Showing> {
 
 /// A window's part of a day.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Part {
+pub(super) struct WindowSlice {
     /// What of the window lies in the day.
     pub(super) span: Window,
     /// The window.
@@ -97,7 +97,7 @@ pub(super) struct Part {
     pub(super) is_total: bool,
 }
 
-impl Part {
+impl WindowSlice {
     /// What its gauges are multiplied with to be the cost of this part, USD.
     fn weight(&self) -> f64 {
         let unit = if self.is_total { self.window.end - self.window.start } else { 3_600 };
@@ -108,8 +108,8 @@ impl Part {
 /// The windows that cover most of a day without overlapping in it: an exporter may show windows
 /// that overlap, such as the last 24 hours at each full hour. Of several such choices the one that
 /// reaches least into other days.
-pub(super) fn choose(showings: &[Showing], day: Window) -> Vec<Part> {
-    let mut parts: Vec<Part> = showings.iter().filter_map(|one| part(one, day)).collect();
+pub(super) fn choose(exposed: &[ExposedWindow], day: Window) -> Vec<WindowSlice> {
+    let mut parts: Vec<WindowSlice> = exposed.iter().filter_map(|one| part(one, day)).collect();
     parts.sort_by_key(|part| (part.span.end, part.span.start, part.window.end));
     // best[i]: covered seconds, and those outside of the day (negative), of the first i parts.
     let mut best = vec![(0_i64, 0_i64)];
@@ -139,38 +139,38 @@ pub(super) fn choose(showings: &[Showing], day: Window) -> Vec<Part> {
     chosen
 }
 
-fn part(showing: &Showing, day: Window) -> Option<Part> {
-    let window = showing.window;
+fn part(exposed: &ExposedWindow, day: Window) -> Option<WindowSlice> {
+    let window = exposed.window;
     let span = Window { start: window.start.max(day.start), end: window.end.min(day.end) };
-    (span.start < span.end).then(|| Part {
+    (span.start < span.end).then(|| WindowSlice {
         span,
         window,
-        minutes: showing.minutes.clone(),
-        is_total: showing.is_total,
+        minutes: exposed.minutes.clone(),
+        is_total: exposed.is_total,
     })
 }
 
 /// How late a source shows its windows, seconds after they end: the least that was seen.
-fn delay(showings: &[Showing]) -> i64 {
-    showings.iter().map(|one| one.first - one.window.end).min().unwrap_or(0).max(0)
+fn delay(exposed: &[ExposedWindow]) -> i64 {
+    exposed.iter().map(|one| one.first - one.window.end).min().unwrap_or(0).max(0)
 }
 
 /// By how much a source lags behind the cost: a window and how late it is shown, seconds.
-pub(super) fn lag(showings: &[Showing]) -> i64 {
-    let length = showings.last().map_or(0, |last| last.window.end - last.window.start);
-    next_grid_point(length + delay(showings))
+pub(super) fn lag(exposed: &[ExposedWindow]) -> i64 {
+    let length = exposed.last().map_or(0, |last| last.window.end - last.window.start);
+    next_grid_point(length + delay(exposed))
 }
 
 /// Up to when windows should have been shown by now, Unix seconds; `None` without any window.
-pub(super) fn due_end(showings: &[Showing], now_seconds: i64) -> Option<i64> {
-    let last = showings.last()?.window;
+pub(super) fn due_end(exposed: &[ExposedWindow], now_seconds: i64) -> Option<i64> {
+    let last = exposed.last()?.window;
     let length = last.end - last.start;
-    let waited = now_seconds - LATE_SECONDS - delay(showings) - last.end;
+    let waited = now_seconds - LATE_SECONDS - delay(exposed) - last.end;
     Some(last.end + waited.div_euclid(length).max(0) * length)
 }
 
 /// What of a span is in none of the others, the earliest first.
-pub(super) fn without(span: Window, covered: &[Window]) -> Vec<Window> {
+pub(super) fn uncovered(span: Window, covered: &[Window]) -> Vec<Window> {
     let mut covered = covered.to_vec();
     covered.sort_by_key(|one| one.start);
     let mut out = Vec::new();
@@ -194,11 +194,11 @@ pub(super) struct Group {
     /// Which exporters' gauges are taken.
     pub(super) sources: Sources,
     /// The parts, with minutes that are good for all clusters.
-    pub(super) parts: Vec<Part>,
+    pub(super) parts: Vec<WindowSlice>,
 }
 
 /// Groups clusters, so that one question is asked for many of them.
-pub(super) fn groups(clusters: Vec<(String, Sources, Vec<Part>)>) -> Vec<Group> {
+pub(super) fn groups(clusters: Vec<(String, Sources, Vec<WindowSlice>)>) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     for (cluster, sources, parts) in clusters {
         let joined = groups.iter_mut().find_map(|group| {
@@ -217,17 +217,17 @@ pub(super) fn groups(clusters: Vec<(String, Sources, Vec<Part>)>) -> Vec<Group> 
 }
 
 /// Parts of the same windows, at the minutes that both have; `None` where they have none.
-fn common(some: &[Part], others: &[Part]) -> Option<Vec<Part>> {
+fn common(some: &[WindowSlice], others: &[WindowSlice]) -> Option<Vec<WindowSlice>> {
     let pairs = some.iter().zip(others);
     let common = pairs.map(|(one, other)| {
         let is_same = one.window == other.window && one.is_total == other.is_total;
         let minutes: BTreeSet<i64> = one.minutes.intersection(&other.minutes).copied().collect();
-        (is_same && !minutes.is_empty()).then(|| Part { minutes, ..one.clone() })
+        (is_same && !minutes.is_empty()).then(|| WindowSlice { minutes, ..one.clone() })
     });
     if some.len() == others.len() { common.collect() } else { None }
 }
 
-/// Regular times.
+/// Evaluation times at a fixed step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Sampling {
     /// The first, Unix seconds.
@@ -292,7 +292,7 @@ impl Sampling {
 }
 
 /// Times to read parts at, and the weight of what is read: few where windows are shown regularly.
-pub(super) fn samplings(parts: &[Part]) -> Vec<(Sampling, f64)> {
+pub(super) fn samplings(parts: &[WindowSlice]) -> Vec<(Sampling, f64)> {
     let mut out = Vec::new();
     let mut rest = parts;
     while let [first, ..] = rest {
@@ -307,7 +307,7 @@ pub(super) fn samplings(parts: &[Part]) -> Vec<(Sampling, f64)> {
 }
 
 /// How many of the first parts can be read in regular steps, those steps, and when to begin.
-fn regular(parts: &[Part]) -> (u32, i64, BTreeSet<i64>) {
+fn regular(parts: &[WindowSlice]) -> (u32, i64, BTreeSet<i64>) {
     let [first, rest @ ..] = parts else { return (0, GRID_SECONDS, BTreeSet::new()) };
     let step = rest.first().map_or(0, |next| next.window.end - first.window.end);
     let mut starts = first.minutes.clone();

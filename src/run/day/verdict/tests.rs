@@ -227,7 +227,7 @@ fn minutes_that_one_cluster_lacks_are_missing_too() {
 #[test]
 fn a_day_without_costs_says_where_samples_are_missing() {
     let mut source = source(0);
-    source.holes = vec!["c has none".into()];
+    source.gap_causes = vec!["c has none".into()];
     let verdict = judged(&source, 0.0, None, 0.0, false);
     assert_eq!(kept(&verdict).1, "the source has no cost of this day: c has none");
     source.cover_all(10);

@@ -1,4 +1,4 @@
-//! Questions in pieces that the server can bear: shorter times, and where those are no help,
+//! Questions in pieces that the server accepts: shorter times, and where those are no help,
 //! fewer series.
 
 use std::collections::BTreeMap;
@@ -144,16 +144,16 @@ impl DaySession<'_> {
         self.in_pieces(window, (1, 1), choose, query).await
     }
 
-    /// The parts in which the server is known to bear a query's series.
+    /// The parts in which the server is known to accept a query's series.
     pub(super) fn parts(&self, query: &str) -> Vec<SeriesPart> {
-        let known = series_parts::kind(query).and_then(|kind| self.bearable_parts.get(&kind));
+        let known = series_parts::kind(query).and_then(|kind| self.working_splits.get(&kind));
         known.cloned().unwrap_or_else(|| vec![SeriesPart::default()])
     }
 
-    /// Keeps in mind in which parts a query's series were borne.
-    pub(super) fn learn_parts(&mut self, query: &str, borne: Vec<SeriesPart>) {
-        if let (Some(kind), true) = (series_parts::kind(query), borne.len() > 1) {
-            self.bearable_parts.insert(kind, borne);
+    /// Keeps in mind in which parts a query's series were answered.
+    pub(super) fn learn_parts(&mut self, query: &str, answered: Vec<SeriesPart>) {
+        if let (Some(kind), true) = (series_parts::kind(query), answered.len() > 1) {
+            self.working_splits.insert(kind, answered);
         }
     }
 
@@ -190,22 +190,22 @@ impl DaySession<'_> {
     ) -> Result<BTreeMap<Labels, f64>, Failure> {
         let of_window = query(window);
         let mut open = self.parts(&of_window);
-        let (mut sums, mut borne) = (BTreeMap::new(), Vec::new());
+        let (mut sums, mut answered) = (BTreeMap::new(), Vec::new());
         while let Some(part) = open.pop() {
-            let bearable_minutes = self.bearable_minutes;
+            let max_window_minutes = self.max_window_minutes;
             match self.in_times(window, counts, join, |piece| part.of(&query(piece))).await {
                 Ok(found) => {
                     // Parts have different series, whatever labels are left of them.
                     join_up(&mut sums, found, add);
-                    borne.push(part);
+                    answered.push(part);
                 }
                 Err(no_answer) => {
                     open.extend(self.halved(&part, no_answer, &of_window)?);
-                    self.bearable_minutes = bearable_minutes;
+                    self.max_window_minutes = max_window_minutes;
                 }
             }
         }
-        self.learn_parts(&of_window, borne);
+        self.learn_parts(&of_window, answered);
         Ok(sums)
     }
 
@@ -247,7 +247,7 @@ impl DaySession<'_> {
         query: impl Fn(Window) -> String,
     ) -> Result<BTreeMap<Labels, f64>, NoAnswer> {
         let mut sums = BTreeMap::new();
-        let count = count.max(window.minutes().div_ceil(self.bearable_minutes));
+        let count = count.max(window.minutes().div_ceil(self.max_window_minutes));
         let mut open: Vec<(Window, u32)> =
             window.split(count).into_iter().rev().map(|piece| (piece, 0)).collect();
         while let Some((piece, halvings)) = open.pop() {
@@ -266,7 +266,7 @@ impl DaySession<'_> {
                 {
                     tracing::debug!(%failure, minutes = piece.minutes(), "halving the query");
                     let half = piece.minutes().div_ceil(2);
-                    self.bearable_minutes = self.bearable_minutes.min(half);
+                    self.max_window_minutes = self.max_window_minutes.min(half);
                     open.extend(piece.split(2).into_iter().rev().map(|half| (half, halvings + 1)));
                 }
                 Err(no_answer) => return Err(no_answer),
@@ -285,22 +285,22 @@ impl DaySession<'_> {
     ) -> Result<BTreeMap<Labels, f64>, Failure> {
         let of_series = expression(0);
         let mut open = self.parts(&of_series);
-        let (mut sums, mut borne) = (BTreeMap::new(), Vec::new());
+        let (mut sums, mut answered) = (BTreeMap::new(), Vec::new());
         while let Some(part) = open.pop() {
-            let bearable_minutes = self.bearable_minutes;
+            let max_window_minutes = self.max_window_minutes;
             let of_part = |offset| part.of(&expression(offset));
             match self.sampled_in_times(sampling, series, of_part).await {
                 Ok(found) => {
                     join_up(&mut sums, found, add);
-                    borne.push(part);
+                    answered.push(part);
                 }
                 Err(no_answer) => {
                     open.extend(self.halved(&part, no_answer, &of_series)?);
-                    self.bearable_minutes = bearable_minutes;
+                    self.max_window_minutes = max_window_minutes;
                 }
             }
         }
-        self.learn_parts(&of_series, borne);
+        self.learn_parts(&of_series, answered);
         self.own_only(sums)
     }
 
@@ -311,7 +311,7 @@ impl DaySession<'_> {
         expression: impl Fn(i64) -> String,
     ) -> Result<BTreeMap<Labels, f64>, NoAnswer> {
         let mut sums = BTreeMap::new();
-        let mut open = self.bearable(sampling, series, self.bearable_minutes);
+        let mut open = self.split_to(sampling, series, self.max_window_minutes);
         while let Some(piece) = open.pop() {
             let (query, time) = piece.sum(&expression);
             let samples = series.saturating_mul(u64::from(piece.count));
@@ -323,7 +323,7 @@ impl DaySession<'_> {
                 Err(no_answer) => {
                     let halves = self.halves(piece, no_answer)?;
                     let longest = halves.iter().map(|half| half.minutes()).max().unwrap_or(0);
-                    self.bearable_minutes = self.bearable_minutes.min(longest.max(1));
+                    self.max_window_minutes = self.max_window_minutes.min(longest.max(1));
                     open.extend(halves);
                 }
             }
@@ -340,19 +340,19 @@ impl DaySession<'_> {
     ) -> Result<BTreeMap<Labels, Vec<(i64, f64)>>, Failure> {
         let of_series = expression(0);
         let mut open = self.parts(&of_series);
-        let (mut values, mut borne) = (BTreeMap::new(), Vec::new());
+        let (mut values, mut answered) = (BTreeMap::new(), Vec::new());
         while let Some(part) = open.pop() {
             let of_part = |offset| part.of(&expression(offset));
             match self.values_in_times(sampling, series, of_part).await {
                 // Callers keep the labels by which series are parted.
                 Ok(found) => {
                     values.extend(found);
-                    borne.push(part);
+                    answered.push(part);
                 }
                 Err(no_answer) => open.extend(self.halved(&part, no_answer, &of_series)?),
             }
         }
-        self.learn_parts(&of_series, borne);
+        self.learn_parts(&of_series, answered);
         self.own_only(values)
     }
 
@@ -363,7 +363,7 @@ impl DaySession<'_> {
         expression: impl Fn(i64) -> String,
     ) -> Result<BTreeMap<Labels, Vec<(i64, f64)>>, NoAnswer> {
         let mut values: BTreeMap<Labels, Vec<(i64, f64)>> = BTreeMap::new();
-        let mut open = self.bearable(sampling, series, u32::MAX);
+        let mut open = self.split_to(sampling, series, u32::MAX);
         while let Some(piece) = open.pop() {
             let offset = piece.offset();
             let (start, end) = (piece.first + offset, piece.last() + offset);
@@ -400,7 +400,7 @@ impl DaySession<'_> {
 
     /// Regular times in pieces of which none touches more samples than allowed or is longer than
     /// so many minutes, the last first.
-    fn bearable(&self, sampling: Sampling, series: u64, minutes: u32) -> Vec<Sampling> {
+    fn split_to(&self, sampling: Sampling, series: u64, minutes: u32) -> Vec<Sampling> {
         let most = self.settings.samples_max / series.max(1);
         let mut open = vec![sampling];
         let mut pieces = Vec::new();

@@ -12,12 +12,12 @@ fn hour(number: i64) -> i64 {
 }
 
 /// What an exporter shows from minute to minute of `life`: its window's end by time.
-fn shown(life: Window, length: i64, end: impl Fn(i64) -> Option<i64>) -> Vec<Shown> {
+fn shown(life: Window, length: i64, end: impl Fn(i64) -> Option<i64>) -> Vec<WindowSample> {
     (life.start.div_euclid(60)..life.end.div_euclid(60))
         .filter_map(|minute| {
             let end = end(minute * 60)?;
             let window = Window { start: end - length, end };
-            Some(Shown { time: minute * 60, window, is_total: Some(false) })
+            Some(WindowSample { time: minute * 60, window, is_total: Some(false) })
         })
         .collect()
 }
@@ -30,11 +30,11 @@ fn long() -> Window {
     Window { start: DAY.start, end: DAY.end + 86_400 + 3 * HOUR }
 }
 
-fn hours_of(parts: &[Part]) -> f64 {
+fn hours_of(parts: &[WindowSlice]) -> f64 {
     parts.iter().map(|part| (part.span.end - part.span.start) as f64 / 3_600.0).sum()
 }
 
-fn usd(parts: &[Part], rate: impl Fn(Window) -> f64) -> f64 {
+fn usd(parts: &[WindowSlice], rate: impl Fn(Window) -> f64) -> f64 {
     parts.iter().map(|part| part.weight() * rate(part.window)).sum()
 }
 
@@ -42,14 +42,14 @@ fn usd(parts: &[Part], rate: impl Fn(Window) -> f64) -> f64 {
 fn windows_of_any_length_that_divides_a_day_cover_it_once() {
     for hours in [1, 2, 3, 4, 6, 8, 12, 24] {
         let length = hours * HOUR;
-        let showings = showings(&shown(long(), length, |t| Some(closed(t, length, 180))));
-        let parts = choose(&showings, DAY);
+        let exposed = exposed_windows(&shown(long(), length, |t| Some(closed(t, length, 180))));
+        let parts = choose(&exposed, DAY);
         assert_eq!(parts.len() as i64, 24 / hours, "{hours}");
         assert_eq!(hours_of(&parts), 24.0);
         let samplings = samplings(&parts);
         assert_eq!(samplings.len(), 1, "{hours}: {samplings:?}");
         assert_eq!(samplings[0].1, hours as f64);
-        assert_eq!(lag(&showings), length + 180);
+        assert_eq!(lag(&exposed), length + 180);
     }
 }
 
@@ -57,7 +57,7 @@ fn windows_of_any_length_that_divides_a_day_cover_it_once() {
 fn gauges_that_are_totals_weigh_their_window_once() {
     let mut shown = shown(long(), 6 * HOUR, |t| Some(closed(t, 6 * HOUR, 180)));
     shown.iter_mut().for_each(|one| one.is_total = Some(true));
-    let parts = choose(&showings(&shown), DAY);
+    let parts = choose(&exposed_windows(&shown), DAY);
     assert_eq!(usd(&parts, |_| 12.0), 48.0);
 }
 
@@ -67,12 +67,12 @@ fn a_window_that_is_shown_for_three_hours_counts_once_and_those_never_shown_are_
         let stuck = hour(10) + 180..hour(13) + 180;
         Some(if stuck.contains(&t) { hour(10) } else { closed(t, HOUR, 180) })
     };
-    let showings = showings(&shown(long(), HOUR, end));
-    let parts = choose(&showings, DAY);
+    let exposed = exposed_windows(&shown(long(), HOUR, end));
+    let parts = choose(&exposed, DAY);
     let rate = |window: Window| if window.end == hour(10) { 100.0 } else { 2.0 };
     assert_eq!(usd(&parts, rate), 21.0 * 2.0 + 100.0);
     let spans: Vec<_> = parts.iter().map(|part| part.span).collect();
-    assert_eq!(without(DAY, &spans), [Window { start: hour(10), end: hour(12) }]);
+    assert_eq!(uncovered(DAY, &spans), [Window { start: hour(10), end: hour(12) }]);
     assert_eq!(samplings(&parts).len(), 2);
 }
 
@@ -80,10 +80,10 @@ fn a_window_that_is_shown_for_three_hours_counts_once_and_those_never_shown_are_
 fn a_window_across_midnight_is_split_by_time() {
     // Six-hour windows that end at 03:00, 09:00, ...
     let end = |t: i64| Some(closed(t - 3 * HOUR, 6 * HOUR, 180) + 3 * HOUR);
-    let showings = showings(&shown(long(), 6 * HOUR, end));
-    let parts = choose(&showings, DAY);
+    let exposed = exposed_windows(&shown(long(), 6 * HOUR, end));
+    let parts = choose(&exposed, DAY);
     assert_eq!(hours_of(&parts), 24.0);
-    let weights: Vec<_> = parts.iter().map(Part::weight).collect();
+    let weights: Vec<_> = parts.iter().map(WindowSlice::weight).collect();
     assert_eq!(weights, [3.0, 6.0, 6.0, 6.0, 3.0]);
     assert_eq!(samplings(&parts).len(), 3);
 }
@@ -92,7 +92,7 @@ fn a_window_across_midnight_is_split_by_time() {
 fn of_windows_that_overlap_the_days_own_is_taken() {
     // At each full hour the last 24 hours.
     let end = |t: i64| Some(closed(t, HOUR, 180));
-    let all = showings(&shown(long(), 24 * HOUR, end));
+    let all = exposed_windows(&shown(long(), 24 * HOUR, end));
     let parts = choose(&all, DAY);
     assert_eq!(parts.iter().map(|part| part.window).collect::<Vec<_>>(), [DAY]);
     let without_own: Vec<_> = all.into_iter().filter(|one| one.window != DAY).collect();
@@ -105,15 +105,15 @@ fn a_change_of_the_windows_length_doubles_nothing() {
     let mut all = shown(long(), HOUR, |t| (t < change).then(|| closed(t, HOUR, 180)));
     let six = |t: i64| (t >= change).then(|| closed(t, 6 * HOUR, 180));
     all.extend(shown(long(), 6 * HOUR, six));
-    assert_eq!(hours_of(&choose(&showings(&all), DAY)), 24.0);
+    assert_eq!(hours_of(&choose(&exposed_windows(&all), DAY)), 24.0);
 }
 
 #[test]
 fn only_what_should_have_been_shown_by_now_is_due() {
     let until = |now: i64, length: i64| {
         let life = Window { start: DAY.start, end: now };
-        let showings = showings(&shown(life, length, |t| Some(closed(t, length, 180))));
-        due_end(&showings, now).unwrap() - DAY.start
+        let exposed = exposed_windows(&shown(life, length, |t| Some(closed(t, length, 180))));
+        due_end(&exposed, now).unwrap() - DAY.start
     };
     assert_eq!(until(hour(0) + 1_800, HOUR), 0);
     assert_eq!(until(hour(1) + 240, HOUR), HOUR);
@@ -121,20 +121,20 @@ fn only_what_should_have_been_shown_by_now_is_due() {
     assert_eq!(until(hour(12), 24 * HOUR), 0);
     // An exporter that died at noon owes all that ended since.
     let life = Window { start: DAY.start, end: hour(12) };
-    let showings = showings(&shown(life, HOUR, |t| Some(closed(t, HOUR, 180))));
-    assert_eq!(due_end(&showings, hour(20)), Some(hour(19)));
-    assert_eq!(due_end(&showings, hour(48)), Some(hour(47)));
+    let exposed = exposed_windows(&shown(life, HOUR, |t| Some(closed(t, HOUR, 180))));
+    assert_eq!(due_end(&exposed, hour(20)), Some(hour(19)));
+    assert_eq!(due_end(&exposed, hour(48)), Some(hour(47)));
 }
 
 #[test]
 fn a_window_is_read_late_in_its_showing_and_never_while_the_one_before_may_be_seen() {
-    let showings = showings(&shown(long(), HOUR, |t| Some(closed(t, HOUR, 180))));
-    let one = showings.iter().find(|one| one.window.end == hour(5)).unwrap();
+    let exposed = exposed_windows(&shown(long(), HOUR, |t| Some(closed(t, HOUR, 180))));
+    let one = exposed.iter().find(|one| one.window.end == hour(5)).unwrap();
     assert_eq!(one.first, hour(5) + 180);
     assert_eq!(one.minutes.first(), Some(&(hour(5) + 480)));
     assert_eq!(one.minutes.last(), Some(&(hour(6) + 120)));
     let short =
-        super::showings(&shown(Window { start: hour(1), end: hour(1) + 240 }, HOUR, |_| {
+        super::exposed_windows(&shown(Window { start: hour(1), end: hour(1) + 240 }, HOUR, |_| {
             Some(hour(1))
         }));
     assert_eq!(short[0].minutes.iter().collect::<Vec<_>>(), [&(hour(1) + 180)]);
@@ -153,7 +153,7 @@ fn windows_far_away_or_of_no_length_are_not_accepted() {
 #[test]
 fn clusters_that_are_shown_alike_are_read_together() {
     let parts = |late: i64, length: i64| {
-        choose(&showings(&shown(long(), length, |t| Some(closed(t, length, late)))), DAY)
+        choose(&exposed_windows(&shown(long(), length, |t| Some(closed(t, length, late)))), DAY)
     };
     let cluster = |name: &str, parts| (name.to_owned(), Sources::All, parts);
     let found = groups(vec![
@@ -198,7 +198,7 @@ proptest! {
         };
         let end = |t: i64| is_up(t).then(|| closed(t, length, late * 60));
         let all = shown(long(), length, end);
-        let parts = choose(&showings(&all), DAY);
+        let parts = choose(&exposed_windows(&all), DAY);
         for pair in parts.windows(2) {
             prop_assert!(pair[0].span.end <= pair[1].span.start);
         }

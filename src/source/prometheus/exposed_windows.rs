@@ -14,7 +14,7 @@ use crate::source::prometheus::promql::{
 };
 use crate::source::prometheus::session::DaySession;
 use crate::source::prometheus::windows::{
-    self, LOOKBACK_SECONDS, Sampling, Showing, Shown, is_plausible,
+    self, ExposedWindow, LOOKBACK_SECONDS, Sampling, WindowSample, is_plausible,
 };
 
 /// The longest time after the end of a day at which a window of it may be shown, beside the
@@ -27,7 +27,7 @@ const LENGTH_SECONDS_MAX: i64 = 172_800;
 #[derive(Clone, Debug)]
 pub(super) struct Windowed {
     /// The windows that were shown on the day and while its last ones may be, the earliest first.
-    pub(super) showings: Vec<Showing>,
+    pub(super) exposed: Vec<ExposedWindow>,
     /// Which of its gauges are of windows.
     pub(super) sources: Sources,
     /// Minutes at which gauges without a window were there too.
@@ -39,16 +39,16 @@ pub(super) struct Windowed {
 impl Windowed {
     /// After when it shows no window any more, Unix seconds.
     fn last_minute(&self) -> i64 {
-        let last = self.showings.iter().filter_map(|one| one.minutes.last()).max();
+        let last = self.exposed.iter().filter_map(|one| one.minutes.last()).max();
         last.copied().unwrap_or(i64::MIN)
     }
 
     /// What of a day is taken from gauges without a window: what was before this exporter's
     /// first one, and what is after it has gone.
     pub(super) fn spans_elsewhere(&self, day: Window, now_seconds: i64) -> Vec<Window> {
-        let first = self.showings.iter().map(|one| one.window.start).min().unwrap_or(i64::MAX);
+        let first = self.exposed.iter().map(|one| one.window.start).min().unwrap_or(i64::MAX);
         let mut spans = vec![Window { start: day.start, end: first.min(day.end) }];
-        if let Some(last) = self.showings.last().map(|one| one.window) {
+        if let Some(last) = self.exposed.last().map(|one| one.window) {
             // It has gone when it was quiet for as long as two of its windows.
             let quiet_from = self.last_minute() + 2 * (last.end - last.start);
             if quiet_from < day.end.min(now_seconds) {
@@ -86,17 +86,17 @@ pub(super) async fn windowed(
     let mut found: BTreeMap<String, Windowed> = BTreeMap::new();
     for (cluster, list) in shown {
         warn_of_implausible(session, &cluster, &list);
-        let showings = windows::showings(&list);
-        if !showings.is_empty() {
+        let exposed = windows::exposed_windows(&list);
+        if !exposed.is_empty() {
             let (sources, windowless_minutes, is_doubled) = (Sources::All, 0, false);
-            found.insert(cluster, Windowed { showings, sources, windowless_minutes, is_doubled });
+            found.insert(cluster, Windowed { exposed, sources, windowless_minutes, is_doubled });
         }
     }
     separate_sources(session, selector, shown_in, &mut found).await?;
     Ok(found)
 }
 
-fn warn_of_implausible(session: &mut DaySession<'_>, cluster: &str, shown: &[Shown]) {
+fn warn_of_implausible(session: &mut DaySession<'_>, cluster: &str, shown: &[WindowSample]) {
     let Some(bad) = shown.iter().find(|one| !is_plausible(one.window, one.time)) else { return };
     let days = (bad.time - bad.window.end) as f64 / 86_400.0;
     session.warn(format!(
@@ -165,7 +165,7 @@ async fn shown(
     selector: &Selector,
     shown_in: Window,
     lengths: &Lengths,
-) -> Result<BTreeMap<String, Vec<Shown>>, Failure> {
+) -> Result<BTreeMap<String, Vec<WindowSample>>, Failure> {
     let count = lengths.len() as u64;
     // Where the labels of costs and windows do not match, the cluster has to do.
     let ends = selector.raw(WINDOW_END, &[]);
@@ -216,7 +216,10 @@ async fn shown(
         }
     }
     let list = |minutes: BTreeMap<i64, Window>| {
-        minutes.into_iter().map(|(time, window)| Shown { time, window, is_total: None }).collect()
+        minutes
+            .into_iter()
+            .map(|(time, window)| WindowSample { time, window, is_total: None })
+            .collect()
     };
     Ok(out.into_iter().map(|(cluster, minutes)| (cluster, list(minutes))).collect())
 }
