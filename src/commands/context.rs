@@ -133,8 +133,9 @@ impl Context {
         let level = environment("RUST_LOG").or_else(|| quiet.then(|| "error".to_owned()));
         // What is wrong with the authorities is reported with the other settings.
         let trust = || drop(trust_authorities(&raw));
-        let (traces, beside) = Traces::begin(&environment, &trust).map_err(CliError::Argument)?;
-        logging::start(is_json, level.as_deref(), beside);
+        let (traces, trace_layer) =
+            Traces::begin(&environment, &trust).map_err(CliError::Argument)?;
+        logging::start(is_json, level.as_deref(), trace_layer);
         traces.warn(&environment);
         Ok(traces)
     }

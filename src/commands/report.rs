@@ -9,7 +9,7 @@ use crate::report::anomalies::{Limits, of_report};
 use crate::report::build::Shown;
 use crate::report::focus::{FocusVersion, FocusWriter};
 use crate::report::forecast::month_of;
-use crate::report::html::Beside;
+use crate::report::html::PageExtras;
 use crate::report::{By, Report, ReportStores, Scope, build, csv, each_day, html, read, text};
 use crate::settings::worker::ReportSettings;
 
@@ -121,8 +121,8 @@ fn write(
         "csv" => csv::write(&mut out, report)?,
         "html" => {
             let anomalies = of_report(report, Limits::default());
-            let beside = Beside { anomalies: &anomalies, savings };
-            let page = html::render(report, beside).map_err(std::io::Error::other)?;
+            let extras = PageExtras { anomalies: &anomalies, savings };
+            let page = html::render(report, extras).map_err(std::io::Error::other)?;
             out.write_all(page.as_bytes())?;
         }
         _ => text::write(&mut out, report, width(context)?)?,

@@ -1,6 +1,6 @@
 //! Traces of a command, where the environment asks for them as it does of any OpenTelemetry program.
 
-use crate::service::logging::Beside;
+use crate::service::logging::TraceLayer;
 
 /// The value of an environment variable, by its name.
 type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -27,14 +27,14 @@ fn asked_by(environment: Environment<'_>) -> Option<&'static str> {
 
 #[cfg(feature = "otlp")]
 impl Traces {
-    /// Begins to send, where that is asked for, once `trust` has set the authorities. Returns what goes beside the logs.
+    /// Begins to send, where that is asked for, once `trust` has set the authorities. Returns the layer that takes them.
     ///
     /// # Errors
     /// When the settings of traces are wrong.
     pub(super) fn begin(
         environment: Environment<'_>,
         trust: &dyn Fn(),
-    ) -> Result<(Self, Option<Beside>), String> {
+    ) -> Result<(Self, Option<TraceLayer>), String> {
         use tracing_subscriber::Layer;
         use tracing_subscriber::filter::{LevelFilter, Targets};
 
@@ -67,7 +67,7 @@ impl Traces {
     pub(super) fn begin(
         _: Environment<'_>,
         _: &dyn Fn(),
-    ) -> Result<(Self, Option<Beside>), String> {
+    ) -> Result<(Self, Option<TraceLayer>), String> {
         Ok((Self::default(), None))
     }
 

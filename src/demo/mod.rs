@@ -20,7 +20,7 @@ use crate::ledger::{LedgerReader, ReadBack};
 use crate::report;
 use crate::report::anomalies::{Limits, of_report};
 use crate::report::build::Shown;
-use crate::report::html::Beside;
+use crate::report::html::PageExtras;
 use crate::run::rest::RestApi;
 use crate::run::{Environment, Readers, RunRequest, RunSummary, Stop, run};
 use crate::service::clock::FixedClock;
@@ -142,7 +142,7 @@ async fn page(store: &SqliteStore) -> Result<String, Failure> {
     let shown = Shown { top: None, made_at: NOW_SECONDS, currency: "USD".to_owned() };
     let report = report::build(sums, shown);
     let odd = of_report(&report, Limits::default());
-    report::html::render(&report, Beside { anomalies: &odd, savings: &[] }).map_err(|error| {
+    report::html::render(&report, PageExtras { anomalies: &odd, savings: &[] }).map_err(|error| {
         Failure::new(Hop::Worker, Kind::Internal, format!("the HTML report: {error}"), REPORT)
     })
 }

@@ -266,8 +266,8 @@ pub fn delete(account: &AccountId, update: &DeleteUpdate) -> UpdateStatement {
 /// Sets a document's costs, and what else changes in it.
 #[must_use]
 pub fn costs(account: &AccountId, summary: &CostSummary) -> UpdateStatement {
-    let mut statement = match &summary.moved {
-        Some(moved) => update(account, moved),
+    let mut statement = match &summary.document_update {
+        Some(changed) => update(account, changed),
         // Nothing to repair: the document alone is named.
         None => repair(account, &summary.id, &Repair::default()),
     };

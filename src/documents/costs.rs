@@ -16,7 +16,7 @@ pub fn cost_summary(total: ResourceTotal) -> CostSummary {
         total_cost: known.total_usd,
         last_expense: known.last,
         parts: PartsUpdate::Keep,
-        moved: None,
+        document_update: None,
     }
 }
 
@@ -51,7 +51,7 @@ impl KnownCosts {
 /// (`None`: no row), both exact. `None` where what was known does not show what they are: then the
 /// ledger must be asked.
 #[must_use]
-pub fn brought_forward(
+pub fn updated_costs(
     id: &str,
     known: KnownCosts,
     day: Day,
@@ -72,7 +72,7 @@ pub fn brought_forward(
         total_cost: total_cost + 0.0,
         last_expense,
         parts: PartsUpdate::Keep,
-        moved: None,
+        document_update: None,
     })
 }
 
@@ -118,7 +118,7 @@ mod tests {
     fn forward(last: &str, of: &str, before: f64, after: Option<f64>) -> Option<(f64, i64, f64)> {
         let known = KnownCosts::of_document(&stored(10.0, last, 4.0))?;
         let before = (before != 0.0).then_some(before);
-        let summary = brought_forward("r", known, day(of), (before, after))?;
+        let summary = updated_costs("r", known, day(of), (before, after))?;
         let expense = summary.last_expense.unwrap();
         Some((summary.total_cost, expense.date, expense.cost))
     }
@@ -138,7 +138,7 @@ mod tests {
         let unknown = StoredResource { total_cost: None, ..stored(1.0, "19", 1.0) };
         assert_eq!(KnownCosts::of_document(&unknown), None);
         let new = KnownCosts { total_usd: 0.0, last: None };
-        let of_new = |before, after| brought_forward("r", new, day("20"), (before, after));
+        let of_new = |before, after| updated_costs("r", new, day("20"), (before, after));
         assert_eq!(of_new(Some(0.0), None), None, "a row of zero dollars goes");
         assert_eq!(of_new(None, Some(1.0)).unwrap().total_cost, 1.0);
     }
@@ -149,7 +149,7 @@ mod tests {
         let total = ResourceTotal { resource_id: "r".into(), total_usd: 7.0, last: Some(last) };
         let known = KnownCosts::of_ledger(Some(&total));
         let moved = |before, after| {
-            brought_forward("r", known, day("20"), (before, after)).map(|one| one.total_cost)
+            updated_costs("r", known, day("20"), (before, after)).map(|one| one.total_cost)
         };
         assert_eq!(moved(None, Some(1.5)), Some(8.5));
         assert_eq!(moved(None, None), Some(7.0), "no row came and none went");

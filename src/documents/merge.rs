@@ -76,7 +76,7 @@ pub struct CostSummary {
     /// What they are made of.
     pub parts: PartsUpdate,
     /// What else changes in the document, in the same update.
-    pub moved: Option<Box<DocumentUpdate>>,
+    pub document_update: Option<Box<DocumentUpdate>>,
 }
 
 impl CostSummary {

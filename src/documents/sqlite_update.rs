@@ -87,7 +87,7 @@ pub(super) fn set_costs(
     account: &AccountId,
     summary: &CostSummary,
 ) -> rusqlite::Result<usize> {
-    let moved = summary.moved.as_deref().map(|moved| update(transaction, account, moved));
+    let changed = summary.document_update.as_deref().map(|one| update(transaction, account, one));
     let of_costs = transaction.prepare_cached(SET_COSTS)?.execute((
         &summary.id,
         account.as_str(),
@@ -96,7 +96,7 @@ pub(super) fn set_costs(
         summary.last_expense.map(|last| last.cost),
     ))?;
     let of_parts = set_parts(transaction, account, summary)?;
-    Ok(moved.transpose()?.unwrap_or(0).max(of_costs).max(of_parts))
+    Ok(changed.transpose()?.unwrap_or(0).max(of_costs).max(of_parts))
 }
 
 /// Sets what a document's costs are made of; null where that is not known.

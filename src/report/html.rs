@@ -109,7 +109,7 @@ mod filters {
 
 /// What a page shows beside the report itself.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Beside<'a> {
+pub struct PageExtras<'a> {
     /// Odd days.
     pub anomalies: &'a [super::Anomaly],
     /// Stored recommendations.
@@ -120,9 +120,9 @@ pub struct Beside<'a> {
 ///
 /// # Errors
 /// When the template cannot be filled in, which only a formatter's error can cause.
-pub fn render(report: &Report, beside: Beside<'_>) -> Result<String, askama::Error> {
-    let savings = savings(beside.savings);
-    let savings_left = beside.savings.iter().map(shown_items).map(Iterator::count).sum::<usize>();
+pub fn render(report: &Report, extras: PageExtras<'_>) -> Result<String, askama::Error> {
+    let savings = savings(extras.savings);
+    let savings_left = extras.savings.iter().map(shown_items).map(Iterator::count).sum::<usize>();
     let odd: Vec<&DayFact> = report.status.iter().filter(|fact| !fact.cause.is_empty()).collect();
     let causes_left = odd.len().saturating_sub(CAUSES_MAX);
     let bounds = || report.status.iter().filter_map(|fact| fact.bound);
@@ -140,8 +140,8 @@ pub fn render(report: &Report, beside: Beside<'_>) -> Result<String, askama::Err
         causes_left,
         low_usd: bounds().map(|bound| bound.low_by_usd).sum(),
         high_usd: bounds().map(|bound| bound.high_by_usd).sum(),
-        anomalies: beside.anomalies,
-        savings_usd: beside.savings.iter().map(|set| set.saving).sum::<f64>() + 0.0,
+        anomalies: extras.anomalies,
+        savings_usd: extras.savings.iter().map(|set| set.saving).sum::<f64>() + 0.0,
         savings_left: savings_left.saturating_sub(savings.len()),
         savings,
     }
@@ -262,7 +262,8 @@ mod tests {
         saving.what = hostile.to_owned();
         let account = AccountId::new("a").unwrap();
         let savings = [Set::new(&account, "kubecost_requests", 0, vec![saving])];
-        let page = render(&made, Beside { savings: &savings, ..Beside::default() }).unwrap();
+        let page =
+            render(&made, PageExtras { savings: &savings, ..PageExtras::default() }).unwrap();
         assert!(page.contains("7.50") && page.contains("What could cost less"), "{page}");
         assert!(!page.contains("<script") && !page.contains("<img"), "{page}");
         assert!(page.contains("&#60;script&#62;"));
@@ -277,7 +278,7 @@ mod tests {
                 None,
                 &[row("2026-11-20", "a", 1.0)],
             ),
-            Beside::default(),
+            PageExtras::default(),
         )
         .unwrap();
         for part in ["http:", "https:", "//", "url(", "src=", "@import", "<link", "<iframe"] {
@@ -298,7 +299,7 @@ mod tests {
             }
         }
         let made = report("namespace", ("2026-08-01", "2026-10-29"), None, &rows);
-        let page = render(&made, Beside::default()).unwrap();
+        let page = render(&made, PageExtras::default()).unwrap();
         assert!(page.len() < 1_000_000, "{} bytes", page.len());
         assert_eq!(page.matches("namespace-with-a-long-name-007").count(), 1);
         assert!(page.matches("<rect").count() >= 90 * 9);

@@ -77,10 +77,10 @@ impl<'a> AccountWork<'a> {
         let (readers, job) = (self.readers, self.job);
         let reading = readers.load_account_state(job).instrument(step!("read state"));
         let state = self.in_time("reading what is stored", reading).await?;
-        let AccountState { due, resting, differences, history } = state;
+        let AccountState { due, settled_yesterday, differences, history } = state;
         self.history = history;
         self.note_differences(&differences);
-        self.summary.resting = resting.as_ref().map(DaySummary::of_status);
+        self.summary.settled_yesterday = settled_yesterday.as_ref().map(DaySummary::of_status);
         let mut was_late = false;
         for (index, day) in due.iter().enumerate() {
             // A run does its first day whatever happens; days that were listed can all wait.

@@ -65,8 +65,10 @@ impl<'a> Preview<'a> {
     /// How many documents a day would insert or change, after the days before it.
     fn documents(&mut self, decision: &DayDecision) -> u64 {
         let mut count = decision.costs_set();
-        for moved in decision.costs.iter().filter_map(|summary| summary.moved.as_deref()) {
-            self.note_times(&moved.id, (moved.first_seen, moved.last_seen));
+        let updates =
+            decision.costs.iter().filter_map(|summary| summary.document_update.as_deref());
+        for update in updates {
+            self.note_times(&update.id, (update.first_seen, update.last_seen));
         }
         for change in &decision.documents {
             count += match change {

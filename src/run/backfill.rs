@@ -19,7 +19,7 @@ use crate::service::failure::Failure;
 use super::account::AccountWork;
 use super::apply::Writing;
 use super::environment::{Environment, Readers};
-use super::order::Turn;
+use super::order::QueuedAccount;
 use super::request::{AccountJob, Days, RunRequest, Stop};
 use super::summary::{AccountSummary, DaySummary, FailureSummary, Outcome};
 
@@ -147,8 +147,8 @@ pub async fn backfill(
         let next = due.get(index + 1);
         let is_last = next.is_none_or(|(other, _)| other.id != account.id);
         let days = [*day];
-        let turn = Turn::alone(account.clone());
-        let job = super::job(&turn, Days::List(&days), request, &run_id);
+        let queued = QueuedAccount::alone(account.clone());
+        let job = super::job(&queued, Days::List(&days), request, &run_id);
         let done = work_day(environment, &job, is_last, stop).await;
         if done.days_left > 0 {
             // The stop came after the look at it above, and before the day's work.

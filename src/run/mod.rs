@@ -24,6 +24,7 @@ use crate::service::spans::step;
 mod account;
 mod apply;
 pub mod backfill;
+mod concurrent;
 pub mod day;
 pub mod due;
 pub mod environment;
@@ -36,16 +37,15 @@ mod read;
 pub mod reconcile;
 pub mod request;
 pub mod rest;
-mod side_by_side;
 pub mod summary;
 
 use account::work_account;
 use apply::{Preview, Writing};
-use order::Turn;
+use concurrent::{StopOrDeadline, run_concurrently};
+use order::QueuedAccount;
 use plan::{AccountPlan, Plan};
 use request::{AccountJob, Days};
 use rest::auto_import_warning;
-use side_by_side::{Until, side_by_side};
 
 pub use environment::{Environment, Readers};
 pub(crate) use read::hold_to_limits;
@@ -103,13 +103,15 @@ async fn preview_all(
     match begin(readers, request).await {
         Ok(accounts) => {
             request.progress.begin(accounts.len());
-            let turns = turns(readers, accounts).await;
+            let queue = work_queue(readers, accounts).await;
             let parallel = readers.settings.parallel;
-            let until = Until { stop, deadline: started + parallel.run_deadline };
+            let until = StopOrDeadline { stop, deadline: started + parallel.run_deadline };
             let run_id = summary.run_id.clone();
-            let work = |turn: Turn| preview_account(readers, turn, request, run_id.clone(), stop);
+            let work = |queued: QueuedAccount| {
+                preview_account(readers, queued, request, run_id.clone(), stop)
+            };
             let (previews, left) =
-                side_by_side(turns, parallel.accounts_at_once(), until, work).await;
+                run_concurrently(queue, parallel.accounts_at_once(), until, work).await;
             summary.accounts_left = left;
             (summary.accounts, plan.accounts) = previews.into_iter().unzip();
             summary.accounts.sort_by(|one, other| one.account.id.cmp(&other.account.id));
@@ -125,25 +127,25 @@ async fn preview_all(
 /// What a run would change of an account.
 async fn preview_account(
     readers: &Readers,
-    turn: Turn,
+    queued: QueuedAccount,
     request: &RunRequest,
     run_id: String,
     stop: &Stop,
 ) -> (AccountSummary, AccountPlan) {
-    let mut preview = Preview::new(readers, turn.account.id.clone());
-    let job = job(&turn, asked_days(request), request, &run_id);
-    let span = step!("account", account.id = %turn.account.id);
+    let mut preview = Preview::new(readers, queued.account.id.clone());
+    let job = job(&queued, asked_days(request), request, &run_id);
+    let span = step!("account", account.id = %queued.account.id);
     let done = work_account(readers, &job, &mut preview, stop).instrument(span).await;
     request.progress.step(&done);
     preview.days.sort_by_key(|day| std::cmp::Reverse(day.day));
     let documents_retired = done.documents_retired;
-    let account = turn.account.id.clone();
+    let account = queued.account.id.clone();
     (done, AccountPlan { account, days: preview.days, documents_retired })
 }
 
 /// Accounts in the order of work. If their last attempts cannot be read, accounts go by id: each
 /// account's own read reports the failure.
-async fn turns(readers: &Readers, accounts: Vec<Account>) -> Vec<Turn> {
+async fn work_queue(readers: &Readers, accounts: Vec<Account>) -> Vec<QueuedAccount> {
     let today = Day::of_unix(readers.clock.now_seconds());
     let ids: Vec<AccountId> = accounts.iter().map(|account| account.id.clone()).collect();
     let read = readers.status.statuses_of(&ids, today.previous(), today).await;
@@ -151,7 +153,7 @@ async fn turns(readers: &Readers, accounts: Vec<Account>) -> Vec<Turn> {
         tracing::warn!(%failure, "accounts are worked on in the order of their ids");
         Vec::new()
     });
-    order::in_turns(accounts, &statuses, readers.clock.now_seconds())
+    order::in_work_order(accounts, &statuses, readers.clock.now_seconds())
 }
 
 /// The days that a request asks for, else those that are due.
@@ -160,17 +162,17 @@ fn asked_days(request: &RunRequest) -> Days<'static> {
 }
 
 fn job<'a>(
-    turn: &'a Turn,
+    queued: &'a QueuedAccount,
     days: Days<'a>,
     request: &'a RunRequest,
     run_id: &'a str,
 ) -> AccountJob<'a> {
     AccountJob {
-        account: &turn.account,
+        account: &queued.account,
         days,
         force_reason: request.force_reason.as_deref(),
         run_id,
-        reconciles: turn.reconciles,
+        reconciles: queued.reconciles,
     }
 }
 
@@ -195,7 +197,8 @@ impl Work<'_> {
     async fn run_all(&self, stop: &Stop, mut summary: RunSummary) -> RunSummary {
         let started = Instant::now();
         let readers = &self.environment.readers;
-        let until = Until { stop, deadline: started + readers.settings.parallel.run_deadline };
+        let until =
+            StopOrDeadline { stop, deadline: started + readers.settings.parallel.run_deadline };
         if let Err(failure) = self.accounts(until, &mut summary).await {
             summary.abort(&failure);
         }
@@ -203,7 +206,11 @@ impl Work<'_> {
         summary
     }
 
-    async fn accounts(&self, until: Until<'_>, summary: &mut RunSummary) -> Result<(), Failure> {
+    async fn accounts(
+        &self,
+        until: StopOrDeadline<'_>,
+        summary: &mut RunSummary,
+    ) -> Result<(), Failure> {
         let readers = &self.environment.readers;
         let accounts = begin(readers, self.request).instrument(step!("begin")).await?;
         self.request.progress.begin(accounts.len());
@@ -217,12 +224,12 @@ impl Work<'_> {
         summary.warnings.extend(auto_import_warning(&accounts, &known));
         let run_id = summary.run_id.clone();
         let (run_id, failures, known) = (&run_id, &failures, &known);
-        let work = |turn: Turn| async move {
-            let account = &turn.account;
+        let work = |queued: QueuedAccount| async move {
+            let account = &queued.account;
             let span = step!("account", account.id = %account.id, outcome = Empty);
             let done = match failures.get(&account.id) {
                 Some(failure) => AccountSummary::untouched(account).failed(failure),
-                None => self.account(&turn, run_id, stop).instrument(span.clone()).await,
+                None => self.account(&queued, run_id, stop).instrument(span.clone()).await,
             };
             span.record("outcome", done.outcome.as_str());
             self.request.progress.step(&done);
@@ -231,17 +238,18 @@ impl Work<'_> {
             }
             done
         };
-        let turns = turns(readers, accounts).await;
+        let queue = work_queue(readers, accounts).await;
         let at_once = readers.settings.parallel.accounts_at_once();
-        (summary.accounts, summary.accounts_left) = side_by_side(turns, at_once, until, work).await;
+        (summary.accounts, summary.accounts_left) =
+            run_concurrently(queue, at_once, until, work).await;
         summary.accounts.sort_by(|one, other| one.account.id.cmp(&other.account.id));
         note_rest(readers, summary);
         Ok(())
     }
 
     /// One account under its lease.
-    async fn account(&self, turn: &Turn, run_id: &str, stop: &Stop) -> AccountSummary {
-        let account = &turn.account;
+    async fn account(&self, queued: &QueuedAccount, run_id: &str, stop: &Stop) -> AccountSummary {
+        let account = &queued.account;
         let readers = &self.environment.readers;
         let writer = match self
             .environment
@@ -258,7 +266,7 @@ impl Work<'_> {
             }
             Err(failure) => return AccountSummary::untouched(account).failed(&failure),
         };
-        let job = job(turn, self.days, self.request, run_id);
+        let job = job(queued, self.days, self.request, run_id);
         let mut writing = Writing::new(readers, &writer);
         let done = work_account(readers, &job, &mut writing, stop).await;
         writer.release().await;

@@ -1,4 +1,4 @@
-//! In which order accounts are worked on, and how much room each takes.
+//! In which order accounts are worked on, and about how many rows each has.
 //!
 //! Accounts whose last attempt failed come last, so that one that fails or hangs in every run holds
 //! up no other. Among the rest those come first whose last attempt is longest ago: where a run ends
@@ -10,41 +10,41 @@ use crate::accounts::Account;
 use crate::cost::AccountId;
 use crate::day_status::{DayState, DayStatus};
 
-/// Room for an account of which nothing is known yet, in rows.
-const ROOM_UNKNOWN: u32 = 500;
+/// Rows of an account of which nothing is known yet.
+const ROWS_UNKNOWN: u32 = 500;
 /// Rows of all accounts that are worked on at a time: a bound on memory. An account that is larger
-/// takes all of it and is worked on alone.
-pub(super) const ROOM_MAX: u32 = 60_000;
+/// counts as that many and is worked on alone.
+pub(super) const ROWS_AT_ONCE_MAX: u32 = 60_000;
 /// How many accounts a run compares as a whole, documents with ledger and each past day with its
 /// status: that takes more the longer their history is.
 const RECONCILED_MAX: usize = 25;
 /// How long a group's turn lasts, seconds: the schedule of most installations.
 const RECONCILE_SECONDS: i64 = 300;
 
-/// An account in its turn.
+/// An account that is to be worked on.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Turn {
+pub(super) struct QueuedAccount {
     pub(super) account: Account,
-    /// About how many rows its day has, of [`ROOM_MAX`].
-    pub(super) room: u32,
+    /// About how many rows its day has, at most [`ROWS_AT_ONCE_MAX`].
+    pub(super) rows_estimate: u32,
     /// Whether this run compares all that is stored of the account, not only its due days.
     pub(super) reconciles: bool,
 }
 
-impl Turn {
-    /// The turn of an account that is worked on alone, and as a whole.
+impl QueuedAccount {
+    /// An account that is worked on alone, and as a whole.
     pub(super) fn alone(account: Account) -> Self {
-        Self { account, room: ROOM_MAX, reconciles: true }
+        Self { account, rows_estimate: ROWS_AT_ONCE_MAX, reconciles: true }
     }
 }
 
 /// Puts accounts in the order of work, by what is stored of their last days. Which of them are
 /// reconciled goes by the time: each in its turn.
-pub(super) fn in_turns(
+pub(super) fn in_work_order(
     accounts: Vec<Account>,
     statuses: &[DayStatus],
     now_seconds: i64,
-) -> Vec<Turn> {
+) -> Vec<QueuedAccount> {
     let groups = accounts.len().div_ceil(RECONCILED_MAX).max(1);
     let group_now = now_seconds.div_euclid(RECONCILE_SECONDS).rem_euclid(groups as i64);
     let mut ids: Vec<AccountId> = accounts.iter().map(|account| account.id.clone()).collect();
@@ -57,20 +57,20 @@ pub(super) fn in_turns(
     for status in statuses {
         by_account.entry(&status.account).or_default().push(status);
     }
-    let turn = |account: Account| {
+    let queued = |account: Account| {
         let of_account = by_account.get(&account.id).map(Vec::as_slice).unwrap_or_default();
         let last = of_account.iter().max_by_key(|status| (status.attempt.at_seconds, status.day));
         let has_failed = last.is_some_and(|status| status.attempt.state == DayState::Failed);
         let last_seconds = last.map_or(0, |status| status.attempt.at_seconds);
         let rows = of_account.iter().map(|status| status.stored.rows).max();
-        let room = rows.map_or(ROOM_UNKNOWN, |rows| u32::try_from(rows).unwrap_or(u32::MAX));
-        let room = room.clamp(1, ROOM_MAX);
+        let rows = rows.map_or(ROWS_UNKNOWN, |rows| u32::try_from(rows).unwrap_or(u32::MAX));
+        let rows_estimate = rows.clamp(1, ROWS_AT_ONCE_MAX);
         let reconciles = reconciles(&account);
-        ((has_failed, last_seconds), Turn { account, room, reconciles })
+        ((has_failed, last_seconds), QueuedAccount { account, rows_estimate, reconciles })
     };
-    let mut turns: Vec<_> = accounts.into_iter().map(turn).collect();
-    turns.sort_by_key(|(key, _)| *key);
-    turns.into_iter().map(|(_, turn)| turn).collect()
+    let mut queue: Vec<_> = accounts.into_iter().map(queued).collect();
+    queue.sort_by_key(|(key, _)| *key);
+    queue.into_iter().map(|(_, queued)| queued).collect()
 }
 
 #[cfg(test)]
@@ -86,10 +86,10 @@ mod tests {
         status
     }
 
-    fn turns(statuses: &[DayStatus]) -> Vec<(String, u32)> {
+    fn ordered(statuses: &[DayStatus]) -> Vec<(String, u32)> {
         let accounts = ["a", "b", "c", "d"].map(|id| Account::unnamed(AccountId::new(id).unwrap()));
-        let turns = in_turns(accounts.to_vec(), statuses, 0);
-        turns.into_iter().map(|turn| (turn.account.id.to_string(), turn.room)).collect()
+        let queue = in_work_order(accounts.to_vec(), statuses, 0);
+        queue.into_iter().map(|one| (one.account.id.to_string(), one.rows_estimate)).collect()
     }
 
     #[test]
@@ -103,10 +103,13 @@ mod tests {
             status("d", "2026-11-19", 200, failed, 5),
             status("d", "2026-11-20", 250, ok, 6),
         ];
-        let named = |turns: &[(&str, u32)]| -> Vec<(String, u32)> {
-            turns.iter().map(|(id, room)| ((*id).to_owned(), *room)).collect()
+        let named = |all: &[(&str, u32)]| -> Vec<(String, u32)> {
+            all.iter().map(|(id, rows)| ((*id).to_owned(), *rows)).collect()
         };
-        assert_eq!(turns(&statuses), named(&[("c", 1), ("d", 6), ("b", ROOM_MAX), ("a", 7)]));
+        assert_eq!(
+            ordered(&statuses),
+            named(&[("c", 1), ("d", 6), ("b", ROWS_AT_ONCE_MAX), ("a", 7)])
+        );
     }
 
     #[test]
@@ -115,9 +118,9 @@ mod tests {
             .map(|n| Account::unnamed(AccountId::new(format!("a{n:02}")).unwrap()))
             .collect();
         let reconciled = |now_seconds| -> Vec<String> {
-            let turns = in_turns(accounts.clone(), &[], now_seconds);
-            let these = turns.into_iter().filter(|turn| turn.reconciles);
-            these.map(|turn| turn.account.id.to_string()).collect()
+            let queue = in_work_order(accounts.clone(), &[], now_seconds);
+            let these = queue.into_iter().filter(|one| one.reconciles);
+            these.map(|one| one.account.id.to_string()).collect()
         };
         let runs = [0, 300, 600].map(reconciled);
         assert!(runs.iter().all(|run| run.len() == 20), "{runs:?}");
@@ -126,15 +129,15 @@ mod tests {
         all.dedup();
         assert_eq!(all.len(), 60);
         assert_eq!(reconciled(900), reconciled(0));
-        let few = in_turns(accounts[..25].to_vec(), &[], 12_345);
-        assert!(few.iter().all(|turn| turn.reconciles));
+        let few = in_work_order(accounts[..25].to_vec(), &[], 12_345);
+        assert!(few.iter().all(|one| one.reconciles));
     }
 
     #[test]
     fn an_account_without_any_status_is_first() {
         let statuses = [status("a", "2026-11-20", 100, DayState::Partial, 1)];
-        let order: Vec<String> = turns(&statuses).into_iter().map(|(id, _)| id).collect();
+        let order: Vec<String> = ordered(&statuses).into_iter().map(|(id, _)| id).collect();
         assert_eq!(order, ["b", "c", "d", "a"]);
-        assert_eq!(turns(&statuses)[0].1, ROOM_UNKNOWN);
+        assert_eq!(ordered(&statuses)[0].1, ROWS_UNKNOWN);
     }
 }

@@ -33,7 +33,7 @@ pub(super) struct AccountState {
     /// The days to work on, in that order.
     pub(super) due: Vec<DueDay>,
     /// Yesterday's status, where it is not to be worked on.
-    pub(super) resting: Option<DayStatus>,
+    pub(super) settled_yesterday: Option<DayStatus>,
     /// Days whose status and ledger disagree.
     pub(super) differences: Vec<DayDifference>,
     /// What is stored of the days that were looked at, and whether that is whole.
@@ -110,7 +110,7 @@ impl Readers {
             }
         };
         let is_resting = matches!(job.days, Days::Due) && !order.contains(&today.previous());
-        let resting = statuses.get(&today.previous()).filter(|_| is_resting).cloned();
+        let settled_yesterday = statuses.get(&today.previous()).filter(|_| is_resting).cloned();
         let due = order.into_iter().map(|day| {
             let presence = presence.get(&day).copied().unwrap_or_default();
             let status = statuses.get(&day).cloned();
@@ -119,7 +119,7 @@ impl Readers {
             DueDay { day, phase, presence, status, clusters_before }
         });
         let history = History::of(&statuses);
-        Ok(AccountState { due: due.collect(), resting, differences, history })
+        Ok(AccountState { due: due.collect(), settled_yesterday, differences, history })
     }
 
     /// Counts all samples of those of the days that are over and recent. Before their costs are

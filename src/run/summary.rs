@@ -134,7 +134,7 @@ pub struct AccountSummary {
     pub days: Vec<DaySummary>,
     /// Yesterday as it is stored, where it rests: it is settled, and the source has no more of it.
     #[serde(skip)]
-    pub resting: Option<DaySummary>,
+    pub settled_yesterday: Option<DaySummary>,
     /// The nodes of the newest day that was worked on, where nodes are a level.
     #[serde(skip)]
     pub nodes: TabNodes,
@@ -160,7 +160,7 @@ impl AccountSummary {
             outcome: Outcome::Ok,
             failure: None,
             days: Vec::new(),
-            resting: None,
+            settled_yesterday: None,
             nodes: TabNodes::default(),
             documents_retired: 0,
             reconciliation_differences: 0,
@@ -172,7 +172,7 @@ impl AccountSummary {
 
     /// The days that were worked on, and yesterday where it rests.
     pub fn known_days(&self) -> impl Iterator<Item = &DaySummary> {
-        self.days.iter().chain(&self.resting)
+        self.days.iter().chain(&self.settled_yesterday)
     }
 
     /// The account with this failure.

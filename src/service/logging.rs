@@ -24,11 +24,11 @@ const CAPPED: [&str; 11] = [
     "tokio_cron_scheduler",
 ];
 
-/// What else goes on with spans and events.
-pub type Beside = Box<dyn Layer<Registry> + Send + Sync>;
+/// What sends spans and events to a trace collector.
+pub type TraceLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
 /// Starts logging. A second call changes nothing.
-pub fn start(is_json: bool, rust_log: Option<&str>, beside: Option<Beside>) {
+pub fn start(is_json: bool, rust_log: Option<&str>, traces: Option<TraceLayer>) {
     let mut filter =
         EnvFilter::try_new(rust_log.unwrap_or("info")).unwrap_or_else(|_| EnvFilter::new("info"));
     // Lines name their account and day themselves.
@@ -46,5 +46,5 @@ pub fn start(is_json: bool, rust_log: Option<&str>, beside: Option<Beside>) {
         logs.with_target(false).with_ansi(is_terminal()).with_filter(filter).boxed()
     };
     // An error means that logging was started before.
-    let _ = tracing_subscriber::registry().with(beside).with(logs).try_init();
+    let _ = tracing_subscriber::registry().with(traces).with(logs).try_init();
 }

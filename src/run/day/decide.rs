@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::cost::{Cost, RollUp};
 use crate::day_status::{DayState, DayStatus, Guard};
 use crate::documents::cost_parts::{parts_update, with_day};
-use crate::documents::costs::{KnownCosts, brought_forward};
+use crate::documents::costs::{KnownCosts, updated_costs};
 use crate::documents::merge::repair_alone;
 use crate::documents::{
     Change, CostSummary, DocumentInputs, DocumentUpdate, PartsUpdate, StoredResource, plan_changes,
@@ -192,9 +192,9 @@ fn store(
     let pods_at = inputs.pods_at(are_pods_kept);
     let status = inputs.written_status((state, &cause), totals, rows.others, overrides, pods_at);
     let mut parts = parts_updates(&inputs, &ids, &difference);
-    let parted = parts.keys().map(String::as_str).collect();
+    let with_parts_update = parts.keys().map(String::as_str).collect();
     let (mut costs, recount) =
-        document_costs(&inputs, &rows.own, &wanted, &difference, (&documents, parted));
+        document_costs(&inputs, &rows.own, &wanted, &difference, (&documents, with_parts_update));
     for summary in &mut costs {
         summary.parts = parts.remove(&summary.id).unwrap_or_default();
     }
@@ -283,14 +283,14 @@ fn parts_updates(
     out
 }
 
-/// The costs of documents whose row changes: brought forward where document, status and ledger
+/// The costs of documents whose row changes: updated where document, status and ledger
 /// agree on what was stored, else to be counted.
 fn document_costs(
     inputs: &DayInputs,
     own: &[KeyState],
     wanted: &[WantedRow],
     difference: &Difference,
-    (documents, parted): (&[Change], BTreeSet<&str>),
+    (documents, with_parts_update): (&[Change], BTreeSet<&str>),
 ) -> (Vec<CostSummary>, Recount) {
     let (status, live) = (inputs.due.status.as_ref(), live(own));
     if status.is_some_and(|status| status.attempt.is_pending) {
@@ -312,7 +312,7 @@ fn document_costs(
         totals.map(|total| (total.resource_id.as_str(), total)).collect();
     let mut costs = Vec::new();
     let mut recount: BTreeSet<String> = BTreeSet::new();
-    let changed: BTreeSet<&str> = changed.union(&parted).copied().collect();
+    let changed: BTreeSet<&str> = changed.union(&with_parts_update).copied().collect();
     for id in changed.union(&new).copied() {
         let moved = (before.get(id).copied(), after.get(id).copied());
         let known = match stored.get(id) {
@@ -323,7 +323,7 @@ fn document_costs(
             }
             _ => None,
         };
-        let summary = known.and_then(|known| brought_forward(id, known, inputs.due.day, moved));
+        let summary = known.and_then(|known| updated_costs(id, known, inputs.due.day, moved));
         match summary {
             Some(summary) => costs.push(summary),
             None => drop(recount.insert(id.to_owned())),
@@ -355,14 +355,15 @@ fn in_one_write(changes: Vec<Change>, costs: Vec<CostSummary>) -> (Vec<Change>, 
             // A condition that no longer holds would keep the costs from being set.
             Change::Update(update) if !update.repair.is_conditional() => {
                 match costs.get_mut(&update.id) {
-                    Some(summary) => summary.moved = Some(update),
+                    Some(summary) => summary.document_update = Some(update),
                     None => left.push(Change::Update(update)),
                 }
             }
             Change::Seen(mut many) => {
                 many.ids.retain(|id| match costs.get_mut(id) {
                     Some(summary) => {
-                        summary.moved = Some(Box::new(DocumentUpdate::seen(id, many.last_seen)));
+                        summary.document_update =
+                            Some(Box::new(DocumentUpdate::seen(id, many.last_seen)));
                         false
                     }
                     None => true,

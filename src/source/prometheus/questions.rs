@@ -4,7 +4,7 @@
 //! A query selects its account by one matcher, `tenant_id="A"`, and all its aggregations keep that
 //! label ([`Selector`](super::promql::Selector)). So the same text with `tenant_id=~"A|B"` has the
 //! answers of both, series by series, to the bit. A batch that fails, or has a warning, is asked in
-//! parts or account by account: what ails one account is seen by that account alone.
+//! parts or account by account, so one account's problem affects only that account.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -165,7 +165,7 @@ impl Questions {
                         reply.send(Ok(answer));
                     }
                 }
-                Ok(Err(Together::TooMuch)) => {
+                Ok(Err(BatchRefused::TooMuch)) => {
                     let other = asked.split_off(asked.len() / 2);
                     let others = async {
                         if let Ok(place) = self.batcher.place().await {
@@ -174,12 +174,12 @@ impl Questions {
                     };
                     futures_util::future::join(self.answer_batch(key, asked, place), others).await;
                 }
-                Ok(Err(Together::OutOfReach(failure))) => {
+                Ok(Err(BatchRefused::OutOfReach(failure))) => {
                     for (_, reply) in asked {
                         reply.send(Err(NoAnswer::OutOfReach(failure.clone())));
                     }
                 }
-                Ok(Err(Together::OneByOne)) | Err(_) => {
+                Ok(Err(BatchRefused::AskEach)) | Err(_) => {
                     drop(place);
                     self.answer_each(key, asked).await;
                 }
@@ -206,15 +206,15 @@ impl Questions {
         &self,
         (template, times): &Key,
         accounts: &[AccountId],
-    ) -> Result<Vec<Answer>, Together> {
+    ) -> Result<Vec<Answer>, BatchRefused> {
         let all: Vec<&AccountId> = accounts.iter().collect();
         let matcher = self.matcher(&all).unwrap_or_default();
         let query = template.replace(ACCOUNT_MATCHER, &matcher);
         match ask_client(&self.client, &query, *times).await {
-            Ok(answer) => self.by_account(answer, accounts).ok_or(Together::OneByOne),
-            Err(NoAnswer::TooMuch(_) | NoAnswer::Busy(_)) => Err(Together::TooMuch),
-            Err(NoAnswer::OutOfReach(failure)) => Err(Together::OutOfReach(failure)),
-            Err(_) => Err(Together::OneByOne),
+            Ok(answer) => self.by_account(answer, accounts).ok_or(BatchRefused::AskEach),
+            Err(NoAnswer::TooMuch(_) | NoAnswer::Busy(_)) => Err(BatchRefused::TooMuch),
+            Err(NoAnswer::OutOfReach(failure)) => Err(BatchRefused::OutOfReach(failure)),
+            Err(_) => Err(BatchRefused::AskEach),
         }
     }
 
@@ -282,11 +282,11 @@ async fn ask_client(client: &PromClient, query: &str, times: Times) -> Outcome {
 }
 
 /// Why several accounts have no answer together.
-enum Together {
+enum BatchRefused {
     /// No account has one for that time.
     OutOfReach(Failure),
     /// It was too much: fewer may be answered.
     TooMuch,
-    /// It may be for one account's sake.
-    OneByOne,
+    /// One account may be the cause.
+    AskEach,
 }

@@ -289,7 +289,7 @@ async fn sets_costs_and_counts_changes(store: &dyn ResourceStore, tag: &str) {
         total_cost: 0.1,
         last_expense,
         parts: PartsUpdate::Keep,
-        moved: None,
+        document_update: None,
     };
     let mut summaries: Vec<_> = documents.iter().map(|document| summary(&document.id)).collect();
     summaries.push(summary("unknown"));
@@ -315,7 +315,7 @@ async fn writes_costs_and_times_at_once(store: &dyn ResourceStore, tag: &str) {
         total_cost: 0.7,
         last_expense,
         parts: PartsUpdate::Keep,
-        moved: None,
+        document_update: None,
     };
     let with = |costs: CostSummary| {
         Change::Insert(Box::new(NewDocument { document: new.clone(), costs: Some(costs) }))
@@ -328,8 +328,8 @@ async fn writes_costs_and_times_at_once(store: &dyn ResourceStore, tag: &str) {
     assert_eq!(store.apply(&ours, &[other]).await.unwrap(), 0, "it is there");
     assert_eq!(found(store, &new).await.total_cost, Some(0.7), "and keeps its costs");
     let seen = new.last_seen + 90;
-    let moved = Some(Box::new(DocumentUpdate::seen(&new.id, seen)));
-    let both = CostSummary { total_cost: 0.8, moved, ..costs.clone() };
+    let document_update = Some(Box::new(DocumentUpdate::seen(&new.id, seen)));
+    let both = CostSummary { total_cost: 0.8, document_update, ..costs.clone() };
     assert_eq!(store.set_costs(&ours, std::slice::from_ref(&both)).await.unwrap(), 1);
     let stored = found(store, &new).await;
     assert_eq!((stored.total_cost, stored.last_seen), (Some(0.8), Some(seen)));
@@ -382,7 +382,7 @@ async fn takes_many_at_once(store: &dyn ResourceStore, tag: &str) {
             total_cost: 1.0,
             last_expense: None,
             parts: PartsUpdate::Keep,
-            moved: None,
+            document_update: None,
         })
         .collect();
     assert_eq!(store.set_costs(&ours, &summaries).await.unwrap(), MANY);

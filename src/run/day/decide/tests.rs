@@ -208,7 +208,7 @@ fn dearer_day() -> DayInputs {
 }
 
 #[test]
-fn a_changed_cost_is_two_rows_and_its_document_is_brought_forward() {
+fn a_changed_cost_is_two_rows_and_its_document_is_updated() {
     let decision = decide(dearer_day(), POLICY);
     assert_eq!(added(&decision), [("shop-id", -1, 2.0), ("shop-id", 1, 2.5)]);
     let last_expense = Some(LastExpense { date: day().start_seconds(), cost: 2.5 });
@@ -217,7 +217,7 @@ fn a_changed_cost_is_two_rows_and_its_document_is_brought_forward() {
         total_cost: 10.5,
         last_expense,
         parts: PartsUpdate::Keep,
-        moved: None,
+        document_update: None,
     };
     assert_eq!((decision.costs, decision.recount), (vec![costs], Recount::Ids(BTreeSet::new())));
     assert_eq!((decision.summary.rows, decision.summary.stored_total_usd), (2, 5.5));
@@ -245,8 +245,8 @@ fn times_move_in_the_write_that_sets_the_costs() {
     };
     assert_eq!(alone.id, "c-id", "its costs stay");
     let [summary] = decision.costs.as_slice() else { panic!("{:?}", decision.costs) };
-    let moved = summary.moved.as_ref().unwrap();
-    assert_eq!((moved.id.as_str(), moved.last_seen), ("shop-id", day().start_seconds()));
+    let update = summary.document_update.as_ref().unwrap();
+    assert_eq!((update.id.as_str(), update.last_seen), ("shop-id", day().start_seconds()));
     assert_eq!((summary.id.as_str(), summary.total_cost), ("shop-id", 10.5));
     assert_eq!(decision.costs_set(), 1);
 }
@@ -257,7 +257,7 @@ fn a_repair_that_may_come_too_late_is_a_write_of_its_own() {
     inputs.documents.stored[0].first_seen_date = StoredDate::NotADate;
     let decision = decide(inputs, POLICY);
     assert_eq!(decision.documents.len(), 2, "{:?}", decision.documents);
-    let moved: Vec<_> = decision.costs.iter().map(|one| one.moved.is_some()).collect();
+    let moved: Vec<_> = decision.costs.iter().map(|one| one.document_update.is_some()).collect();
     assert_eq!(moved, [false]);
 }
 
@@ -273,8 +273,8 @@ fn documents_that_are_seen_together_and_whose_costs_change_are_written_once() {
         panic!("{:?}", decision.documents)
     };
     assert_eq!(many.ids, ["c-id"]);
-    let moved = decision.costs[0].moved.as_ref().unwrap();
-    assert_eq!((moved.id.as_str(), moved.last_seen), ("shop-id", at_seconds));
+    let update = decision.costs[0].document_update.as_ref().unwrap();
+    assert_eq!((update.id.as_str(), update.last_seen), ("shop-id", at_seconds));
 }
 
 #[test]
@@ -295,7 +295,7 @@ fn a_new_document_of_rows_that_are_there_has_what_the_ledger_has() {
 }
 
 #[test]
-fn a_later_day_without_rows_and_status_is_brought_forward() {
+fn a_later_day_without_rows_and_status_is_updated() {
     let mut inputs = day_after();
     inputs.due.status = None;
     inputs.rows.states.clear();

@@ -45,7 +45,7 @@ fn account(id: &str, outcome: Outcome, days: Vec<DaySummary>) -> AccountSummary 
         outcome,
         failure: None,
         days,
-        resting: None,
+        settled_yesterday: None,
         nodes: crate::rest_api::TabNodes::default(),
         documents_retired: 0,
         days_left: 0,
@@ -92,8 +92,8 @@ fn text(summary: &RunSummary, totals: &mut Totals) -> String {
 fn yesterday_is_shown_as_it_is_stored_where_it_rests() {
     let mut status = complete(Day::of_unix(NOON).previous());
     status.stored.coverage.covered_minutes = 360;
-    let resting = Some(DaySummary::of_status(&status));
-    let account = AccountSummary { resting, ..account("a", Outcome::Ok, Vec::new()) };
+    let settled_yesterday = Some(DaySummary::of_status(&status));
+    let account = AccountSummary { settled_yesterday, ..account("a", Outcome::Ok, Vec::new()) };
     let text = text(&run(vec![account]), &mut Totals::default());
     for line in [
         "kubecost_worker_coverage_ratio{cloud_account_id=\"a\",day=\"yesterday\"} 0.25",
