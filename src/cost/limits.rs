@@ -80,7 +80,7 @@ impl Limits {
     ///
     /// # Errors
     /// [`OverLimit`] where the day may not be, or cannot be, folded.
-    pub fn hold(&self, costs: &mut DayCosts, levels: Levels) -> Result<usize, OverLimit> {
+    pub fn enforce(&self, costs: &mut DayCosts, levels: Levels) -> Result<usize, OverLimit> {
         let clusters = costs.clusters.len();
         if clusters > self.clusters_max {
             return Err(OverLimit::Clusters { found: clusters, max: self.clusters_max });
@@ -205,21 +205,25 @@ mod tests {
     fn a_day_within_its_limits_is_not_changed() {
         let mut day = costs(3);
         let limits = Limits { resources_max: 10, clusters_max: 1, is_folding: true };
-        assert_eq!(limits.hold(&mut day, ALL), Ok(0));
+        assert_eq!(limits.enforce(&mut day, ALL), Ok(0));
         assert_eq!(day, costs(3));
     }
 
     #[test]
     fn a_day_over_a_limit_is_refused_with_both_numbers() {
         let limits = Limits { resources_max: 9, clusters_max: 1, is_folding: false };
-        let error = limits.hold(&mut costs(3), ALL).unwrap_err();
+        let error = limits.enforce(&mut costs(3), ALL).unwrap_err();
         assert_eq!(error, OverLimit::Resources { found: 10, max: 9 });
         let namespaces = Levels { pod: false, ..ALL };
-        assert_eq!(limits.hold(&mut costs(3), namespaces), Ok(0), "pods without rows do not count");
+        assert_eq!(
+            limits.enforce(&mut costs(3), namespaces),
+            Ok(0),
+            "pods without rows do not count"
+        );
         let mut two = costs(1);
         two.cluster_mut("d");
         let limits = Limits { is_folding: true, ..limits };
-        assert_eq!(limits.hold(&mut two, ALL), Err(OverLimit::Clusters { found: 2, max: 1 }));
+        assert_eq!(limits.enforce(&mut two, ALL), Err(OverLimit::Clusters { found: 2, max: 1 }));
     }
 
     #[test]
@@ -227,7 +231,7 @@ mod tests {
         let mut day = costs(3);
         day.cluster_mut("c").total_usd = None;
         let limits = Limits { resources_max: 3, clusters_max: 1, is_folding: true };
-        assert!(limits.hold(&mut day, ALL).is_err());
+        assert!(limits.enforce(&mut day, ALL).is_err());
     }
 
     #[test]
@@ -246,7 +250,7 @@ mod tests {
         let mut day = costs(1);
         let pod = day.namespace_mut("c", "n1").pods.get_mut("p0").unwrap();
         (pod.node, pod.service) = (Some("n\u{7}".to_owned()), Some("s".to_owned()));
-        Limits::default().hold(&mut day, ALL).unwrap();
+        Limits::default().enforce(&mut day, ALL).unwrap();
         let pod = &day.clusters["c"].namespaces["n1"].pods["p0"];
         assert_eq!((pod.node.as_deref(), pod.service.as_deref()), (None, Some("s")));
     }
@@ -260,7 +264,7 @@ mod tests {
             let before = roll_up(&costs(namespaces), levels);
             let mut day = costs(namespaces);
             let limits = Limits { resources_max, clusters_max: 1, is_folding: true };
-            let folded = limits.hold(&mut day, levels).unwrap();
+            let folded = limits.enforce(&mut day, levels).unwrap();
             let after = roll_up(&day, levels);
             prop_assert_eq!(after.total, before.total);
             // A namespace takes its pods along.

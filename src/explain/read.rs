@@ -7,7 +7,7 @@ use crate::cost::{Day, Level, ResourceKey};
 use crate::documents::{DocumentNames, ResourceNames};
 use crate::ledger::KeyState;
 use crate::run::day::inputs::CostedDay;
-use crate::run::day::refresh::keep_pods;
+use crate::run::day::refresh::keep_pod_rows;
 use crate::service::failure::Failure;
 use crate::settings::worker::RunConfig;
 use crate::source::prometheus::client::PromClient;
@@ -133,7 +133,7 @@ async fn whole_day(
     let costed = match phase {
         Some(phase) => {
             let mut source = stores.source.day_costs(account, day, phase, now_seconds).await?;
-            hold_to_limits(&mut source, stores.settings);
+            enforce_limits(&mut source, stores.settings);
             let settings = stores.settings;
             let mut costed = CostedDay::of(source, settings.levels, settings.gap_policy);
             keep_older_pods(&mut costed, read, (&key, &names));
@@ -159,12 +159,12 @@ fn keep_older_pods(
     let midnight = read.day.start_seconds();
     let states = read.states.iter().filter(|state| state.date_seconds == midnight);
     let rows: Vec<KeyState> = states.cloned().collect();
-    keep_pods(&mut costed.roll.lines, &read.account.id, &ids, &rows);
+    keep_pod_rows(&mut costed.roll.lines, &read.account.id, &ids, &rows);
 }
 
 /// Folds a day as a run does, and notes that.
-fn hold_to_limits(source: &mut SourceDay, settings: &RunConfig) {
-    match settings.limits.hold(&mut source.costs, settings.levels) {
+fn enforce_limits(source: &mut SourceDay, settings: &RunConfig) {
+    match settings.limits.enforce(&mut source.costs, settings.levels) {
         Ok(0) => {}
         Ok(folded) => source.warnings.push(
             format!("{folded} of the cheapest resources have no rows of their own (MAX_RESOURCES)")

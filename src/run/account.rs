@@ -14,7 +14,7 @@ use crate::service::spans::step;
 
 use super::apply::{Applied, Sink};
 use super::day::decide::Policy;
-use super::day::failure::{failed_status, failed_summary, is_of_one_day, of_days};
+use super::day::failure::{failed_status, failed_summary, failure_of_days, is_of_one_day};
 use super::day::{DayInputs, DueDay, decide};
 use super::environment::Readers;
 use super::history::History;
@@ -37,8 +37,8 @@ pub(super) async fn work_account(
     stop: &Stop,
 ) -> AccountSummary {
     let mut work = AccountWork::new(readers, job, sink, stop);
-    let worked = match work.days().await {
-        Ok(()) => work.end().await,
+    let worked = match work.work_days().await {
+        Ok(()) => work.reconcile().await,
         Err(failure) => Err(failure),
     };
     work.summarize(worked)
@@ -73,7 +73,7 @@ impl<'a> AccountWork<'a> {
     ///
     /// # Errors
     /// What fails for the account as a whole; what fails for one day is in the summary.
-    pub(super) async fn days(&mut self) -> Result<(), Failure> {
+    pub(super) async fn work_days(&mut self) -> Result<(), Failure> {
         let (readers, job) = (self.readers, self.job);
         let reading = readers.load_account_state(job).instrument(step!("read state"));
         let state = self.in_time("reading what is stored", reading).await?;
@@ -90,7 +90,7 @@ impl<'a> AccountWork<'a> {
                 self.leave(due.len() - index);
                 break;
             }
-            match self.day(day).instrument(step!("day", day = %day.day)).await {
+            match self.work_day(day).instrument(step!("day", day = %day.day)).await {
                 Ok(done) => {
                     was_late = false;
                     log_day(job, &done);
@@ -118,7 +118,7 @@ impl<'a> AccountWork<'a> {
     }
 
     /// Reads and decides the day, and has it applied; again where its documents have other ids.
-    async fn day(&mut self, due: &DueDay) -> Result<DaySummary, Failure> {
+    async fn work_day(&mut self, due: &DueDay) -> Result<DaySummary, Failure> {
         let (readers, job) = (self.readers, self.job);
         let mut due = due.clone();
         for attempt in 1..=ATTEMPTS_MAX {
@@ -141,7 +141,7 @@ impl<'a> AccountWork<'a> {
                 if let (Some(plan), 1) = (job.plan(), attempt) {
                     check_plan(plan, &job.account.id, due.day, &decision)?;
                 }
-                let applying = self.sink.day(due.day, decision).instrument(step!("apply"));
+                let applying = self.sink.take_day(due.day, decision).instrument(step!("apply"));
                 match applying.await? {
                     Applied::Done(summary) => return Ok(*summary),
                     Applied::ReadAgain(None) => {}
@@ -178,7 +178,7 @@ impl<'a> AccountWork<'a> {
         let status = failed_status(account, due, rows, at, &failure);
         self.summary.days.push(failed_summary(&status));
         if !due.status.as_ref().is_some_and(|old| old.says_the_same(&status)) {
-            self.sink.failed_day(status).await?;
+            self.sink.take_failed_day(status).await?;
         }
         tracing::error!(account.id = %account, %day, %failure, "the day failed");
         self.failures.insert(day, failure);
@@ -186,7 +186,7 @@ impl<'a> AccountWork<'a> {
     }
 
     /// Retires documents and compares all of them with the ledger.
-    pub(super) async fn end(&mut self) -> Result<(), Failure> {
+    pub(super) async fn reconcile(&mut self) -> Result<(), Failure> {
         let (readers, account) = (self.readers, &self.job.account.id);
         if !self.job.reconciles {
             return Ok(());
@@ -199,7 +199,7 @@ impl<'a> AccountWork<'a> {
         let end = account_end(today, is_today_stored, differing);
         self.summary.reconciliation_differences += u64::from(end.difference_usd != 0.0);
         self.summary.reconciliation_difference_usd += end.difference_usd;
-        self.summary.documents_retired = self.sink.end(end).await?;
+        self.summary.documents_retired = self.sink.take_end(end).await?;
         Ok(())
     }
 
@@ -207,7 +207,7 @@ impl<'a> AccountWork<'a> {
     pub(super) fn summarize(mut self, worked: Result<(), Failure>) -> AccountSummary {
         self.summary.newest_day = std::mem::take(&mut self.history).judged(&self.summary.days);
         self.summary.days.sort_by_key(|day| std::cmp::Reverse(day.day));
-        let failure = worked.err().or_else(|| of_days(&self.summary.days, &self.failures));
+        let failure = worked.err().or_else(|| failure_of_days(&self.summary.days, &self.failures));
         if let Some(failure) = failure {
             return self.summary.failed(&failure);
         }

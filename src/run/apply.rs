@@ -38,13 +38,13 @@ pub(super) enum Applied {
 #[async_trait]
 pub(super) trait Sink: Send + Sync {
     /// Takes a day's decision.
-    async fn day(&mut self, day: Day, decision: DayDecision) -> Result<Applied, Failure>;
+    async fn take_day(&mut self, day: Day, decision: DayDecision) -> Result<Applied, Failure>;
 
     /// Takes the status of a day that failed, where it says something new.
-    async fn failed_day(&mut self, status: DayStatus) -> Result<(), Failure>;
+    async fn take_failed_day(&mut self, status: DayStatus) -> Result<(), Failure>;
 
     /// Takes the decision about an account's end. Returns how many documents became inactive.
-    async fn end(&mut self, end: AccountEnd) -> Result<u64, Failure>;
+    async fn take_end(&mut self, end: AccountEnd) -> Result<u64, Failure>;
 }
 
 /// Shows what would change: a dry run, a plan.
@@ -103,21 +103,21 @@ impl<'a> Preview<'a> {
 
 #[async_trait]
 impl Sink for Preview<'_> {
-    async fn day(&mut self, day: Day, decision: DayDecision) -> Result<Applied, Failure> {
+    async fn take_day(&mut self, day: Day, decision: DayDecision) -> Result<Applied, Failure> {
         let documents = self.documents(&decision);
         self.days.push(day_plan(day, &decision, documents));
         let mut summary = decision.summary;
         summary.documents_written = documents;
         // Nothing is written, so what is stored stays.
-        (summary.rows, summary.stored_total_usd) = super::day::rows::live(&decision.stored);
+        (summary.rows, summary.stored_total_usd) = super::day::rows::live_totals(&decision.stored);
         Ok(Applied::Done(Box::new(summary)))
     }
 
-    async fn failed_day(&mut self, _status: DayStatus) -> Result<(), Failure> {
+    async fn take_failed_day(&mut self, _status: DayStatus) -> Result<(), Failure> {
         Ok(())
     }
 
-    async fn end(&mut self, end: AccountEnd) -> Result<u64, Failure> {
+    async fn take_end(&mut self, end: AccountEnd) -> Result<u64, Failure> {
         let Some(day) = end.retire_before else { return Ok(0) };
         let own = self.readers.documents.own_documents(&self.account).await?;
         let is_unseen = |one: &StoredResource| {
@@ -247,7 +247,7 @@ impl<'a> Writing<'a> {
 
 #[async_trait]
 impl Sink for Writing<'_> {
-    async fn day(&mut self, day: Day, mut decision: DayDecision) -> Result<Applied, Failure> {
+    async fn take_day(&mut self, day: Day, mut decision: DayDecision) -> Result<Applied, Failure> {
         if let Verdict::Store { .. } = decision.verdict {
             // New documents have costs before their rows are there: the next run must know it.
             let is_pending = !decision.rows.is_empty();
@@ -282,11 +282,11 @@ impl Sink for Writing<'_> {
         Ok(Applied::Done(Box::new(decision.summary)))
     }
 
-    async fn failed_day(&mut self, status: DayStatus) -> Result<(), Failure> {
+    async fn take_failed_day(&mut self, status: DayStatus) -> Result<(), Failure> {
         self.writer.put_status(status).await
     }
 
-    async fn end(&mut self, end: AccountEnd) -> Result<u64, Failure> {
+    async fn take_end(&mut self, end: AccountEnd) -> Result<u64, Failure> {
         let retired = match end.retire_before {
             Some(day) => self.writer.retire(day).await?,
             None => 0,
@@ -350,7 +350,7 @@ fn check_stored(day: Day, after: Vec<KeyState>, decision: &DayDecision) -> Resul
     };
     let after: Vec<KeyState> = after.into_iter().filter(is_of_day).collect();
     let total: Cost = decision.wanted.iter().map(|row| row.cost).sum();
-    let (_, stored_usd) = super::day::rows::live(&after);
+    let (_, stored_usd) = super::day::rows::live_totals(&after);
     let left = difference(day, &after, &decision.wanted);
     if left.is_empty() && stored_usd.to_bits() == total.usd().to_bits() {
         return Ok(());

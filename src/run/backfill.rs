@@ -189,8 +189,8 @@ async fn work_day(
     };
     let mut writing = Writing::new(readers, &writer);
     let mut work = AccountWork::new(readers, job, &mut writing, stop);
-    let worked = match work.days().await {
-        Ok(()) if is_last => work.end().await,
+    let worked = match work.work_days().await {
+        Ok(()) if is_last => work.reconcile().await,
         worked => worked,
     };
     let done = work.summarize(worked);

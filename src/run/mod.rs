@@ -48,7 +48,7 @@ use request::{AccountJob, Days};
 use rest::auto_import_warning;
 
 pub use environment::{Environment, Readers};
-pub(crate) use read::hold_to_limits;
+pub(crate) use read::enforce_limits;
 pub use request::{RunRequest, Stop};
 pub use summary::{AccountSummary, DaySummary, RunSummary};
 
@@ -199,14 +199,14 @@ impl Work<'_> {
         let readers = &self.environment.readers;
         let until =
             StopOrDeadline { stop, deadline: started + readers.settings.parallel.run_deadline };
-        if let Err(failure) = self.accounts(until, &mut summary).await {
+        if let Err(failure) = self.work_accounts(until, &mut summary).await {
             summary.abort(&failure);
         }
         summary.finish(started.elapsed());
         summary
     }
 
-    async fn accounts(
+    async fn work_accounts(
         &self,
         until: StopOrDeadline<'_>,
         summary: &mut RunSummary,
@@ -229,7 +229,7 @@ impl Work<'_> {
             let span = step!("account", account.id = %account.id, outcome = Empty);
             let done = match failures.get(&account.id) {
                 Some(failure) => AccountSummary::untouched(account).failed(failure),
-                None => self.account(&queued, run_id, stop).instrument(span.clone()).await,
+                None => self.work_one(&queued, run_id, stop).instrument(span.clone()).await,
             };
             span.record("outcome", done.outcome.as_str());
             self.request.progress.step(&done);
@@ -248,7 +248,7 @@ impl Work<'_> {
     }
 
     /// One account under its lease.
-    async fn account(&self, queued: &QueuedAccount, run_id: &str, stop: &Stop) -> AccountSummary {
+    async fn work_one(&self, queued: &QueuedAccount, run_id: &str, stop: &Stop) -> AccountSummary {
         let account = &queued.account;
         let readers = &self.environment.readers;
         let writer = match self

@@ -168,14 +168,14 @@ impl Readers {
     async fn read_day(&self, job: &AccountJob<'_>, due: &DueDay) -> Result<DayInputs, Failure> {
         let now_seconds = self.now_seconds(job);
         let mut source = self.source_day(job, due, now_seconds).await?;
-        hold_to_limits(&mut source, self.settings.limits, self.settings.levels)?;
+        enforce_limits(&mut source, self.settings.limits, self.settings.levels)?;
         // A plan holds what was scaled when it was made.
         let gap_policy = job.plan().map_or(self.settings.gap_policy, |_| GapPolicy::None);
         let levels = self.settings.levels;
         let resources = source.costs.resources();
         let costs = compute(resources, move || CostedDay::of(source, levels, gap_policy)).await?;
-        let documents = self.documents(job, due, &costs, now_seconds).await?;
-        let rows = self.rows(&job.account.id, due.day, &documents).await?;
+        let documents = self.read_documents(job, due, &costs, now_seconds).await?;
+        let rows = self.read_rows(&job.account.id, due.day, &documents).await?;
         Ok(DayInputs {
             account: job.account.id.clone(),
             run_id: job.run_id.to_owned(),
@@ -203,7 +203,7 @@ impl Readers {
         let (account, day) = (job.account, due.day);
         let keeps = self.source.takes_checkpoints() && self.status.keeps_checkpoints();
         let mut costs = if keeps && day.has(now_seconds) {
-            let known = self.checkpoint(&account.id).await;
+            let known = self.read_checkpoint(&account.id).await;
             self.source.running_day_costs(account, day, phase, now_seconds, known).await?
         } else {
             self.source.day_costs(account, day, phase, now_seconds).await?
@@ -213,7 +213,7 @@ impl Readers {
     }
 
     /// What is kept of the account's running day; costs do not wait for it.
-    async fn checkpoint(&self, account: &AccountId) -> Option<Checkpoint> {
+    async fn read_checkpoint(&self, account: &AccountId) -> Option<Checkpoint> {
         match self.status.checkpoint(account).await {
             Ok(checkpoint) => checkpoint,
             Err(failure) => {
@@ -223,7 +223,7 @@ impl Readers {
         }
     }
 
-    async fn documents(
+    async fn read_documents(
         &self,
         job: &AccountJob<'_>,
         due: &DueDay,
@@ -238,7 +238,7 @@ impl Readers {
         let new: Vec<String> =
             wanted.iter().filter(|id| !known.contains(id.as_str())).cloned().collect();
         let is_owner_wanted = !new.is_empty() || stored.iter().any(|r| !r.has_owner);
-        let seen_now = self.seen_now(job, due, now_seconds, &stored, !new.is_empty()).await?;
+        let seen_now = self.read_seen_now(job, due, now_seconds, &stored, !new.is_empty()).await?;
         if seen_now.is_some() {
             self.add_kubernetes(job, now_seconds, &mut observed).await;
         }
@@ -249,7 +249,7 @@ impl Readers {
             new_totals: self.totals_of_new(account, &new_ids).await?,
             taken,
             others: self.others_of_version_0_1_0(account, &stored).await?,
-            owner: self.owner(account, is_owner_wanted).await,
+            owner: self.find_owner(account, is_owner_wanted).await,
             seen_now,
             observed,
             stored,
@@ -309,7 +309,7 @@ impl Readers {
     }
 
     /// Pool and owner of documents that have neither: as set, else as the REST API has them.
-    async fn owner(&self, account: &AccountId, is_wanted: bool) -> Option<PoolOwner> {
+    async fn find_owner(&self, account: &AccountId, is_wanted: bool) -> Option<PoolOwner> {
         if let Some(owner) = &self.resource_settings.owner {
             return Some(owner.clone());
         }
@@ -325,7 +325,7 @@ impl Readers {
 
     /// What has a sample right now, for the day that now is in; asked for only where some document
     /// is new or no document was seen within the interval.
-    async fn seen_now(
+    async fn read_seen_now(
         &self,
         job: &AccountJob<'_>,
         due: &DueDay,
@@ -372,7 +372,7 @@ impl Readers {
     }
 
     /// The ledger's states of the day, and whose they are.
-    async fn rows(
+    async fn read_rows(
         &self,
         account: &AccountId,
         day: Day,
@@ -391,7 +391,7 @@ impl Readers {
         account: &AccountId,
         day: Day,
     ) -> Result<DayRows, Failure> {
-        let read = self.rows(account, day, &DocumentsRead::default()).await?;
+        let read = self.read_rows(account, day, &DocumentsRead::default()).await?;
         Ok(DayRows::of(day, read.states, |id| read.own_ids.contains(id)))
     }
 
@@ -423,12 +423,12 @@ impl Readers {
 }
 
 /// Sees that a day is no larger than it may be, before anything of it is stored.
-pub(crate) fn hold_to_limits(
+pub(crate) fn enforce_limits(
     source: &mut SourceDay,
     limits: Limits,
     levels: Levels,
 ) -> Result<(), Failure> {
-    match limits.hold(&mut source.costs, levels) {
+    match limits.enforce(&mut source.costs, levels) {
         Ok(0) => {}
         Ok(folded) => source.warnings.push(Warning::new(WarningKind::Folded, format!(
             "{folded} of the cheapest resources have no rows of their own, as there are more than \

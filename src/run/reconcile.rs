@@ -48,14 +48,14 @@ pub fn differences(statuses: &BTreeMap<Day, DayStatus>, totals: &[DayTotal]) -> 
                 status_rows: own_rows.saturating_add(status.other_rows.rows),
                 ledger_rows,
             };
-            difference.is_one(status.other_rows.rows != 0).then_some(difference)
+            difference.is_significant(status.other_rows.rows != 0).then_some(difference)
         })
         .collect()
 }
 
 impl DayDifference {
     /// This program's costs are exact in any order of addition; those of others are not.
-    fn is_one(&self, has_other_rows: bool) -> bool {
+    fn is_significant(&self, has_other_rows: bool) -> bool {
         const OTHERS_NOISE_USD: f64 = 1e-6;
         let off = (self.ledger_usd - self.status_usd).abs();
         let is_off = if has_other_rows { off > OTHERS_NOISE_USD } else { off != 0.0 };

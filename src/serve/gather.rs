@@ -12,7 +12,7 @@ use crate::ledger::DayTotal;
 use crate::run::day::inputs::CostedDay;
 use crate::run::day::verdict::{StoredDay, Verdict, verdict};
 use crate::run::due::phase_of;
-use crate::run::{Readers, hold_to_limits};
+use crate::run::{Readers, enforce_limits};
 use crate::service::failure::Failure;
 use crate::source::{CostSource, Phase};
 
@@ -226,7 +226,7 @@ impl Gatherer {
             return Ok(Looked::Stays { state: DayState::NoData, cause });
         };
         let mut costs = source.day_costs(account, day, phase, now_seconds).await?;
-        hold_to_limits(&mut costs, settings.limits, settings.levels)?;
+        enforce_limits(&mut costs, settings.limits, settings.levels)?;
         let CostedDay { source, roll, .. } =
             CostedDay::of(costs, settings.levels, settings.gap_policy);
         let total_usd = status.map_or(stored_usd, |status| status.stored.total_usd);

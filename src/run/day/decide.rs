@@ -18,8 +18,8 @@ use crate::source::Warning;
 use crate::source::{Presence, SourceDay};
 
 use super::inputs::DayInputs;
-use super::refresh::{keep_pods, without_new};
-use super::rows::{DayRows, live, wanted};
+use super::refresh::{drop_new_pods, keep_pod_rows};
+use super::rows::{DayRows, live_totals, wanted};
 use super::verdict::{StoredDay, Verdict, display, verdict};
 
 /// How a day is decided.
@@ -101,7 +101,8 @@ pub fn decide(mut inputs: DayInputs, policy: Policy<'_>) -> DayDecision {
     let rows = DayRows::of(inputs.due.day, states, is_own);
     let status = inputs.due.status.as_ref();
     // The status has what was stored; a sum of rows that a race doubled would be too much.
-    let total_usd = status.map_or_else(|| live(&rows.own).1, |status| status.stored.total_usd);
+    let total_usd =
+        status.map_or_else(|| live_totals(&rows.own).1, |status| status.stored.total_usd);
     let stored = StoredDay { status, total_usd };
     let (source, roll) = (&inputs.costs.source, &inputs.costs.roll);
     let is_forced = policy.force_reason.is_some();
@@ -136,12 +137,14 @@ struct Found {
 /// what was stored.
 fn keep_pods_of_today(inputs: &mut DayInputs, found: &mut Found, every: Duration) {
     let own = &found.rows.own;
-    if !inputs.keeps_pods(every) || !is_as_stored(inputs.due.status.as_ref(), live(own)) {
+    if !inputs.may_keep_pod_rows(every)
+        || !is_as_stored(inputs.due.status.as_ref(), live_totals(own))
+    {
         return;
     }
     let lines = &mut inputs.costs.roll.lines;
-    let without_rows = keep_pods(lines, &inputs.account, &found.ids, own);
-    without_new(&mut found.documents, &without_rows);
+    let without_rows = keep_pod_rows(lines, &inputs.account, &found.ids, own);
+    drop_new_pods(&mut found.documents, &without_rows);
     found.are_pods_kept = true;
 }
 
@@ -152,7 +155,7 @@ fn keep(
     state: DayState,
     cause: String,
 ) -> DayDecision {
-    let live = live(&rows.own);
+    let live = live_totals(&rows.own);
     let status = inputs.kept_status((state, &cause), live, rows.others);
     let mut summary = summary(&inputs, &rows, state, cause);
     summary.phase = None;
@@ -292,7 +295,7 @@ fn document_costs(
     difference: &Difference,
     (documents, with_parts_update): (&[Change], BTreeSet<&str>),
 ) -> (Vec<CostSummary>, Recount) {
-    let (status, live) = (inputs.due.status.as_ref(), live(own));
+    let (status, live) = (inputs.due.status.as_ref(), live_totals(own));
     if status.is_some_and(|status| status.attempt.is_pending) {
         return (Vec::new(), Recount::All);
     }
@@ -383,7 +386,7 @@ fn summary(inputs: &DayInputs, rows: &DayRows, state: DayState, cause: String) -
     let mut warnings = source.warnings.clone();
     warnings.extend(roll_warnings(roll).into_iter().map(Warning::from));
     warnings.extend(rows.warnings(inputs.due.day));
-    let (_, stored_usd) = live(&rows.own);
+    let (_, stored_usd) = live_totals(&rows.own);
     let status = inputs.due.status.as_ref();
     DaySummary {
         state,

@@ -8,8 +8,8 @@ use crate::run::summary::DaySummary;
 use crate::service::failure::{Failure, Hop, Kind};
 
 use super::inputs::DueDay;
-use super::rows::{DayRows, live};
-use super::status::blank;
+use super::rows::{DayRows, live_totals};
+use super::status::empty_status;
 
 /// Whether a failure may concern this day alone: the query layer answers, but not with this day's
 /// costs, or the day took too long.
@@ -32,7 +32,7 @@ pub(in crate::run) fn is_of_one_day(failure: &Failure) -> bool {
 
 /// The failure of an account with failed days: the newest of them, and how many more there are.
 /// Those that failed with an error are in `failures`; the others only an operator can put right.
-pub(in crate::run) fn of_days(
+pub(in crate::run) fn failure_of_days(
     days: &[DaySummary],
     failures: &BTreeMap<Day, Failure>,
 ) -> Option<Failure> {
@@ -64,11 +64,11 @@ pub(in crate::run) fn failed_status(
 ) -> DayStatus {
     let before = due.status.clone().unwrap_or_else(|| {
         let rows = rows.unwrap_or_default();
-        let mut blank = blank(due, account);
-        blank.stored.coverage.expected_minutes = due.day.minutes_passed(now_seconds);
-        (blank.stored.rows, blank.stored.total_usd) = live(&rows.own);
-        blank.other_rows = rows.others;
-        blank
+        let mut status = empty_status(due, account);
+        status.stored.coverage.expected_minutes = due.day.minutes_passed(now_seconds);
+        (status.stored.rows, status.stored.total_usd) = live_totals(&rows.own);
+        status.other_rows = rows.others;
+        status
     });
     let attempt = Attempt {
         state: DayState::Failed,
@@ -123,14 +123,14 @@ mod tests {
     #[test]
     fn the_newest_failed_day_is_named_with_its_own_failure_and_how_many_more() {
         let days = [DaySummary::without_costs(day("2026-11-20"))];
-        assert_eq!(of_days(&days, &BTreeMap::new()), None);
+        assert_eq!(failure_of_days(&days, &BTreeMap::new()), None);
         let days = [failed("2026-11-19", "x"), failed("2026-11-18", "two sources")];
         let failure = Failure::query(Kind::BadReply, "not JSON", "look");
         let failures = BTreeMap::from([(day("2026-11-19"), failure.clone())]);
-        let shown = of_days(&days, &failures).unwrap();
+        let shown = failure_of_days(&days, &failures).unwrap();
         assert_eq!((shown.kind, shown.fix.as_str()), (Kind::BadReply, "look"));
         assert_eq!(shown.what, "2026-11-19 (and 1 more day): not JSON");
-        let shown = of_days(&days[1..], &failures).unwrap();
+        let shown = failure_of_days(&days[1..], &failures).unwrap();
         assert_eq!((shown.kind, shown.what.as_str()), (Kind::BadData, "2026-11-18: two sources"));
     }
 }

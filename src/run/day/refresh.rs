@@ -17,7 +17,7 @@ use super::inputs::DayInputs;
 impl DayInputs {
     /// Whether the day's pods keep their rows: those of a running day that are not `every` old yet.
     /// Kept rows are not split into parts again, so with `COST_PARTS` none is kept.
-    pub(super) fn keeps_pods(&self, every: Duration) -> bool {
+    pub(super) fn may_keep_pod_rows(&self, every: Duration) -> bool {
         let Some(status) = &self.due.status else { return false };
         let every_seconds = i64::try_from(every.as_secs()).unwrap_or(i64::MAX);
         // If the clock went back, write all pods.
@@ -82,7 +82,7 @@ impl<'a> StoredRows<'a> {
 /// line above them, and where the stored row of one of them contradicts itself.
 ///
 /// `ids` has the document's `_id` by stable id, of pods without a row as far as it is known.
-pub fn keep_pods(
+pub fn keep_pod_rows(
     lines: &mut [CostLine],
     account: &AccountId,
     ids: &BTreeMap<String, String>,
@@ -147,7 +147,7 @@ fn pods_by_line_above(lines: &[CostLine]) -> BTreeMap<usize, Vec<usize>> {
 }
 
 /// Leaves out the documents of new pods that get no row yet: they come with it.
-pub(super) fn without_new(changes: &mut Vec<Change>, pods: &BTreeSet<String>) {
+pub(super) fn drop_new_pods(changes: &mut Vec<Change>, pods: &BTreeSet<String>) {
     changes.retain(|change| match change {
         Change::Insert(new) => !pods.contains(&new.document.cloud_resource_id),
         _ => true,

@@ -78,7 +78,7 @@ pub(super) fn wanted(
 
 /// Live rows and their total, USD.
 #[must_use]
-pub fn live(states: &[KeyState]) -> (u64, f64) {
+pub fn live_totals(states: &[KeyState]) -> (u64, f64) {
     let rows = states.iter().filter(|state| state.sign_sum > 0).count() as u64;
     (rows, states.iter().map(|state| state.cost_usd).sum::<f64>() + 0.0)
 }

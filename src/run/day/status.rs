@@ -15,7 +15,8 @@ impl DayInputs {
     /// The status before the first row of the day is written. It keeps what was stored before,
     /// which guards compare with, and marks that the rows may be others by now.
     pub(super) fn pending_status(&self) -> DayStatus {
-        let before = self.due.status.clone().unwrap_or_else(|| blank(&self.due, &self.account));
+        let before =
+            self.due.status.clone().unwrap_or_else(|| empty_status(&self.due, &self.account));
         let cause = format!("run {} began to write this day and has not ended", self.run_id);
         DayStatus {
             attempt: Attempt {
@@ -70,10 +71,10 @@ impl DayInputs {
         other_rows: OtherRows,
     ) -> DayStatus {
         let old = self.due.status.clone().unwrap_or_else(|| {
-            let mut blank = blank(&self.due, &self.account);
-            blank.stored.coverage.expected_minutes = self.costs.source.expected_minutes;
-            (blank.stored.rows, blank.stored.total_usd) = (rows, total_usd);
-            blank
+            let mut status = empty_status(&self.due, &self.account);
+            status.stored.coverage.expected_minutes = self.costs.source.expected_minutes;
+            (status.stored.rows, status.stored.total_usd) = (rows, total_usd);
+            status
         });
         DayStatus {
             other_rows,
@@ -123,7 +124,7 @@ fn coverage(source: &SourceDay) -> Coverage {
 }
 
 /// A day of which nothing is stored and nothing was seen.
-pub(super) fn blank(due: &DueDay, account: &AccountId) -> DayStatus {
+pub(super) fn empty_status(due: &DueDay, account: &AccountId) -> DayStatus {
     DayStatus {
         account: account.clone(),
         day: due.day,

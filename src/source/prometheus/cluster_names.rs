@@ -95,7 +95,7 @@ pub(super) fn by_metric(metrics: &[&str], counted: &[Counted]) -> BTreeMap<Strin
 ///
 /// # Errors
 /// When it has more.
-pub(super) fn hold_to_limits(counted: &[Counted], limits: Limits) -> Result<(), Failure> {
+pub(super) fn enforce_limits(counted: &[Counted], limits: Limits) -> Result<(), Failure> {
     let clusters: BTreeSet<(&str, &str)> =
         counted.iter().map(|one| (one.cluster.as_str(), one.cluster_id.as_str())).collect();
     if clusters.len() > limits.clusters_max {

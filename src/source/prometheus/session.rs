@@ -211,7 +211,7 @@ impl<'a> DaySession<'a> {
             found.extend(self.in_pieces(window, (1, 1), f64::max, query).await?);
         }
         let mut counted = Counted::all(&self.own_only(found)?, &label);
-        cluster_names::hold_to_limits(&counted, self.settings.limits)?;
+        cluster_names::enforce_limits(&counted, self.settings.limits)?;
         self.counted = cluster_names::by_metric(metrics, &counted);
         let setting = &self.settings.cluster_label;
         let naming = cluster_names::decide(setting, &self.settings.default_cluster, &counted);

@@ -195,7 +195,7 @@ fn kept_lines(
     let day = new_day().due.day;
     let mut rows: Vec<KeyState> = one.wanted.iter().map(|row| state(row, day)).collect();
     change(&mut rows);
-    keep_pods(&mut lines, &account(), &one.new_ids, &rows);
+    keep_pod_rows(&mut lines, &account(), &one.new_ids, &rows);
     let of_shop = lines.iter().filter(|line| line.key.namespace().is_some());
     of_shop.map(|line| (line.key.pod().unwrap_or("shop").to_owned(), line.cost.usd())).collect()
 }
@@ -245,7 +245,7 @@ fn without_rows_of_namespaces_the_cluster_has_the_rest_and_without_its_row_nobod
     let kept = |has_cluster| {
         let levels = Levels { namespace: false, cluster: has_cluster, ..Levels::ALL };
         let mut lines = roll_up(&costs, levels).lines;
-        keep_pods(&mut lines, &account(), &one.new_ids, &rows);
+        keep_pod_rows(&mut lines, &account(), &one.new_ids, &rows);
         lines.iter().map(|line| line.cost.usd()).collect::<Vec<f64>>()
     };
     assert_eq!(kept(true), [2.0, 1.0, 17.0]);
@@ -325,7 +325,7 @@ proptest! {
         let (ids, rows) = rows_of(&roll_up(&before, levels));
         let roll = roll_up(&now, levels);
         let mut lines = roll.lines.clone();
-        let new = keep_pods(&mut lines, &account(), &ids, &rows);
+        let new = keep_pod_rows(&mut lines, &account(), &ids, &rows);
         prop_assert_eq!(lines.iter().map(|line| line.cost).sum::<Cost>(), roll.total);
         prop_assert!(lines.iter().all(|line| !line.cost.is_negative()), "{:?}", lines);
         let by_namespace = |key: &ResourceKey| key.namespace().unwrap_or_default().to_owned();
