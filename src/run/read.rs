@@ -109,8 +109,8 @@ impl Readers {
                 days.into_iter().rev().collect()
             }
         };
-        let is_resting = matches!(job.days, Days::Due) && !order.contains(&today.previous());
-        let settled_yesterday = statuses.get(&today.previous()).filter(|_| is_resting).cloned();
+        let is_settled = matches!(job.days, Days::Due) && !order.contains(&today.previous());
+        let settled_yesterday = statuses.get(&today.previous()).filter(|_| is_settled).cloned();
         let due = order.into_iter().map(|day| {
             let presence = presence.get(&day).copied().unwrap_or_default();
             let status = statuses.get(&day).cloned();

@@ -132,7 +132,7 @@ pub struct AccountSummary {
     pub failure: Option<FailureSummary>,
     /// Its days, the newest first.
     pub days: Vec<DaySummary>,
-    /// Yesterday as it is stored, where it rests: it is settled, and the source has no more of it.
+    /// Yesterday as it is stored, where it is settled and the source has no more of it.
     #[serde(skip)]
     pub settled_yesterday: Option<DaySummary>,
     /// The nodes of the newest day that was worked on, where nodes are a level.
@@ -170,7 +170,7 @@ impl AccountSummary {
         }
     }
 
-    /// The days that were worked on, and yesterday where it rests.
+    /// The days that were worked on, and yesterday where it is settled.
     pub fn known_days(&self) -> impl Iterator<Item = &DaySummary> {
         self.days.iter().chain(&self.settled_yesterday)
     }

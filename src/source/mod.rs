@@ -78,8 +78,8 @@ pub struct SourceDay {
     pub warnings: Vec<Warning>,
     /// Whether the answer is known to lack something beside uncovered minutes.
     pub is_partial: bool,
-    /// Sources that claim to be one cluster and report different costs, a sentence each: whose costs
-    /// are the cluster's cannot be known.
+    /// Sources that claim to be one cluster and report different costs, a sentence each: which of
+    /// them is meant cannot be known.
     #[serde(default)]
     pub conflicts: Vec<String>,
     /// Where samples are missing and why, a phrase a cluster, where the source can say so.

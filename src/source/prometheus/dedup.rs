@@ -2,8 +2,8 @@
 //!
 //! `max by` inside a subquery makes scrape replicas one, but it groups every sample of every
 //! minute: measured over 25 000 pods it takes 20 times as long as the plain series. So plain series
-//! are integrated first; where each group has one series, that is the same. Only groups with several
-//! series (replicas, a pod that moved to another node) are asked for again with `max by`.
+//! are integrated first; where each group has one series, that is the same. Only groups of
+//! several series (replicas, a pod that moved to another node) are asked for again with `max by`.
 
 use std::collections::BTreeMap;
 
