@@ -165,9 +165,9 @@ impl AccountWriter {
     /// # Errors
     /// When the lease is lost, or the write fails.
     pub async fn put_checkpoint(&self, checkpoint: Checkpoint) -> Result<(), Failure> {
-        let (store, account) = (Arc::clone(&self.status), self.account().clone());
-        let put = async move { store.put_checkpoint(&account, &checkpoint).await };
-        self.lease.write("keeping a checkpoint", put).await
+        self.lease.keep().await?;
+        // One that comes too late says nothing false: what it has is compared with the source.
+        self.status.put_checkpoint(self.account(), &checkpoint).await
     }
 
     /// Gives the lease back, unless the outcome of a write is unknown: then it expires.
