@@ -16,6 +16,8 @@ use crate::cost::Day;
 
 /// The longest stored form, bytes: about 40 000 values. A day that needs more is asked for whole.
 pub const STORED_BYTES_MAX: usize = 1 << 20;
+/// What is surely longer than that is not packed to find out.
+const VALUES_MAX: usize = 100_000;
 /// The longest form that is read back, bytes, unpacked.
 const UNPACKED_BYTES_MAX: u64 = 64 << 20;
 
@@ -61,6 +63,12 @@ struct StoredAnswer {
 }
 
 impl Checkpoint {
+    /// Whether it has more values than could be stored, however they are packed.
+    #[must_use]
+    pub fn has_too_many_values(&self) -> bool {
+        self.answers.values().map(|answer| answer.values.len()).sum::<usize>() > VALUES_MAX
+    }
+
     /// The text to store; `None` where it would be longer than [`STORED_BYTES_MAX`].
     #[must_use]
     pub fn encoded(&self) -> Option<String> {
@@ -139,7 +147,7 @@ mod tests {
     fn a_checkpoint_that_is_too_long_is_not_kept() {
         let many = (0..20_000).map(|number| (format!("{:x}", number * 7_919), number as f64));
         let mut checkpoint = with(many.collect());
-        assert!(checkpoint.encoded().is_some());
+        assert!(checkpoint.encoded().is_some() && !checkpoint.has_too_many_values());
         let one = checkpoint.answers["question"].clone();
         for number in 0..40_u32 {
             let mut other = one.clone();
@@ -149,6 +157,7 @@ mod tests {
             checkpoint.answers.insert(number.to_string(), other);
         }
         assert_eq!(checkpoint.encoded(), None);
+        assert!(checkpoint.has_too_many_values());
     }
 
     proptest! {

@@ -62,7 +62,7 @@ pub(super) async fn day_costs(
         work.compute(selector).await?;
     }
     out.reading.cluster_label = Some(session.cluster_label().to_owned());
-    out.checkpoint = session.checkpoint();
+    out.checkpoint = session.checkpoint().await;
     // Clusters that cannot be told apart explain every other conflict.
     out.conflicts.splice(0..0, session.conflicts);
     out.warnings = session.warnings;

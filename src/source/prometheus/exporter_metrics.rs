@@ -77,7 +77,7 @@ pub(super) async fn day_costs(
         efficiencies::add(&mut session, &selector, shown, &mut out.costs).await?;
     }
     out.reading.cluster_label = Some(session.cluster_label().to_owned());
-    out.checkpoint = session.checkpoint();
+    out.checkpoint = session.checkpoint().await;
     out.conflicts.append(&mut session.conflicts);
     out.warnings.append(&mut session.warnings);
     out.is_partial = session.is_partial;

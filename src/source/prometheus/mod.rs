@@ -219,9 +219,10 @@ impl CostSource for PrometheusQuery {
         known: Option<Checkpoint>,
     ) -> Result<SourceDay, Failure> {
         let mut session = DaySession::new(&self.questions, &self.settings, account);
-        let counted: &[&str] = match phase {
-            Phase::Exporter => &[CLUSTER_TOTAL],
-            Phase::Raw => &OF_NODES,
+        // Of gauges the cluster's is the whole; a whole of raw metrics is made of all of them.
+        let counted = match phase {
+            Phase::Exporter => vec![CLUSTER_TOTAL],
+            Phase::Raw => cost_model_metrics::all_metrics(),
         };
         // What a store that is away has of the day is missing, and would be later too.
         if !self.are_stores_away(day) {

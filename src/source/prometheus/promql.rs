@@ -308,13 +308,20 @@ impl Selector {
         format!("sum by ({}) ({expression})", self.labels(more))
     }
 
-    /// Series of a metric with a sample in the window that is no cost: NaN, infinite or negative.
+    /// Series of a metric with a sample in the window that is no cost: NaN, infinite or negative;
+    /// or with one before it that still stands for the window's first minute.
     #[must_use]
     pub fn bad_samples(&self, metric: &str, extra: &[&str], window: Window) -> String {
         let series = self.stored(metric, extra);
         let range = window.range();
+        let back = window.evaluation_time() - next_grid_point(window.start);
+        let first = match back {
+            0.. => format!("{series} offset {back}s"),
+            _ => series.clone(),
+        };
         format!(
-            "(sum_over_time({series}[{range}]) * 0 != 0) or (min_over_time({series}[{range}]) < 0)"
+            "(sum_over_time({series}[{range}]) * 0 != 0) or (min_over_time({series}[{range}]) < 0) \
+             or ({first} * 0 != 0) or ({first} * 1 < 0)"
         )
     }
 

@@ -2,9 +2,10 @@
 //!
 //! Answers for two times add up (or are the greater or the lesser of both) wherever a question may
 //! be asked in pieces, so a kept answer stands for its piece. A question is known by its text: with
-//! another selector, setting or formula it is another question. Late samples are found by counting
-//! those of a few metrics; what that count cannot see is found when the answers are given up, which
-//! they are every few hours, and at the latest when the day is over and is integrated whole.
+//! another selector, setting or formula it is another question. Late samples are found by counting:
+//! of gauges those of clusters, of raw metrics all. What that count cannot see is found when the
+//! answers are given up, which they are every few hours, and at the latest when the day is over and
+//! is integrated whole.
 
 use std::collections::BTreeMap;
 
@@ -43,6 +44,8 @@ pub(super) struct KeptAnswers {
     day: Day,
     /// Answers are kept up to here, Unix seconds.
     until: i64,
+    /// The metrics whose samples are counted.
+    metrics: Vec<&'static str>,
     /// How many samples there were before it.
     samples: u64,
     known: Option<Checkpoint>,
@@ -50,9 +53,14 @@ pub(super) struct KeptAnswers {
 }
 
 impl KeptAnswers {
-    /// With what is known from before, where it still holds; `samples` are those before `until`.
-    pub(super) fn new(day: Day, until: i64, samples: u64, known: Option<Checkpoint>) -> Self {
-        Self { day, until, samples, known, learned: BTreeMap::new() }
+    /// With what is known from before, where it still holds; `samples` are those of the metrics
+    /// before `until`.
+    pub(super) fn new(
+        (day, until): (Day, i64),
+        (metrics, samples): (Vec<&'static str>, u64),
+        known: Option<Checkpoint>,
+    ) -> Self {
+        Self { day, until, metrics, samples, known, learned: BTreeMap::new() }
     }
 
     /// The time up to which a window's answers are kept, if it reaches beyond it.
@@ -74,10 +82,13 @@ impl KeptAnswers {
         }
     }
 
-    /// The checkpoint to store; `None` where the known one says as much.
-    pub(super) fn checkpoint(self) -> Option<Checkpoint> {
-        let Self { day, until, samples, learned: answers, .. } = self;
-        (!answers.is_empty()).then_some(Checkpoint { day, until, samples, answers })
+    /// The checkpoint to store, and the metrics whose samples it counts; `None` where the known one
+    /// says as much, or where there is too much to store.
+    pub(super) fn checkpoint(self) -> Option<(Checkpoint, Vec<&'static str>)> {
+        let Self { day, until, metrics, samples, learned: answers, .. } = self;
+        let checkpoint = Checkpoint { day, until, samples, answers };
+        let is_kept = !checkpoint.answers.is_empty() && !checkpoint.has_too_many_values();
+        is_kept.then_some((checkpoint, metrics))
     }
 }
 
@@ -99,6 +110,10 @@ mod tests {
 
     fn at(hours: i64, minutes: i64) -> i64 {
         day().start_seconds() + hours * HOUR + minutes * 60
+    }
+
+    fn kept(until: i64, samples: u64, known: Option<Checkpoint>) -> KeptAnswers {
+        KeptAnswers::new((day(), until), (vec!["a"], samples), known)
     }
 
     fn checkpoint(until: i64) -> Checkpoint {
@@ -138,12 +153,13 @@ mod tests {
         assert_eq!(name, question(ask("a"), Window { end: at(9, 0), ..window }));
         assert_ne!(name, question(ask("b"), window));
         let values = Values::from([(BTreeMap::new(), 1.5)]);
-        let mut first = KeptAnswers::new(day(), at(4, 0), 3, None);
+        let mut first = kept(at(4, 0), 3, None);
         assert_eq!(first.known(&name, window), None);
         first.learn(name.clone(), window, &values);
-        let stored = first.checkpoint().unwrap();
+        let (stored, metrics) = first.checkpoint().unwrap();
+        assert_eq!(metrics, ["a"]);
         assert_eq!((stored.until, stored.samples), (at(4, 0), 3));
-        let second = KeptAnswers::new(day(), at(5, 0), 4, Some(stored));
+        let second = kept(at(5, 0), 4, Some(stored));
         assert_eq!(second.known(&name, window), Some((values, at(4, 0))));
         let shifted = Window { start: at(0, 1), ..window };
         assert_eq!(second.known(&name, shifted), None, "it begins at another time");
@@ -151,7 +167,7 @@ mod tests {
 
     #[test]
     fn only_a_window_that_reaches_beyond_that_time_is_parted() {
-        let of_day = KeptAnswers::new(day(), at(4, 0), 0, None);
+        let of_day = kept(at(4, 0), 0, None);
         let within = |start, end| of_day.within(Window { start, end });
         assert_eq!(within(at(0, 0), at(4, 1)), Some(at(4, 0)));
         assert_eq!(within(at(0, 0), at(4, 0)), None);
@@ -162,17 +178,13 @@ mod tests {
     fn a_checkpoint_is_stored_when_it_reaches_further() {
         let window = Window { start: at(0, 0), end: at(5, 30) };
         let stored = |until: i64, known: Option<i64>| {
-            let mut of_day = KeptAnswers::new(day(), until, 0, known.map(checkpoint));
+            let mut of_day = kept(until, 0, known.map(checkpoint));
             of_day.learn("q".into(), window, &Values::new());
-            of_day.checkpoint().map(|one| one.until)
+            of_day.checkpoint().map(|(one, _)| one.until)
         };
         assert_eq!(stored(at(5, 0), None), Some(at(5, 0)));
         assert_eq!(stored(at(5, 0), Some(at(4, 0))), Some(at(5, 0)));
         assert_eq!(stored(at(5, 0), Some(at(5, 0))), None);
-        assert_eq!(
-            KeptAnswers::new(day(), at(5, 0), 0, None).checkpoint(),
-            None,
-            "nothing was asked"
-        );
+        assert_eq!(kept(at(5, 0), 0, None).checkpoint(), None, "nothing was asked");
     }
 }

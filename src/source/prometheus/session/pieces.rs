@@ -25,7 +25,7 @@ impl DaySession<'_> {
     /// checkpoint knows of them be used, where these metrics have no more samples than they had.
     pub(in crate::source::prometheus) async fn keep_answers(
         &mut self,
-        metrics: &[&str],
+        metrics: Vec<&'static str>,
         (day, now_seconds): (Day, i64),
         known: Option<Checkpoint>,
     ) {
@@ -41,32 +41,42 @@ impl DaySession<'_> {
         }
     }
 
-    /// The samples are counted before the costs are read: one that comes in between is found by the
-    /// next count.
+    /// The samples are counted before the costs are read, all before those of the part that is
+    /// known: one that comes in between is found by the next count.
     async fn counted(
         &mut self,
-        metrics: &[&str],
+        metrics: Vec<&'static str>,
         (day, until): (Day, i64),
         known: Option<Checkpoint>,
     ) -> Result<KeptAnswers, NoAnswer> {
-        let before = |end| Window { start: day.start_seconds(), end };
-        let mut samples = None;
+        let samples = self.count_before(&metrics, (day, until)).await?;
         let mut unchanged = None;
         if let Some(known) = known {
-            let count = sample_counts::count(self, metrics, before(known.until)).await?;
-            samples = (known.until == until).then_some(count);
+            let count = match known.until == until {
+                true => samples,
+                false => self.count_before(&metrics, (day, known.until)).await?,
+            };
             unchanged = (count == known.samples).then_some(known);
         }
-        let samples = match samples {
-            Some(samples) => samples,
-            None => sample_counts::count(self, metrics, before(until)).await?,
-        };
-        Ok(KeptAnswers::new(day, until, samples, unchanged))
+        Ok(KeptAnswers::new((day, until), (metrics, samples), unchanged))
     }
 
-    /// What to keep for the next run, where that is more than was known.
-    pub(in crate::source::prometheus) fn checkpoint(&mut self) -> Option<Checkpoint> {
-        self.kept.take()?.checkpoint()
+    async fn count_before(
+        &mut self,
+        metrics: &[&str],
+        (day, end): (Day, i64),
+    ) -> Result<u64, NoAnswer> {
+        sample_counts::count(self, metrics, Window { start: day.start_seconds(), end }).await
+    }
+
+    /// What to keep for the next run, where that is more than was known, and where the source has as
+    /// many samples as before the costs were read: of replicas that take turns one may have less,
+    /// and some of the answers may be that one's.
+    pub(in crate::source::prometheus) async fn checkpoint(&mut self) -> Option<Checkpoint> {
+        let (checkpoint, metrics) = self.kept.take()?.checkpoint()?;
+        let of_day = (checkpoint.day, checkpoint.until);
+        let again = self.count_before(&metrics, of_day).await.ok()?;
+        (again == checkpoint.samples).then_some(checkpoint)
     }
 
     /// How many series of a metric a window has at the most, 0 when there is none.
