@@ -48,7 +48,7 @@ pub fn build(stored: Stored, address: &str, costed: Option<&CostedDay>) -> Expla
         subject: Subject::of(&stored.key, account),
         verdict: match newer_pod(&stored, stored_usd, computed) {
             Some(verdict) => verdict,
-            None => verdict(stored_usd, computed, stored.status.as_ref(), costed.is_some()),
+            None => verdict((stored_usd, computed), &stored, costed.is_some()),
         },
         source: costed.map(|costed| facts(&costed.source, address, cluster)),
         costs: costed
@@ -87,12 +87,10 @@ fn newer_pod(stored: &Stored, usd: Option<f64>, computed: Option<f64>) -> Option
     })
 }
 
-fn verdict(
-    stored: Option<f64>,
-    computed: Option<f64>,
-    status: Option<&DayStatus>,
-    was_asked: bool,
-) -> String {
+fn verdict((stored, computed): (Option<f64>, Option<f64>), of: &Stored, was_asked: bool) -> String {
+    let status = of.status.as_ref();
+    let is_older_pod = of.key.level() == Level::Pod
+        && status.is_some_and(|status| status.older_pods_at().is_some());
     let kept = status.filter(|status| !status.attempt.state.is_stored());
     match (stored, computed) {
         (None, _) if kept.is_some_and(|status| status.attempt.state == DayState::Failed) => {
@@ -116,6 +114,11 @@ fn verdict(
                     "the day is {} and was left as it was stored",
                     status.attempt.state.as_str()
                 ),
+                None if is_older_pod => {
+                    "its row is of a run between the time of the day's pods and \
+                                         the last run (TODAY_REFRESH)"
+                        .to_owned()
+                }
                 None => "the source has changed since, or other levels or settings held when the \
                          row was written"
                     .to_owned(),

@@ -45,13 +45,24 @@ pub(super) struct DayRead<'a> {
     pub(super) status: Option<DayStatus>,
     pub(super) states: Vec<KeyState>,
     pub(super) now_seconds: i64,
+    /// The time that rows of pods are of, where that is before those above them.
+    pub(super) pods_at: Option<i64>,
+}
+
+impl Found {
+    /// Whether what was computed is what is stored, to the last bit.
+    pub(super) fn is_as_stored(&self) -> bool {
+        let stored: f64 = self.stored.states.iter().map(|state| state.cost_usd).sum();
+        let lines = self.costed.iter().flat_map(|costed| &costed.roll.lines);
+        let mut computed = lines.filter(|line| line.key == self.stored.key);
+        computed.next().map_or(0.0, |line| line.cost.usd()).to_bits() == stored.to_bits()
+    }
 }
 
 impl DayRead<'_> {
     /// The time that a number is of, Unix seconds: a pod's row may be older than the others.
     pub(super) fn at_seconds(&self, key: &ResourceKey) -> i64 {
-        let of_pods = self.status.as_ref().and_then(DayStatus::older_pods_at);
-        match of_pods.filter(|_| key.level() == Level::Pod) {
+        match self.pods_at.filter(|_| key.level() == Level::Pod) {
             Some(at_seconds) => self.now_seconds.min(at_seconds),
             None => self.now_seconds,
         }

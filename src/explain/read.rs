@@ -4,6 +4,7 @@ use async_trait::async_trait;
 
 use crate::accounts::Account;
 use crate::cost::{Day, Level, ResourceKey};
+use crate::day_status::DayStatus;
 use crate::documents::{DocumentNames, ResourceNames};
 use crate::ledger::KeyState;
 use crate::run::day::inputs::CostedDay;
@@ -90,11 +91,17 @@ pub async fn explain(
         }
         _ => now_seconds,
     };
-    let read = DayRead { account, day, status, states, now_seconds };
-    let found = match pod::found(stores, &read, wanted).await? {
-        Some(found) => found,
-        None => whole_day(stores, &read, wanted).await?,
-    };
+    let pods_at = status.as_ref().and_then(DayStatus::older_pods_at);
+    let mut read = DayRead { account, day, status, states, now_seconds, pods_at };
+    let mut found = find(stores, &read, wanted).await?;
+    if pods_at.is_some() && found.stored.key.level() == Level::Pod && !found.is_as_stored() {
+        // Pods of a namespace are also written where their rows cannot stay.
+        read.pods_at = None;
+        let newer = find(stores, &read, wanted).await?;
+        if newer.is_as_stored() {
+            found = newer;
+        }
+    }
     let (phase, key, now_seconds) = (found.phase, found.stored.key.clone(), found.now_seconds);
     let costed = found.costed;
     let mut explanation = build(found.stored, &stores.source.describe(), costed.as_ref());
@@ -114,6 +121,17 @@ pub async fn explain(
     }
     explanation.bound = bound_of(&explanation);
     Ok(explanation)
+}
+
+async fn find(
+    stores: &ExplainStores<'_>,
+    read: &DayRead<'_>,
+    wanted: &Wanted,
+) -> Result<Found, Failure> {
+    match pod::found(stores, read, wanted).await? {
+        Some(found) => Ok(found),
+        None => whole_day(stores, read, wanted).await,
+    }
 }
 
 /// The number beside all others of its day.
@@ -159,7 +177,7 @@ fn keep_older_pods(
     let midnight = read.day.start_seconds();
     let states = read.states.iter().filter(|state| state.date_seconds == midnight);
     let rows: Vec<KeyState> = states.cloned().collect();
-    keep_pod_rows(&mut costed.roll.lines, &read.account.id, &ids, &rows);
+    keep_pod_rows(&mut costed.roll, &read.account.id, &ids, &rows);
 }
 
 /// Folds a day as a run does, and notes that.

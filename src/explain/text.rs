@@ -114,9 +114,14 @@ fn stored_side<W: Write>(lines: &mut Lines<'_, W>, one: &Explanation) -> io::Res
         lines.put("            ", &format!("cause: {}", attempt.cause))?;
     }
     if let Some(at_seconds) = status.older_pods_at() {
+        let until = match status.attempt.is_settled {
+            // A guard objected to the write that was due when the day was over.
+            true => "",
+            false => " until the next refresh (TODAY_REFRESH)",
+        };
         let text = format!(
             "pods: their rows are as of {}; what they cost since is in the rows of their \
-             namespaces until the next refresh (TODAY_REFRESH)",
+             namespaces{until}",
             time(at_seconds, "%H:%M:%S UTC")
         );
         lines.put("            ", &text)?;

@@ -142,10 +142,11 @@ fn keep_pods_of_today(inputs: &mut DayInputs, found: &mut Found, every: Duration
     {
         return;
     }
-    let lines = &mut inputs.costs.roll.lines;
-    let without_rows = keep_pod_rows(lines, &inputs.account, &found.ids, own);
-    drop_new_pods(&mut found.documents, &without_rows);
-    found.are_pods_kept = true;
+    let roll = &mut inputs.costs.roll;
+    if let Some(without_rows) = keep_pod_rows(roll, &inputs.account, &found.ids, own) {
+        drop_new_pods(&mut found.documents, &without_rows);
+        found.are_pods_kept = true;
+    }
 }
 
 fn keep(

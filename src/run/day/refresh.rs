@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::cost::{AccountId, Cost, CostLine, Level, ResourceKey};
+use crate::cost::{AccountId, Cost, CostLine, Level, ResourceKey, RollUp};
 use crate::documents::Change;
 use crate::ledger::{Dimensions, KeyState};
 
@@ -27,6 +27,11 @@ impl DayInputs {
             && !status.attempt.is_pending
             && status.stored.phase == Some(self.costs.source.phase)
             && self.costs.parts.is_none()
+            && self.has_pods()
+    }
+
+    fn has_pods(&self) -> bool {
+        self.costs.roll.lines.iter().any(|line| line.key.level() == Level::Pod)
     }
 
     /// When the rows of the day's pods were last all written, once it is written now; `None` where
@@ -35,8 +40,7 @@ impl DayInputs {
         if are_kept {
             return self.due.status.as_ref().and_then(|status| status.stored.pods_at);
         }
-        let has_pods = self.costs.roll.lines.iter().any(|line| line.key.level() == Level::Pod);
-        (has_pods && self.due.day.has(self.now_seconds)).then_some(self.now_seconds)
+        (self.has_pods() && self.due.day.has(self.now_seconds)).then_some(self.now_seconds)
     }
 }
 
@@ -57,7 +61,8 @@ struct StoredRows<'a> {
 }
 
 impl<'a> StoredRows<'a> {
-    fn of(&self, key: &ResourceKey) -> PodRow<'a> {
+    fn of(&self, line: &CostLine) -> PodRow<'a> {
+        let key = &line.key;
         let id = self.ids.get(&key.id(self.account));
         let states = id.and_then(|id| self.by_id.get(id.as_str())).map(Vec::as_slice);
         match states.unwrap_or_default() {
@@ -65,7 +70,9 @@ impl<'a> StoredRows<'a> {
             [state] if state.is_healthy() => match Cost::from_usd(state.cost_usd) {
                 Ok(cost)
                     if cost.usd().to_bits() == state.cost_usd.to_bits()
-                        && state.dimensions.namespace.as_deref() == key.namespace() =>
+                        && state.dimensions.namespace.as_deref() == key.namespace()
+                        // Nodes' rows are of where pods are by now.
+                        && state.dimensions.node == line.node =>
                 {
                     PodRow::One(cost, &state.dimensions)
                 }
@@ -77,26 +84,35 @@ impl<'a> StoredRows<'a> {
 }
 
 /// Gives pods the costs of their stored rows, and the difference to the line above them; returns the
-/// stable ids of the pods that have no row. The sum of the lines stays, and none becomes negative:
-/// pods keep the source's costs where the line above them is too small for that, where they have no
-/// line above them, and where the stored row of one of them contradicts itself.
+/// stable ids of the pods that have no row, or `None` where no pod kept its row. The sum of the
+/// lines stays, and none becomes negative: pods keep the source's costs where the line above them is
+/// too small for that, where they have no line above them, where they contradict it, and where the
+/// stored row of one of them contradicts itself or is of another node.
 ///
 /// `ids` has the document's `_id` by stable id, of pods without a row as far as it is known.
 pub fn keep_pod_rows(
-    lines: &mut [CostLine],
+    roll: &mut RollUp,
     account: &AccountId,
     ids: &BTreeMap<String, String>,
     rows: &[KeyState],
-) -> BTreeSet<String> {
+) -> Option<BTreeSet<String>> {
+    let lines = &mut roll.lines;
+    let contradictory: BTreeSet<&ResourceKey> =
+        roll.contradictions.iter().map(|one| &one.key).collect();
     let mut by_id: BTreeMap<&str, Vec<&KeyState>> = BTreeMap::new();
     for state in rows {
         by_id.entry(&state.resource_id).or_default().push(state);
     }
     let stored = StoredRows { account, ids, by_id };
-    let mut without_rows = BTreeSet::new();
+    let mut without_rows = None;
     for (above, pods) in pods_by_line_above(lines) {
+        let key = &lines[above].key;
+        let of_cluster = ResourceKey::Cluster { cluster: key.cluster().to_owned() };
+        if contradictory.contains(key) || contradictory.contains(&of_cluster) {
+            continue;
+        }
         let kept: Vec<(usize, PodRow<'_>)> =
-            pods.into_iter().map(|pod| (pod, stored.of(&lines[pod].key))).collect();
+            pods.into_iter().map(|pod| (pod, stored.of(&lines[pod]))).collect();
         let cost = |row: &PodRow<'_>| match row {
             PodRow::None => Some(Cost::ZERO),
             PodRow::One(cost, _) => Some(*cost),
@@ -111,14 +127,12 @@ pub fn keep_pod_rows(
             continue;
         }
         lines[above].cost = left;
+        let without_rows = without_rows.get_or_insert_with(BTreeSet::new);
         for (pod, row) in kept {
             let line = &mut lines[pod];
             line.cost = cost(&row).unwrap_or_default();
             match row {
-                PodRow::One(_, dimensions) => {
-                    (line.node, line.service) =
-                        (dimensions.node.clone(), dimensions.service.clone());
-                }
+                PodRow::One(_, dimensions) => line.service.clone_from(&dimensions.service),
                 _ => drop(without_rows.insert(line.key.id(account))),
             }
         }

@@ -182,7 +182,16 @@ fn slightly_less(
     if !has_less || roll.total.usd() >= stored.total_usd {
         return None;
     }
+    // A day that was running when it was stored may have gone on since.
+    let is_short = coverage.covered_minutes < source.expected_minutes;
     Some(match status.attempt.state {
+        DayState::Ok | DayState::Approximate if is_short => {
+            let cause = format!(
+                "it is stored with {} of {} min, and of these the source has fewer by now: kept",
+                coverage.covered_minutes, source.expected_minutes
+            );
+            (DayState::Partial, cause)
+        }
         state if state.is_stored() => (state, status.attempt.cause.clone()),
         // What was refused before is not what is kept now.
         _ if coverage.is_incomplete() => (DayState::Partial, missing(source, roll).join("; ")),

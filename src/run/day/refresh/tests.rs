@@ -191,12 +191,12 @@ fn kept_lines(
     change: impl Fn(&mut Vec<KeyState>),
 ) -> Vec<(String, f64)> {
     let one = first();
-    let mut lines = at(noon(), shop_usd, pods).costs.roll.lines;
+    let mut roll = at(noon(), shop_usd, pods).costs.roll;
     let day = new_day().due.day;
     let mut rows: Vec<KeyState> = one.wanted.iter().map(|row| state(row, day)).collect();
     change(&mut rows);
-    keep_pod_rows(&mut lines, &account(), &one.new_ids, &rows);
-    let of_shop = lines.iter().filter(|line| line.key.namespace().is_some());
+    keep_pod_rows(&mut roll, &account(), &one.new_ids, &rows);
+    let of_shop = roll.lines.iter().filter(|line| line.key.namespace().is_some());
     of_shop.map(|line| (line.key.pod().unwrap_or("shop").to_owned(), line.cost.usd())).collect()
 }
 
@@ -244,26 +244,49 @@ fn without_rows_of_namespaces_the_cluster_has_the_rest_and_without_its_row_nobod
     let costs = source(4.5, &[("web", 1.25), ("db", 2.0)], noon()).costs;
     let kept = |has_cluster| {
         let levels = Levels { namespace: false, cluster: has_cluster, ..Levels::ALL };
-        let mut lines = roll_up(&costs, levels).lines;
-        keep_pod_rows(&mut lines, &account(), &one.new_ids, &rows);
-        lines.iter().map(|line| line.cost.usd()).collect::<Vec<f64>>()
+        let mut roll = roll_up(&costs, levels);
+        let is_any_kept = keep_pod_rows(&mut roll, &account(), &one.new_ids, &rows).is_some();
+        (is_any_kept, roll.lines.iter().map(|line| line.cost.usd()).collect::<Vec<f64>>())
     };
-    assert_eq!(kept(true), [2.0, 1.0, 17.0]);
-    assert_eq!(kept(false), [2.0, 1.25]);
+    assert_eq!(kept(true), (true, vec![2.0, 1.0, 17.0]));
+    assert_eq!(kept(false), (false, vec![2.0, 1.25]));
 }
 
 #[test]
-fn a_kept_row_keeps_the_node_that_it_names() {
-    let one = first();
+fn a_namespace_of_which_a_pod_has_moved_is_as_the_source_has_it() {
     let mut inputs = later(300);
     for line in &mut inputs.costs.roll.lines {
         line.node = line.node.as_ref().map(|_| "n2".to_owned());
     }
-    let kept = decide(inputs, POLICY);
-    let nodes = |decision: &DayDecision| -> Vec<Option<String>> {
-        decision.wanted.iter().map(|row| row.dimensions.node.clone()).collect()
-    };
-    assert_eq!(nodes(&kept), nodes(&one));
+    let written = decide(inputs, POLICY);
+    assert_eq!((shop_and_pods(&written), total(&written)), (WRITTEN, 20.0));
+    let nodes: BTreeSet<&str> =
+        written.wanted.iter().filter_map(|row| row.dimensions.node.as_deref()).collect();
+    assert_eq!(nodes, BTreeSet::from(["n2"]));
+    // All pods are written, so that this is when they were.
+    assert_eq!(written.status.unwrap().stored.pods_at, Some(noon() + 300));
+}
+
+#[test]
+fn pods_that_contradict_their_namespace_have_no_rows_as_the_cause_says() {
+    let decision =
+        decide(after(&first(), at(noon() + 300, 4.5, &[("web", 1.25), ("db", 5.0)])), POLICY);
+    assert_eq!((shop_and_pods(&decision), total(&decision)), ([Some(4.5), None, None], 20.0));
+    assert!(
+        decision.summary.cause.starts_with("the pods of namespace c/shop"),
+        "{}",
+        decision.summary.cause
+    );
+}
+
+#[test]
+fn a_day_that_has_no_pods_for_a_while_has_no_time_of_theirs() {
+    let without = decide(after(&first(), at(noon() + 300, 4.5, &[])), POLICY);
+    assert_eq!(shop_and_pods(&without), [Some(4.5), None, None]);
+    assert_eq!(without.status.as_ref().unwrap().stored.pods_at, None);
+    let again =
+        decide(after(&without, at(noon() + 600, 4.5, &[("web", 1.25), ("db", 2.0)])), POLICY);
+    assert_eq!(shop_and_pods(&again), WRITTEN);
 }
 
 /// A cost of a resource, in small numbers, at two times.
@@ -324,8 +347,9 @@ proptest! {
         let levels = Levels { namespace: has_namespaces, ..Levels::ALL };
         let (ids, rows) = rows_of(&roll_up(&before, levels));
         let roll = roll_up(&now, levels);
-        let mut lines = roll.lines.clone();
-        let new = keep_pod_rows(&mut lines, &account(), &ids, &rows);
+        let mut kept = roll.clone();
+        let new = keep_pod_rows(&mut kept, &account(), &ids, &rows).unwrap_or_default();
+        let lines = kept.lines;
         prop_assert_eq!(lines.iter().map(|line| line.cost).sum::<Cost>(), roll.total);
         prop_assert!(lines.iter().all(|line| !line.cost.is_negative()), "{:?}", lines);
         let by_namespace = |key: &ResourceKey| key.namespace().unwrap_or_default().to_owned();

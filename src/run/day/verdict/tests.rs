@@ -107,6 +107,25 @@ fn a_few_minutes_less_are_kept_in_silence_where_they_would_cost_something() {
 }
 
 #[test]
+fn a_day_that_went_on_after_it_was_stored_is_not_whole_because_it_was() {
+    let mut running = before();
+    (running.stored.coverage.covered_minutes, running.stored.coverage.expected_minutes) =
+        (1_436, 1_436);
+    let judge = |status: &DayStatus| {
+        let verdict = judged(&source(1_435), 0.99, Some(status), 1.0, false);
+        let (state, cause) = kept(&verdict);
+        (state, cause.to_owned())
+    };
+    let (state, cause) = judge(&running);
+    assert_eq!(state, DayState::Partial);
+    assert!(cause.contains("1436 of 1440 min"), "{cause}");
+    running.attempt.state = DayState::Approximate;
+    assert_eq!(judge(&running).0, DayState::Partial);
+    running.stored.coverage.covered_minutes = 1_440;
+    assert_eq!(judge(&running).0, DayState::Approximate);
+}
+
+#[test]
 fn what_was_left_half_written_is_no_reason_to_keep_a_few_minutes_more() {
     let mut half = before();
     half.attempt.is_pending = true;
@@ -216,10 +235,13 @@ fn a_total_at_the_limit_is_not_below_it() {
 #[test]
 fn minutes_that_one_cluster_lacks_are_missing_too() {
     let mut status = before();
-    status.stored.coverage.covered_minutes = 700;
     let of_c = ClusterCoverage { cluster: "c".into(), covered_minutes: 1_440 };
     status.stored.coverage.clusters = vec![of_c];
-    let judge = |minutes| judged(&source(minutes), 0.99, Some(&status), 1.0, false);
+    let judge = |minutes| {
+        let mut source = source(1_440);
+        source.clusters.insert("c".into(), minutes);
+        judged(&source, 0.99, Some(&status), 1.0, false)
+    };
     assert_eq!(kept(&judge(1_438)).0, DayState::Ok);
     assert_eq!(judge(1_440), ok());
 }
