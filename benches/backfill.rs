@@ -58,10 +58,10 @@ async fn main() {
     let (at, to) = (format!("{}T12:00:00Z", last.next().next().next()), last.to_string());
     let backfill = ["--at", &at, "backfill", "--from", FIRST, "--to", &to];
     println!(
-        "| {pods} pods, {NAMESPACES} namespaces | days | skipped | s | times real time | peak MiB \
+        "| {pods} pods, {NAMESPACES} namespaces | days | skipped | s | times real time | own CPU s | peak MiB \
          | rows | documents |"
     );
-    println!("|---|--:|--:|--:|--:|--:|--:|--:|");
+    println!("|---|--:|--:|--:|--:|--:|--:|--:|--:|");
     for (name, is_first) in [("first backfill", true), ("second backfill", false)] {
         let done = measure(&settings, &backfill);
         let summary = done.summary;
@@ -69,10 +69,11 @@ async fn main() {
         let times = days as f64 * 86_400.0 / done.seconds;
         let shown = if is_first { format!("{times:.0}") } else { "-".to_owned() };
         println!(
-            "| {name} | {} | {} | {:.1} | {shown} | {:.0} | {} | {} |",
+            "| {name} | {} | {} | {:.1} | {shown} | {:.2} | {:.0} | {} | {} |",
             summary["days_done"],
             summary["days_skipped"],
             done.seconds,
+            done.cpu_seconds,
             done.peak_mib,
             summary["rows_written"],
             summary["documents_written"],

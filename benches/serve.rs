@@ -25,6 +25,8 @@ use kubecost_worker::service::clock::{Clock, SystemClock};
 
 #[path = "support/many.rs"]
 mod many;
+#[path = "support/peak.rs"]
+mod peak;
 #[path = "../tests/it/support/servers.rs"]
 #[expect(dead_code, reason = "the tests use the rest of it")]
 mod servers;
@@ -69,10 +71,7 @@ impl Serving {
     }
 
     fn peak_mib(&self) -> f64 {
-        let path = format!("/proc/{}/status", self.child.id());
-        let text = std::fs::read_to_string(path).unwrap();
-        let mark = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-        mark.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1_024.0
+        peak::peak_mib(self.child.id()).expect("it runs")
     }
 }
 

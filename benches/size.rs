@@ -4,7 +4,8 @@
 //! minutes: with the look-back every minute has a value), then runs the worker twice - the
 //! first writes everything, the second nothing - and
 //! prints a table of time and peak memory. Then come runs of a running day, five minutes apart and an
-//! hour apart, and from these the rows and parts of a day. `PODS=1000` makes it smaller.
+//! hour apart, and from these the rows and parts of a day; then the last of them again on stores with
+//! `DAYS` (180) days of earlier rows. `PODS=1000` makes it smaller.
 
 #![expect(
     clippy::unwrap_used,
@@ -22,14 +23,15 @@ mod support;
 mod worker;
 
 use servers::{PrometheusVersion, Stores};
-use support::{ACCOUNT, NAMESPACES, measure, number, write_history};
+use support::{ACCOUNT, Measured, NAMESPACES, measure, number, write_history};
 
 /// 2026-03-01 00:00:00 UTC.
 const START: i64 = 1_772_323_200;
+const PODS: usize = 25_000;
 
 #[tokio::main]
 async fn main() {
-    let pods = number("PODS", 25_000);
+    let pods = number("PODS", PODS);
     let data = tempfile::tempdir().unwrap();
     write_history(data.path(), pods, START, 1);
     let prometheus = servers::prometheus_with(
@@ -39,17 +41,25 @@ async fn main() {
     );
     let stores = Stores::new("size").await;
     let settings = migrated(&stores, &prometheus.url);
-    println!("| {pods} pods, {NAMESPACES} namespaces, one day | s | peak MiB | rows | documents |");
-    println!("|---|--:|--:|--:|--:|");
+    println!(
+        "| {pods} pods, {NAMESPACES} namespaces, one day | s | own CPU s | peak MiB | rows | documents |"
+    );
+    println!("|---|--:|--:|--:|--:|--:|");
     let days = ["run", "--from", "2026-03-01", "--to", "2026-03-01"];
     for name in ["first run", "second run"] {
         let done = measure(&settings, &days);
         let summary = done.summary;
         assert_eq!(summary["exit_code"], 0, "{summary}");
         let (rows, documents) = (&summary["rows_written"], &summary["documents_written"]);
-        println!("| {name} | {:.1} | {:.0} | {rows} | {documents} |", done.seconds, done.peak_mib);
+        println!("| {name} | {} | {rows} | {documents} |", taken(&done));
     }
     running_day(&prometheus.url).await;
+    after_history(&prometheus.url).await;
+}
+
+/// The columns of a run: seconds, CPU seconds, MiB.
+fn taken(done: &Measured) -> String {
+    format!("{:.1} | {:.2} | {:.0}", done.seconds, done.cpu_seconds, done.peak_mib)
 }
 
 fn migrated(stores: &Stores, prometheus_url: &str) -> Vec<(&'static str, String)> {
@@ -57,6 +67,7 @@ fn migrated(stores: &Stores, prometheus_url: &str) -> Vec<(&'static str, String)
     settings.push(("PROMETHEUS_URL", prometheus_url.to_owned()));
     settings.push(("ACCOUNTS", ACCOUNT.to_owned()));
     settings.push(("LEVELS", "cluster,namespace,pod".to_owned()));
+    settings.push(("MAX_RESOURCES", (2 * number("PODS", PODS)).to_string()));
     worker::run(&settings, &["migrate"]).expect_success();
     settings
 }
@@ -71,7 +82,9 @@ async fn running_day(prometheus_url: &str) {
     ];
     let stores = Stores::new("size_today").await;
     let settings = migrated(&stores, prometheus_url);
-    println!("\n| running day | s | peak MiB | rows | parts |\n|---|--:|--:|--:|--:|");
+    println!(
+        "\n| running day | s | own CPU s | peak MiB | rows | parts |\n|---|--:|--:|--:|--:|--:|"
+    );
     let mut written = Vec::new();
     for (name, at) in RUNS {
         let before = parts(&stores).await;
@@ -79,7 +92,7 @@ async fn running_day(prometheus_url: &str) {
         assert_eq!(done.summary["exit_code"], 0, "{}", done.summary);
         let rows = done.summary["rows_written"].as_u64().unwrap();
         let parts = parts(&stores).await - before;
-        println!("| {name} | {:.1} | {:.0} | {rows} | {parts} |", done.seconds, done.peak_mib);
+        println!("| {name} | {} | {rows} | {parts} |", taken(&done));
         written.push((rows, parts));
     }
     let [first, five_minutes, hour] = written.as_slice() else { panic!("three runs") };
@@ -89,6 +102,26 @@ async fn running_day(prometheus_url: &str) {
         of_day(|n| n.0),
         of_day(|n| n.1)
     );
+}
+
+/// A run of a running day in which each cost is another one, on stores with many days before it.
+async fn after_history(prometheus_url: &str) {
+    let days = number("DAYS", 180);
+    let stores = Stores::new("size_history").await;
+    let settings = migrated(&stores, prometheus_url);
+    measure(&settings, &["--at", "2026-03-01T12:00:00Z", "run"]);
+    let columns = "cloud_account_id, resource_id, cost, sign, k8s_namespace";
+    let earlier = format!(
+        "INSERT INTO expenses ({columns}, date) \
+         SELECT {columns}, date - toIntervalDay(day) FROM expenses ARRAY JOIN range(1, {}) AS day",
+        days + 1
+    );
+    stores.execute(&earlier).await;
+    let done = measure(&settings, &["--at", "2026-03-01T13:00:00Z", "run"]);
+    assert_eq!(done.summary["exit_code"], 0, "{}", done.summary);
+    let rows = done.summary["rows_written"].as_u64().unwrap();
+    println!("\n| after {days} days | s | own CPU s | peak MiB | rows |\n|---|--:|--:|--:|--:|");
+    println!("| an hour later | {} | {rows} |", taken(&done));
 }
 
 /// Parts that were ever written by inserts: each of their blocks is one.

@@ -6,8 +6,12 @@ use std::time::{Duration, Instant};
 
 use crate::servers::{Server, Stores};
 
-/// Seconds of a tick of `/proc/PID/stat`.
-const TICK_SECONDS: f64 = 0.01;
+#[path = "cpu.rs"]
+mod cpu;
+#[path = "peak.rs"]
+mod peak;
+
+use cpu::ticks;
 
 /// Numbers by their names.
 pub(crate) type Counts = BTreeMap<&'static str, f64>;
@@ -111,14 +115,6 @@ pub(crate) fn container_address(server: &Server) -> String {
     String::from_utf8_lossy(&shown.unwrap().stdout).trim().to_owned()
 }
 
-/// A field of `/proc/PID/stat` that counts ticks, by its place after the name, in seconds.
-fn ticks(process: &str, place: usize) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let field = fields.split_whitespace().nth(place).and_then(|field| field.parse::<f64>().ok());
-    field.unwrap_or(0.0) * TICK_SECONDS
-}
-
 /// What a program took.
 pub(crate) struct Taken {
     pub(crate) seconds: f64,
@@ -130,27 +126,20 @@ pub(crate) struct Taken {
 
 /// Runs a program to its end, which must be a good one.
 pub(crate) fn run(command: &mut Command) -> Taken {
-    // The kernel adds up the CPU time of children that were waited for.
-    let of_children = || ticks("self", 13) + ticks("self", 14);
-    let (started, cpu_before) = (Instant::now(), of_children());
+    let (started, cpu_before) = (Instant::now(), cpu::of_children());
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut stdout = child.stdout.take().expect("piped");
     let reader = std::thread::spawn(move || std::io::read_to_string(&mut stdout).unwrap());
-    let status_file = format!("/proc/{}/status", child.id());
-    let mut peak_kib = 0.0_f64;
-    // The kernel keeps the high-water mark, so that a look now and then is enough.
+    let mut peak_mib = 0.0_f64;
     let status = loop {
         if let Some(status) = child.try_wait().unwrap() {
             break status;
         }
-        let text = std::fs::read_to_string(&status_file).unwrap_or_default();
-        let mark = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kib = mark.and_then(|m| m.trim().trim_end_matches(" kB").parse::<f64>().ok());
-        peak_kib = peak_kib.max(kib.unwrap_or(0.0));
+        peak_mib = peak_mib.max(peak::peak_mib(child.id()).unwrap_or(0.0));
         std::thread::sleep(Duration::from_millis(10));
     };
-    let (seconds, cpu_seconds) = (started.elapsed().as_secs_f64(), of_children() - cpu_before);
+    let (seconds, cpu_seconds) = (started.elapsed().as_secs_f64(), cpu::of_children() - cpu_before);
     let stdout = reader.join().unwrap();
     assert!(status.success(), "{status}: {stdout}");
-    Taken { seconds, cpu_seconds, peak_mib: peak_kib / 1_024.0, stdout }
+    Taken { seconds, cpu_seconds, peak_mib, stdout }
 }

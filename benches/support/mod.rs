@@ -11,7 +11,9 @@ use crate::worker;
 
 pub(crate) use number::number;
 
+mod cpu;
 mod number;
+mod peak;
 
 /// The account.
 pub(crate) const ACCOUNT: &str = "bc55eb8c-5db2-4c32-b976-2df0edb0619a";
@@ -70,32 +72,30 @@ fn write_block(directory: &Path, pods: usize, start: i64) {
 /// What a run of the worker took.
 pub(crate) struct Measured {
     pub(crate) seconds: f64,
+    /// CPU time of the worker itself, user and system.
+    pub(crate) cpu_seconds: f64,
     pub(crate) peak_mib: f64,
     pub(crate) summary: serde_json::Value,
 }
 
 /// Runs the worker to its end.
 pub(crate) fn measure(settings: &[(&str, String)], arguments: &[&str]) -> Measured {
-    let started = Instant::now();
+    let (started, cpu_before) = (Instant::now(), cpu::of_children());
     let mut child = worker::command(settings, arguments)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let status = format!("/proc/{}/status", child.id());
     let mut stdout = child.stdout.take().expect("piped");
     let reader = std::thread::spawn(move || std::io::read_to_string(&mut stdout).unwrap());
-    let mut peak_kib = 0.0_f64;
-    // The kernel keeps the high-water mark, so that a look now and then is enough.
+    let mut peak_mib = 0.0_f64;
     while child.try_wait().unwrap().is_none() {
-        let text = std::fs::read_to_string(&status).unwrap_or_default();
-        let mark = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kib = mark.and_then(|m| m.trim().trim_end_matches(" kB").parse::<f64>().ok());
-        peak_kib = peak_kib.max(kib.unwrap_or(0.0));
+        peak_mib = peak_mib.max(peak::peak_mib(child.id()).unwrap_or(0.0));
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
     let seconds = started.elapsed().as_secs_f64();
+    let cpu_seconds = cpu::of_children() - cpu_before;
     let stdout = reader.join().unwrap();
     let summary = serde_json::from_str(stdout.lines().last().unwrap_or_default()).unwrap();
-    Measured { seconds, peak_mib: peak_kib / 1_024.0, summary }
+    Measured { seconds, cpu_seconds, peak_mib, summary }
 }
