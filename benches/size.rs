@@ -48,7 +48,7 @@ async fn main() {
     let days = ["run", "--from", "2026-03-01", "--to", "2026-03-01"];
     for name in ["first run", "second run"] {
         let done = measure(&settings, &days);
-        let summary = done.summary;
+        let summary = &done.summary;
         assert_eq!(summary["exit_code"], 0, "{summary}");
         let (rows, documents) = (&summary["rows_written"], &summary["documents_written"]);
         println!("| {name} | {} | {rows} | {documents} |", taken(&done));

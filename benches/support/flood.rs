@@ -14,6 +14,8 @@ pub(crate) const NOW: &str = "2026-03-02T11:00:00Z";
 const END: i64 = FLOOD_DAY + 35 * 3_600;
 const NOON: i64 = FLOOD_DAY + 12 * 3_600;
 const MINUTE: i64 = 60;
+/// So many minutes of that day have passed by then, with the one that begins.
+pub(crate) const NOW_MINUTES: f64 = 661.0;
 /// What a good tenant's cluster costs, USD an hour.
 pub(crate) const GOOD_RATE: f64 = 3.0;
 
@@ -120,7 +122,7 @@ pub(crate) fn write(directory: &Path, as_good: &[String]) {
         for account in good_accounts().iter().chain(as_good) {
             for (labels, rate) in of_good {
                 let labels = format!("cluster=\"main\"{labels}");
-                write_series(&mut out, &metric, account, &(labels, *rate, FLOOD_DAY - MINUTE, END));
+                write_series(&mut out, &metric, account, &(labels, *rate, FLOOD_DAY, END));
             }
         }
         for flood in Flood::ALL {

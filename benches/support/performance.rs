@@ -26,8 +26,9 @@ const HEAD: &str = "# Performance\n\n\
     its sums are the same; it has no lease, no status, no check of what was stored.\n\n";
 
 const NOT_MEASURED: &str = "\
-Not measured by this command: one account of 25 000 and 100 000 pods (`cargo bench --bench size` has \
-time and memory of the former), long histories, floors of single writes, shards.\n\n\
+Not measured by this command: one account of 25 000 and 100 000 pods and long histories \
+(`cargo bench --bench size`), hostile tenants (`--bench hostile`), shards (`--bench shards`), floors of \
+single writes.\n\n\
 What costs the most now, and what is missing for the goals:\n\n\
 - Of 25 accounts a run, by turns, all samples of the settled yesterday are counted, which reads them \
 once: with 200 accounts that is an eighth of all in each run, with 1 000 a fortieth.\n\

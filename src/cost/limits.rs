@@ -56,7 +56,8 @@ pub fn is_no_name(text: &str) -> bool {
 
 /// Characters without a shape of their own, of Unicode's category Cf and the line separators: they
 /// turn or hide what stands beside them.
-fn is_format(character: char) -> bool {
+#[must_use]
+pub fn is_format(character: char) -> bool {
     matches!(
         character,
         '\u{ad}'

@@ -6,6 +6,7 @@ use crate::day_status::{DayState, DayStatus};
 use crate::documents::ResourceNames;
 use crate::ledger::KeyState;
 use crate::run::day::inputs::CostedDay;
+use crate::service::shown::shown;
 use crate::source::{Phase, SourceDay};
 
 use super::model::{Explanation, Hour, SourceFacts, Step, StoredRow, Subject};
@@ -131,8 +132,7 @@ fn verdict((stored, computed): (Option<f64>, Option<f64>), of: &Stored, was_aske
 fn facts(source: &SourceDay, address: &str, cluster: &str) -> SourceFacts {
     let mut notes: Vec<String> = source.warnings.iter().cloned().map(String::from).collect();
     let more = [&source.conflicts, &source.gap_causes, &source.missing, &source.approximations];
-    notes.extend(more.into_iter().flatten().cloned());
-    notes.extend(source.waiting.clone());
+    notes.extend(more.into_iter().flatten().chain(&source.waiting).map(|note| shown(note)));
     SourceFacts {
         address: address.to_owned(),
         phase: source.phase.number(),

@@ -430,7 +430,7 @@ pub(crate) fn enforce_limits(
 ) -> Result<(), Failure> {
     match limits.enforce(&mut source.costs, levels) {
         Ok(0) => {}
-        Ok(folded) => source.warnings.push(Warning::new(WarningKind::Folded, format!(
+        Ok(folded) => source.warnings.push(Warning::new(WarningKind::Folded, &format!(
             "{folded} of the cheapest resources have no rows of their own, as there are more than \
              the {} of MAX_RESOURCES: their costs are in those of their namespaces and clusters",
             limits.resources_max

@@ -9,6 +9,7 @@ pub mod logging;
 pub mod metrics;
 pub mod off_thread;
 pub mod server;
+pub mod shown;
 pub mod spans;
 pub mod terminal;
 #[cfg(feature = "otlp")]

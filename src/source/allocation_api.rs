@@ -149,7 +149,7 @@ impl AllocationApiQuery {
             self.client.describe(),
             self.currency
         );
-        Some(Warning::new(WarningKind::Currency, text))
+        Some(Warning::new(WarningKind::Currency, &text))
     }
 
     /// Pods of a window: the hours of a day with a gap one by one, so that no reply is larger than

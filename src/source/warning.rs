@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::service::shown::shown;
+
 /// What a warning is about, as far as alerts tell warnings apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum WarningKind {
@@ -42,16 +44,16 @@ pub struct Warning {
 }
 
 impl Warning {
-    /// A warning of a kind.
+    /// A warning of a kind. Names in it may be anybody's.
     #[must_use]
-    pub fn new(kind: WarningKind, text: String) -> Self {
-        Self { kind, text }
+    pub fn new(kind: WarningKind, text: &str) -> Self {
+        Self { kind, text: shown(text) }
     }
 }
 
 impl From<String> for Warning {
     fn from(text: String) -> Self {
-        Self::new(WarningKind::Other, text)
+        Self::new(WarningKind::Other, &text)
     }
 }
 

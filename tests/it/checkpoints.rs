@@ -38,7 +38,9 @@ fn longest(queries: &[Query], at: &str) -> i64 {
 /// What a single run stores.
 async fn alone(small: &Small, name: &str, at: &str) -> Vec<(u32, String, u64, i64)> {
     let calm = small.beside(name).await;
-    run(&calm.settings, &["--at", at, "run"]).expect_success();
+    let phase = small.settings.iter().filter(|(name, _)| *name == "PHASE").cloned();
+    let settings: Vec<_> = calm.settings.iter().cloned().chain(phase).collect();
+    run(&settings, &["--at", at, "run"]).expect_success();
     calm.stored().await
 }
 
@@ -67,9 +69,13 @@ async fn after_late_samples(
     name: &str,
     (lacking, whole): (impl Fn(&mut History), impl Fn(&mut History)),
     at: &[&str],
+    phase: &str,
 ) -> [Vec<(u32, String, u64, i64)>; 2] {
-    let early = Small::with(&format!("{name}_early"), lacking).await;
-    let late = Small::with(&format!("{name}_late"), whole).await;
+    let mut early = Small::with(&format!("{name}_early"), lacking).await;
+    let mut late = Small::with(&format!("{name}_late"), whole).await;
+    for small in [&mut early, &mut late] {
+        small.settings.push(("PHASE", phase.to_owned()));
+    }
     run(&early.settings, &["--at", FIRST, "run"]).expect_success();
     let settings = early.with_settings(&[("PROMETHEUS_URL", &late.prometheus.url)]);
     for at in at {
@@ -89,7 +95,7 @@ async fn samples_of_hours_before_that_come_late_are_stored_by_the_next_run() {
     };
     let lacking = cluster(|second| !(3 * HOUR..4 * HOUR).contains(&second));
     let both = (lacking, cluster(|_| true));
-    let [stored, wanted] = after_late_samples("late_hours", both, &[LATER]).await;
+    let [stored, wanted] = after_late_samples("late_hours", both, &[LATER], "auto").await;
     assert_eq!(stored, wanted);
 }
 
@@ -103,11 +109,81 @@ async fn late_samples_of_one_namespace_are_stored_six_hours_later_at_the_latest(
     };
     let both =
         || (namespace(|second| !(3 * HOUR..4 * HOUR).contains(&second)), namespace(|_| true));
-    let [stored, wanted] = after_late_samples("late_names", both(), &[LATER]).await;
+    let [stored, wanted] = after_late_samples("late_names", both(), &[LATER], "auto").await;
     let sum = |rows: &[(u32, String, u64, i64)]| {
         rows.iter().map(|row| f64::from_bits(row.2)).sum::<f64>()
     };
     assert_eq!(sum(&stored), sum(&wanted), "no dollar is missing: the cluster has them");
-    let [stored, wanted] = after_late_samples("late_turn", both(), &[LATER, SIX_HOURS]).await;
+    let [stored, wanted] =
+        after_late_samples("late_turn", both(), &[LATER, SIX_HOURS], "auto").await;
     assert_eq!(stored, wanted);
+}
+
+/// Raw metrics of the second day: prices of a node, a container on it, and a volume, each without
+/// the times that a closure leaves out.
+fn raw_metrics(history: &mut History, is_there: impl Fn(&str, i64) -> bool) {
+    const CONTAINER: &str = "node=\"n1\",namespace=\"web\",pod=\"w-1\",container=\"main\"";
+    const CLAIM: &str = "persistentvolume=\"v1\",namespace=\"web\",pod=\"w-1\",\
+                         persistentvolumeclaim=\"c\"";
+    let times = (START + DAY - 60, START + DAY + DAY / 2);
+    for (metric, labels, value) in [
+        ("node_cpu_hourly_cost", "node=\"n1\"", 0.5),
+        ("node_ram_hourly_cost", "node=\"n1\"", 0.01),
+        ("container_cpu_allocation", CONTAINER, 2.0),
+        ("container_memory_allocation_bytes", CONTAINER, 4.0 * 1_073_741_824.0),
+        ("pv_hourly_cost", "persistentvolume=\"v1\"", 0.001),
+        ("pod_pvc_allocation", CLAIM, 100.0 * 1_073_741_824.0),
+    ] {
+        let labels = format!("tenant_id=\"{ACCOUNT}\",cluster=\"raw\",{labels}");
+        history.every_minute(metric, &labels, 7, times, |time| {
+            is_there(metric, time - START - DAY).then_some(value)
+        });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn late_samples_of_any_raw_metric_are_stored_by_the_next_run() {
+    for late in ["container_cpu_allocation", "pv_hourly_cost", "node_cpu_hourly_cost"] {
+        let lacks =
+            |metric: &str, second: i64| metric != late || !(3 * HOUR..4 * HOUR).contains(&second);
+        let both = (
+            |history: &mut History| raw_metrics(history, lacks),
+            |history: &mut History| raw_metrics(history, |_, _| true),
+        );
+        let [stored, wanted] = after_late_samples("late_raw", both, &[LATER], "1").await;
+        assert!(!wanted.is_empty());
+        assert_eq!(stored, wanted, "{late}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sample_before_midnight_that_is_no_cost_takes_nothing_from_the_day_after() {
+    let midnight = START + DAY;
+    let with = |before: f64| {
+        move |history: &mut History| {
+            let labels = format!("tenant_id=\"{ACCOUNT}\",cluster=\"late\"");
+            let times = (midnight - 60, midnight + DAY / 2);
+            let total = "cloudtuner_kubecost_cluster_total_cost";
+            history.every_minute(total, &labels, 7, times, |time| {
+                Some(if time < midnight { before } else { 4.5 })
+            });
+        }
+    };
+    let mut of_day = Vec::new();
+    for before in [4.5, -60.0] {
+        let small = Small::with("midnight", with(before)).await;
+        let done = run(&small.settings, &["--at", FIRST, "run"]).expect_success();
+        let rows = small.stored().await;
+        let rows = rows.iter().filter(|row| i64::from(row.0) == midnight);
+        let usd: f64 = rows.map(|row| f64::from_bits(row.2)).sum();
+        let summary = done.summary();
+        let days = summary["accounts"][0]["days"].as_array().unwrap();
+        let today = days.iter().find(|day| day["day"] == "2026-03-02").unwrap();
+        of_day.push((usd, today["state"].as_str().unwrap().to_owned()));
+    }
+    assert_eq!(of_day[0].1, "ok");
+    assert_eq!(of_day[1].1, "partial");
+    // The first minute is left out.
+    let lost = of_day[0].0 - of_day[1].0;
+    assert!((lost - 4.5 / 60.0).abs() < 1e-6, "{lost}");
 }

@@ -48,7 +48,7 @@ impl DayRows {
         [one(&self.others, others), one(&self.off_midnight, earlier)]
             .into_iter()
             .flatten()
-            .map(|text| Warning::new(WarningKind::ForeignRows, text))
+            .map(|text| Warning::new(WarningKind::ForeignRows, &text))
             .collect()
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::cost::{Cost, Day, ResourceKey, RollUp};
 use crate::day_status::{ClusterCoverage, DayState, DayStatus, Guard};
+use crate::service::shown::shown;
 use crate::source::SourceDay;
 
 /// Coverage differs a little from run to run (a lag that is known more exactly, a sample at the
@@ -47,9 +48,28 @@ struct Objection {
     cause: String,
 }
 
+impl Verdict {
+    /// Its cause names clusters and namespaces, whose names may be anybody's.
+    fn with_cause_shown(mut self) -> Self {
+        let (Self::Store { cause, .. } | Self::KeepStored { cause, .. }) = &mut self;
+        *cause = shown(cause);
+        self
+    }
+}
+
 /// Weighs a day's costs against what is stored.
 #[must_use]
 pub fn verdict(
+    source: &SourceDay,
+    roll: &RollUp,
+    stored: StoredDay<'_>,
+    shrink_limit: f64,
+    is_forced: bool,
+) -> Verdict {
+    weigh(source, roll, stored, shrink_limit, is_forced).with_cause_shown()
+}
+
+fn weigh(
     source: &SourceDay,
     roll: &RollUp,
     stored: StoredDay<'_>,

@@ -194,8 +194,8 @@ fn before_the_first_run_there_is_the_version_and_no_success() {
 fn warnings_are_counted_by_what_they_are_about_and_days_by_state() {
     let mut approximate = day("2026-11-20", DayState::Approximate, 10.0, 10.0);
     approximate.warnings = vec![
-        Warning::new(WarningKind::Folded, "7 resources".to_owned()),
-        Warning::new(WarningKind::ForeignRows, "2 rows".to_owned()),
+        Warning::new(WarningKind::Folded, "7 resources"),
+        Warning::new(WarningKind::ForeignRows, "2 rows"),
         "a".to_owned().into(),
         "b".to_owned().into(),
     ];
