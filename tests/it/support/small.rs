@@ -110,9 +110,9 @@ impl Small {
 
     /// What is stored, one line a key: date, namespace, costs to the last bit, signs.
     pub(crate) async fn stored(&self) -> Vec<(u32, String, u64, i64)> {
-        let rows = self
-            .stores
-            .client()
+        // Of a ClickHouse that was started again, the settings have the address.
+        let client = self.stores.client().with_url(self.setting("CLICKHOUSE_URL"));
+        let rows = client
             .query(
                 "SELECT toUInt32(date), resource_id, sum(cost * sign), sum(toInt64(sign)) \
                  FROM expenses GROUP BY date, resource_id \
