@@ -220,10 +220,10 @@ fn causes(stdout: &str, hostile: &[String]) -> Vec<String> {
         accounts.iter().filter(|account| hostile.iter().any(|id| account["id"] == id.as_str()));
     let causes = of_hostile.filter_map(|account| {
         let days = account["days"].as_array().into_iter().flatten();
-        let said = days.filter_map(|day| day["cause"].as_str());
+        let mut said = days.filter_map(|day| day["cause"].as_str());
         let failure = account["failure"]["what"].as_str();
         // The newest day comes first, the flood's is the last.
-        let said = said.filter(|cause| !cause.is_empty()).last();
+        let said = said.rfind(|cause| !cause.is_empty());
         let cause = failure.or(said)?;
         Some(cause.chars().take(110).collect())
     });

@@ -210,7 +210,7 @@ async fn numbers_that_are_no_costs_are_named_and_never_stored() {
         };
         let server = fake_prometheus::start(odd).await;
         let finished = bench.run(&server.url);
-        ended(&finished, 0, &[ACCOUNT, "partial", "no cost", "rotten"]);
+        ended(&finished, 0, &[ACCOUNT, "partial", "invalid cost", "rotten"]);
         let query = "SELECT sum(cost * sign) FROM expenses";
         let usd = bench.stores.client().query(query).fetch_one::<f64>().await.unwrap();
         assert_eq!((usd, bench.stored().await.0), (240.0, 2), "{value}");
