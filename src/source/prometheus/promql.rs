@@ -316,7 +316,8 @@ impl Selector {
         let range = window.range();
         let back = window.evaluation_time() - next_grid_point(window.start);
         let first = match back {
-            0.. => format!("{series} offset {back}s"),
+            1.. => format!("{series} offset {back}s"),
+            // No offset may be zero.
             _ => series.clone(),
         };
         format!(
@@ -347,6 +348,22 @@ mod tests {
     use super::*;
     use crate::source::metric_names::{CLUSTER_TOTAL, POD_TOTAL};
     use proptest::prelude::*;
+
+    #[test]
+    fn what_stands_for_the_first_minute_is_looked_at_and_no_offset_is_zero() {
+        let bad = |start, end| Selector::default().bad_samples("m", &[], Window { start, end });
+        assert!(
+            bad(0, 86_400)
+                .ends_with("or (m{} offset 86399s * 0 != 0) or (m{} offset 86399s * 1 < 0)")
+        );
+        assert!(
+            bad(30, 3_600).contains("m{} offset 3539s "),
+            "the first minute is the next whole one"
+        );
+        for (start, end) in [(0, 1), (1, 60)] {
+            assert!(!bad(start, end).contains("offset"), "{}", bad(start, end));
+        }
+    }
 
     #[test]
     fn of_one_pod_only_metrics_of_pods_are_narrowed() {
