@@ -87,6 +87,11 @@ impl RawLedgerAccess for Table {
         let word = if is_held { "STOP" } else { "START" };
         let statement = format!("SYSTEM {word} MERGES {}.expenses", self.database);
         self.client.query(&statement).execute().await.unwrap();
+        // A merge that has begun is cancelled, or ends, a moment later.
+        let running = "SELECT count() FROM system.merges WHERE database = currentDatabase()";
+        while is_held && self.client.query(running).fetch_one::<u64>().await.unwrap() > 0 {
+            tokio::task::yield_now().await;
+        }
     }
 
     async fn merge(&self) -> bool {
