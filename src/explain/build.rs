@@ -30,20 +30,36 @@ pub struct Stored {
     pub levels: String,
 }
 
+impl Stored {
+    /// The sum of its rows, USD; `None` without a row.
+    fn usd(&self) -> Option<f64> {
+        (!self.states.is_empty())
+            .then(|| self.states.iter().map(|state| state.cost_usd).sum::<f64>() + 0.0)
+    }
+
+    /// What a day has of it, USD.
+    fn computed_usd(&self, costed: Option<&CostedDay>) -> Option<f64> {
+        costed.and_then(|costed| find(&costed.roll, &self.key)).map(|line| line.cost.usd())
+    }
+
+    /// Whether it is what a day has of it, to the last bit.
+    pub(super) fn is_computed(&self, costed: Option<&CostedDay>) -> bool {
+        match (self.usd(), self.computed_usd(costed)) {
+            (Some(stored), Some(computed)) => stored.to_bits() == computed.to_bits(),
+            // A row of nothing is not written.
+            (None, computed) => computed.is_none_or(|usd| usd == 0.0),
+            (Some(_), None) => false,
+        }
+    }
+}
+
 /// Explains a number by what the stores and the source have.
 #[must_use]
 pub fn build(stored: Stored, address: &str, costed: Option<&CostedDay>) -> Explanation {
     let account = &stored.account;
-    let stored_usd = (!stored.states.is_empty())
-        .then(|| stored.states.iter().map(|state| state.cost_usd).sum::<f64>() + 0.0);
-    let line = costed.and_then(|costed| find(&costed.roll, &stored.key));
-    let computed = line.map(|line| line.cost.usd());
-    let is_equal = match (stored_usd, computed) {
-        (Some(stored), Some(computed)) => stored.to_bits() == computed.to_bits(),
-        // A row of nothing is not written.
-        (None, computed) => computed.is_none_or(|usd| usd == 0.0),
-        (Some(_), None) => false,
-    };
+    let stored_usd = stored.usd();
+    let computed = stored.computed_usd(costed);
+    let is_equal = stored.is_computed(costed);
     let cluster = stored.key.cluster();
     Explanation {
         subject: Subject::of(&stored.key, account),

@@ -52,10 +52,7 @@ pub(super) struct DayRead<'a> {
 impl Found {
     /// Whether what was computed is what is stored, to the last bit.
     pub(super) fn is_as_stored(&self) -> bool {
-        let stored: f64 = self.stored.states.iter().map(|state| state.cost_usd).sum();
-        let lines = self.costed.iter().flat_map(|costed| &costed.roll.lines);
-        let mut computed = lines.filter(|line| line.key == self.stored.key);
-        computed.next().map_or(0.0, |line| line.cost.usd()).to_bits() == stored.to_bits()
+        self.stored.is_computed(self.costed.as_ref())
     }
 }
 

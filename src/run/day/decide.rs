@@ -106,7 +106,7 @@ pub fn decide(mut inputs: DayInputs, policy: Policy<'_>) -> DayDecision {
     let stored = StoredDay { status, total_usd };
     let (source, roll) = (&inputs.costs.source, &inputs.costs.roll);
     let is_forced = policy.force_reason.is_some();
-    let verdict = verdict(source, roll, stored, policy.shrink_limit, is_forced);
+    let verdict = verdict(source, roll, stored, policy.shrink_limit, is_forced).with_cause_shown();
     match &verdict {
         Verdict::KeepStored { state, cause } => {
             let (state, cause) = (*state, cause.clone());

@@ -49,8 +49,8 @@ struct Objection {
 }
 
 impl Verdict {
-    /// Its cause names clusters and namespaces, whose names may be anybody's.
-    fn with_cause_shown(mut self) -> Self {
+    /// The same, its cause as people may be shown it: it names clusters and namespaces.
+    pub(super) fn with_cause_shown(mut self) -> Self {
         let (Self::Store { cause, .. } | Self::KeepStored { cause, .. }) = &mut self;
         *cause = shown(cause);
         self
@@ -60,16 +60,6 @@ impl Verdict {
 /// Weighs a day's costs against what is stored.
 #[must_use]
 pub fn verdict(
-    source: &SourceDay,
-    roll: &RollUp,
-    stored: StoredDay<'_>,
-    shrink_limit: f64,
-    is_forced: bool,
-) -> Verdict {
-    weigh(source, roll, stored, shrink_limit, is_forced).with_cause_shown()
-}
-
-fn weigh(
     source: &SourceDay,
     roll: &RollUp,
     stored: StoredDay<'_>,
