@@ -58,8 +58,8 @@ async fn main() {
     let (at, to) = (format!("{}T12:00:00Z", last.next().next().next()), last.to_string());
     let backfill = ["--at", &at, "backfill", "--from", FIRST, "--to", &to];
     println!(
-        "| {pods} pods, {NAMESPACES} namespaces | days | skipped | s | times real time | own CPU s | peak MiB \
-         | rows | documents |"
+        "| {pods} pods, {NAMESPACES} namespaces | days | skipped | s | times real time \
+         | own CPU s | peak MiB | rows | documents |"
     );
     println!("|---|--:|--:|--:|--:|--:|--:|--:|--:|");
     for (name, is_first) in [("first backfill", true), ("second backfill", false)] {

@@ -14,6 +14,11 @@ use axum::extract::Query;
 use axum::http::header;
 use axum::response::IntoResponse;
 
+use memory::{PEAK, memory_mib};
+
+#[path = "support/memory.rs"]
+mod memory;
+
 /// One case of the table.
 struct Case {
     name: &'static str,
@@ -131,8 +136,8 @@ fn run(case: &Case, url: &str) {
         case.name,
         times[SCRAPES / 2],
         times[SCRAPES * 99 / 100],
-        memory_mib(&child, "VmRSS:"),
-        memory_mib(&child, "VmHWM:"),
+        memory_mib(child.id(), "VmRSS:").unwrap(),
+        memory_mib(child.id(), PEAK).unwrap(),
     );
     child.kill().unwrap();
     child.wait().unwrap();
@@ -161,10 +166,4 @@ fn cpu_seconds(child: &Child) -> f64 {
     let ticks = |at: usize| fields[at].parse::<f64>().unwrap();
     // Fields 14 and 15, counted from 1 and with the two before the name's bracket gone.
     (ticks(11) + ticks(12)) / TICKS_PER_SECOND
-}
-
-fn memory_mib(child: &Child, field: &str) -> f64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
-    let line = status.lines().find(|line| line.starts_with(field)).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1_024.0
 }

@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --bench hostile` writes floods (30 000 clusters, 300 000 namespaces of a minute, a
 //! million series in one minute, names of 70 000 bytes, labels that never stay) into a real
-//! Prometheus and puts a proxy before it that is ill for certain tenants. For each it runs the
+//! Prometheus and puts a proxy before it that fails for certain tenants. For each it runs the
 //! worker with its default settings over that tenant and three good ones, on empty stores, and prints
 //! a table: when the good ones had all their costs, how long the run took, memory, output, and what
 //! the hostile one's day came to. Then all at once; then `schedule` on one core, asked for `/healthz`
@@ -23,14 +23,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+#[path = "support/chance.rs"]
+mod chance;
+#[path = "support/faulty_layer.rs"]
+mod faulty_layer;
 #[path = "support/flood.rs"]
 mod flood;
-#[path = "support/ill_layer.rs"]
-mod ill_layer;
+#[path = "support/memory.rs"]
+mod memory;
 #[path = "support/number.rs"]
 mod number;
-#[path = "support/peak.rs"]
-mod peak;
 #[path = "../tests/it/support/servers.rs"]
 #[expect(dead_code, reason = "the tests use the rest of it")]
 mod servers;
@@ -38,8 +40,10 @@ mod servers;
 #[expect(dead_code, reason = "the tests use the rest of it")]
 mod worker;
 
+use chance::Chance;
+use faulty_layer::Fault;
 use flood::{FLOOD_DAY, Flood, GOOD_RATE, NOW, NOW_MINUTES, good_accounts};
-use ill_layer::Illness;
+use memory::{PEAK, memory_mib};
 use number::number;
 use servers::{PrometheusVersion, Stores};
 
@@ -92,12 +96,16 @@ impl Running {
             return true;
         }
         assert!(self.began.elapsed() < PATIENCE, "it hangs");
-        let peak_mib = peak::peak_mib(self.child.id()).unwrap_or(0.0);
+        let peak_mib = memory_mib(self.child.id(), PEAK).unwrap_or(0.0);
         self.peak_mib = self.peak_mib.max(peak_mib);
         false
     }
 
-    fn end(self) -> Ended {
+    /// Waits for its end.
+    async fn end(mut self) -> Ended {
+        while !self.has_ended() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         let seconds = self.began.elapsed().as_secs_f64();
         let texts = self.output.into_iter().map(|reader| reader.join().unwrap());
         let mut texts = texts.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
@@ -115,7 +123,7 @@ fn read_all(mut from: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
     })
 }
 
-/// The servers, and what the worker is told of them.
+/// The query layer that all runs ask.
 struct Bench {
     prometheus_url: String,
 }
@@ -146,7 +154,7 @@ impl Bench {
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        let ended = running.end();
+        let ended = running.end().await;
         let good_after = good_after.unwrap_or_else(|| panic!("{name}: {}", ended.stdout));
         let bytes = ended.stdout.len() + ended.stderr.len();
         let causes = causes(&ended.stdout, hostile);
@@ -261,49 +269,37 @@ async fn slowest_health(bench: &Bench, hostile: &[String]) -> (f64, u32) {
         (slowest, answers)
     });
     while !are_whole(&stores).await || running.began.elapsed() < Duration::from_secs(60) {
-        assert!(!running.has_ended(), "{}", running.end().stderr);
+        assert!(!running.has_ended(), "schedule ended");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     stop.store(true, Ordering::SeqCst);
     let found = asking.await.unwrap();
     running.signal();
-    while !running.has_ended() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    running.end().await;
     found
 }
 
 /// Runs that are told to end at moments by chance; the one after them has all.
 async fn signals(bench: &Bench, hostile: &[String], longest_seconds: f64) {
-    let mut state = number("SEED", 1) as u64;
+    let mut chance = Chance(number("SEED", 1) as u64);
     let (stores, settings) = bench.stores(hostile).await;
     let (mut slowest, mut in_time) = (0.0_f64, 0);
     let signals = number("SIGNALS", 20);
     for _ in 0..signals {
-        state =
-            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let share = (state >> 11) as f64 / (1_u64 << 53) as f64;
         let mut running = Running::start(worker::command(&settings, &["--at", NOW, "run"]));
-        tokio::time::sleep(Duration::from_secs_f64(share * longest_seconds)).await;
+        tokio::time::sleep(Duration::from_secs_f64(chance.share() * longest_seconds)).await;
         if running.has_ended() {
-            running.end();
+            running.end().await;
             continue;
         }
         in_time += 1;
         running.signal();
-        let told = Instant::now();
-        while !running.has_ended() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        running.end();
-        slowest = slowest.max(told.elapsed().as_secs_f64());
+        let signalled = Instant::now();
+        running.end().await;
+        slowest = slowest.max(signalled.elapsed().as_secs_f64());
         assert!(slowest <= END_WITHIN, "a run ended {slowest} s after the signal");
     }
-    let mut last = Running::start(worker::command(&settings, &["--at", NOW, "run"]));
-    while !last.has_ended() {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    let ended = last.end();
+    let ended = Running::start(worker::command(&settings, &["--at", NOW, "run"])).end().await;
     assert!(are_whole(&stores).await, "{}", ended.stdout);
     println!(
         "\n{in_time} of {signals} runs were told to end; the slowest did after {slowest:.2} s."
@@ -314,19 +310,19 @@ async fn signals(bench: &Bench, hostile: &[String], longest_seconds: f64) {
 #[tokio::main]
 async fn main() {
     let data = tempfile::tempdir().unwrap();
-    let of_layer: Vec<String> = Illness::ALL.iter().map(|illness| illness.account()).collect();
+    let of_layer: Vec<String> = Fault::ALL.iter().map(|fault| fault.account()).collect();
     flood::write(data.path(), &of_layer);
     let prometheus = servers::prometheus(PrometheusVersion::Two, data.path());
-    let bench = Bench { prometheus_url: ill_layer::start(&prometheus.url).await };
+    let bench = Bench { prometheus_url: faulty_layer::start(&prometheus.url).await };
     println!(
-        "| beside three good accounts | good ones whole after s | run s | peak MiB | output kB | what is said |"
+        "| beside three good accounts | good ones complete after s | run s | peak MiB | output kB | what is said |"
     );
     println!("|---|--:|--:|--:|--:|---|");
     for flood in Flood::ALL {
         bench.row(flood.name(), &[flood.account()]).await;
     }
-    for illness in Illness::ALL {
-        bench.row(illness.name(), &[illness.account()]).await;
+    for fault in Fault::ALL {
+        bench.row(fault.name(), &[fault.account()]).await;
     }
     let all: Vec<String> = Flood::ALL.iter().map(|flood| flood.account()).chain(of_layer).collect();
     let longest_seconds = bench.row("all of them at once", &all).await;

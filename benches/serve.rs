@@ -25,8 +25,8 @@ use kubecost_worker::service::clock::{Clock, SystemClock};
 
 #[path = "support/many.rs"]
 mod many;
-#[path = "support/peak.rs"]
-mod peak;
+#[path = "support/memory.rs"]
+mod memory;
 #[path = "../tests/it/support/servers.rs"]
 #[expect(dead_code, reason = "the tests use the rest of it")]
 mod servers;
@@ -71,7 +71,7 @@ impl Serving {
     }
 
     fn peak_mib(&self) -> f64 {
-        peak::peak_mib(self.child.id()).expect("it runs")
+        memory::memory_mib(self.child.id(), memory::PEAK).expect("it runs")
     }
 }
 

@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 use kubecost_worker::accounts::shard::Shard;
 use kubecost_worker::cost::AccountId;
 
+#[path = "support/chance.rs"]
+mod chance;
 #[path = "support/many.rs"]
 mod many;
 #[path = "../tests/it/support/servers.rs"]
@@ -29,6 +31,7 @@ mod servers;
 #[expect(dead_code, reason = "the tests use the rest of it")]
 mod worker;
 
+use chance::Chance;
 use many::{BLOCK, Size, number};
 use servers::{PrometheusVersion, Stores, prometheus_with};
 
@@ -45,11 +48,9 @@ type Settings = Vec<(&'static str, String)>;
 
 /// Sizes of accounts, most of them small and few very large: a Pareto distribution, always the same.
 fn sizes(count: usize) -> Vec<f64> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut chance = Chance(0x9e37_79b9_7f4a_7c15);
     let mut next = || {
-        state =
-            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let unit = (state >> 11) as f64 / (1_u64 << 53) as f64;
+        let unit = chance.share();
         (1.0 - unit).powf(-1.0 / 1.5).min(200.0)
     };
     (0..count).map(|_| next()).collect()

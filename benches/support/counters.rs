@@ -8,10 +8,11 @@ use crate::servers::{Server, Stores};
 
 #[path = "cpu.rs"]
 mod cpu;
-#[path = "peak.rs"]
-mod peak;
+#[path = "memory.rs"]
+mod memory;
 
 use cpu::ticks;
+use memory::{PEAK, memory_mib};
 
 /// Numbers by their names.
 pub(crate) type Counts = BTreeMap<&'static str, f64>;
@@ -135,7 +136,7 @@ pub(crate) fn run(command: &mut Command) -> Taken {
         if let Some(status) = child.try_wait().unwrap() {
             break status;
         }
-        peak_mib = peak_mib.max(peak::peak_mib(child.id()).unwrap_or(0.0));
+        peak_mib = peak_mib.max(memory_mib(child.id(), PEAK).unwrap_or(0.0));
         std::thread::sleep(Duration::from_millis(10));
     };
     let (seconds, cpu_seconds) = (started.elapsed().as_secs_f64(), cpu::of_children() - cpu_before);

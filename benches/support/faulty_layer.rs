@@ -1,4 +1,4 @@
-//! A proxy before the query layer that is ill where a question names one tenant.
+//! A proxy before the query layer that fails in its own way where a question names one tenant.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use std::io::Write as _;
 
 /// What it does then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Illness {
+pub(crate) enum Fault {
     Hangs,
     Drips,
     RefusesLate,
@@ -21,7 +21,7 @@ pub(crate) enum Illness {
     Brackets,
 }
 
-impl Illness {
+impl Fault {
     pub(crate) const ALL: [Self; 6] = [
         Self::Hangs,
         Self::Drips,
@@ -114,12 +114,12 @@ async fn pass(State(shared): State<Shared>, request: Request) -> Response {
     let body = to_bytes(body, usize::MAX).await.unwrap();
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
     let form = String::from_utf8_lossy(&body).into_owned();
-    let is_about = |illness: &Illness| {
-        let account = illness.account();
+    let is_about = |fault: &Fault| {
+        let account = fault.account();
         path.contains(&account) || form.contains(&account)
     };
-    if let Some(illness) = Illness::ALL.into_iter().find(is_about) {
-        return illness.answer().await;
+    if let Some(fault) = Fault::ALL.into_iter().find(is_about) {
+        return fault.answer().await;
     }
     let address = format!("{}{path}", shared.upstream);
     let sent = shared.client.request(parts.method, address).body(body);

@@ -3,9 +3,11 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
-use std::process::Command;
 
-use crate::servers::promtool;
+use blocks::write_blocks;
+
+#[path = "blocks.rs"]
+mod blocks;
 
 /// 2026-03-01 00:00:00 UTC: the day of the floods.
 pub(crate) const FLOOD_DAY: i64 = 1_772_323_200;
@@ -133,12 +135,7 @@ pub(crate) fn write(directory: &Path, as_good: &[String]) {
     }
     out.write_all(b"# EOF\n").unwrap();
     drop(out);
-    let made = Command::new(promtool())
-        .args(["tsdb", "create-blocks-from", "--max-block-duration=48h", "openmetrics", "--quiet"])
-        .args([file.path(), directory])
-        .status()
-        .unwrap();
-    assert!(made.success());
+    write_blocks(file.path(), directory, 48);
 }
 
 fn write_series(

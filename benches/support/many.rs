@@ -3,12 +3,12 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
-use std::process::Command;
 
-use crate::servers::promtool;
-
+use blocks::write_blocks;
 pub(crate) use number::number;
 
+#[path = "blocks.rs"]
+mod blocks;
 #[path = "number.rs"]
 mod number;
 
@@ -77,10 +77,5 @@ fn write_block(directory: &Path, size: Size, start: i64) {
     }
     out.write_all(b"# EOF\n").unwrap();
     drop(out);
-    let made = Command::new(promtool())
-        .args(["tsdb", "create-blocks-from", "--max-block-duration=6h", "openmetrics", "--quiet"])
-        .args([file.path(), directory])
-        .status()
-        .unwrap();
-    assert!(made.success());
+    write_blocks(file.path(), directory, 6);
 }

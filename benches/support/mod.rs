@@ -3,17 +3,19 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Instant;
 
-use crate::servers::promtool;
 use crate::worker;
 
+use blocks::write_blocks;
+use memory::{PEAK, memory_mib};
 pub(crate) use number::number;
 
+mod blocks;
 mod cpu;
+mod memory;
 mod number;
-mod peak;
 
 /// The account.
 pub(crate) const ACCOUNT: &str = "bc55eb8c-5db2-4c32-b976-2df0edb0619a";
@@ -61,12 +63,7 @@ fn write_block(directory: &Path, pods: usize, start: i64) {
     put("cloudtuner_kubecost_pod_total_cost", &mut pods.into_iter());
     out.write_all(b"# EOF\n").unwrap();
     drop(out);
-    let made = Command::new(promtool())
-        .args(["tsdb", "create-blocks-from", "--max-block-duration=6h", "openmetrics", "--quiet"])
-        .args([file.path(), directory])
-        .status()
-        .unwrap();
-    assert!(made.success());
+    write_blocks(file.path(), directory, 6);
 }
 
 /// What a run of the worker took.
@@ -90,7 +87,7 @@ pub(crate) fn measure(settings: &[(&str, String)], arguments: &[&str]) -> Measur
     let reader = std::thread::spawn(move || std::io::read_to_string(&mut stdout).unwrap());
     let mut peak_mib = 0.0_f64;
     while child.try_wait().unwrap().is_none() {
-        peak_mib = peak_mib.max(peak::peak_mib(child.id()).unwrap_or(0.0));
+        peak_mib = peak_mib.max(memory_mib(child.id(), PEAK).unwrap_or(0.0));
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
     let seconds = started.elapsed().as_secs_f64();
