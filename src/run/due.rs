@@ -115,6 +115,16 @@ pub fn phase_of(
     [Phase::Exporter, Phase::Raw].into_iter().find(|phase| has(*phase))
 }
 
+/// The same of a day without a sample of its own, by what the next one has: the windows of a day may
+/// be shown on the next day alone, where they are long or the exporter was down.
+#[must_use]
+pub fn phase_by_next_day(setting: Option<Phase>, day: Presence, next: Presence) -> Option<Phase> {
+    let is_silent = day.exporter_minutes == 0 && day.raw_minutes == 0;
+    let phase = Phase::Exporter;
+    (is_silent && setting.is_none_or(|forced| forced == phase) && next.minutes(phase) > 0)
+        .then_some(phase)
+}
+
 /// Today, then the oldest day that is due, then yesterday and the others, the newest first: where
 /// the newest days use up the account's time, each run still works off one of the old ones. Days
 /// that failed before are tried last among the old, so that one that fails in every run does not
@@ -153,6 +163,18 @@ mod tests {
             exporter_minutes: minutes,
             exporter_samples: minutes.into(),
             ..Presence::default()
+        }
+    }
+
+    #[test]
+    fn a_day_without_samples_is_looked_at_where_the_next_one_may_show_it() {
+        let (none, some) = (Presence::default(), present(60));
+        let raw = Presence { raw_minutes: 5, ..none };
+        assert_eq!(phase_by_next_day(None, none, some), Some(Phase::Exporter));
+        assert_eq!(phase_by_next_day(Some(Phase::Exporter), none, some), Some(Phase::Exporter));
+        assert_eq!(phase_by_next_day(Some(Phase::Raw), none, some), None);
+        for (day, next) in [(none, none), (raw, some), (some, some), (none, raw)] {
+            assert_eq!(phase_by_next_day(None, day, next), None);
         }
     }
 

@@ -5,6 +5,7 @@
 //! before all are done, the next one begins with those that were left.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::accounts::Account;
 use crate::cost::AccountId;
@@ -38,6 +39,15 @@ impl QueuedAccount {
     }
 }
 
+/// Which group is reconciled at a time. One after the other, and each round begins with another
+/// one: by the time alone, runs every ten minutes would find the same half of the groups for ever.
+fn group_at(now_seconds: i64, groups: u64) -> u64 {
+    let turn = now_seconds.max(0).unsigned_abs() / RECONCILE_SECONDS.unsigned_abs();
+    let mut hasher = DefaultHasher::new();
+    (turn / groups).hash(&mut hasher);
+    (turn % groups + hasher.finish() % groups) % groups
+}
+
 /// Puts accounts in the order of work, by what is stored of their last days. Which of them are
 /// reconciled goes by the time: each in its turn.
 pub(super) fn in_work_order(
@@ -46,12 +56,12 @@ pub(super) fn in_work_order(
     now_seconds: i64,
 ) -> Vec<QueuedAccount> {
     let groups = accounts.len().div_ceil(RECONCILED_MAX).max(1);
-    let group_now = now_seconds.div_euclid(RECONCILE_SECONDS).rem_euclid(groups as i64);
+    let group_now = group_at(now_seconds, groups as u64);
     let mut ids: Vec<AccountId> = accounts.iter().map(|account| account.id.clone()).collect();
     ids.sort();
     let reconciles = |account: &Account| {
         let place = ids.binary_search(&account.id).unwrap_or_default();
-        (place % groups) as i64 == group_now
+        (place % groups) as u64 == group_now
     };
     let mut by_account: BTreeMap<&AccountId, Vec<&DayStatus>> = BTreeMap::new();
     for status in statuses {
@@ -75,6 +85,8 @@ pub(super) fn in_work_order(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::day_status::stored_form::tests::complete;
 
@@ -128,9 +140,19 @@ mod tests {
         all.sort();
         all.dedup();
         assert_eq!(all.len(), 60);
-        assert_eq!(reconciled(900), reconciled(0));
         let few = in_work_order(accounts[..25].to_vec(), &[], 12_345);
         assert!(few.iter().all(|one| one.reconciles));
+    }
+
+    #[test]
+    fn each_group_has_its_turn_whatever_the_schedule() {
+        for minutes in [5, 7, 10, 15, 20, 30, 60, 120, 360, 1_440] {
+            for groups in 1..=12 {
+                let runs = (0..groups as i64 * 20).map(|run| 1_795_000_000 + run * minutes * 60);
+                let had: BTreeSet<u64> = runs.map(|now| group_at(now, groups)).collect();
+                assert_eq!(had.len() as u64, groups, "{groups} groups, {minutes} minutes");
+            }
+        }
     }
 
     #[test]

@@ -14,11 +14,13 @@ use crate::source::checkpoint::Checkpoint;
 use crate::source::{Phase, Presence, SourceDay, Warning, WarningKind};
 
 use super::day::inputs::{
-    CostedDay, DayInputs, DocumentsRead, DueDay, RowsRead, clusters_before, name_missed_clusters,
+    CostedDay, DayInputs, DocumentsRead, DueDay, MISSED_DAYS, RowsRead, clusters_before,
+    name_missed_clusters,
 };
 use super::day::rows::{DayRows, unknown_ids};
 use super::due::{
-    COUNTED_DAYS, days_due, days_to_count, first_open, has_more, phase_of, work_order,
+    COUNTED_DAYS, days_due, days_to_count, first_open, has_more, phase_by_next_day, phase_of,
+    work_order,
 };
 use super::environment::Readers;
 use super::history::History;
@@ -61,9 +63,11 @@ impl Readers {
         let (account, now_seconds) = (&job.account.id, self.now_seconds(job));
         let today = Day::of_unix(now_seconds);
         let (first, last) = self.range(job, today);
-        let statuses = self.status.statuses(account, first, last).await?;
-        let statuses: BTreeMap<Day, DayStatus> =
+        // A cluster that the days before had is missed on the first of these days too.
+        let statuses = self.status.statuses(account, first.minus(MISSED_DAYS), last).await?;
+        let mut before: BTreeMap<Day, DayStatus> =
             statuses.into_iter().map(|status| (status.day, status)).collect();
+        let statuses = before.split_off(&first);
         let compared = if job.reconciles { first } else { first.max(last.previous()) };
         let totals = self.ledger.day_totals(account, compared, last).await?;
         let of_compared = statuses.range(compared..);
@@ -77,10 +81,7 @@ impl Readers {
             }
             _ => first,
         };
-        let mut presence = match job.plan() {
-            Some(plan) => plan.presence(account),
-            None => self.source.presence(job.account, looked_from, last, now_seconds).await?,
-        };
+        let mut presence = self.presence(job, (looked_from, last), now_seconds).await?;
         let order = match job.days {
             Days::Due => {
                 let mut due = days_due(today, looked_from, &presence, &statuses);
@@ -111,15 +112,31 @@ impl Readers {
         };
         let is_settled = matches!(job.days, Days::Due) && !order.contains(&today.previous());
         let settled_yesterday = statuses.get(&today.previous()).filter(|_| is_settled).cloned();
+        let of = |day: Day| presence.get(&day).copied().unwrap_or_default();
         let due = order.into_iter().map(|day| {
-            let presence = presence.get(&day).copied().unwrap_or_default();
+            let here = of(day);
             let status = statuses.get(&day).cloned();
-            let phase = phase_of(self.settings.phase, presence, status.as_ref());
-            let clusters_before = clusters_before(day, &statuses);
-            DueDay { day, phase, presence, status, clusters_before }
+            let phase = phase_of(self.settings.phase, here, status.as_ref())
+                .or_else(|| phase_by_next_day(self.settings.phase, here, of(day.next())));
+            let clusters_before = clusters_before(day, before.values().chain(statuses.values()));
+            DueDay { day, phase, presence: here, status, clusters_before }
         });
         let history = History::of(&statuses);
         Ok(AccountState { due: due.collect(), settled_yesterday, differences, history })
+    }
+
+    /// What the source has of days, and of the one after them.
+    async fn presence(
+        &self,
+        job: &AccountJob<'_>,
+        (first, last): (Day, Day),
+        now_seconds: i64,
+    ) -> Result<BTreeMap<Day, Presence>, Failure> {
+        if let Some(plan) = job.plan() {
+            return Ok(plan.presence(&job.account.id));
+        }
+        let last = last.next().min(Day::of_unix(now_seconds)).max(last);
+        self.source.presence(job.account, first, last, now_seconds).await
     }
 
     /// Counts all samples of those of the days that are over and recent. Before their costs are

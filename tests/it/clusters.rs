@@ -189,5 +189,105 @@ async fn a_cluster_without_gauges_is_named_where_the_others_have_them() {
     let done = world.run(&source(&[history]), &FIRST).expect_success().summary();
     let warnings = first_day(&done)["warnings"].as_array().unwrap();
     assert!(warnings.len() == 1 && warnings[0].to_string().contains("'raw-only'"), "{warnings:?}");
+    let (state, cause) = (&first_day(&done)["state"], first_day(&done)["cause"].to_string());
+    assert!(state == "partial" && cause.contains("'raw-only'"), "{state}: {cause}");
     assert_live(&world.days().await, &[(MARCH, "", 240.0)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_gauges_call_otherwise_than_raw_metrics_lacks_nothing() {
+    let mut history = History::default();
+    put(&mut history, TOTAL, ",cluster=\"eu-1\"", WHOLE, 10.0);
+    put(&mut history, NODE, ",cluster=\"cluster-one\",node=\"n1\"", WHOLE, 5.0);
+    let world = World::new().await;
+    let done = world.run(&source(&[history]), &FIRST).expect_success().summary();
+    assert_eq!(first_day(&done)["state"], "ok", "{done}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_whose_parts_have_gauges_but_not_its_whole_is_missing() {
+    let mut history = History::default();
+    let end = MARCH + DAY + 4 * HOUR;
+    hourly(&mut history, "a", 1, (MARCH, end), 1.0);
+    let namespace = "cloudtuner_kubecost_namespace_total_cost";
+    put(&mut history, namespace, ",cluster=\"b\",namespace=\"shop\"", (MARCH, end), 3.0);
+    let world = World::new().await;
+    let done = world.run(&source(&[history]), &FIRST).expect_success().summary();
+    let (state, cause) = (&first_day(&done)["state"], first_day(&done)["cause"].to_string());
+    assert!(state == "partial" && cause.contains("'b'"), "{state}: {cause}");
+}
+
+/// Windows of an hour of a cluster that this label names.
+fn hourly_by(history: &mut History, labels: &str, life: (i64, i64), rate: f64) {
+    put(history, TOTAL, labels, life, rate);
+    put(history, "cloudtuner_kubecost_window_seconds", labels, life, HOUR as f64);
+    let labels = format!("tenant_id=\"{ACCOUNT}\"{labels}");
+    let end = |t: i64| Some((t - t.rem_euclid(HOUR)) as f64);
+    history.every_minute("cloudtuner_kubecost_window_end_timestamp_seconds", &labels, 0, life, end);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn windows_of_clusters_that_two_labels_name_are_all_read() {
+    let mut history = History::default();
+    let life = (MARCH, MARCH + DAY + 2 * HOUR);
+    hourly_by(&mut history, ",cluster=\"prod\"", life, 1.0);
+    hourly_by(&mut history, ",cluster_id=\"east\"", life, 2.0);
+    let mut world = World::new().await;
+    world.settings.push(("CLUSTER_LABEL", "auto".to_owned()));
+    let done = world.run(&source(&[history]), &FIRST).expect_success().summary();
+    assert_live(&world.days().await, &[(MARCH, "", 24.0 * 3.0)]);
+    assert_eq!(first_day(&done)["state"], "ok", "{done}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_gets_its_label_on_the_next_day_keeps_the_days_costs() {
+    for label_comes in [MARCH + DAY / 2, MARCH + DAY + HOUR / 2] {
+        let mut history = History::default();
+        hourly_by(&mut history, ",cluster_id=\"east\"", (MARCH, label_comes), 2.0);
+        let (labels, end) = (",cluster=\"east\",cluster_id=\"east\"", MARCH + DAY + 2 * HOUR);
+        hourly_by(&mut history, labels, (label_comes, end), 2.0);
+        let mut world = World::new().await;
+        world.settings.push(("CLUSTER_LABEL", "auto".to_owned()));
+        world.run(&source(&[history]), &FIRST).expect_success();
+        assert_live(&world.days().await, &[(MARCH, "", 48.0)]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_of_a_cluster_that_gets_its_label_at_noon_cost_once_and_whole() {
+    let noon = MARCH + DAY / 2;
+    let mut history = History::default();
+    for replica in [",replica=\"0\"", ",replica=\"1\""] {
+        put(&mut history, TOTAL, replica, (MARCH, noon), 10.0);
+        let labels = format!(",cluster=\"prod\"{replica}");
+        put(&mut history, TOTAL, &labels, (noon, WHOLE.1), 10.0);
+    }
+    let mut world = World::new().await;
+    world.settings.push(("DEFAULT_CLUSTER", "prod".to_owned()));
+    world.settings.push(("LEVELS", "cluster".to_owned()));
+    let done = world.run(&source(&[history]), &FIRST).expect_success().summary();
+    assert_live(&world.days().await, &[(MARCH, "", 240.0)]);
+    assert_eq!(first_day(&done)["state"], "ok", "{done}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backfill_of_a_day_that_lost_a_cluster_does_not_call_it_whole() {
+    let with = |second_of_b: bool| {
+        let mut history = History::default();
+        put(&mut history, TOTAL, ",cluster=\"a\"", (MARCH, MARCH + 2 * DAY), 10.0);
+        // Its last sample stands for no minute of the second day.
+        let until = if second_of_b { MARCH + 2 * DAY } else { MARCH + DAY - 10 * MINUTE };
+        put(&mut history, TOTAL, ",cluster=\"b\"", (MARCH, until), 6.0);
+        source(&[history])
+    };
+    let world = World::new().await;
+    world.run(&with(true), &FIRST).expect_success();
+    let lost = with(false);
+    let second = ["--from", "2026-03-02", "--to", "2026-03-02"];
+    let state = |done: Value| done["accounts"][0]["days"][0]["state"].clone();
+    let run = world.run(&lost, &[&["run"], &second[..]].concat()).expect_success().summary();
+    assert_eq!(state(run), "partial");
+    world.run(&lost, &[&["backfill"], &second[..]].concat()).expect_success();
+    let again = world.run(&lost, &[&["run"], &second[..]].concat()).expect_success().summary();
+    assert_eq!(state(again), "partial");
 }

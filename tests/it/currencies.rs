@@ -98,3 +98,19 @@ async fn an_earlier_exporters_currency_is_converted_too() {
     assert_share(case.total(MARCH), 60.0, 1e-4);
     assert!(case.url().starts_with("http") && labels("").contains(ACCOUNT));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_currency_that_comes_on_the_next_day_is_none_of_this_one() {
+    let mut history = History::default();
+    let changed = MARCH + 33 * HOUR;
+    for (more, life) in [("", (LIFE.0, changed)), (",currency=\"EUR\"", (changed, LIFE.1))] {
+        let end = |time: i64| closed(time, HOUR);
+        let cost = rate(1.0);
+        Windowed { more, life, length: HOUR, end: &end, is_total: false }
+            .put(&mut history, &[("shop", &cost)]);
+    }
+    let known = rates("[EUR]\n2026-03-02 = 1.5\n");
+    let case = Case::new(history, &[("EXCHANGE_RATES_FILE", known.path().to_str().unwrap())]);
+    case.first_day().expect_success();
+    assert_share(case.total(MARCH), 24.0, 1e-6);
+}

@@ -179,3 +179,16 @@ async fn totals_of_a_window_of_unknown_length_are_refused() {
     assert!(summary.contains("'prod'") && summary.contains("METRIC_MODE"), "{summary}");
     assert!(case.stored(MARCH).is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_day_whose_window_is_shown_on_the_next_day_alone_is_billed() {
+    let mut history = History::default();
+    let end = |time: i64| closed(time, DAY);
+    let life = (MARCH + DAY + HOUR / 2, MARCH + DAY + 4 * HOUR);
+    let exporter = Windowed { life, ..exporter(DAY, &end) };
+    exporter.put(&mut history, &[("shop", &rate(2.0))]);
+    let case = Case::new(history, &[]);
+    let summary = case.first_day().expect_success().summary();
+    assert_share(case.total(MARCH), 48.0, EXACT);
+    assert_eq!(day(&summary, "2026-03-01")["state"], "ok", "{summary}");
+}

@@ -30,14 +30,18 @@ pub struct DueDay {
 }
 
 /// For how many days after its last one a cluster is missed: from then on it is taken for gone.
-const MISSED_DAYS: u32 = 3;
+pub const MISSED_DAYS: u32 = 3;
 /// How long a day must have run before a cluster without a sample is missed, minutes.
 const MISSED_AFTER_MINUTES: u32 = 60;
 
 /// The clusters that the days before a day have in store.
 #[must_use]
-pub fn clusters_before(day: Day, statuses: &BTreeMap<Day, DayStatus>) -> BTreeSet<String> {
-    let days = statuses.range(day.minus(MISSED_DAYS)..day).map(|(_, status)| status);
+pub fn clusters_before<'s>(
+    day: Day,
+    statuses: impl IntoIterator<Item = &'s DayStatus>,
+) -> BTreeSet<String> {
+    let before = day.minus(MISSED_DAYS)..day;
+    let days = statuses.into_iter().filter(|status| before.contains(&status.day));
     let clusters = days.flat_map(|status| &status.stored.coverage.clusters);
     clusters.filter(|one| one.covered_minutes > 0).map(|one| one.cluster.clone()).collect()
 }
@@ -173,8 +177,7 @@ mod tests {
             covered_minutes,
         };
         status.stored.coverage.clusters = vec![cluster("c", 1_440), cluster("none", 0)];
-        let statuses = BTreeMap::from([(status.day, status)]);
-        let before = |text: &str| clusters_before(day(text), &statuses);
+        let before = |text: &str| clusters_before(day(text), [&status]);
         assert_eq!(before("2026-11-18"), BTreeSet::from(["c".to_owned()]));
         assert_eq!(before("2026-11-20"), before("2026-11-18"));
         assert!(before("2026-11-21").is_empty() && before("2026-11-17").is_empty());

@@ -195,44 +195,57 @@ fn slightly_less(
     // A day that was running when it was stored may have gone on since.
     let is_short = coverage.covered_minutes < source.expected_minutes;
     Some(match status.attempt.state {
-        DayState::Ok | DayState::Approximate if is_short => {
+        state if state == DayState::Partial || (state.is_stored() && !is_short) => {
+            (state, status.attempt.cause.clone())
+        }
+        _ if is_short => {
             let cause = format!(
                 "it is stored with {} of {} min, and of these the source has fewer by now: kept",
                 coverage.covered_minutes, source.expected_minutes
             );
             (DayState::Partial, cause)
         }
-        state if state.is_stored() => (state, status.attempt.cause.clone()),
         // What was refused before is not what is kept now.
         _ if coverage.is_incomplete() => (DayState::Partial, missing(source, roll).join("; ")),
-        _ => (DayState::Ok, String::new()),
+        // With which faults it was stored is not recorded: most likely with those of today.
+        _ => with_faults(faults(source, roll), source),
     })
 }
 
 /// The state of a day that is written as the source has it, and its cause.
 fn stored_state(source: &SourceDay, roll: &RollUp) -> (DayState, String) {
-    let missing = missing(source, roll);
-    let state = match (missing.is_empty(), source.approximations.is_empty()) {
+    with_faults(missing(source, roll), source)
+}
+
+/// The state of a day that lacks this, and its cause.
+fn with_faults(faults: Vec<String>, source: &SourceDay) -> (DayState, String) {
+    let state = match (faults.is_empty(), source.approximations.is_empty()) {
         (true, true) => DayState::Ok,
         (true, false) => DayState::Approximate,
         (false, _) => DayState::Partial,
     };
-    let causes: Vec<String> = missing.into_iter().chain(source.approximations.clone()).collect();
+    let causes: Vec<String> = faults.into_iter().chain(source.approximations.clone()).collect();
     (state, causes.join("; "))
 }
 
 /// What the source's costs lack, a phrase each.
 fn missing(source: &SourceDay, roll: &RollUp) -> Vec<String> {
-    let mut causes = Vec::new();
-    if source.covered_minutes < source.expected_minutes {
+    let is_short = source.covered_minutes < source.expected_minutes;
+    let minutes = is_short.then(|| {
         let colon = if source.gap_causes.is_empty() { "" } else { ": " };
-        causes.push(format!(
+        format!(
             "the source has samples for {} of {} min{colon}{}",
             source.covered_minutes,
             source.expected_minutes,
             source.gap_causes.join("; ")
-        ));
-    }
+        )
+    });
+    minutes.into_iter().chain(faults(source, roll)).collect()
+}
+
+/// What they lack beside minutes.
+fn faults(source: &SourceDay, roll: &RollUp) -> Vec<String> {
+    let mut causes = Vec::new();
     if !roll.refused.is_empty() {
         causes.push(format!(
             "{} costs of the source are refused (invalid cost or name), see the warnings",

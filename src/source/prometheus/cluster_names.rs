@@ -17,6 +17,9 @@ use crate::source::prometheus::reply::Labels;
 const METRIC: &str = "metric_name_";
 /// How many series of a metric a resource may have: scrape replicas, containers, label changes.
 const SERIES_PER_RESOURCE_MAX: u64 = 5;
+/// As many resources may always be read, if not stored: a lower limit is for rows, and whether it is
+/// kept to is known once resources without rows are left out and small ones are folded.
+const RESOURCES_READ_MIN: usize = 50_000;
 /// Most clusters that a sentence names.
 const NAMED_MAX: usize = 5;
 
@@ -103,12 +106,12 @@ pub(super) fn enforce_limits(counted: &[Counted], limits: Limits) -> Result<(), 
         return Err(too_large(&over.to_string()));
     }
     let series = by_metric(&[], counted);
-    let max = (limits.resources_max as u64).saturating_mul(SERIES_PER_RESOURCE_MAX);
+    let resources = limits.resources_max.max(RESOURCES_READ_MIN);
+    let max = (resources as u64).saturating_mul(SERIES_PER_RESOURCE_MAX);
     match series.into_iter().find(|(_, count)| *count > max) {
         Some((metric, count)) => Err(too_large(&format!(
             "it has {count} series of {metric}, more than {SERIES_PER_RESOURCE_MAX} for each of \
-             the {} resources of MAX_RESOURCES",
-            limits.resources_max
+             {resources} resources (MAX_RESOURCES)"
         ))),
         None => Ok(()),
     }

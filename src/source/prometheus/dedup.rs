@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use crate::service::failure::Failure;
 
-use crate::source::prometheus::promql::{Selector, Window, quoted, regex_escaped};
+use crate::source::prometheus::promql::{ClusterNames, Selector, Window, quoted, regex_escaped};
 use crate::source::prometheus::reply::Labels;
 use crate::source::prometheus::session::DaySession;
 
@@ -88,15 +88,21 @@ fn group_of(selector: &Selector, metric: Metric<'_>, labels: &Labels) -> Labels 
 
 /// The selector, held to these groups where they are few.
 fn restricted(selector: &Selector, metric: Metric<'_>, groups: &[Labels]) -> Selector {
-    let finest = metric.labels.last().copied().unwrap_or(selector.cluster_label());
-    let words: Vec<String> = groups
-        .iter()
-        .map(|group| regex_escaped(group.get(finest).map_or("", String::as_str)))
-        .collect();
-    let list = words.join("|");
+    let finest = metric.labels.last().copied();
+    let label = finest.unwrap_or(selector.cluster_label());
+    let name = |group: &Labels| group.get(label).cloned().unwrap_or_default();
+    let names: Vec<String> = groups.iter().map(name).collect();
+    let list = names.iter().map(|name| regex_escaped(name)).collect::<Vec<_>>().join("|");
     let mut restricted = selector.clone();
-    if groups.len() <= NAMED_MAX && list.len() <= NAMES_BYTES_MAX {
-        restricted.matchers.push(format!("{finest}=~{}", quoted(&list)));
+    if groups.len() > NAMED_MAX || list.len() > NAMES_BYTES_MAX {
+        return restricted;
+    }
+    if finest.is_some() {
+        restricted.matchers.push(format!("{label}=~{}", quoted(&list)));
+    } else {
+        // A cluster may have series that do not name it.
+        let default_cluster = selector.named_and_unnamed.as_deref().unwrap_or_default();
+        restricted.clusters = Some(ClusterNames::new(names, default_cluster));
     }
     restricted
 }
@@ -126,6 +132,22 @@ mod tests {
         assert_eq!(few.matchers, [r#"pod=~"p\\.1|p\\.2""#]);
         let many: Vec<_> = (0..NAMED_MAX + 1).map(name).collect();
         assert!(restricted(&Selector::default(), PODS, &many).matchers.is_empty());
+    }
+
+    #[test]
+    fn a_cluster_that_some_series_do_not_name_is_asked_for_with_these() {
+        let total = Metric { labels: &[], ..PODS };
+        let groups = [labels(&[("cluster", "a")])];
+        let asked = |selector: &Selector| {
+            let restricted = restricted(selector, total, &groups);
+            (restricted.of("m", &[]), restricted.matchers.len())
+        };
+        assert_eq!(asked(&Selector::default()), (r#"m{cluster=~"a"}"#.to_owned(), 0));
+        let both = Selector { named_and_unnamed: Some("a".into()), ..Selector::default() };
+        let of_both = r#"(m{cluster=~"a|",cluster!=""} or label_replace(m{cluster=~"a|",cluster=""}, "cluster", "a", "", ""))"#;
+        assert_eq!(asked(&both).0, of_both);
+        let mixed = Selector { mixes_cluster_labels: true, ..Selector::default() };
+        assert!(asked(&mixed).0.contains(r#"cluster="",cluster_id=~"a""#), "{}", asked(&mixed).0);
     }
 
     #[test]

@@ -14,9 +14,9 @@ use crate::source::prometheus::earlier::{self, Rates, Spans, Stretch};
 use crate::source::prometheus::exposed_windows::Windowed;
 use crate::source::prometheus::gaps;
 use crate::source::prometheus::gauges::{
-    Coverage, REAL_PODS, add_up, cluster_matcher, record_level, set_node_and_service, shifted,
+    Coverage, REAL_PODS, add_up, record_level, set_node_and_service, shifted,
 };
-use crate::source::prometheus::promql::{GRID_SECONDS, Selector, Sources, Window};
+use crate::source::prometheus::promql::{ClusterNames, GRID_SECONDS, Selector, Sources, Window};
 use crate::source::prometheus::reply::{Labels, Series};
 use crate::source::prometheus::session::DaySession;
 use crate::source::prometheus::source_conflicts;
@@ -66,9 +66,10 @@ pub(super) async fn earlier(
     windowed: &BTreeMap<String, Windowed>,
     window: Window,
 ) -> Result<BTreeMap<String, Earlier>, Failure> {
-    let count =
-        |of: String| move |piece: Window| format!("count_over_time({of}[{}])", piece.range());
-    let infos = session.summed(window, 1, count(selector.stored(EARLIER_INFO, &[]))).await?;
+    let count = |metric: &'static str, matchers: &'static [&'static str]| {
+        move |piece: Window| selector.over_time("count_over_time", metric, matchers, &piece.range())
+    };
+    let infos = session.summed(window, 1, count(EARLIER_INFO, &[])).await?;
     let mut said: BTreeMap<String, (f64, Earlier)> = BTreeMap::new();
     for (labels, samples) in infos {
         let label = |name: &str| labels.get(name).filter(|text| !text.is_empty()).cloned();
@@ -82,10 +83,10 @@ pub(super) async fn earlier(
             *known = (samples, earlier);
         }
     }
-    let success = session.summed(window, 1, count(selector.stored(EARLIER_SUCCESS, &[]))).await?;
+    let success = session.summed(window, 1, count(EARLIER_SUCCESS, &[])).await?;
     // Its costs have a currency; those of later ones too, but they say which window they are of.
-    let costs = selector.stored(CLUSTER_TOTAL, &["currency!=\"\""]);
-    let with_currency = session.summed(window, 1, count(costs)).await?;
+    let costs = count(CLUSTER_TOTAL, &["currency!=\"\""]);
+    let with_currency = session.summed(window, 1, costs).await?;
     let of_windows = |labels: &&Labels| windowed.contains_key(session.cluster(labels));
     let certain = success.keys().chain(with_currency.keys().filter(|one| !of_windows(one)));
     for labels in certain {
@@ -110,12 +111,8 @@ pub(super) async fn add_costs(
     out: &mut SourceDay,
 ) -> Result<Coverage, Failure> {
     let mut selector = Selector { sources: Sources::Windowless, ..selector.clone() };
-    let name = [cluster.to_owned()];
-    selector.matchers.push(cluster_matcher(
-        session.cluster_label(),
-        &name,
-        session.default_cluster(),
-    ));
+    selector.clusters =
+        Some(ClusterNames::new(vec![cluster.to_owned()], session.default_cluster()));
     let length = earlier.window_seconds().unwrap_or(ASSUMED_SECONDS);
     let totals = totals(session, &selector, day, now_seconds).await?;
     let usable = earlier::usable(&totals);
@@ -164,11 +161,8 @@ pub(super) async fn disagreement(
 ) -> Result<Option<String>, Failure> {
     let Some(length) = earlier.window_seconds() else { return Ok(None) };
     let mut selector = Selector { sources: Sources::Windowless, ..selector.clone() };
-    selector.matchers.push(cluster_matcher(
-        session.cluster_label(),
-        &[cluster.to_owned()],
-        session.default_cluster(),
-    ));
+    selector.clusters =
+        Some(ClusterNames::new(vec![cluster.to_owned()], session.default_cluster()));
     let totals = totals(session, &selector, day, now_seconds).await?;
     let usable = earlier::usable(&totals);
     let total_of: BTreeMap<i64, f64> = totals.into_iter().collect();

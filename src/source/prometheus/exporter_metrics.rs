@@ -12,18 +12,20 @@ use crate::cost::{Day, Level};
 use crate::service::failure::{Failure, Kind};
 
 use crate::source::metric_names::{
-    CLUSTER_TOTAL, NAMESPACE_TOTAL, NODE_TOTAL, POD_TOTAL, WINDOW_END, WINDOW_SECONDS,
+    CLUSTER_TOTAL, CPU_PRICE, NAMESPACE_TOTAL, NODE_TOTAL, POD_TOTAL, WINDOW_END, WINDOW_SECONDS,
 };
+use crate::source::prometheus::cluster_names::Counted;
 use crate::source::prometheus::currency;
 use crate::source::prometheus::earlier_costs::{self, Earlier};
 use crate::source::prometheus::efficiencies;
 use crate::source::prometheus::exposed_windows::{self, Windowed};
-use crate::source::prometheus::gauges::{Coverage, add_up, cluster_matcher, shifted};
+use crate::source::prometheus::gauges::{Coverage, add_up, shifted};
 use crate::source::prometheus::node_facts;
 use crate::source::prometheus::plain_costs;
-use crate::source::prometheus::promql::{Selector, Sources, Window};
+use crate::source::prometheus::promql::{ClusterNames, Selector, Sources, Window};
 use crate::source::prometheus::session::DaySession;
 use crate::source::prometheus::window_costs;
+use crate::source::prometheus::windows;
 use crate::source::{Phase, SourceDay};
 
 pub(super) async fn day_costs(
@@ -35,28 +37,32 @@ pub(super) async fn day_costs(
     let names = [CLUSTER_TOTAL, NAMESPACE_TOTAL, POD_TOTAL];
     // The gauges of a day may be shown on the next one.
     let shown_in = Window { end: day.end_seconds() + DAY_SECONDS, ..shifted(day, 0, now_seconds) };
-    session.resolve_cluster_names(&mut selector, &names, shown_in).await?;
-    refuse_renamed_labels(&mut session, &selector, shown_in).await?;
-    let mut out = SourceDay::without_samples(Phase::Exporter, 0);
-    out.exchange_rates = currency::convert(&mut session, &mut selector, day, shown_in).await?;
+    let counted = session.resolve_cluster_names(&mut selector, &names, shown_in).await?;
     let windowed = exposed_windows::windowed(&mut session, &selector, day, now_seconds).await?;
     let on_day = shifted(day, 0, now_seconds);
     let earlier = earlier_costs::earlier(&mut session, &selector, &windowed, on_day).await?;
     let seen = Seen { windowed, earlier };
-    let mut coverage = CoverageByCluster::default();
-    seen.add_costs(&mut session, &selector, (day, now_seconds), &mut out, &mut coverage).await?;
     let others = seen.names();
     let groups = plain_costs::lag_groups(&mut session, &selector, (day, now_seconds), &others);
     let groups = groups.await?;
+    let lag_seconds = groups.iter().map(|group| group.lag_seconds).max().unwrap_or(0);
+    // What is told after the day's last cost is of other days.
+    let read_until = seen.read_until(day).max(on_day.end + lag_seconds);
+    let read_in = Window { end: read_until.min(now_seconds + 1).max(on_day.end), ..on_day };
+    refuse_renamed_labels(&mut session, &selector, read_in).await?;
+    let mut out = SourceDay::without_samples(Phase::Exporter, 0);
+    out.exchange_rates = currency::convert(&mut session, &mut selector, day, read_in).await?;
+    let mut coverage = CoverageByCluster::default();
+    seen.add_costs(&mut session, &selector, (day, now_seconds), &mut out, &mut coverage).await?;
     out.reading.is_of_windows = groups.is_empty() && seen.earlier.is_empty();
     if !groups.is_empty() {
         let names = groups.iter().flat_map(|group| group.clusters.iter());
-        refuse_totals(&mut session, &selector, shown_in, names.collect()).await?;
+        refuse_totals(&mut session, &selector, read_in, names.collect()).await?;
     }
     for group in groups {
         let lag_seconds = group.lag_seconds;
         let mut selector = selector.clone();
-        selector.matchers.extend(group.matcher);
+        selector.clusters = group.selected;
         let window = shifted(day, lag_seconds, now_seconds);
         out.lag_seconds = out.lag_seconds.max(lag_seconds);
         let found = plain_costs::group_costs(&mut session, &selector, window, &mut out).await?;
@@ -66,16 +72,16 @@ pub(super) async fn day_costs(
         }
     }
     coverage.write(&mut out, &seen, (day, now_seconds));
-    warn_of_silent_clusters(&mut session, &selector, &out.clusters, shifted(day, 0, now_seconds))
-        .await?;
+    let known: BTreeSet<String> = coverage.clusters.keys().cloned().chain(others).collect();
+    name_silent_clusters(&mut session, &selector, &known, on_day, &mut out).await?;
     if session.levels().has(Level::Node) {
-        let on_day = shifted(day, 0, now_seconds);
         node_facts::add(&mut session, &selector, on_day, &mut out.costs).await?;
     }
     if session.levels().has_parts {
         let shown = shifted(day, out.lag_seconds, now_seconds);
         efficiencies::add(&mut session, &selector, shown, &mut out.costs).await?;
     }
+    out.missing.extend(without_totals(&counted, &out));
     out.reading.cluster_label = Some(session.cluster_label().to_owned());
     out.checkpoint = session.checkpoint().await;
     out.conflicts.append(&mut session.conflicts);
@@ -152,6 +158,16 @@ impl Seen {
     /// The longest window of an exporter, seconds.
     fn longest_window(&self) -> i64 {
         self.earlier.values().filter_map(Earlier::window_seconds).max().unwrap_or(0)
+    }
+
+    /// After when no window of the day is read any more, Unix seconds.
+    fn read_until(&self, day: Day) -> i64 {
+        let day = Window { start: day.start_seconds(), end: day.end_seconds() };
+        let parts = self.windowed.values().flat_map(|one| windows::choose(&one.exposed, day));
+        parts
+            .filter_map(|part| part.minutes.last().copied())
+            .max()
+            .map_or(day.start, |last| last + 1)
     }
 
     /// What of the day is taken from gauges without a window, by cluster.
@@ -244,11 +260,8 @@ async fn windowless(
     out: &mut SourceDay,
 ) -> Result<Coverage, Failure> {
     let mut selector = Selector { sources: Sources::Windowless, ..selector.clone() };
-    selector.matchers.push(cluster_matcher(
-        session.cluster_label(),
-        &[cluster.to_owned()],
-        session.default_cluster(),
-    ));
+    selector.clusters =
+        Some(ClusterNames::new(vec![cluster.to_owned()], session.default_cluster()));
     let window = Window { end: span.end.min(now_seconds + 1).max(span.start), ..span };
     let mut part = SourceDay::without_samples(Phase::Exporter, 0);
     let found = plain_costs::group_costs(session, &selector, window, &mut part).await?;
@@ -299,30 +312,81 @@ impl CoverageByCluster {
     }
 }
 
-/// Clusters that have raw metrics but no gauges: a roll-out under way, or the same cluster under
-/// another name, which cannot be told apart from here.
-async fn warn_of_silent_clusters(
+/// Clusters with gauges of namespaces or pods whose whole cost is not there: which minutes and
+/// windows are read goes by that.
+fn without_totals(counted: &[Counted], source: &SourceDay) -> Vec<String> {
+    let of = |metrics: &[&str]| -> BTreeSet<&str> {
+        let these = counted.iter().filter(|one| metrics.contains(&one.metric.as_str()));
+        these.map(|one| one.cluster.as_str()).collect()
+    };
+    let (parts, wholes) = (of(&[NAMESPACE_TOTAL, POD_TOTAL]), of(&[CLUSTER_TOTAL]));
+    let unread =
+        parts.difference(&wholes).filter(|name| !source.costs.clusters.contains_key(**name));
+    let phrase = |name: &&str| {
+        format!(
+            "cluster '{name}' has gauges of its parts, but no {CLUSTER_TOTAL}: it is not billed"
+        )
+    };
+    unread.map(phrase).collect()
+}
+
+/// Names clusters that have raw metrics but no gauges: a roll-out under way, or the same cluster
+/// under another name.
+async fn name_silent_clusters(
     session: &mut DaySession<'_>,
     selector: &Selector,
-    known: &BTreeMap<String, u32>,
+    known: &BTreeSet<String>,
     window: Window,
+    out: &mut SourceDay,
 ) -> Result<(), Failure> {
-    if known.is_empty() {
+    if out.clusters.is_empty() {
         return Ok(());
     }
-    let stored = selector.stored(NODE_TOTAL, &[]);
+    let nodes = format!("__name__=~\"{NODE_TOTAL}|{CPU_PRICE}\"");
     let query = |piece: Window| {
-        selector.max_by(&[], &format!("count_over_time({stored}[{}])", piece.range()))
+        // Keeps the metrics' names, and so their series apart.
+        let last = selector.over_time("last_over_time", "", &[&nodes], &piece.range());
+        selector.max_by(&[], &last)
     };
     let found = session.summed(window, 1, query).await?;
-    for cluster in session.by_cluster(&found).into_keys() {
-        if !known.contains_key(&cluster) {
-            session.warn(format!(
-                "cluster '{cluster}' has raw metrics but no gauges, which this account's days are \
-                 computed from: none of its costs are stored; install the exporter there, or give \
-                 it the same name in both if it is one that has gauges under another name"
-            ));
-        }
+    let raw: BTreeSet<String> = session.by_cluster(&found).into_keys().collect();
+    for cluster in raw.difference(known) {
+        session.warn(format!(
+            "cluster '{cluster}' has raw metrics but no gauges, which this account's days are \
+             computed from: none of its costs are stored; install the exporter there, or give it \
+             the same name in both if it is one that has gauges under another name"
+        ));
     }
+    out.missing.extend(without_gauges(&raw, known));
     Ok(())
+}
+
+/// What is missing where clusters with raw metrics alone are more than those with gauges alone:
+/// each of the latter may be one of the former under another name, but not two.
+fn without_gauges(raw: &BTreeSet<String>, gauges: &BTreeSet<String>) -> Option<String> {
+    let only_raw: Vec<&String> = raw.difference(gauges).collect();
+    let renamed = gauges.difference(raw).count();
+    let first = only_raw.first().filter(|_| only_raw.len() > renamed)?;
+    Some(format!(
+        "{} clusters with raw metrics have no gauges, '{first}' for one: at least {} of them are \
+         not billed",
+        only_raw.len(),
+        only_raw.len() - renamed
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cluster_with_raw_metrics_alone_is_missing_unless_it_may_have_another_name() {
+        let names = |all: &[&str]| all.iter().map(|name| (*name).to_owned()).collect();
+        let missing = |raw: &[&str], gauges: &[&str]| without_gauges(&names(raw), &names(gauges));
+        assert_eq!(missing(&["a"], &["a", "b"]), None);
+        assert_eq!(missing(&["cluster-one"], &["eu-1"]), None);
+        assert!(missing(&["a", "b"], &["a"]).is_some_and(|one| one.contains("'b'")));
+        let of_two = missing(&["a", "b", "c"], &["a", "x"]);
+        assert!(of_two.is_some_and(|one| one.contains("2 clusters") && one.contains("least 1 ")));
+    }
 }

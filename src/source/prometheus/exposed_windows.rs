@@ -121,16 +121,16 @@ async fn lengths(
     if shown_in.start >= shown_in.end {
         return Ok(None);
     }
-    let stored = selector.stored(WINDOW_SECONDS, &[]);
-    let by = |aggregate: &str, function: &str, piece: Window| {
-        let of = selector.labels(&[]);
-        format!("{aggregate} by ({of}) ({function}_over_time({stored}[{}]))", piece.range())
+    let by = |aggregate: &str, piece: Window| {
+        let function = format!("{aggregate}_over_time");
+        let values = selector.over_time(&function, WINDOW_SECONDS, &[], &piece.range());
+        format!("{aggregate} by ({}) ({values})", selector.labels(&[]))
     };
-    let most = session.extreme(shown_in, f64::max, |piece| by("max", "max", piece)).await?;
+    let most = session.extreme(shown_in, f64::max, |piece| by("max", piece)).await?;
     if most.is_empty() {
         return Ok(None);
     }
-    let least = session.extreme(shown_in, f64::min, |piece| by("min", "min", piece)).await?;
+    let least = session.extreme(shown_in, f64::min, |piece| by("min", piece)).await?;
     let mut lengths = Lengths::new();
     let mut longest = 0;
     for (labels, most) in &most {
@@ -254,10 +254,10 @@ impl Modes {
     }
 }
 
-/// Series that have the mode of gauges as a label: the exporters' own, or the gauges.
-fn with_mode(selector: &Selector, mode: &str) -> String {
+/// Matches series that have the mode of gauges as a label: the exporters' own, or the gauges.
+fn with_mode(mode: &str) -> [String; 2] {
     let names = [BUILD_INFO, EARLIER_INFO, CLUSTER_TOTAL].join("|");
-    selector.stored("", &[&format!("__name__=~\"{names}\""), &format!("mode{mode}")])
+    [format!("__name__=~\"{names}\""), format!("mode{mode}")]
 }
 
 /// Clusters whose gauges were totals at some time.
@@ -266,9 +266,11 @@ pub(super) async fn totals(
     selector: &Selector,
     window: Window,
 ) -> Result<BTreeSet<String>, Failure> {
-    let any = with_mode(selector, "=\"total\"");
-    let count =
-        |piece: Window| selector.max_by(&[], &format!("count_over_time({any}[{}])", piece.range()));
+    let any = with_mode("=\"total\"");
+    let any = any.each_ref().map(String::as_str);
+    let count = |piece: Window| {
+        selector.max_by(&[], &selector.over_time("count_over_time", "", &any, &piece.range()))
+    };
     let found = session.summed(window, 1, count).await?;
     Ok(session.by_cluster(&found).into_keys().collect())
 }
@@ -286,7 +288,10 @@ async fn modes(
     }
     for (mode, of) in [("=\"total\"", &mut modes.totals), ("!~\"|total\"", &mut modes.rates)] {
         let by = selector.labels(&[]);
-        let query = format!("count by ({by}) ({})", with_mode(selector, mode));
+        let any = with_mode(mode);
+        let any = any.each_ref().map(String::as_str);
+        let series = selector.with_clusters(|more| selector.stored("", &[&any, more].concat()));
+        let query = format!("count by ({by}) ({series})");
         let series = clusters.len() as u64;
         for (labels, points) in
             session.values(minutes_of(shown_in), series, |_| query.clone()).await?
@@ -317,12 +322,12 @@ async fn separate_sources(
     let with = session.summed(shown_in, 1, |piece| minutes_present(&with, piece)).await?;
     let without = session.summed(shown_in, 1, |piece| minutes_present(&without, piece)).await?;
     let (with, without) = (session.by_cluster(&with), session.by_cluster(&without));
-    let stored = selector.stored(CLUSTER_TOTAL, &[]);
     let count = |piece: Window| {
         let by = selector.labels(&[]);
         // With what is still seen of series that ended before the piece.
         let seen = Window { start: piece.start - LOOKBACK_SECONDS, ..piece };
-        format!("count by ({by}) (count_over_time({stored}[{}]))", seen.range())
+        let samples = selector.over_time("count_over_time", CLUSTER_TOTAL, &[], &seen.range());
+        format!("count by ({by}) ({samples})")
     };
     let series = session.extreme(shown_in, f64::max, count).await?;
     let series = session.by_cluster(&series);

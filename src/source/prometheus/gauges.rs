@@ -8,7 +8,7 @@ use crate::source::metric_names::{
     NAMESPACE_CPU, NAMESPACE_PV, NAMESPACE_RAM, NAMESPACE_TOTAL, NODE_GAUGE, NODE_IDLE_GAUGE,
     POD_CPU, POD_RAM, POD_TOTAL, WINDOW_END, WINDOW_SECONDS,
 };
-use crate::source::prometheus::promql::{Window, quoted, regex_escaped};
+use crate::source::prometheus::promql::Window;
 use crate::source::prometheus::reply::Labels;
 use crate::source::prometheus::session::DaySession;
 
@@ -233,15 +233,6 @@ pub(super) fn add_up(costs: &mut DayCosts, more: DayCosts) {
     }
 }
 
-/// Selects the clusters of these names.
-pub(super) fn cluster_matcher(label: &str, clusters: &[String], default_cluster: &str) -> String {
-    let mut words: Vec<_> = clusters.iter().map(|cluster| regex_escaped(cluster)).collect();
-    if !default_cluster.is_empty() && clusters.iter().any(|cluster| cluster == default_cluster) {
-        words.push(String::new());
-    }
-    format!("{label}=~{}", quoted(&words.join("|")))
-}
-
 /// Notes a cost of the level.
 pub(super) fn record_level(
     session: &mut DaySession<'_>,
@@ -323,14 +314,6 @@ mod tests {
         );
         assert_eq!(shifted(day, 0, start + 59).minutes(), 1);
         assert_eq!(shifted(day, 3_900, start + 60).minutes(), 0);
-    }
-
-    #[test]
-    fn clusters_are_matched_literally() {
-        let matcher = cluster_matcher("cluster", &["a.b".to_owned(), String::new()], "");
-        assert_eq!(matcher, r#"cluster=~"a\\.b|""#);
-        let matcher = cluster_matcher("cluster", &["a".to_owned(), "b".to_owned()], "b");
-        assert_eq!(matcher, r#"cluster=~"a|b|""#);
     }
 
     #[test]

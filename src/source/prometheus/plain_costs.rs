@@ -12,10 +12,10 @@ use crate::source::SourceDay;
 use crate::source::metric_names::{CLUSTER_TOTAL, EXPORTER_SUCCESS, POD_TOTAL, WINDOW_END};
 use crate::source::prometheus::dedup::{self, Metric};
 use crate::source::prometheus::gaps::{self, CoverageMetrics};
-use crate::source::prometheus::gauges::{
-    self, REAL_PODS, cluster_matcher, set_node_and_service, shifted,
+use crate::source::prometheus::gauges::{self, REAL_PODS, set_node_and_service, shifted};
+use crate::source::prometheus::promql::{
+    ClusterNames, GRID_SECONDS, Selector, Window, next_grid_point,
 };
-use crate::source::prometheus::promql::{GRID_SECONDS, Selector, Window, next_grid_point};
 use crate::source::prometheus::reply::Labels;
 use crate::source::prometheus::session::DaySession;
 use crate::source::prometheus::source_conflicts;
@@ -29,7 +29,7 @@ pub(super) struct LagGroup {
     /// By how much, seconds.
     pub(super) lag_seconds: i64,
     /// Selects them; `None`: there are no others.
-    pub(super) matcher: Option<String>,
+    pub(super) selected: Option<ClusterNames>,
     /// Their names.
     pub(super) clusters: Vec<String>,
 }
@@ -56,9 +56,8 @@ pub(super) async fn lag_groups(
     Ok(groups
         .into_iter()
         .map(|(lag_seconds, clusters)| {
-            let matcher =
-                || cluster_matcher(session.cluster_label(), &clusters, session.default_cluster());
-            LagGroup { lag_seconds, matcher: (!is_one).then(matcher), clusters }
+            let selected = || ClusterNames::new(clusters.clone(), session.default_cluster());
+            LagGroup { lag_seconds, selected: (!is_one).then(selected), clusters }
         })
         .collect())
 }
@@ -172,8 +171,9 @@ async fn pod_places(
     let by = ["namespace", "pod", "node", "service"];
     let counts = session
         .summed(window, series, |piece| {
-            let stored = selector.stored(POD_TOTAL, REAL_PODS);
-            selector.max_by(&by, &format!("count_over_time({stored}[{}])", piece.range()))
+            let range = piece.range();
+            let samples = selector.over_time("count_over_time", POD_TOTAL, REAL_PODS, &range);
+            selector.max_by(&by, &samples)
         })
         .await?;
     let mut most: BTreeMap<Labels, f64> = BTreeMap::new();

@@ -10,9 +10,9 @@ use crate::source::metric_names::{CLUSTER_TOTAL, EXPORTER_SUCCESS};
 use crate::source::prometheus::exposed_windows::Windowed;
 use crate::source::prometheus::gaps;
 use crate::source::prometheus::gauges::{
-    self, Coverage, Gauge, add_up, cluster_matcher, record_level, set_node_and_service,
+    self, Coverage, Gauge, add_up, record_level, set_node_and_service,
 };
-use crate::source::prometheus::promql::{GRID_SECONDS, Selector, Sources, Window};
+use crate::source::prometheus::promql::{ClusterNames, GRID_SECONDS, Selector, Sources, Window};
 use crate::source::prometheus::reply::Labels;
 use crate::source::prometheus::session::DaySession;
 use crate::source::prometheus::source_conflicts;
@@ -64,11 +64,8 @@ pub(super) async fn add_costs(
     to_read.retain(|(_, _, parts)| !parts.is_empty());
     for group in windows::groups(to_read) {
         let mut selector = Selector { sources: group.sources, ..selector.clone() };
-        selector.matchers.push(cluster_matcher(
-            session.cluster_label(),
-            &group.clusters,
-            session.default_cluster(),
-        ));
+        selector.clusters =
+            Some(ClusterNames::new(group.clusters.clone(), session.default_cluster()));
         let conflicts = conflicts(session, &selector, &group, clusters).await?;
         out.conflicts.extend(conflicts);
         add_up(&mut out.costs, group_costs(session, &selector, &group.parts).await?);
@@ -85,11 +82,8 @@ pub(super) async fn window_by_window(
 ) -> Result<Vec<(Window, f64)>, Failure> {
     let whole = Window { start: day.start_seconds(), end: day.end_seconds() };
     let mut selector = Selector { sources: windowed.sources, ..selector.clone() };
-    selector.matchers.push(cluster_matcher(
-        session.cluster_label(),
-        &[cluster.to_owned()],
-        session.default_cluster(),
-    ));
+    selector.clusters =
+        Some(ClusterNames::new(vec![cluster.to_owned()], session.default_cluster()));
     let parts = windows::choose(&windowed.exposed, whole);
     let mut spans = parts.iter().map(|part| part.span);
     let mut costs = Vec::new();

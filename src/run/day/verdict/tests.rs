@@ -100,7 +100,8 @@ fn a_few_minutes_less_are_kept_in_silence_where_they_would_cost_something() {
     assert_eq!(kept(&verdict), (DayState::Ok, ""));
     refused.stored.coverage.covered_minutes = 1_438;
     let verdict = judged(&source(1_436), 0.99, Some(&refused), 1.0, false);
-    let cause = "the source has samples for 1436 of 1440 min";
+    let cause =
+        "it is stored with 1438 of 1440 min, and of these the source has fewer by now: kept";
     assert_eq!(kept(&verdict), (DayState::Partial, cause));
     assert_eq!(stored(&judge(1_436, 1.0)).0, DayState::Partial);
     assert_eq!(judge(1_440, 0.99), ok());
@@ -119,10 +120,27 @@ fn a_day_that_went_on_after_it_was_stored_is_not_whole_because_it_was() {
     let (state, cause) = judge(&running);
     assert_eq!(state, DayState::Partial);
     assert!(cause.contains("1436 of 1440 min"), "{cause}");
+    for state in [DayState::Approximate, DayState::Late, DayState::Failed, DayState::NoData] {
+        running.attempt.state = state;
+        assert_eq!(judge(&running), (DayState::Partial, cause.clone()), "{state:?}");
+    }
     running.attempt.state = DayState::Approximate;
-    assert_eq!(judge(&running).0, DayState::Partial);
     running.stored.coverage.covered_minutes = 1_440;
     assert_eq!(judge(&running).0, DayState::Approximate);
+}
+
+#[test]
+fn a_day_that_was_refused_since_has_the_faults_that_the_source_has() {
+    let mut before = before();
+    before.attempt.state = DayState::Failed;
+    let mut faulty = source(1_436);
+    faulty.missing = vec!["a metric is missing".into()];
+    let verdict = judged(&faulty, 0.99, Some(&before), 1.0, false);
+    assert_eq!(kept(&verdict), (DayState::Partial, "a metric is missing"));
+    faulty.missing.clear();
+    faulty.approximations = vec!["about".into()];
+    let verdict = judged(&faulty, 0.99, Some(&before), 1.0, false);
+    assert_eq!(kept(&verdict), (DayState::Approximate, "about"));
 }
 
 #[test]

@@ -40,6 +40,11 @@ impl Inventory {
         self.series.get(metric).is_some_and(|of| of.contains_key(cluster))
     }
 
+    /// The clusters that have a metric.
+    pub(super) fn clusters_with(&self, metric: &str) -> impl Iterator<Item = &str> {
+        self.series.get(metric).into_iter().flat_map(|of| of.keys().map(String::as_str))
+    }
+
     /// Series of a metric, of all clusters together.
     pub(super) fn count(&self, metric: &str) -> u64 {
         self.series.get(metric).map_or(0, |of| of.values().sum())
@@ -123,7 +128,34 @@ impl Inventory {
         if has(VOLUME_PRICE) && !has(CLAIMS) && !has(CAPACITY) {
             out.push(format!("there is {VOLUME_PRICE}, but no {CLAIMS}: no volumes are billed"));
         }
+        if has(VOLUME_PRICE) && (has(CLAIMS) || has(CAPACITY)) {
+            out.extend(self.clusters_without_volumes());
+        }
         out
+    }
+
+    /// Clusters whose volumes cannot be billed, although those of others can.
+    fn clusters_without_volumes(&self) -> Vec<String> {
+        let clusters = self.clusters();
+        // Prices and volumes may have the label of no cluster: then they are joined without it.
+        let is_elsewhere = |metric: &str| {
+            let labels = self.series.get(metric).into_iter().flat_map(BTreeMap::keys);
+            labels.into_iter().any(|label| !clusters.contains(label.as_str()))
+        };
+        let lacking = |cluster: &&str| {
+            let has = |metric: &str| self.has_in(cluster, metric);
+            let may_have = |metric: &str| has(metric) || is_elsewhere(metric);
+            let volumes = [CLAIMS, CAPACITY].into_iter().find(|metric| has(metric));
+            let (there, lacks) = match volumes {
+                Some(volumes) if !may_have(VOLUME_PRICE) => (volumes, VOLUME_PRICE),
+                None if has(VOLUME_PRICE) && !may_have(CLAIMS) && !may_have(CAPACITY) => {
+                    (VOLUME_PRICE, CLAIMS)
+                }
+                _ => return None,
+            };
+            Some(format!("cluster '{cluster}' has {there}, but no {lacks}: no volumes are billed"))
+        };
+        clusters.iter().filter_map(lacking).collect()
     }
 
     /// What an operator should know of metrics that are missing without a dollar being lost.
@@ -218,6 +250,27 @@ mod tests {
         let missing = inventory(&rows).missing();
         assert_eq!(missing.len(), 3, "{missing:?}");
         assert!(missing.iter().all(|one| one.starts_with("cluster 'b'")), "{missing:?}");
+    }
+
+    #[test]
+    fn a_cluster_whose_volumes_cannot_be_billed_is_named_beside_one_whose_can() {
+        let needed = |cluster| NEEDED.map(|(metric, _)| (cluster, metric));
+        let with = |more: &[(&'static str, &'static str)]| {
+            let rows: Vec<_> = [&needed("a")[..], &needed("b"), more].concat();
+            inventory(&rows).missing()
+        };
+        let whole = [("a", CLAIMS), ("a", VOLUME_PRICE)];
+        assert!(with(&whole).is_empty());
+        let lacks = |more, metric: &str| {
+            let missing = with(&[&whole[..], &[("b", more)]].concat());
+            let (one, is_one) = (missing.concat(), missing.len() == 1);
+            assert!(is_one && one.contains("'b'") && one.contains(metric), "{missing:?}");
+        };
+        lacks(CLAIMS, VOLUME_PRICE);
+        lacks(CAPACITY, VOLUME_PRICE);
+        lacks(VOLUME_PRICE, CLAIMS);
+        let elsewhere = [("b", CLAIMS), ("", VOLUME_PRICE), ("a", CLAIMS)];
+        assert!(with(&elsewhere).is_empty(), "{:?}", with(&elsewhere));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! The bytes are a counter. What a window adds to it is asked for at once: the server takes
 //! account of resets, and a gap between two samples loses nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::service::failure::Failure;
 use crate::source::prometheus::promql::{Selector, Window};
@@ -96,11 +96,21 @@ pub(super) async fn traffic(
     let series = inventory.count(EGRESS);
     for direction in DIRECTIONS {
         let price = direction.price;
+        let unpriced = inventory.clusters_with(EGRESS).filter(|of| !inventory.has_in(of, price));
+        let unpriced: BTreeSet<&str> = unpriced.collect();
+        if !unpriced.is_empty() {
+            let query = |piece: Window| {
+                let bytes = direction.bytes(formulas, piece);
+                format!("{} > 0", formulas.selector.sum_by(&[], &bytes))
+            };
+            let found = session.summed_whole(window, series, query).await?;
+            let found = session.by_cluster(&found);
+            let of = found.keys().filter(|cluster| unpriced.contains(cluster.as_str()));
+            missing.extend(of.map(|cluster| {
+                format!("cluster '{cluster}' has {EGRESS}, but no {price}: it is not billed")
+            }));
+        }
         if !inventory.has(price) {
-            let query = |piece: Window| format!("sum({}) > 0", direction.bytes(formulas, piece));
-            if !session.summed_whole(window, series, query).await?.is_empty() {
-                missing.push(format!("there is {EGRESS}, but no {price}: it is not billed"));
-            }
             continue;
         }
         let changes = |piece: Window| {
