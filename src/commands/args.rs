@@ -99,7 +99,10 @@ Exit codes: 0 no hop is broken; 1 some hop is; 2 the settings are wrong.";
 const JOB_MANIFEST_EXAMPLES: &str = "\
 Examples:
   kubectl -n NS get cronjob kubecost-worker -o json > cronjob.json
-  kubecost-worker job-manifest --cronjob cronjob.json backfill --from 2026-11-01 --to 2026-11-05 \\
+  kubecost-worker job-manifest --workload cronjob.json backfill --from 2026-11-01 --to 2026-11-05 \\
+    | kubectl -n NS apply -f -
+  # of a release with mode: deployment
+  kubectl -n NS get deployment kubecost-worker -o json | kubecost-worker job-manifest verify \\
     | kubectl -n NS apply -f -
 
 The Job has a name of its own each time, no owner and no deadline. backfill and run keep the shards \
@@ -256,9 +259,19 @@ fn accounts() -> Command {
 
 fn job_manifest() -> Command {
     Command::new("job-manifest")
-        .about("Print a Job that runs a command by hand, made from the CronJob of a release")
+        .about(
+            "Print a Job that runs a command by hand, made from a release's CronJob or Deployment",
+        )
         .after_long_help(JOB_MANIFEST_EXAMPLES)
-        .arg(option("cronjob", "FILE", "The CronJob as JSON; -: standard input").default_value("-"))
+        .arg(
+            option("workload", "FILE", "The CronJob or Deployment as JSON; -: standard input")
+                .default_value("-"),
+        )
+        .arg(
+            option("ttl-seconds", "N", "How long the Job stays after its end, with its log")
+                .value_parser(clap::value_parser!(u32))
+                .default_value("604800"),
+        )
         .arg(
             Arg::new("arguments")
                 .value_name("COMMAND")
