@@ -20,8 +20,12 @@ pub async fn migrate(context: &Context) -> Result<u8, CliError> {
     match &config.store {
         StoreConfig::Sqlite(path) => {
             connect::stores(&config.store).await?;
-            let shown = path.display();
-            writeln!(out, "{shown} makes its own tables: there is nothing to migrate")?;
+            if context.is_json {
+                output::steps(&mut out, &[], true)?;
+            } else {
+                let shown = path.display();
+                writeln!(out, "{shown} makes its own tables: there is nothing to migrate")?;
+            }
         }
         StoreConfig::CloudTuner(store) => {
             let database = mongo::connect(&store.mongo_url, &store.mongo_database).await?;

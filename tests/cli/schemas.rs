@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use kubecost_worker::migrate::{Step, StepState};
 use kubecost_worker::recommend::{Confidence, Kind, Recommendation, Recommendations};
 use serde_json::{Value, json};
 
@@ -83,6 +84,7 @@ fn each_schema_is_one_of_its_draft_and_each_command_with_json_has_one() {
         "audit",
         "backfill",
         "explain",
+        "migrate",
         "plan",
         "recommend",
         "report",
@@ -210,4 +212,17 @@ async fn accounts_hops_and_recommendations_are_as_their_schemas_say() {
     let all = Kind::ALL.into_iter().map(|kind| Recommendation { kind, ..one.clone() });
     let found = Recommendations { recommendations: all.collect(), missing: Vec::new() };
     valid("recommend", &serde_json::to_value(found).unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn migrations_are_as_their_schema_says() {
+    let world = World::start(|_| None).await;
+    // A store that makes its own tables has none, which is JSON too.
+    let none = output(&world, &["migrate"]);
+    valid("migrate", &none);
+    assert_eq!(none, json!([]));
+    let states = [StepState::Present, StepState::Applied, StepState::Pending];
+    let step =
+        |state| Step { name: "clickhouse/0001".to_owned(), state, statement: "x".to_owned() };
+    valid("migrate", &serde_json::to_value(states.map(step)).unwrap());
 }
