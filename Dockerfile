@@ -2,7 +2,8 @@
 #
 # RUST_IMAGE: an image with cargo, a C compiler and CA certificates. For a release give it by digest, which no file here
 # can know for you:  --build-arg RUST_IMAGE=docker.io/library/rust:1.95-bookworm@sha256:...
-# (docker buildx imagetools inspect docker.io/library/rust:1.95-bookworm prints it, for all platforms at once.)
+# (docker buildx imagetools inspect docker.io/library/rust:1.95-bookworm prints it, for all platforms at once; the release
+# workflow does that.)
 ARG RUST_IMAGE=docker.io/library/rust:1.95-bookworm
 
 FROM ${RUST_IMAGE} AS dependencies

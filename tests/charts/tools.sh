@@ -5,6 +5,7 @@ TOOLS=${XDG_CACHE_HOME:-$HOME/.cache}/kubecost-worker-tests/tools
 HELM_VERSION=v3.22.0
 KUBECONFORM_VERSION=v0.8.0
 ALERTMANAGER_VERSION=v0.28.1
+ACTIONLINT_VERSION=v1.7.12
 
 say() { printf '%s\n' "$*"; }
 die() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; exit 1; }
@@ -22,6 +23,7 @@ go_tool() {
 }
 
 need_helm() { go_tool helm helm.sh/helm/v3/cmd/helm "$HELM_VERSION"; }
+need_actionlint() { go_tool actionlint github.com/rhysd/actionlint/cmd/actionlint "$ACTIONLINT_VERSION"; }
 need_kubeconform() { go_tool kubeconform github.com/yannh/kubeconform/cmd/kubeconform "$KUBECONFORM_VERSION"; }
 
 # Built, for Debian's looks for its templates where only an installed package has them.
