@@ -10,6 +10,7 @@ import tempfile
 
 import yaml
 
+import documents
 import matrix_looks as look
 from matrix_looks import ACCOUNT, DIGEST
 
@@ -26,6 +27,12 @@ INTEGRATION = {
 
 def external_secret(name):
     return {"apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret", "metadata": {"name": name}, "spec": {"refreshInterval": "1h"}}
+
+
+def of_document(name):
+    """The values in a document's first block."""
+    with open(os.path.join(os.path.dirname(__file__), "../../docs", name)) as file:
+        return yaml.safe_load(documents.blocks(file.read())[0])
 
 
 PROXY = {"httpsProxy": "http://proxy.corp:3128", "noProxy": ["10.0.0.0/8"]}
@@ -63,11 +70,7 @@ CASES = [
     (
         "worker",
         "Argo CD",
-        {
-            "migrate": {"annotations": {"helm.sh/hook": None, "helm.sh/hook-delete-policy": None, "argocd.argoproj.io/hook": "Sync",
-                                        "argocd.argoproj.io/hook-delete-policy": "BeforeHookCreation"}},
-            "tests": {"enabled": False},
-        },
+        {**of_document("ARGO-CD.md"), "tests": {"enabled": False}},
         look.of_argo_cd,
     ),
     (

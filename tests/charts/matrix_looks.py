@@ -158,6 +158,9 @@ def of_argo_cd(documents):
     job = one(documents, "Job", "-migrate")
     assert job["metadata"]["annotations"]["argocd.argoproj.io/hook"] == "Sync"
     assert "helm.sh/hook" not in job["metadata"]["annotations"]
+    wave = {d["kind"]: int(d["metadata"].get("annotations", {}).get("argocd.argoproj.io/sync-wave", 0)) for d in documents}
+    # Settings, then the schema, then runs.
+    assert {kind: wave.pop(kind) for kind in ("Job", "CronJob")} == {"Job": 1, "CronJob": 2} and set(wave.values()) == {0}
     assert "Pod" not in kinds(documents)
 
 
