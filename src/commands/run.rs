@@ -22,7 +22,9 @@ pub async fn run(context: &Context) -> Result<u8, CliError> {
     let start = RunSummary::start(context.clock.now_seconds(), is_dry);
     let environment = match context.environment(&config.pipeline).await {
         Ok(environment) => environment,
-        Err(failure) => return fail_before_start(context, &config, start, &failure).await,
+        Err(failure) => {
+            return fail_before_start(context, &config, &request, start, &failure).await;
+        }
     };
     let plan = plan::load_plan(context)?;
     tracing::info!(source = environment.readers.source.describe(), "run");
@@ -34,7 +36,7 @@ pub async fn run(context: &Context) -> Result<u8, CliError> {
     };
     bar.end();
     summary.exit_code = config.fail_on.exit_code(summary.exit_code, summary.accounts_done);
-    publish(&config.metrics, config.pipeline.selection.shard, &summary).await;
+    publish_whole(context, &config, &request, &summary).await;
     let shown = (context.form, Screen::stdout());
     run_output::summary(&mut std::io::stdout().lock(), &summary, shown)?;
     Ok(summary.exit_code)
@@ -44,12 +46,31 @@ pub async fn run(context: &Context) -> Result<u8, CliError> {
 async fn fail_before_start(
     context: &Context,
     config: &RunSettings,
+    request: &RunRequest,
     mut summary: RunSummary,
     failure: &Failure,
 ) -> Result<u8, CliError> {
     summary.abort(failure);
-    publish(&config.metrics, config.pipeline.selection.shard, &summary).await;
+    publish_whole(context, config, request, &summary).await;
     let shown = (context.form, Screen::stdout());
     run_output::summary(&mut std::io::stdout().lock(), &summary, shown)?;
     Ok(summary.exit_code)
+}
+
+/// Publishes the metrics of a run over all accounts and all due days. They replace those of the run
+/// before, so of a narrowed run they would take every other account away.
+async fn publish_whole(
+    context: &Context,
+    config: &RunSettings,
+    request: &RunRequest,
+    summary: &RunSummary,
+) {
+    let metrics = &config.metrics;
+    if !request.is_narrowed() && context.argument("plan").is_none() {
+        publish(metrics, config.pipeline.selection.shard, summary).await;
+    } else if metrics.textfile.is_some() || metrics.pushgateway.is_some() {
+        tracing::info!(
+            "no metrics published: --account, --from and --to, or --plan narrows the run"
+        );
+    }
 }

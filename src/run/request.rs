@@ -24,6 +24,14 @@ pub struct RunRequest {
     pub progress: ProgressTo,
 }
 
+impl RunRequest {
+    /// Whether it is for some accounts or days only, so that its summary is not the state of all.
+    #[must_use]
+    pub fn is_narrowed(&self) -> bool {
+        self.days.is_some() || !self.accounts.is_empty()
+    }
+}
+
 /// Asks a run to end after the day that it is working on.
 #[derive(Clone, Debug)]
 pub struct Stop(Arc<watch::Sender<bool>>);
@@ -95,5 +103,21 @@ impl<'a> AccountJob<'a> {
             Days::Plan(plan) => plan.is_of_due_days,
         };
         if is_due { setting } else { Duration::ZERO }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_of_some_accounts_or_some_days_is_narrowed() {
+        let day: Day = "2026-11-20".parse().unwrap();
+        let days = RunRequest { days: Some((day, day)), ..RunRequest::default() };
+        let id = AccountId::new("a").unwrap();
+        let accounts = RunRequest { accounts: vec![id], ..RunRequest::default() };
+        assert!(days.is_narrowed() && accounts.is_narrowed());
+        let forced = RunRequest { force_reason: Some("a".to_owned()), ..RunRequest::default() };
+        assert!(!forced.is_narrowed(), "over all accounts and all due days");
     }
 }

@@ -108,6 +108,28 @@ fn a_run_leaves_a_file_that_goes_on_from_run_to_run() {
     assert!(left.iter().all(|name| !name.to_string_lossy().ends_with(".new")), "{left:?}");
 }
 
+#[test]
+fn a_run_of_some_accounts_or_some_days_leaves_the_metrics_of_all_as_they_are() {
+    let (prometheus, _data) = source();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("kubecost-worker.prom");
+    let mut settings = settings(&prometheus.url, &directory);
+    settings.push(("METRICS_TEXTFILE", file.display().to_string()));
+    run(&settings, &["run", "--at", AT]).expect_success();
+    let whole = std::fs::read_to_string(&file).unwrap();
+    let plan = directory.path().join("plan.json").display().to_string();
+    run(&settings, &["plan", "--at", AT, "--out", &plan]).expect_success();
+    let days: &[&str] = &["--from", "2026-03-01", "--to", "2026-03-01"];
+    for narrowed in [&["--account", A][..], days, &["--plan", &plan]] {
+        let ended = run(&settings, &[&["run", "--at", AT], narrowed].concat()).expect_success();
+        assert!(ended.stderr.contains("no metrics published"), "{narrowed:?}\n{}", ended.stderr);
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), whole, "{narrowed:?}");
+    }
+    settings[0].1 = "http://127.0.0.1:1".to_owned();
+    assert_eq!(run(&settings, &["run", "--at", AT, "--account", A]).code, 3);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), whole, "it failed before it began");
+}
+
 /// What a Pushgateway keeps, with the labels of the group added as it does.
 #[derive(Clone, Default)]
 struct Gateway {

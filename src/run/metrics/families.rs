@@ -49,7 +49,7 @@ pub struct Totals {
     pub rows: f64,
     /// Documents written.
     pub documents: f64,
-    /// When the last run without a failed account ended, Unix seconds.
+    /// When the last successful run ended (see `has_succeeded`), Unix seconds.
     pub last_success: Option<f64>,
     /// When expenses of each account were last written, Unix seconds.
     pub last_insert: BTreeMap<String, f64>,
@@ -60,7 +60,7 @@ impl Totals {
     pub fn add(&mut self, summary: &RunSummary) {
         let ended = ended_at(summary);
         *self.runs.entry(run_outcome(summary).to_owned()).or_default() += 1.0;
-        if summary.exit_code == 0 {
+        if has_succeeded(summary) {
             self.last_success = Some(ended);
         }
         self.rows += summary.rows_written as f64;
@@ -89,6 +89,13 @@ fn run_outcome(summary: &RunSummary) -> &'static str {
         1 => "failed",
         _ => "down",
     }
+}
+
+/// Whether the run as a whole succeeded. Failed accounts have metrics and alerts of their own, so
+/// unlike the exit code this does not depend on `FAIL_ON`.
+fn has_succeeded(summary: &RunSummary) -> bool {
+    let is_none_undone = summary.accounts_failed == 0 && summary.accounts_left == 0;
+    summary.failure.is_none() && (summary.accounts_done > 0 || is_none_undone)
 }
 
 fn ended_at(summary: &RunSummary) -> f64 {
@@ -136,7 +143,7 @@ fn of_process(totals: &Totals) -> Vec<Family> {
         ),
         gauge(
             "kubecost_worker_run_last_success_timestamp_seconds",
-            "When the last run without a failed account ended, Unix time.",
+            "When the last run ended in which an account was done, or which had none to do, Unix time.",
             totals.last_success.map(|time| (Vec::new(), time)).into_iter().collect(),
         ),
         counter("kubecost_worker_runs", "Runs, by outcome.", runs.collect()),

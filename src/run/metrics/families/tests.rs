@@ -136,23 +136,51 @@ fn a_good_run_says_all_there_is_to_say() {
 }
 
 #[test]
+fn a_run_succeeds_or_not_whatever_an_exit_code_makes_of_failed_accounts() {
+    let failed = || account("a", Outcome::Failed, Vec::new());
+    let done = || account("b", Outcome::Partial, Vec::new());
+    let skipped = || account("c", Outcome::Skipped, Vec::new());
+    let mut down = run(Vec::new());
+    down.abort(&Failure::new(Hop::MongoDb, Kind::Unavailable, "no answer", "wait"));
+    let mut stopped = run(Vec::new());
+    stopped.accounts_left = 2;
+    for (what, mut summary, is_success) in [
+        ("one of two accounts fails", run(vec![failed(), done()]), true),
+        ("all accounts fail", run(vec![failed(), failed()]), false),
+        ("one fails, somebody else writes the other", run(vec![failed(), skipped()]), false),
+        ("somebody else writes all of them", run(vec![skipped()]), true),
+        ("there are no accounts", run(Vec::new()), true),
+        ("MongoDB is down", down, false),
+        ("stopped before the first account", stopped, false),
+    ] {
+        for exit_code in [0, 1] {
+            summary.exit_code = exit_code;
+            let mut totals = Totals::default();
+            totals.add(&summary);
+            assert_eq!(totals.last_success.is_some(), is_success, "{what}, code {exit_code}");
+        }
+    }
+}
+
+#[test]
 fn a_failed_run_keeps_the_time_of_the_last_good_one() {
     let mut totals = Totals::default();
     text(
         &run(vec![account("a", Outcome::Ok, vec![day("2026-11-20", DayState::Ok, 1.0, 1.0)])]),
         &mut totals,
     );
-    let failure = Failure::new(Hop::QueryLayer, Kind::Timeout, "no answer", "wait");
+    let failure =
+        Failure::new(Hop::QueryLayer, Kind::BadData, "a cost below zero", "see the source");
     let mut failed = account("a", Outcome::Failed, Vec::new());
     failed.failure = Some(FailureSummary::from(&failure));
-    let mut later = run(vec![failed, account("b", Outcome::Ok, Vec::new())]);
+    let mut later = run(vec![failed]);
     later.started_at += 300;
     let text = text(&later, &mut totals);
     for line in [
         "kubecost_worker_run_last_success_timestamp_seconds 1795176002.0",
         "kubecost_worker_runs_total{outcome=\"failed\"} 1.0",
         "kubecost_worker_runs_total{outcome=\"ok\"} 1.0",
-        "kubecost_worker_failures_total{hop=\"query-layer\",kind=\"timeout\"} 1.0",
+        "kubecost_worker_failures_total{hop=\"query-layer\",kind=\"bad-data\"} 1.0",
         "kubecost_worker_account_state{cloud_account_id=\"a\",state=\"failed\"} 1.0",
         "expenses_last_insert_time{cloud_account_id=\"a\",cloud_account_type=\"kubernetes_cnr\"} 1795176002.0",
     ] {
