@@ -33,8 +33,8 @@ def outcomes(ok, failed=0, minutes=8 * HOUR, **labels):
     ]
 
 
-def failures(minutes=8 * HOUR):
-    return [series("kubecost_worker_failures_total", f"0+1x{minutes}", hop="query-layer", kind="timeout")]
+def failures(values=f"0+1x{8 * HOUR}"):
+    return [series("kubecost_worker_failures_total", values, hop="query-layer", kind="timeout")]
 
 
 def cronjob(name="kubecost-worker", namespace="costs", schedule=None, minutes=8 * HOUR, suspended=0):
@@ -54,6 +54,18 @@ def failed_job(name, namespace="costs", minutes=8 * HOUR):
     ]
 
 
+def job_of_shards(name="kubecost-worker-29411000", namespace="costs", minutes=8 * HOUR):
+    """kube-state-metrics of an Indexed Job that ended with a failed index (reason FailedIndexes, which it has no label for)."""
+    own = {"namespace": namespace, "job_name": name}
+    known = ("BackoffLimitExceeded", "DeadlineExceeded", "Evicted")
+    return [
+        *(series("kube_job_status_failed", f"0x{minutes}", reason=reason, **own) for reason in known),
+        series("kube_job_status_failed", f"3x{minutes}", reason="", **own),
+        series("kube_job_status_succeeded", f"3x{minutes}", **own),
+        series("kube_job_status_start_time", f"600x{minutes}", **own),
+    ]
+
+
 def of_day(metric, values, day="yesterday", account="ok-0"):
     return [series(f"kubecost_worker_{metric}", values, cloud_account_id=account, day=day)]
 
@@ -64,6 +76,12 @@ def outcomes_for(minutes, ok, failed):
         series("kubecost_worker_accounts", f"{ok}x{minutes} {ok + failed}x480", outcome="ok"),
         series("kubecost_worker_accounts", f"{failed}x{minutes} 0x480", outcome="failed"),
     ]
+
+
+def outcomes_by_hour(failing):
+    """Outcomes of hourly runs over 20 accounts, of which all fail in those marked 1."""
+    values = {"ok": ["0x59" if hour == "1" else "20x59" for hour in failing], "failed": ["20x59" if hour == "1" else "0x59" for hour in failing]}
+    return [series("kubecost_worker_accounts", " ".join(parts), outcome=outcome) for outcome, parts in values.items()]
 
 
 def warnings(kind, account="ok-0", **labels):
@@ -92,6 +110,7 @@ SIX_HOURS = "alerts.windowSeconds=21600"
 # Expenses written every six hours, as an exporter with WINDOW=6h has it.
 SIX_HOURLY = " ".join(f"{step * 21600}x359" for step in range(5))
 HOURLY = " ".join(f"{step * 3600}x59" for step in range(10))
+HOURLY_FAILURES = " ".join(f"{step}x59" for step in range(10))
 FOUR = [part for shard in range(4) for part in run(shard=shard)]
 # Coverage of the day that ended: its last window is missing for a while after each midnight.
 NIGHT = " ".join(["0.958x70 1x1368"] * 3)
@@ -106,6 +125,13 @@ CASES = [
         run() + accounts(30) + accounts(1, "failed") + outcomes(999, 1) + failures() + cronjob(),
         5 * HOUR,
         {"KubecostAccountFailed": 1, "KubecostHopFailing": 1},
+    ),
+    (
+        "1 of 1000 accounts fails for hours, and by it each Job",
+        ["config.FAIL_ON=account"],
+        run() + accounts(30) + accounts(1, "failed") + outcomes(999, 1) + failures() + cronjob() + failed_job("kubecost-worker-29411000"),
+        5 * HOUR,
+        {"KubecostAccountFailed": 1, "KubecostHopFailing": 1, "KubecostWorkerFailing": 1},
     ),
     (
         "30 of 100 accounts fail",
@@ -155,6 +181,22 @@ CASES = [
         FOUR[3:] + run(success=STOPPED, shard=0) + accounts(50, shard=0, insert=STOPPED) + accounts(50, shard=1),
         6 * HOUR,
         {"KubecostWorkerNotSucceeding": 1},
+    ),
+    (
+        "a shard of four is dead for five hours, so each Job fails",
+        ["shards=4"],
+        FOUR[3:] + run(success=STOPPED, shard=0) + accounts(50, shard=0, insert=STOPPED) + accounts(50, shard=1)
+        + cronjob() + job_of_shards(),
+        6 * HOUR,
+        {"KubecostWorkerNotSucceeding": 1, "KubecostWorkerFailing": 1},
+    ),
+    (
+        "the only account of a shard fails",
+        ["shards=4"],
+        FOUR[3:] + run(success=STOPPED, shard=0) + accounts(1, "failed", shard=0, insert=STOPPED) + accounts(50, shard=1)
+        + outcomes(0, 1, shard=0) + outcomes(50, shard=1) + cronjob() + job_of_shards(),
+        6 * HOUR,
+        {"KubecostWorkerNotSucceeding": 1, "KubecostWorkerFailing": 1, "KubecostAccountFailed": 1},
     ),
     (
         "a shard of four has never succeeded",
@@ -294,6 +336,20 @@ CASES = [
         run(success=HOURLY, duration="400") + accounts(20, insert=HOURLY) + cronjob(schedule=HOURLY),
         5 * HOUR + 59,
         {},
+    ),
+    (
+        "an hourly schedule, and all accounts fail in one run",
+        ["schedule=7 * * * *"],
+        run(success=HOURLY.replace("18000x59", "14400x59"), duration="400") + outcomes_by_hour("000001000") + failures("0x299 20x239"),
+        5 * HOUR + 50,
+        {},
+    ),
+    (
+        "an hourly schedule, and a hop fails in every run",
+        ["schedule=7 * * * *"],
+        run(success=HOURLY, duration="400") + accounts(9) + accounts(1, "failed") + outcomes(9, 1) + failures(HOURLY_FAILURES),
+        6 * HOUR + 55,
+        {"KubecostHopFailing": 1, "KubecostAccountFailed": 1},
     ),
     (
         "an hourly schedule that stands still",

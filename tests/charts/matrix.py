@@ -53,6 +53,7 @@ EVERYTHING = {
         "labelSelector": {"matchLabels": {"app.kubernetes.io/part-of": "cloudtuner"}}}],
     "commonLabels": {"team": "finops"},
 }
+PUSHED = {"pushUrl": "http://pushgateway.monitoring.svc:9091"}
 RATES = {
     "extraVolumes": [{"name": "rates", "configMap": {"name": "rates"}}],
     "extraVolumeMounts": [{"name": "rates", "mountPath": "/rates"}],
@@ -66,7 +67,15 @@ CASES = [
     ("worker", "OpenShift, restricted", "values-openshift.yaml", look.of_openshift),
     ("worker", "private CA", {"caBundle": {"configMap": "corp-ca", "key": "bundle.pem"}}, look.of_private_ca),
     ("worker", "proxy", {"proxy": PROXY}, look.of_proxy),
-    ("worker", "four shards", {"shards": 4, "alerts": {"enabled": True}}, look.of_shards),
+    ("worker", "four shards", {"shards": 4, "alerts": {"enabled": True}, "metrics": PUSHED}, look.of_shards),
+    (
+        "worker",
+        "a Job that fails by one account",
+        {"config": {"FAIL_ON": "account"}, "alerts": {"enabled": True},
+         "extraEnv": [{"name": "METRICS_PUSHGATEWAY_URL", "valueFrom": {"secretKeyRef": {"name": "gateway", "key": "url"}}}]},
+        look.of_failing("warning", "Some accounts"),
+    ),
+    ("worker", "alerts of a deployment", {"mode": "deployment", "alerts": {"enabled": True}}, look.of_failing("critical", "All accounts")),
     (
         "worker",
         "Argo CD",
@@ -76,7 +85,7 @@ CASES = [
     (
         "worker",
         "hourly, renamed, WINDOW=6h",
-        {"schedule": "7 * * * *", "fullnameOverride": "eu",
+        {"schedule": "7 * * * *", "fullnameOverride": "eu", "metrics": PUSHED,
          "alerts": {"enabled": True, "windowSeconds": 21600, "runbookUrl": "https://wiki.example.org/RUNBOOK.md"}},
         look.of_hourly,
     ),
@@ -91,10 +100,10 @@ CASES = [
     (
         "worker",
         "alerts and dashboards for the operator",
-        {"alerts": {"enabled": True, "labels": {"release": "prometheus"}}, "dashboards": {"enabled": True}},
+        {"alerts": {"enabled": True, "labels": {"release": "prometheus"}}, "dashboards": {"enabled": True}, "metrics": PUSHED},
         look.of_operator_rules,
     ),
-    ("worker", "Pushgateway", {"metrics": {"pushUrl": "http://pushgateway.monitoring.svc:9091"}}, look.of_pushgateway),
+    ("worker", "Pushgateway", {"metrics": PUSHED}, look.of_pushgateway),
     ("worker", "NetworkPolicy with destinations", {"networkPolicy": {**NETWORK, "dns": {"to": [{"namespaceSelector": {}}]}}}, look.of_network),
     ("worker", "everything a Pod may have", {**EVERYTHING, **RATES, "job": {"ttlSecondsAfterFinished": 0}}, look.of_everything),
     ("worker", "external secrets", {"extraObjects": [external_secret("{{ .Values.secrets.existingSecret }}")]}, look.of_external_secret),
@@ -154,7 +163,12 @@ CASES = [
         look.of_remote_write,
     ),
     ("integration", "the operator", {"prometheus": {"mode": "serviceMonitor"}}, look.of_monitor),
-    ("integration", "WINDOW=6h, renamed", {"exporter": {"window": "6h", "fullnameOverride": "costs-eu"}, "alerts": {"enabled": True}}, look.of_six_hours),
+    (
+        "integration",
+        "WINDOW=6h, renamed",
+        {"exporter": {"window": "6h", "fullnameOverride": "costs-eu"}, "alerts": {"enabled": True}, "prometheus": {"mode": "serviceMonitor"}},
+        look.of_six_hours,
+    ),
     ("integration", "a tag that says no version", {"prometheus": {"bundled": {"majorVersion": 3, "image": {"tag": "latest"}}}}, look.agent("--agent")),
     ("integration", "digests by default", {"opencost": {"enabled": True}}, look.digests_by_default),
     ("integration", "Prometheus 3: not the digest of another tag", {"prometheus": {"bundled": PROMETHEUS_3}}, look.another_tag),

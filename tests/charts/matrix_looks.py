@@ -152,6 +152,17 @@ def of_shards(documents):
     assert job["completions"] == 4 and job["podFailurePolicy"]["rules"][1]["action"] == "FailIndex"
     text = json.dumps(one(documents, "PrometheusRule"))
     assert 'shard=~\\"0|1|2|3\\"' in text and "< (4)" in text and 'shard=~\\".*\\"' not in text
+    of_failing("warning", "The accounts of some shard")(documents)
+
+
+def of_failing(severity, who):
+    """How loud the alert on a failed Job is, and for whom it speaks."""
+    def look(documents):
+        rules = [rule for group in one(documents, "PrometheusRule")["spec"]["groups"] for rule in group["rules"]]
+        failing = next(rule for rule in rules if rule["alert"] == "KubecostWorkerFailing")
+        assert failing["labels"]["severity"] == severity, failing
+        assert failing["annotations"]["summary"].startswith(f"{who} of {{{{ $labels.namespace }}}}, hop worker"), failing
+    return look
 
 
 def of_argo_cd(documents):
@@ -170,7 +181,7 @@ def of_no_hooks(documents):
 
 def of_hourly(documents):
     text = json.dumps(one(documents, "PrometheusRule"))
-    assert "2 * (3600) + 1200" in text and "(300)" not in text and "for\": \"10800s" in text and "(21600)" in text
+    assert "offset 8400s" in text and "2 * (3600) + 1200" in text and "(300)" not in text and "for\": \"10800s" in text and "(21600)" in text
     assert 'cronjob=\\"eu\\"' in text and "eu-[0-9]+" in text and 'namespace=\\"costs\\"' in text
     assert "https://wiki.example.org/RUNBOOK.md#k8sexpensesstale" in text
 

@@ -325,3 +325,6 @@ affinity:
   | replace "job=\"kubecost-allocation-exporter\"" (printf "job=%q" (include "integration.exporter" .))
   | replace "https://github.com/cloudtuner/kubecost-worker/blob/main/docs/RUNBOOK.md" .Values.alerts.runbookUrl | trim }}
 {{- end }}
+{{- if eq .Values.prometheus.mode "bundled" -}}
+{{ fail "alerts.enabled: no rule of the Prometheus operator sees the metrics of the bundled Prometheus; use prometheus.mode=serviceMonitor, or load files/alerts.yaml where its metrics arrive" }}
+{{- end -}}
