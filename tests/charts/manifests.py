@@ -1,4 +1,5 @@
-"""Looks into rendered manifests: data FILE CONFIGMAP KEY | rules FILE NAME | names FILE | env FILE DEPLOYMENT (NAME=VALUE lines)."""
+"""Looks into rendered manifests: data FILE CONFIGMAP KEY | rules FILE NAME | names FILE | env FILE DEPLOYMENT (NAME=VALUE lines)
+| annotation FILE DEPLOYMENT NAME (of its Pods)."""
 
 import sys
 
@@ -25,6 +26,8 @@ elif command == "rules":
 elif command == "env":
     for variable in find(path, "Deployment", rest[0])["spec"]["template"]["spec"]["containers"][0]["env"]:
         print(f"{variable['name']}={variable['value']}")
+elif command == "annotation":
+    print(find(path, "Deployment", rest[0])["spec"]["template"]["metadata"]["annotations"][rest[1]])
 elif command == "names":
     for d in documents(path):
         print(d["kind"], d["metadata"]["name"])

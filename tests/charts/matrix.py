@@ -144,6 +144,12 @@ CASES = [
     ("integration", "Argo CD", {"opencost": {"enabled": True}}, look.of_no_hooks),
     (
         "integration",
+        "an identity at the cloud",
+        {"opencost": {"enabled": True}, "serviceAccount": {"annotations": {"iam.example.org/role": "costs"}}},
+        look.of_identity,
+    ),
+    (
+        "integration",
         "NetworkPolicy with destinations",
         {"opencost": {"enabled": True}, "networkPolicy": {**NETWORK, "dns": {"ports": [53, 5353]}, "metricsFrom": [{"namespaceSelector": {}}]}},
         look.of_integration_network,

@@ -345,6 +345,12 @@ def of_no_prometheus(documents):
     assert one(documents, "PersistentVolumeClaim")["spec"]["resources"]["requests"]["storage"] == "20Gi"
 
 
+def of_identity(documents):
+    accounts = {d["metadata"]["name"]: d["metadata"].get("annotations") for d in documents if d["kind"] == "ServiceAccount"}
+    # OpenCost's is the one that reads prices at the cloud.
+    assert "test-opencost" in accounts and all(a == {"iam.example.org/role": "costs"} for a in accounts.values()), accounts
+
+
 def of_remote_write(documents):
     entry = prometheus(documents)["remote_write"][0]
     assert entry["authorization"] == {"type": "Bearer", "credentials_file": "/etc/remote-write/password"} and "basic_auth" not in entry

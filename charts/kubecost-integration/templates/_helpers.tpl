@@ -309,6 +309,60 @@ affinity:
     send: false
 {{- end }}
 
+{{/* Settings of Prometheus in the operator's spelling: dict what (their name in the values), settings, names. */}}
+{{- define "integration.operatorSettings" -}}
+{{- $what := .what -}}
+{{- $names := .names -}}
+{{- range $name, $value := .settings }}
+{{- if not (hasKey $names $name) }}{{ fail (printf "%s.%s: the Prometheus operator has no such setting; it has those of %s" $what $name (keys $names | sortAlpha | join ", ")) }}{{ end }}
+{{ toYaml (dict (get $names $name) $value) }}
+{{- end }}
+{{- end }}
+
+{{/* The entry of remote_write in the operator's spelling, where user name and password are keys of a Secret beside it. */}}
+{{- define "integration.operatorRemoteWrite" -}}
+{{- $w := .Values.remoteWrite -}}
+{{- $secret := include "integration.secretName" . -}}
+- name: cloudtuner
+  url: {{ $w.url | default "https://CLOUDTUNER/storage/api/v2/write" }}
+  headers:
+    Cloud-Account-Id: {{ .Values.tenantId | quote }}
+    {{- range $name, $value := $w.headers }}
+    {{ $name }}: {{ $value | quote }}
+    {{- end }}
+  {{- if $w.authorization.type }}
+  authorization:
+    type: {{ $w.authorization.type }}
+    credentials: {name: {{ $secret }}, key: {{ $w.passwordKey }}}
+  {{- else }}
+  basicAuth:
+    username: {name: {{ $secret }}, key: {{ $w.usernameKey }}}
+    password: {name: {{ $secret }}, key: {{ $w.passwordKey }}}
+  {{- end }}
+  {{- with $w.tlsConfig }}
+  tlsConfig:
+    {{- include "integration.operatorSettings" (dict "what" "remoteWrite.tlsConfig" "settings" . "names" (dict
+          "ca_file" "caFile" "cert_file" "certFile" "key_file" "keyFile" "server_name" "serverName"
+          "insecure_skip_verify" "insecureSkipVerify" "min_version" "minVersion" "max_version" "maxVersion")) | trim | nindent 4 }}
+  {{- end }}
+  {{- with $w.proxyUrl }}
+  proxyUrl: {{ . | quote }}
+  {{- end }}
+  {{- with $w.queueConfig }}
+  queueConfig:
+    {{- include "integration.operatorSettings" (dict "what" "remoteWrite.queueConfig" "settings" . "names" (dict
+          "capacity" "capacity" "max_shards" "maxShards" "min_shards" "minShards" "max_samples_per_send" "maxSamplesPerSend"
+          "batch_send_deadline" "batchSendDeadline" "min_backoff" "minBackoff" "max_backoff" "maxBackoff"
+          "retry_on_http_429" "retryOnRateLimit" "sample_age_limit" "sampleAgeLimit")) | trim | nindent 4 }}
+  {{- end }}
+  writeRelabelConfigs:
+    - sourceLabels: [__name__]
+      regex: {{ $w.keepRegex | squote }}
+      action: keep
+  metadataConfig:
+    send: false
+{{- end }}
+
 {{/* Seconds of the exporter's WINDOW. */}}
 {{- define "integration.windowSeconds" -}}
 {{- $w := toString .Values.exporter.window -}}
@@ -318,6 +372,9 @@ affinity:
 
 {{/* The alerts' file with this release's names and times: what it says of its own values, changed. */}}
 {{- define "integration.alerts" -}}
+{{- if eq .Values.prometheus.mode "bundled" -}}
+{{ fail "alerts.enabled: no rule of the Prometheus operator sees the metrics of the bundled Prometheus; use prometheus.mode=serviceMonitor, or load files/alerts.yaml where its metrics arrive" }}
+{{- end -}}
 {{- $window := include "integration.windowSeconds" . | int -}}
 {{- .Files.Get "files/alerts.yaml"
   | replace "(3600)" (printf "(%d)" $window)
@@ -325,6 +382,3 @@ affinity:
   | replace "job=\"kubecost-allocation-exporter\"" (printf "job=%q" (include "integration.exporter" .))
   | replace "https://github.com/cloudtuner/kubecost-worker/blob/main/docs/RUNBOOK.md" .Values.alerts.runbookUrl | trim }}
 {{- end }}
-{{- if eq .Values.prometheus.mode "bundled" -}}
-{{ fail "alerts.enabled: no rule of the Prometheus operator sees the metrics of the bundled Prometheus; use prometheus.mode=serviceMonitor, or load files/alerts.yaml where its metrics arrive" }}
-{{- end -}}
