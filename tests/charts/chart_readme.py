@@ -9,8 +9,11 @@ import yaml
 
 
 def rows(lines):
-    """(path, default, comment) of each value that is no map of further values."""
-    path, comment = [], []
+    """(path, default, meaning) of each value that is no map of further values, and of each map with a comment.
+
+    The meaning is the comment above a value, or else the map that has one: `resources` says what its parts are.
+    """
+    path, comment, explained = [], [], set()
     for number, line in enumerate(lines):
         text = line.strip()
         if not text:
@@ -29,9 +32,12 @@ def rows(lines):
         if has_more:
             parent = " ".join(comment)
             if parent:
+                explained.add(".".join(path))
                 yield ".".join(path), None, parent
         else:
-            yield ".".join(path), value, " ".join(comment)
+            above = [".".join(path[:length]) for length in range(len(path) - 1, 0, -1)]
+            part_of = next((f"part of `{name}`" for name in above if name in explained), "")
+            yield ".".join(path), value, " ".join(comment) or part_of
         comment = []
 
 
@@ -60,6 +66,10 @@ def made(chart):
 
 
 def main(chart, write):
+    unexplained = [path for path, _, meaning in rows(open(f"{chart}/values.yaml").read().splitlines()) if not meaning]
+    if unexplained:
+        print(f"{chart}/values.yaml: no comment above {', '.join(unexplained)}")
+        return 1
     text = made(chart)
     path = f"{chart}/README.md"
     if write:
