@@ -57,7 +57,7 @@ async fn fail_before_start(
     Ok(summary.exit_code)
 }
 
-/// Publishes the metrics of a run over all accounts and all due days. They replace those of the run
+/// Publishes the metrics of a run over all accounts. They replace those of the run
 /// before, so of a narrowed run they would take every other account away.
 async fn publish_whole(
     context: &Context,
@@ -69,8 +69,6 @@ async fn publish_whole(
     if !request.is_narrowed() && context.argument("plan").is_none() {
         publish(metrics, config.pipeline.selection.shard, summary).await;
     } else if metrics.textfile.is_some() || metrics.pushgateway.is_some() {
-        tracing::info!(
-            "no metrics published: --account, --from and --to, or --plan narrows the run"
-        );
+        tracing::info!("no metrics published: --account or --plan narrows the run");
     }
 }

@@ -25,10 +25,10 @@ pub struct RunRequest {
 }
 
 impl RunRequest {
-    /// Whether it is for some accounts or days only, so that its summary is not the state of all.
+    /// Whether it is for some accounts only, so that its summary lacks the others.
     #[must_use]
     pub fn is_narrowed(&self) -> bool {
-        self.days.is_some() || !self.accounts.is_empty()
+        !self.accounts.is_empty()
     }
 }
 
@@ -111,12 +111,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_run_of_some_accounts_or_some_days_is_narrowed() {
-        let day: Day = "2026-11-20".parse().unwrap();
-        let days = RunRequest { days: Some((day, day)), ..RunRequest::default() };
+    fn a_run_of_some_accounts_is_narrowed() {
         let id = AccountId::new("a").unwrap();
         let accounts = RunRequest { accounts: vec![id], ..RunRequest::default() };
-        assert!(days.is_narrowed() && accounts.is_narrowed());
+        assert!(accounts.is_narrowed());
         let forced = RunRequest { force_reason: Some("a".to_owned()), ..RunRequest::default() };
         assert!(!forced.is_narrowed(), "over all accounts and all due days");
     }
