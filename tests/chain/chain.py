@@ -15,7 +15,7 @@ import urllib.parse
 import urllib.request
 
 import checks
-from clusters import A, B, CLUSTERS, EARLIER, WINDOW_SECONDS
+from clusters import A, B, CLUSTERS, EARLIER, WINDOW_SECONDS, WITH_PODS
 from stores import Cluster, Container, free_port, get
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -24,7 +24,7 @@ DOWN_SECONDS = int(os.environ.get("CHAIN_DOWN_SECONDS", "20"))
 SCHEDULE_SECONDS = int(os.environ.get("CHAIN_SCHEDULE_SECONDS", "30"))
 FAULTS = "exporter-a1 api-b1 prometheus-b ingress receive-1 query query-frontend clickhouse-2 mongodb worker"
 # A window is billed once its minutes are over at the query layer, which a run decides by the minutes that it has seen.
-SETTLED_SECONDS = 150 + WINDOW_SECONDS
+SETTLED_SECONDS = 160 + WINDOW_SECONDS
 
 
 def env(name):
@@ -104,6 +104,7 @@ class Chain:
     def customers(self):
         ingress = free_port()
         parts = [sys.executable, f"{HERE}/parts.py"]
+        self.ingress_url = f"http://127.0.0.1:{ingress}/"
         self.part("ingress", [*parts, "ingress", ingress, self.write_url, f"{A}=eu-1:hush-a,{B}=us-1:hush-b"])
         self.exporters = {}
         for cluster, account, product in CLUSTERS:
@@ -115,7 +116,7 @@ class Chain:
             self.part(f"api-{cluster}", [*parts, "simulate", api, cluster, product])
             self.part(f"exporter-{cluster}", [env("EXPORTER")], {
                 "KUBECOST_URL": f"http://127.0.0.1:{api}", "TENANT_ID": account, "CLUSTER_NAME": cluster, "WINDOW": f"{WINDOW_SECONDS // 60}m", "SCRAPE_INTERVAL": "2",
-                "LISTEN_ADDR": f"127.0.0.1:{exporter}", "STALE_AFTER": "300"})
+                "LISTEN_ADDR": f"127.0.0.1:{exporter}", "STALE_AFTER": "300", "POD_METRICS": str(cluster in WITH_PODS).lower()})
         for account, user, password in [(A, "eu-1", "hush-a"), (B, "us-1", "hush-b")]:
             targets = [self.exporters[cluster].split("/")[2] for cluster, owner, _ in CLUSTERS if owner == account]
             name = f"prometheus-{account[0]}"
@@ -135,6 +136,7 @@ class Chain:
         self.settings = {
             "PROMETHEUS_URL": self.query_url, "ACCOUNTS": f"{A},{B}", "CLICKHOUSE_URL": self.clickhouse_url, "CLUSTER_SECRET": "hush",
             "MONGO_URL": f"mongodb://127.0.0.1:{self.mongodb.port}/", "LOG_FORMAT": "json", "LEASE_SECONDS": "90",
+            "LEVELS": "cluster,namespace,pod", "TODAY_REFRESH": "0",
             "METRICS_TEXTFILE": f"{self.folder}/worker.prom"}
         self.operator([*parts, "page"])
 
@@ -182,6 +184,16 @@ class Chain:
                 self.seen.setdefault(key, {}).setdefault("query", time.time())
         except OSError:
             pass
+
+    def empties(self):
+        """How many polls of each exporter met a window that its API had not computed yet."""
+        start = 'cloudtuner_kubecost_exporter_scrape_errors_total{'
+        found = {}
+        for cluster, _, product in CLUSTERS:
+            if product != EARLIER:
+                lines = [line for line in get(self.exporters[cluster]).splitlines() if line.startswith(start) and 'reason="empty"' in line]
+                found[cluster] = sum(float(line.split()[-1]) for line in lines)
+        return found
 
     def kill_in_a_run(self):
         """A run that is killed once it has sent rows."""
@@ -252,6 +264,7 @@ def main():
             # Prometheus sends what it kept, and the lease of the run that was killed ends; then no new window comes.
             chain.watch(120)
             verified = chain.worker("verify")
+            met = chain.empties(), int(get(chain.ingress_url))
             for cluster, _, _ in CLUSTERS:
                 chain.parts[f"exporter-{cluster}"].stop()
             ended = time.time()
@@ -261,7 +274,7 @@ def main():
                 dashboard = f"{HERE}/../../charts/kubecost-worker/files/dashboards/pipeline.json"
                 times = [str(chain.started), str(time.time()), os.environ["CHAIN_PICTURE"]]
                 subprocess.check_call([sys.executable, f"{HERE}/picture.py", dashboard, chain.operator_url, *times])
-            failed = checks.report(chain, (began, ended), (verified, last))
+            failed = checks.report(chain, (began, ended), (verified, last), met)
             print("failed" if failed else "passed")
             return int(failed > 0)
         finally:

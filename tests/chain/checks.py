@@ -5,13 +5,13 @@ import time
 import urllib.parse
 import urllib.request
 
-from clusters import A, B, CLUSTERS, EARLIER, WINDOW_SECONDS
-from parts import EARLIER_RATE, parts_of
+from clusters import A, B, CLUSTERS, EARLIER, WINDOW_SECONDS, WITH_PODS
+from parts import EARLIER_RATE, EMPTY_SECONDS, parts_of
 from stores import free_port, get
 
 TOLERANCE_USD = 1e-6
-# A part that was down so near to a window's end may be why the window is missing.
-NEAR_SECONDS = WINDOW_SECONDS + 15
+# A part that was down so near to a window's end may be why the window is missing: it is shown once the API has it, until the next.
+NEAR_SECONDS = EMPTY_SECONDS + WINDOW_SECONDS + 15
 DAY = 86_400
 # Servers that together hold all rows, for each of the replicas.
 VIEWS = [(1, 3), (2, 4), (1, 4), (2, 3)]
@@ -42,7 +42,7 @@ def struck(chain, end):
 
 
 def windows_of(chain, cluster, verdicts):
-    """USD of the windows that the query layer has a value of at a full minute, each once. Names the others."""
+    """The windows that the query layer has a value of at a full minute. Names the others."""
     query = f'cloudtuner_kubecost_window_end_timestamp_seconds{{cluster="{cluster}"}}'
     at_minutes = {int(end) for end in chain.minutes(query, int(chain.started))}
     held = sorted(chain.windows(cluster, int(chain.started)))
@@ -54,7 +54,7 @@ def windows_of(chain, cluster, verdicts):
             down = struck(chain, end)
             verdicts.hold(down, f"the window of {cluster} that ended at {end} {what}: {', '.join(down) or 'NO PART WAS DOWN'}")
     print(f"       {cluster}: {len(held)} windows, {len(never)} never came, {len(brief)} too briefly")
-    return sum(cost(cluster, end) for end in at_minutes)
+    return at_minutes
 
 
 def hours_of(chain, cluster, ended):
@@ -66,21 +66,36 @@ def hours_of(chain, cluster, ended):
 
 
 def shown(chain, ended, verdicts):
-    """What the query layer shows of each account: exactly known, and only nearly."""
-    totals = {account: [0.0, 0.0] for account in (A, B)}
+    """What the query layer shows of each account, exactly known, and only nearly; and the windows of clusters with pods."""
+    totals, windows = {account: [0.0, 0.0] for account in (A, B)}, {}
     for cluster, account, product in CLUSTERS:
         if product == EARLIER:
             totals[account][1] += hours_of(chain, cluster, ended)
         else:
-            totals[account][0] += windows_of(chain, cluster, verdicts)
-    return totals
+            windows[cluster] = windows_of(chain, cluster, verdicts)
+            totals[account][0] += sum(cost(cluster, end) for end in windows[cluster])
+    return totals, windows
 
 
-def by_cluster(chain, account):
-    """Stored USD by cluster, as `report` has it."""
-    done = chain.worker("report", "--account", account, "--by", "cluster", "--month-to-date", "--output", "json")
+def reported(chain, account, by):
+    """Stored USD by cluster, namespace or pod, as `report` has it."""
+    done = chain.worker("report", "--account", account, "--by", by, "--month-to-date", "--output", "json")
     report = json.loads(done.stdout)
     return {line["label"]: line["usd"] for line in report["lines"]}, report["total_usd"]
+
+
+def parts(chain, cluster, account, windows, verdicts):
+    """Each namespace and each pod has what it cost in the windows in which it ran, and nothing for those after it was gone."""
+    for by in ("namespace", "pod"):
+        wanted = {}
+        for end in windows:
+            for name, usd in parts_of(cluster, end - WINDOW_SECONDS, end, by == "pod").items():
+                wanted[name] = wanted.get(name, 0.0) + usd
+        wanted.pop("__idle__")
+        found, _ = reported(chain, account, by)
+        wrong = [f"{name}: ${usd:.9f}, stored ${found.get(name, 0.0):.9f}" for name, usd in sorted(wanted.items()) if not near(found.get(name, 0.0), usd)]
+        more = sorted(name for name, usd in found.items() if name not in wanted and not name.startswith("(cluster") and not near(usd, 0.0))
+        verdicts.hold(not wrong and not more, f"{cluster}: {len(wanted)} by {by} are stored as they cost {'; '.join(wrong)} {', '.join(more)}".rstrip())
 
 
 def stored(chain, totals, verdicts):
@@ -90,7 +105,7 @@ def stored(chain, totals, verdicts):
         usd, rows = views[VIEWS[0]]
         verdicts.hold(len(set(views.values())) == 1, f"{account}: every replica has the same ${usd:.9f} in {rows} rows")
         verdicts.hold(chain.cluster.twins(account) == 0, f"{account}: no key has more than one row")
-        clusters, total = by_cluster(chain, account)
+        clusters, total = reported(chain, account, "cluster")
         verdicts.hold(near(total, usd), f"{account}: report says ${total:.9f}")
         of_windows = sum(usd for name, usd in clusters.items() if name not in [c for c, _, product in CLUSTERS if product == EARLIER])
         verdicts.hold(near(of_windows, exact), f"{account}: windows that the query layer holds ${exact:.9f}, stored ${of_windows:.9f}")
@@ -166,11 +181,19 @@ def faults(chain):
         print(f"{name:<18} {stop - start:>7.0f} {len(failed):>28}")
 
 
-def report(chain, times, commands):
+def report(chain, times, commands, met):
     verdicts = Verdicts()
+    empties, refused = met
+    for cluster, polls in empties.items():
+        verdicts.hold(polls > 0, f"the exporter of {cluster} met windows that were empty yet, in {polls:.0f} polls since its start")
+    verdicts.hold(refused > 0, f"the ingress refused {refused} requests for good since its start")
     (began, ended), (verified, last) = times, commands
     faults(chain)
     hops(chain, began, ended)
-    stored(chain, shown(chain, ended, verdicts), verdicts)
+    totals, windows = shown(chain, ended, verdicts)
+    stored(chain, totals, verdicts)
+    for cluster, account, _ in CLUSTERS:
+        if cluster in WITH_PODS:
+            parts(chain, cluster, account, windows[cluster], verdicts)
     readers(chain, began, verified, last, verdicts)
     return verdicts.failed

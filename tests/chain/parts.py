@@ -1,11 +1,13 @@
 """The parts of the chain that are no programs of their own.
 
-parts.py simulate PORT CLUSTER PRODUCT     an allocation API as OpenCost or Kubecost is, over a cluster that is computed
-parts.py ingress PORT UPSTREAM ACCOUNTS    what remote_write sends to: checks header and user, names the tenant to Thanos
+parts.py simulate PORT CLUSTER PRODUCT     an allocation API as OpenCost or Kubecost is, over a cluster that is computed: a pod
+                                           that restarts, a job that comes and goes
+parts.py ingress PORT UPSTREAM ACCOUNTS    what remote_write sends to: checks header and user, names the tenant to Thanos, refuses
+                                           now and then; GET says how often
 parts.py earlier PORT TENANT CLUSTER       an exporter of the past: gauges of an hour's average that do not say their window
 parts.py service PORT SERVER...            gives each request to the next server, as a Kubernetes Service does; /inserts counts
 parts.py page PORT FILE                    shows a file of metrics, which a worker leaves
-parts.py cost CLUSTER START END            what the windows of a minute in [START, END) cost together, USD
+parts.py cost CLUSTER START END            what runs in [START, END) costs, USD
 """
 
 import base64
@@ -22,8 +24,16 @@ from urllib.parse import parse_qs, urlparse
 
 NAMESPACES = {"shop": 0.5, "web": 0.25, "jobs": 0.125}
 IDLE = 0.125
-# A minute that is over is empty for so long, as a closed hour is at the real servers.
-EMPTY_SECONDS = 8
+# A window that is over is empty for so long, as a closed hour is at the real servers: longer than the exporter waits before it
+# first asks for it (as long as the window, here two minutes), so that it finds it empty and has to ask again.
+EMPTY_SECONDS = 130
+# So long a pod of web runs before another one takes its place; every so often a job runs, and so long.
+WEB_SECONDS, JOB_EVERY_SECONDS, JOB_SECONDS = 420, 480, 180
+# Of every four minutes the ingress refuses what comes in these seconds with 422, which makes Prometheus drop it. Windows change
+# at other times: a staleness marker that is lost would show for five minutes what is gone.
+REFUSED_EVERY_SECONDS, REFUSED_FROM, REFUSED_TO = 240, 60, 66
+# Requests in a row that went well before one is refused: what was kept while a part was down is not dropped.
+WELL_BEFORE_REFUSED = 5
 # USD per hour that the exporter of the past shows.
 EARLIER_RATE = 3.0
 
@@ -34,10 +44,30 @@ def rate(cluster, minute):
     return base + (minute // 60 % 13) / 8
 
 
-def parts_of(cluster, start, end):
+def running(minute):
+    """The pods of a minute, with their share of the cluster's cost. What no job takes is idle."""
+    pods = {"shop/shop-0": NAMESPACES["shop"], f"web/web-{minute // WEB_SECONDS % 1000}": NAMESPACES["web"]}
+    if minute % JOB_EVERY_SECONDS < JOB_SECONDS:
+        pods[f"jobs/job-{minute // JOB_EVERY_SECONDS % 1000}"] = NAMESPACES["jobs"]
+    return {**pods, "__idle__": 1 - sum(pods.values())}
+
+
+def rows_of(cluster, start, end, by_pod=False):
+    """By name: USD in [start, end), and when it began and ended."""
+    rows = {}
+    for minute in range(start, end, 60):
+        until = min(minute + 60, end)
+        usd = rate(cluster, minute) * (until - minute) / 3_600
+        for pod, share in running(minute).items():
+            row = rows.setdefault(pod if by_pod else pod.split("/")[0], [0.0, minute, until])
+            row[0] += usd * share
+            row[2] = until
+    return rows
+
+
+def parts_of(cluster, start, end, by_pod=False):
     """USD by name of [start, end)."""
-    usd = sum(rate(cluster, minute) / 60 for minute in range(start, end, 60))
-    return {**{name: usd * share for name, share in NAMESPACES.items()}, "__idle__": usd * IDLE}
+    return {name: usd for name, (usd, _, _) in rows_of(cluster, start, end, by_pod).items()}
 
 
 def text(seconds):
@@ -72,11 +102,14 @@ def simulate(port, cluster, product):
                 return self.answer(404, b"404 page not found\n", "text/plain")
             asked = {name: values[0] for name, values in parse_qs(url.query).items()}
             start, end = map(seconds, asked["window"].split(","))
-            rows = {}
-            if time.time() >= end + EMPTY_SECONDS:
+            now, rows = int(time.time()), {}
+            # A window that still runs is answered with what there is of it, as the real servers do.
+            if now < end or now >= end + EMPTY_SECONDS:
                 window = {"start": text(start), "end": text(end)}
-                for name, usd in parts_of(cluster, start, end).items():
-                    rows[name] = {"name": name, "window": window, **window, "minutes": (end - start) / 60, "cpuCost": usd * 0.75, "ramCost": usd * 0.25, "totalCost": usd}
+                for name, (usd, first, last) in rows_of(cluster, start, min(end, now), asked["aggregate"].endswith("pod")).items():
+                    rows[name] = {
+                        "name": name, "window": window, "start": text(first), "end": text(last), "minutes": (last - first) / 60,
+                        "cpuCost": usd * 0.75, "ramCost": usd * 0.25, "totalCost": usd}
             reply = {"code": 200, "data": [rows]}
             if product == "opencost":
                 reply["status"] = "success"
@@ -89,7 +122,18 @@ def ingress(port, upstream, accounts):
     """ACCOUNTS: account=user:password, by commas."""
     users = {account: "Basic " + base64.b64encode(user.encode()).decode() for account, user in (pair.split("=", 1) for pair in accounts.split(","))}
 
+    well, refused = {}, [0]
+
+    def refuses(account):
+        """Whether this request is refused for good, as a receiver refuses samples that it cannot take."""
+        is_time = REFUSED_FROM <= time.time() % REFUSED_EVERY_SECONDS < REFUSED_TO
+        refused[0] += (so := is_time and well.get(account, 0) >= WELL_BEFORE_REFUSED)
+        return so
+
     class Ingress(Quiet):
+        def do_GET(self):
+            self.answer(200, str(refused[0]).encode(), "text/plain")
+
         def do_POST(self):
             body = self.rfile.read(int(self.headers["Content-Length"]))
             account = self.headers.get("Cloud-Account-Id")
@@ -99,6 +143,8 @@ def ingress(port, upstream, accounts):
                 return self.answer(400)
             if users.get(account) != self.headers.get("Authorization"):
                 return self.answer(401)
+            if refuses(account):
+                return self.answer(422)
             kept = ("content-type", "content-encoding", "x-prometheus-remote-write-version")
             headers = {name: value for name, value in self.headers.items() if name.lower() in kept}
             headers["THANOS-TENANT"] = account
@@ -108,6 +154,7 @@ def ingress(port, upstream, accounts):
                 status = error.code
             except OSError:
                 status = 503
+            well[account] = well.get(account, 0) + 1 if status < 300 else 0
             self.answer(status)
 
     ThreadingHTTPServer(("127.0.0.1", port), Ingress).serve_forever()
