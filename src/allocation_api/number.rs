@@ -26,6 +26,11 @@ impl Number {
             _ => None,
         }
     }
+
+    /// Whether there is something that is no number: not the same as nothing.
+    pub(super) fn is_unknown(self) -> bool {
+        matches!(self, Self::Null | Self::Nonsense)
+    }
 }
 
 impl<'de> Deserialize<'de> for Number {

@@ -30,6 +30,8 @@ pub enum Fault {
     NegativeIdle,
     /// No total: the sum of the parts is taken.
     TotalMissing,
+    /// No total, and a part is unknown: the sum of the others is taken, and less than the cost.
+    UnknownTotal,
     /// The total is not the sum of its parts: the total stands.
     SumMismatch,
     /// A row without any cost at all: refused.
@@ -67,6 +69,7 @@ impl Fault {
             Self::NegativeCost => "negative-cost",
             Self::NegativeIdle => "negative-idle",
             Self::TotalMissing => "total-missing",
+            Self::UnknownTotal => "unknown-total",
             Self::SumMismatch => "sum-mismatch",
             Self::NoCost => "no-cost",
             Self::NullRow => "null-row",
@@ -104,6 +107,13 @@ impl Faults {
     #[must_use]
     pub fn count(&self, fault: Fault) -> u64 {
         self.0.get(&fault).map_or(0, |(count, _)| *count)
+    }
+
+    /// How many rows have a cost that is not known, or only in part: their sum is too low.
+    #[must_use]
+    pub fn unknown_costs(&self) -> u64 {
+        let faults = [Fault::NoCost, Fault::NullRow, Fault::UnknownTotal];
+        faults.into_iter().map(|fault| self.count(fault)).sum()
     }
 
     /// One line for logs: `negative-idle 1 (__idle__), null-cost 3 (shop)`; empty when all is well.
@@ -340,6 +350,9 @@ impl RawRow {
         let has_parts = parts.iter().flatten().any(|number| number.value().is_some());
         let total = self.total_cost.value().unwrap_or_else(|| {
             faults.add(Fault::TotalMissing, key);
+            if parts.iter().flatten().any(|number| number.is_unknown()) {
+                faults.add(Fault::UnknownTotal, key);
+            }
             sum
         });
         if has_parts && (total - sum).abs() > SUM_TOLERANCE_USD + 1e-4 * total.abs() {
@@ -427,10 +440,13 @@ mod tests {
         let (row, faults) = read(r#"{"cpuCost":1.5e-3,"ramCost":-0.000000,"totalCost":null}"#);
         let costs = row.unwrap().costs;
         assert_eq!((costs.total, costs.ram.is_sign_positive()), (0.0015, true));
-        assert_eq!(faults.count(Fault::TotalMissing), 1);
+        assert_eq!((faults.count(Fault::TotalMissing), faults.unknown_costs()), (1, 0));
+        let (row, faults) = read(r#"{"cpuCost":1,"ramCost":null,"totalCost":null}"#);
+        assert_eq!((row.unwrap().costs.total, faults.count(Fault::UnknownTotal)), (1.0, 1));
         for json in ["{}", r#"{"totalCost":null}"#, r#"{"minutes":60,"totalCost":[]}"#] {
             let (row, faults) = read(json);
             assert_eq!((row, faults.count(Fault::NoCost)), (None, 1), "{json}");
+            assert_eq!(faults.unknown_costs(), 1, "{json}");
         }
     }
 

@@ -7,14 +7,17 @@ use std::sync::Arc;
 
 use super::snapshot::{Node, Pod, Snapshot};
 use crate::allocation_api::Window;
+use crate::allocation_api::window::SETTLE_SECONDS;
+use crate::settings::exporter::POLLS_LEAST;
 
 /// A window that fell is not accepted before it ended this long ago: by then both servers have
 /// computed it.
 const FALL_SETTLES_SECONDS: i64 = 600;
 /// A window whose rows end early may be half computed, or a gap in the data. It is taken for a gap
-/// when it ended this long ago and has not changed for [`CUT_UNCHANGED_SECONDS`].
-const CUT_SETTLES_SECONDS: i64 = 1_200;
-const CUT_UNCHANGED_SECONDS: i64 = 600;
+/// when it ended this long ago and has not changed for [`PARTIAL_UNCHANGED_SECONDS`]. So is one
+/// with rows that have no cost.
+const PARTIAL_SETTLES_SECONDS: i64 = 1_200;
+const PARTIAL_UNCHANGED_SECONDS: i64 = 600;
 /// Totals that differ by less than this share are the same: byte fields flicker, costs do not.
 const SAME_SHARE: f64 = 1e-6;
 
@@ -29,8 +32,8 @@ pub struct AnswerFacts {
     pub total: f64,
     /// When its rows end, if that can be seen.
     pub reach_end: Option<i64>,
-    /// Whether they end before the window does.
-    pub is_cut_short: bool,
+    /// Whether they end before the window does, or some of them have no cost.
+    pub is_partial: bool,
 }
 
 impl AnswerFacts {
@@ -90,20 +93,24 @@ impl AcceptedAnswer {
         }
         let fell = known.is_some_and(|known| fell(&known, &facts));
         // A gap that was accepted once is not doubted again.
-        let cut = facts.is_cut_short && known.is_none_or(|known| !known.is_same(&facts));
-        if !fell && !cut {
+        let partial = facts.is_partial && known.is_none_or(|known| !known.is_same(&facts));
+        if !fell && !partial {
             self.suspect = None;
             return Acceptance::Accepted;
         }
-        let reason = if cut { "partial" } else { "fell" };
+        let reason = if partial { "partial" } else { "fell" };
         let Some((_, since)) = self.suspect.filter(|(seen, _)| seen.is_same(&facts)) else {
             self.suspect = Some((facts, now_seconds));
             return Acceptance::CheckAgain(reason);
         };
+        let times = SettlingTimes::of(facts.window.seconds());
         let ended_ago = now_seconds - facts.window.end;
-        let has_settled = !cut
-            || (ended_ago >= CUT_SETTLES_SECONDS && now_seconds - since >= CUT_UNCHANGED_SECONDS);
-        if ended_ago < FALL_SETTLES_SECONDS || !has_settled {
+        let has_settled = if partial {
+            ended_ago >= times.partial_seconds && now_seconds - since >= times.unchanged_seconds
+        } else {
+            ended_ago >= times.fall_seconds
+        };
+        if !has_settled {
             return Acceptance::CheckAgain(reason);
         }
         self.suspect = None;
@@ -133,16 +140,47 @@ impl AcceptedAnswer {
         self.accepted.as_ref().map(|accepted| accepted.facts.window)
     }
 
-    /// The nodes of the last good answer.
+    /// The nodes of the last good answer, where it is of this window.
     #[must_use]
-    pub fn nodes(&self) -> Vec<Node> {
-        self.accepted.as_ref().map_or_else(Vec::new, |accepted| accepted.snapshot.nodes.clone())
+    pub fn nodes(&self, window: Window) -> Vec<Node> {
+        self.of(window).map_or_else(Vec::new, |snapshot| snapshot.nodes.clone())
     }
 
-    /// The pods of the last good answer.
+    /// The pods of the last good answer, where it is of this window.
     #[must_use]
-    pub fn pods(&self) -> Vec<Pod> {
-        self.accepted.as_ref().map_or_else(Vec::new, |accepted| accepted.snapshot.pods.clone())
+    pub fn pods(&self, window: Window) -> Vec<Pod> {
+        self.of(window).map_or_else(Vec::new, |snapshot| snapshot.pods.clone())
+    }
+
+    fn of(&self, window: Window) -> Option<&Snapshot> {
+        let accepted = self.accepted.as_ref().filter(|one| one.facts.window == window)?;
+        Some(&accepted.snapshot)
+    }
+}
+
+/// When a doubted window of some length is taken for what it is.
+///
+/// A window is asked for from [`SETTLE_SECONDS`] after its end (its own length, where that is less)
+/// and for its own length. Polls that come at least twice in that time ([`POLLS_LEAST`]) must find
+/// each window settled, or a fall that lasts would leave nothing to accept ever again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct SettlingTimes {
+    /// Since the end of one that fell.
+    fall_seconds: i64,
+    /// Since the end of a partial one.
+    partial_seconds: i64,
+    /// Since a partial one changed last.
+    unchanged_seconds: i64,
+}
+
+impl SettlingTimes {
+    fn of(length_seconds: i64) -> Self {
+        let last_poll = SETTLE_SECONDS.min(length_seconds) + length_seconds / POLLS_LEAST;
+        Self {
+            fall_seconds: FALL_SETTLES_SECONDS.min(last_poll),
+            partial_seconds: PARTIAL_SETTLES_SECONDS.min(last_poll),
+            unchanged_seconds: PARTIAL_UNCHANGED_SECONDS.min(length_seconds / 3),
+        }
     }
 }
 
@@ -161,11 +199,11 @@ mod tests {
 
     fn facts(hour: i64, rows: usize, total: f64) -> AnswerFacts {
         let window = Window { start: hour * 3_600, end: (hour + 1) * 3_600 };
-        AnswerFacts { window, rows, total, reach_end: Some(window.end), is_cut_short: false }
+        AnswerFacts { window, rows, total, reach_end: Some(window.end), is_partial: false }
     }
 
     fn cut(hour: i64, total: f64, reach_end: i64) -> AnswerFacts {
-        AnswerFacts { reach_end: Some(reach_end), is_cut_short: true, ..facts(hour, 10, total) }
+        AnswerFacts { reach_end: Some(reach_end), is_partial: true, ..facts(hour, 10, total) }
     }
 
     fn snapshot(facts: &AnswerFacts) -> Snapshot {
@@ -221,6 +259,55 @@ mod tests {
         assert_eq!(accepted.check(gap, 7_200 + 1_200), Acceptance::Accepted);
         accepted.accept(gap, snapshot(&gap), 7_200 + 1_200);
         assert_eq!(accepted.check(gap, 7_200 + 1_260), Acceptance::Accepted, "known by now");
+    }
+
+    /// How a doubted window that stays the same ends, asked for every `interval` seconds from
+    /// `phase` on for as long as it is the last closed one: since its end, seconds.
+    fn settled_after(length: i64, (interval, phase): (i64, i64), fallen: bool) -> Option<i64> {
+        let window = Window { start: 86_400 - length, end: 86_400 };
+        let before = Window { start: window.start - length, end: window.start };
+        let of = |window: Window, rows, total| AnswerFacts {
+            window,
+            rows,
+            total,
+            reach_end: Some(window.end),
+            is_partial: false,
+        };
+        let mut accepted = after(&of(before, 10, 8.0));
+        let doubted = AnswerFacts { is_partial: !fallen, ..of(window, 3, 2.0) };
+        let asked_from = window.end + SETTLE_SECONDS.min(length);
+        (asked_from + phase..)
+            .step_by(usize::try_from(interval).unwrap())
+            .take_while(|now| Window::last_closed(*now, length) == window)
+            .find(|now| accepted.check(doubted, *now) == Acceptance::Accepted)
+            .map(|now| now - window.end)
+    }
+
+    #[test]
+    fn doubted_hours_settle_ten_and_twenty_minutes_after_their_end() {
+        for (fallen, minutes) in [(true, 10), (false, 20)] {
+            assert_eq!(settled_after(3_600, (60, 0), fallen), Some(minutes * 60));
+        }
+    }
+
+    proptest::proptest! {
+        /// A cluster that is scaled down, or a gap at a window's end, must not stop the exporter.
+        #[test]
+        fn each_window_settles_while_it_is_asked_for(
+            minutes in proptest::sample::select(vec![
+                1_i64, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30, 60, 120, 180, 240, 360, 480, 720, 1_440,
+            ]),
+            interval_share in 0.0..=1.0_f64,
+            phase_share in 0.0..1.0_f64,
+            fallen: bool,
+        ) {
+            let length = minutes * 60;
+            let longest = (length / POLLS_LEAST).min(3_600);
+            let interval = ((longest as f64 * interval_share) as i64).max(1);
+            let phase = (interval as f64 * phase_share) as i64;
+            let settled = settled_after(length, (interval, phase), fallen);
+            proptest::prop_assert!(settled.is_some(), "{minutes} min, every {interval} s");
+        }
     }
 
     #[test]

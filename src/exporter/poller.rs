@@ -55,8 +55,6 @@ impl From<Failure> for PollError {
 #[derive(Debug, Default)]
 struct State {
     accepted: AcceptedAnswer,
-    pods_confirmed_at: i64,
-    nodes_confirmed_at: i64,
     is_success: Option<bool>,
     duration: Duration,
     errors: BTreeMap<&'static str, u64>,
@@ -164,6 +162,7 @@ impl Poller {
     async fn ask(&self, now: i64, faults: &mut Faults) -> Result<String, PollError> {
         let asked = Window::last_closed(now, self.config.window_seconds);
         let selected = self.rows(asked, self.aggregate(false), faults).await?;
+        let unknown = faults.unknown_costs();
         self.warn_of_clusters(&selected.rows, faults);
         let window = selected.window;
         let namespaces = Snapshot::of_namespaces(window, &selected.rows, self.config.idle, faults);
@@ -172,20 +171,19 @@ impl Poller {
             rows: selected.rows.len(),
             total: namespaces.cluster.total,
             reach_end: verdict::reach(&selected.rows).map(|reach| reach.end),
-            is_cut_short: verdict::is_cut_short(window, &selected.rows),
+            is_partial: verdict::is_cut_short(window, &selected.rows) || unknown > 0,
         };
         drop(selected);
         if let Some(reason) = self.state().accepted.check(facts, now).reason() {
             let what = format!(
-                "the window {window} is {reason}: {} rows, {:.5} USD",
+                "the window {window} is {reason}: {} rows, {:.5} USD; rows of unknown cost: {unknown}",
                 facts.rows, facts.total
             );
             return Err(PollError { reason, what });
         }
-        let pods =
-            if self.config.has_pods { self.pods(window, now, faults).await } else { Vec::new() };
+        let pods = if self.config.has_pods { self.pods(window, faults).await } else { Vec::new() };
         let nodes =
-            if self.config.has_nodes { self.nodes(window, now, faults).await } else { Vec::new() };
+            if self.config.has_nodes { self.nodes(window, faults).await } else { Vec::new() };
         let (count, total) = (namespaces.namespaces.len(), facts.total);
         let snapshot = namespaces.bounded(pods, nodes, self.config.series_max);
         let pods = snapshot.pods.len();
@@ -237,38 +235,32 @@ impl Poller {
         }
     }
 
-    /// The pods of a window. When they cannot be had the last ones stand, for as long as an
-    /// answer may; namespaces do not wait for them.
-    async fn pods(&self, window: Window, now: i64, faults: &mut Faults) -> Vec<Pod> {
+    /// The pods of a window; namespaces do not wait for them. When they cannot be had, those that
+    /// were had of the same window stand. Those of another window would be billed twice.
+    async fn pods(&self, window: Window, faults: &mut Faults) -> Vec<Pod> {
         let error = match self.rows(window, self.aggregate(true), faults).await {
             Ok(selected) if selected.window == window => {
-                self.state().pods_confirmed_at = now;
                 return snapshot::pods(selected.rows, faults);
             }
             Ok(selected) => refused(&Refusal::WrongWindow(Some(selected.window)), window),
             Err(error) => error,
         };
         let mut state = self.state();
-        *state.errors.entry(error.reason).or_insert(0) += 1;
-        tracing::warn!(reason = error.reason, "kept the last good pods: {}", error.what);
-        let age = now - state.pods_confirmed_at;
-        if age <= seconds(self.config.stale_after) { state.accepted.pods() } else { Vec::new() }
+        let pods = state.accepted.pods(window);
+        note_missing(&mut state, "pods", pods.len(), &error);
+        pods
     }
 
     /// The nodes of a window, as pods are had.
-    async fn nodes(&self, window: Window, now: i64, faults: &mut Faults) -> Vec<Node> {
+    async fn nodes(&self, window: Window, faults: &mut Faults) -> Vec<Node> {
         let error = match self.asked_nodes(window, faults).await {
-            Ok(nodes) => {
-                self.state().nodes_confirmed_at = now;
-                return nodes;
-            }
+            Ok(nodes) => return nodes,
             Err(error) => error,
         };
         let mut state = self.state();
-        *state.errors.entry(error.reason).or_insert(0) += 1;
-        tracing::warn!(reason = error.reason, "kept the last good nodes: {}", error.what);
-        let age = now - state.nodes_confirmed_at;
-        if age <= seconds(self.config.stale_after) { state.accepted.nodes() } else { Vec::new() }
+        let nodes = state.accepted.nodes(window);
+        note_missing(&mut state, "nodes", nodes.len(), &error);
+        nodes
     }
 
     /// Both products merge all idle cost into one row; only shared within each node is it seen
@@ -368,6 +360,17 @@ impl Poller {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.state().accepted.window().is_some()
+    }
+}
+
+/// Counts and logs that the pods or nodes of a window cannot be had; `kept` of them are known.
+fn note_missing(state: &mut State, level: &str, kept: usize, error: &PollError) {
+    *state.errors.entry(error.reason).or_insert(0) += 1;
+    let (reason, what) = (error.reason, &error.what);
+    if kept > 0 {
+        tracing::warn!(reason, "kept the {level} that this window had: {what}");
+    } else {
+        tracing::warn!(reason, "no gauges of {level} until they can be had: {what}");
     }
 }
 

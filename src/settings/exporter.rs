@@ -35,6 +35,9 @@ const METRICS_ACCESS: AccessSettings = AccessSettings {
     token: names::METRICS_TOKEN,
 };
 
+/// How often each window is asked for at least: one that is doubted is looked at again.
+pub const POLLS_LEAST: i64 = 2;
+
 /// What to do with the cost of what nobody uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Idle {
@@ -133,8 +136,8 @@ impl ReadSettings for ExporterConfig {
         let auth = KUBECOST_AUTH.read(reader, endpoint.as_ref());
         let tenant = tenant(reader);
         let cluster = reader.required_text(names::CLUSTER_NAME, "the costs need a cluster's name");
-        let interval = reader.duration(names::SCRAPE_INTERVAL, seconds(1), seconds(3_600));
         let window_seconds = window_seconds(reader);
+        let interval = interval(reader, window_seconds);
         let modes = [("rate", MetricMode::Rate), ("total", MetricMode::Total)];
         let mode = reader.choice(names::METRIC_MODE, &modes);
         let currency = code(reader, names::CURRENCY);
@@ -185,6 +188,19 @@ fn tenant(reader: &mut Reader<'_>) -> Option<AccountId> {
 
 fn number(reader: &mut Reader<'_>, setting: Setting, least: u64, most: u64) -> Option<usize> {
     usize::try_from(reader.number(setting, least, most)?).ok()
+}
+
+fn interval(reader: &mut Reader<'_>, window_seconds: Option<i64>) -> Option<Duration> {
+    let (least, most) = (Duration::from_secs(1), Duration::from_secs(3_600));
+    let interval = reader.duration(names::SCRAPE_INTERVAL, least, most)?;
+    let polls = window_seconds? / i64::try_from(interval.as_secs()).ok()?;
+    if polls < POLLS_LEAST {
+        let what = "is longer than half of WINDOW: a window that seems half computed could not be \
+                    looked at again before the next one is asked for";
+        reader.error(names::SCRAPE_INTERVAL, what);
+        return None;
+    }
+    Some(interval)
 }
 
 /// Windows start at multiples of their length; only lengths that divide a day start at midnight.
@@ -271,7 +287,24 @@ mod tests {
     #[test]
     fn a_window_is_a_part_of_a_day_or_of_an_hour() {
         for (text, seconds) in [("1m", 60), ("15m", 900), ("1h", 3_600), ("1d", 86_400)] {
-            assert_eq!(with(&[("WINDOW", text)]).unwrap().window_seconds, seconds);
+            let settings = [("WINDOW", text), ("SCRAPE_INTERVAL", "30")];
+            assert_eq!(with(&settings).unwrap().window_seconds, seconds);
+        }
+    }
+
+    #[test]
+    fn each_window_can_be_asked_for_twice() {
+        for (window, interval, is_right) in [
+            ("1m", "30", true),
+            ("1m", "31", false),
+            ("1h", "30m", true),
+            ("1h", "31m", false),
+            ("2h", "1h", true),
+        ] {
+            let read = with(&[("WINDOW", window), ("SCRAPE_INTERVAL", interval)]);
+            assert_eq!(read.is_ok(), is_right, "{window} {interval}");
+            let named = read.map_or_else(|error| error.to_string(), |_| "SCRAPE_INTERVAL: ".into());
+            assert!(named.starts_with("SCRAPE_INTERVAL: "), "{named}");
         }
     }
 

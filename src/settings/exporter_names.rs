@@ -11,7 +11,8 @@ super::table::settings! {
     CLUSTER_NAME: "Label cluster: the cluster's name";
     CLUSTER_FILTER:
         "The one cluster to take, of a Kubecost or OpenCost that answers for several, as it names it";
-    SCRAPE_INTERVAL = "60": "How often the allocation API is asked";
+    SCRAPE_INTERVAL = "60":
+        "How often the allocation API is asked; at least twice in WINDOW";
     WINDOW = "1h":
         "Length of the window asked for: 1h, 2h, 3h, 4h, 6h, 8h, 12h or 1d; for trying out, with a \
          cost model that computes so finely, a part of an hour such as 1m";

@@ -21,7 +21,8 @@ use async_trait::async_trait;
 use crate::accounts::Account;
 use crate::allocation_api::window::HOUR_SECONDS;
 use crate::allocation_api::{
-    AllocationClient, AllocationSet, Faults, Idle, Refusal, Request, Row, Window, keys, verdict,
+    AllocationClient, AllocationSet, Fault, Faults, Idle, Refusal, Request, Row, Window, keys,
+    verdict,
 };
 use crate::cost::costs::is_special;
 use crate::cost::{Day, DayCosts, PodCosts};
@@ -276,7 +277,8 @@ impl CostSource for AllocationApiQuery {
         if !faults.0.is_empty() {
             out.warnings.push(format!("{day}: odd rows: {}", faults.line()).into());
         }
-        out.is_partial = faults.count(crate::allocation_api::Fault::AbsurdCost) > 0;
+        // Rows that were refused or have no cost are missing in the sums.
+        out.is_partial = faults.count(Fault::AbsurdCost) + faults.unknown_costs() > 0;
         Ok(out)
     }
 }

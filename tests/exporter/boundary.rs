@@ -174,6 +174,77 @@ async fn gone_namespaces_and_pods_vanish_with_the_next_window() {
     assert!(after.contains_key(&pod("shop/web-1")));
 }
 
+/// What was shown of one window must not be billed as the next one.
+#[tokio::test]
+async fn pods_and_nodes_that_cannot_be_had_are_shown_of_their_own_window_only() {
+    let broken = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let switch = Arc::clone(&broken);
+    let server = Server::opencost(move |seen| {
+        let (start, end) = seen.window();
+        let window = json!({"start": rfc3339(start), "end": rfc3339(end)});
+        let row = json!({"window": window, "cpuCost": 1, "totalCost": 1});
+        let keys: &[&str] = match seen.query["aggregate"].as_str() {
+            "namespace" => &["__idle__", "shop"],
+            _ if switch.load(std::sync::atomic::Ordering::SeqCst) => {
+                return Answer(500, "application/json", br#"{"code":500}"#.to_vec());
+            }
+            "node" => &["node-a"],
+            _ => &["__idle__", "shop/web-0"],
+        };
+        let set = keys.iter().map(|key| ((*key).to_owned(), row.clone())).collect();
+        Answer::sets(&[set])
+    })
+    .await;
+    let settings = [("POD_METRICS", "true"), ("NODE_METRICS", "true")];
+    let (poller, clock) = exporter(&server.url, "2026-11-20T15:30:00Z", &settings);
+    poller.poll().await;
+    let parts = || {
+        let shown = scraped(&poller);
+        let count = |of: &str| shown.keys().filter(|series| series.starts_with(of)).count();
+        (count("pod_total_cost"), count("node_total_cost"), count("namespace_total_cost"))
+    };
+    assert_eq!(parts(), (1, 1, 2));
+    broken.store(true, std::sync::atomic::Ordering::SeqCst);
+    clock.set(at("2026-11-20T15:31:00Z"));
+    poller.poll().await;
+    assert_eq!(parts(), (1, 1, 2), "they are of the window that is shown");
+    clock.set(at("2026-11-20T16:30:00Z"));
+    poller.poll().await;
+    assert_eq!(parts(), (0, 0, 2), "they are of the window before");
+    let shown = scraped(&poller);
+    assert_eq!(shown["exporter_scrape_success"], 1.0);
+    assert_eq!(shown["exporter_scrape_errors_total{reason=\"unavailable\"}"], 4.0);
+    broken.store(false, std::sync::atomic::Ordering::SeqCst);
+    clock.set(at("2026-11-20T16:31:00Z"));
+    poller.poll().await;
+    assert_eq!(parts(), (1, 1, 2));
+}
+
+/// With short windows too: a scale-down must not leave the exporter without a window for good.
+#[tokio::test]
+async fn a_fall_that_lasts_is_accepted_in_windows_of_a_minute_too() {
+    let server = Server::opencost(|seen| {
+        let (start, end) = seen.window();
+        let window = json!({"start": rfc3339(start), "end": rfc3339(end)});
+        let row = json!({"window": window, "cpuCost": 1, "totalCost": 1});
+        let few = start >= at("2026-11-20T15:00:00Z");
+        let names = if few { &["a"][..] } else { &["a", "b", "c", "d"][..] };
+        let set = names.iter().map(|name| ((*name).to_owned(), row.clone())).collect();
+        Answer::sets(&[set])
+    })
+    .await;
+    let settings = [("WINDOW", "1m"), ("SCRAPE_INTERVAL", "20")];
+    let (poller, clock) = exporter(&server.url, "2026-11-20T15:00:00Z", &settings);
+    let start = at("2026-11-20T15:00:00Z");
+    for now in (start..start + 180).step_by(20) {
+        clock.set(now);
+        poller.poll().await;
+    }
+    let shown = scraped(&poller);
+    assert_eq!(by_namespace(&shown, "namespace_total_cost").len(), 1);
+    assert_eq!(shown["window_end_timestamp_seconds"] as i64, start + 60);
+}
+
 #[tokio::test]
 async fn a_fall_with_fewer_rows_is_looked_at_once_more() {
     let server = Server::opencost(|seen| {

@@ -136,6 +136,40 @@ async fn a_day_whose_pods_are_lost_is_a_failure() {
     assert!(failure.what.contains("no pod"), "{failure}");
 }
 
+/// A day whose namespace `shop` has a cost or has `null` in its place.
+fn day_with_shop(seen: &Seen, usd_of_shop: Option<f64>) -> Answer {
+    let (start, end) = seen.window();
+    let step = if seen.query["step"] == "1d" { 86_400 } else { 3_600 };
+    let sets: Vec<_> = (start..end)
+        .step_by(step as usize)
+        .map(|first| {
+            let (from, to) = (rfc3339(first), rfc3339(first + step));
+            let row = |usd: Option<f64>| {
+                json!({
+                    "window": {"start": from, "end": to}, "start": from, "end": to,
+                    "cpuCost": usd, "totalCost": usd,
+                })
+            };
+            [("c/__idle__", Some(1.0)), ("c/web", Some(1.0)), ("c/shop", usd_of_shop)]
+                .map(|(key, usd)| (key.to_owned(), row(usd)))
+                .into_iter()
+                .collect()
+        })
+        .collect();
+    Answer::sets(&sets)
+}
+
+#[tokio::test]
+async fn a_day_with_a_cost_of_null_is_never_whole() {
+    for (usd_of_shop, is_partial) in [(None, true), (Some(2.0), false)] {
+        let server = Server::opencost(move |seen| day_with_shop(seen, usd_of_shop)).await;
+        let source = read(&server.url, "2026-11-20", "2026-11-21T04:00:00Z", false).await;
+        assert_eq!(source.is_partial, is_partial);
+        let warned = source.warnings.iter().any(|warning| warning.to_string().contains("no-cost"));
+        assert_eq!(warned, is_partial, "{:?}", source.warnings);
+    }
+}
+
 #[tokio::test]
 async fn a_running_day_is_asked_for_up_to_its_last_full_hour() {
     let server = Server::opencost(|seen| {

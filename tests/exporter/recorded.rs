@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use kubecost_worker::allocation_api::{Refusal, reply, verdict};
 
 use crate::support::{
-    Answer, Metrics, Server, assert_near, by_namespace, exporter, fixture, scraped, sets,
+    Answer, Metrics, Server, assert_near, at, by_namespace, exporter, fixture, scraped, sets,
 };
 
 /// Sums of 5-decimal numbers in another order.
@@ -233,14 +233,7 @@ const ODD: &[(&str, u16, Expected)] = {
         ),
         ("split-idle.json", 200, Gauges(&[("__idle__", 1.5), ("shop", 2.0)], &[])),
         ("minus-zero.json", 200, Gauges(&[("__idle__", 0.0), ("shop", 2.501)], &[])),
-        (
-            "missing-fields.json",
-            200,
-            Gauges(
-                &[("__idle__", 1.0), ("nulls", 1.5), ("shop", 2.0)],
-                &[("no-cost", 1.0), ("null-row", 1.0), ("null-cost", 2.0), ("total-missing", 1.0)],
-            ),
-        ),
+        ("missing-fields.json", 200, Refused("partial")),
         (
             "garbage-times.json",
             200,
@@ -310,6 +303,38 @@ async fn each_odd_shape_has_its_rule() {
             }
         }
     }
+}
+
+/// Rows without a cost are doubted, and left out where they stay so.
+#[tokio::test]
+async fn a_window_with_rows_of_unknown_cost_is_accepted_once_it_stays_so() {
+    let server = Server::opencost(|seen| {
+        let text = String::from_utf8(fixture("odd/missing-fields.json")).unwrap();
+        let (start, end) = seen.query["window"].split_once(',').unwrap();
+        Answer::json(text.replace("START", start).replace("END", end))
+    })
+    .await;
+    let (poller, clock) = exporter(&server.url, "2026-11-20T17:05:00Z", &[]);
+    for minute in 5..=20 {
+        assert!(!scraped(&poller).contains_key("cluster_total_cost"), "17:{minute:02}");
+        clock.set(at("2026-11-20T17:00:00Z") + minute * 60);
+        poller.poll().await;
+    }
+    let shown = scraped(&poller);
+    let expected = [("__idle__", 1.0), ("nulls", 1.5), ("shop", 2.0)];
+    let expected = expected.map(|(name, usd)| (name.to_owned(), usd)).into();
+    assert_eq!(by_namespace(&shown, "namespace_total_cost"), expected);
+    for (reason, count) in [
+        ("no-cost", 16.0),
+        ("null-row", 16.0),
+        ("null-cost", 32.0),
+        ("total-missing", 16.0),
+        ("unknown-total", 16.0),
+    ] {
+        let series = format!("exporter_odd_values_total{{reason=\"{reason}\"}}");
+        assert_eq!(shown.get(&series), Some(&count), "{series}");
+    }
+    assert_eq!(shown["exporter_scrape_success"], 1.0);
 }
 
 #[tokio::test]
