@@ -22,6 +22,7 @@ use targets::{Target, targets};
 #[expect(dead_code, reason = "histories branch off chances of their own")]
 mod chance;
 mod mutate;
+mod seeds;
 mod targets;
 
 /// The longest that one input may take.
@@ -37,7 +38,12 @@ fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().expect("a whole number"))
 }
 
-/// The most memory that this process had at any time.
+/// Makes the process' peak of memory what it has now: a parser must not hide behind those before.
+fn reset_peak() {
+    std::fs::write("/proc/self/clear_refs", "5").unwrap();
+}
+
+/// The most memory that this process had since the peak was reset.
 fn peak_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
@@ -98,6 +104,7 @@ fn fuzz(target: &Target, inputs: u64, seed: u64) {
     let parsed: Vec<Option<Value>> =
         target.seeds.iter().map(|seed| serde_json::from_slice(seed).ok()).collect();
     let mut chance = Chance::new(seed);
+    reset_peak();
     let (started, before) = (Instant::now(), peak_bytes());
     let mut taken = target.seeds.iter().filter(|seed| feed(target, seed)).count() as u64;
     assert!(taken > 0, "{} takes none of its own seeds", target.name);
@@ -117,7 +124,25 @@ fn fuzz(target: &Target, inputs: u64, seed: u64) {
 }
 
 #[test]
+fn a_planned_day_of_the_seed_is_read_with_every_field() {
+    let seed = seeds::plan();
+    let plan: kubecost_worker::run::plan::Plan = serde_json::from_value(seed.clone()).unwrap();
+    assert_eq!(serde_json::to_value(&plan).unwrap(), seed);
+}
+
+/// A measure that does not see a peak behind a higher one would find nothing.
+fn check_peaks() {
+    let fill = |bytes: usize| drop(std::hint::black_box(vec![1_u8; bytes]));
+    fill(64 << 20);
+    reset_peak();
+    let before = peak_bytes();
+    fill(32 << 20);
+    assert!(peak_bytes() - before >= 24 << 20, "{before}, then {}", peak_bytes());
+}
+
+#[test]
 fn no_parser_panics_hangs_or_takes_much_memory() {
+    check_peaks();
     let (inputs, seed) = (setting("FUZZ_INPUTS", 20_000), setting("FUZZ_SEED", 1));
     let mut targets = targets();
     if let Ok(names) = std::env::var("FUZZ_TARGETS") {

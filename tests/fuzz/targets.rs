@@ -10,7 +10,9 @@ use kubecost_worker::settings::{ExporterConfig, RawSettings, ReadSettings, expor
 use kubecost_worker::source::metroculus::reply::{CostsReply, MetricsReply};
 use kubecost_worker::source::prometheus::reply::{read_json, read_reply};
 use mongodb::bson::{Bson, Document};
-use serde_json::{Value, json};
+use serde_json::Value;
+
+use crate::seeds;
 
 /// A parser of what others write.
 pub(crate) struct Target {
@@ -24,34 +26,6 @@ pub(crate) struct Target {
 
 fn json_seeds(seeds: &[Value]) -> Vec<Vec<u8>> {
     seeds.iter().map(|seed| seed.to_string().into_bytes()).collect()
-}
-
-/// The files of a folder of fixtures.
-fn fixtures(folder: &str) -> Vec<Vec<u8>> {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(folder);
-    let mut paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
-    paths.sort();
-    paths.into_iter().map(|path| std::fs::read(path).unwrap()).collect()
-}
-
-fn lines(file: &str) -> Vec<Vec<u8>> {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(file);
-    let text = std::fs::read_to_string(path).unwrap();
-    text.lines().map(|line| line.as_bytes().to_vec()).collect()
-}
-
-fn vector(name: &str) -> Value {
-    let metric = json!({"__name__": name, "tenant_id": "a", "cluster": "c", "namespace": "n"});
-    json!({"status": "success", "data": {"resultType": "vector", "result": [
-        {"metric": metric, "value": [1_795_132_800.5, "0.25"]},
-        {"metric": {}, "value": [1_795_132_800, "NaN"]},
-    ]}, "warnings": ["w"]})
-}
-
-fn matrix() -> Value {
-    json!({"status": "success", "data": {"resultType": "matrix", "result": [
-        {"metric": {"a": "b"}, "values": [[1, "2"], [3, "+Inf"], [4, "1e3"]]},
-    ]}})
 }
 
 fn prometheus(input: &[u8]) -> bool {
@@ -119,10 +93,6 @@ fn metric_text(input: &[u8]) -> bool {
     samples(&older).len() + samples(&text).len() > 0
 }
 
-fn plan_seed() -> Value {
-    json!({"made_at": 1_795_132_800, "run_id": "r", "accounts": [{"account": "a-1", "days": []}]})
-}
-
 const WORKER_SETTINGS: &str = r#"
 prometheus_url = "http://p:9090"
 mongo_url = "mongodb://u:p@m/"
@@ -141,7 +111,8 @@ window = "2h"
 pod_metrics = true
 "#;
 
-const EXPORTER_TEXT: &str = r#"# HELP a_b Help.
+/// What the exporter's own page does not have: escapes, exponents, times.
+const ODD_TEXT: &str = r#"# HELP a_b Help.
 # TYPE a_b counter
 a_b_total{x="1",y="a\"b\\c\nd"} 1
 # TYPE g gauge
@@ -155,28 +126,22 @@ expenses_last_insert_time{cloud_account_id="a"} 1
 
 /// All of them.
 pub(crate) fn targets() -> Vec<Target> {
-    let prometheus_seeds =
-        json_seeds(&[vector("m"), matrix(), json!({"status": "error", "error": "x"})]);
-    let metroculus_seeds = json_seeds(&[
-        json!({"metrics": {"a": vector("a"), "b": matrix(), "c": null}}),
-        json!({"total_cost": 1.5, "cpu_cost": 1, "breakdown": {}}),
-        json!({"summary": {"total_cost": 1.5}, "efficiency": {"cpu": 0.5}}),
-    ]);
-    let account_seeds = json_seeds(&[
-        json!({"_id": "bc55eb8c-5db2-4c32-b976-2df0edb0619a", "name": "prod"}),
-        json!({"_id": {"$oid": "65f0c0ffee65f0c0ffee65f0"}, "name": null}),
-    ]);
-    let bytes = |texts: [&str; 2]| texts.map(|text| text.as_bytes().to_vec()).to_vec();
+    let text_seeds = |texts: &[&str]| texts.iter().map(|text| text.as_bytes().to_vec()).collect();
+    let mut settings_seeds: Vec<_> = text_seeds(&[WORKER_SETTINGS, EXPORTER_SETTINGS]);
+    settings_seeds.push(seeds::all_settings(WORKER_SETTINGS, SETTINGS));
+    settings_seeds.push(seeds::all_settings(EXPORTER_SETTINGS, exporter::SETTINGS));
+    let mut page_seeds: Vec<_> = text_seeds(&[ODD_TEXT, WORKER_TEXT]);
+    page_seeds.push(seeds::exporter_page());
     let json = |name, seeds, feed| Target { name, is_json: true, seeds, feed };
     let text = |name, seeds, feed| Target { name, is_json: false, seeds, feed };
     vec![
-        json("prometheus-reply", prometheus_seeds, prometheus),
-        json("allocation-reply", fixtures("odd"), allocation),
-        json("metroculus-reply", metroculus_seeds, metroculus),
-        json("account-document", account_seeds, account),
-        json("status-document", lines("stored-0.1.0/kubecost_account_day.jsonl"), status),
-        json("plan-file", json_seeds(&[plan_seed()]), plan),
-        text("settings-file", bytes([WORKER_SETTINGS, EXPORTER_SETTINGS]), settings),
-        text("metric-text", bytes([EXPORTER_TEXT, WORKER_TEXT]), metric_text),
+        json("prometheus-reply", json_seeds(&seeds::prometheus_replies()), prometheus),
+        json("allocation-reply", seeds::allocation_replies(), allocation),
+        json("metroculus-reply", json_seeds(&seeds::metroculus_replies()), metroculus),
+        json("account-document", json_seeds(&seeds::account_documents()), account),
+        json("status-document", seeds::day_documents(), status),
+        json("plan-file", json_seeds(&[seeds::plan()]), plan),
+        text("settings-file", settings_seeds, settings),
+        text("metric-text", page_seeds, metric_text),
     ]
 }
