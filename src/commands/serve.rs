@@ -1,5 +1,7 @@
 //! `serve`: Metroculus' answers about Kubernetes costs.
 
+use std::time::Duration;
+
 use crate::serve::{Answers, Gatherer, Pages, Savings, router};
 use crate::service::access::{Access, ExpectedSecret};
 use crate::service::failure::Hop;
@@ -9,6 +11,9 @@ use crate::settings::worker::ServeSettings;
 use super::connect::{self, Journal};
 use super::request::stop_on_signal;
 use super::{CliError, Context};
+
+/// How often the query layer is checked, as a run does when it begins.
+const CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
 /// `serve`: answers until asked to stop.
 ///
@@ -34,6 +39,9 @@ pub async fn serve(context: &Context) -> Result<u8, CliError> {
     let server = Server::bind(&config.serving, Hop::Worker).await?;
     let stop = stop_on_signal()?;
     tracing::info!("serving {}/metroculus/v2", server.url());
-    server.run(router(pages), stop.asked()).await;
+    tokio::select! {
+        () = server.run(router(pages.clone()), stop.asked()) => {}
+        () = pages.watch_query_layer(CHECK_INTERVAL) => {}
+    }
     Ok(0)
 }

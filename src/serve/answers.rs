@@ -3,49 +3,43 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
-use tokio::sync::Semaphore;
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::accounts::Account;
 use crate::cost::{AccountId, Day};
+use crate::service::failure::Failure;
 
-use super::cache::Cache;
+use super::cache::{Bounds, Cache};
+use super::costs::AccountCosts;
 use super::error::ApiError;
-use super::gather::{AccountCosts, Gatherer};
+use super::gather::Gatherer;
 use super::reply::{self, Terms};
-use super::request::Question;
+use super::request::{Page, Question};
 use super::savings::Savings;
 
-/// The most answers that are kept. Those by namespace are the large ones: some 100 KB each.
-const KEPT_MAX: usize = 200;
-/// How many questions are put to stores and the query layer at a time.
-const ASKED_AT_ONCE: usize = 16;
+/// The most answers that are kept: of 100 accounts, some spans and both levels of detail.
+const KEPT_MAX: usize = 2_000;
+/// About how many bytes they may take. Those by namespace are the large ones: some 100 KB each, a
+/// few MB of an account of 5 000 namespaces.
+const KEPT_BYTES_MAX: usize = 64 << 20;
 /// How long an answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(25);
 
 type Key = (AccountId, Day, Day, bool);
 
-/// The pages that answer about costs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Page {
-    ClusterCosts,
-    Metrics,
-    Savings,
-}
-
 /// Answers questions.
 pub struct Answers {
     gatherer: Gatherer,
     savings: Savings,
-    kept: Cache<Key, Arc<AccountCosts>>,
-    asking: Semaphore,
+    kept: Cache<Key, Arc<AccountCosts>, Failure>,
     currency: String,
     is_ledger_added: bool,
 }
 
 /// An answer, and whether what it rests on was kept from before.
 pub(super) struct Answer {
-    pub(super) body: Value,
+    /// JSON.
+    pub(super) body: String,
     pub(super) is_kept: bool,
 }
 
@@ -59,62 +53,70 @@ impl Answers {
         currency: String,
         is_ledger_added: bool,
     ) -> Self {
-        let kept = Cache::new(lifetime, KEPT_MAX);
-        let asking = Semaphore::new(ASKED_AT_ONCE);
-        Self { gatherer, savings, kept, asking, currency, is_ledger_added }
+        let bounds = Bounds { lifetime, entries_max: KEPT_MAX, bytes_max: KEPT_BYTES_MAX };
+        let kept = Cache::new(bounds, |costs: &Arc<AccountCosts>| costs.bytes());
+        Self { gatherer, savings, kept, currency, is_ledger_added }
     }
 
     /// Sees that every hop answers.
     pub(super) async fn check(&self) -> Result<(), ApiError> {
-        let checked = tokio::time::timeout(ANSWER_TIMEOUT, self.gatherer.check()).await;
+        let checked = timeout(ANSWER_TIMEOUT, self.gatherer.check()).await;
         Ok(checked.map_err(|_| ApiError::too_slow(ANSWER_TIMEOUT.as_secs()))??)
+    }
+
+    /// Checks the query layer again and again: only so is a store that it has lost, or has again,
+    /// noticed where nobody asks for `/readyz`. Never ends.
+    pub(super) async fn watch_query_layer(&self, every: Duration) {
+        let mut ticks = interval(every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            match timeout(ANSWER_TIMEOUT, self.gatherer.check_query_layer()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(failure)) => tracing::warn!(%failure, "the query layer is not ready"),
+                Err(_) => {
+                    let seconds = ANSWER_TIMEOUT.as_secs();
+                    tracing::warn!("the query layer did not answer its check within {seconds} s");
+                }
+            }
+        }
     }
 
     /// The answer to a page's question.
     pub(super) async fn answer(&self, page: Page, query: &str) -> Result<Answer, ApiError> {
-        let question = Question::parse(query)?;
-        let answered = tokio::time::timeout(ANSWER_TIMEOUT, self.find(page, question)).await;
+        let question = Question::parse(page, query)?;
+        let answered = timeout(ANSWER_TIMEOUT, self.find(page, question)).await;
         answered.map_err(|_| ApiError::too_slow(ANSWER_TIMEOUT.as_secs()))?
     }
 
-    async fn find(&self, page: Page, mut question: Question) -> Result<Answer, ApiError> {
+    async fn find(&self, page: Page, question: Question) -> Result<Answer, ApiError> {
         let Some(account) = self.gatherer.account(&question.account).await? else {
             let reason = format!("there is no account {}", question.account);
             return Err(ApiError::not_found(reason));
         };
         if page == Page::Savings {
-            let _asking = self.asking.acquire().await.map_err(|_| ApiError::busy())?;
             let body = self.savings.reply(&question.account, question.span).await?;
             return Ok(Answer { body, is_kept: false });
         }
-        if page == Page::Metrics {
-            question.by_namespace = true;
-        }
         let (costs, is_kept) = self.costs(&account, &question).await?;
-        let terms = Terms {
-            currency: &self.currency,
-            is_ledger_added: self.is_ledger_added,
-            now_seconds: self.gatherer.now_seconds(),
-        };
+        let now_seconds = self.gatherer.now_seconds();
+        let terms =
+            Terms { currency: &self.currency, is_ledger_added: self.is_ledger_added, now_seconds };
         let body = match page {
-            Page::Metrics => reply::metrics(&costs, &question, terms),
+            Page::Metrics => reply::metrics(&costs, &question, now_seconds),
             _ => reply::cluster_costs(&costs, &question, terms),
         };
-        Ok(Answer { body, is_kept })
+        Ok(Answer { body: body.to_string(), is_kept })
     }
 
     async fn costs(
         &self,
         account: &Account,
         question: &Question,
-    ) -> Result<(Arc<AccountCosts>, bool), ApiError> {
+    ) -> Result<(Arc<AccountCosts>, bool), Failure> {
         let days = question.span.days();
         let key = (account.id.clone(), days.0, days.1, question.by_namespace);
-        let gather = async {
-            let _asking = self.asking.acquire().await.map_err(|_| ApiError::busy())?;
-            let costs = self.gatherer.costs(account, days, question.by_namespace).await?;
-            Ok(Arc::new(costs))
-        };
-        self.kept.get(key, gather).await
+        let gather = self.gatherer.costs(account, days, question.by_namespace);
+        self.kept.get(key, async { gather.await.map(Arc::new) }).await
     }
 }

@@ -46,9 +46,9 @@ impl ApiError {
         Self::new(StatusCode::GATEWAY_TIMEOUT, "KW0504", reason)
     }
 
-    /// Too many questions are being answered.
-    pub(super) fn busy() -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "KW0503", "too many questions at once")
+    /// The metrics ask for credentials of their own.
+    pub(super) fn no_metrics_access() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "KW0401", "credentials are needed to read the metrics")
     }
 }
 

@@ -1,122 +1,86 @@
 //! What an account costs on days, from the ledger and, for days that are not settled, from the
 //! query layer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::accounts::{Account, AccountSource};
-use crate::cost::{AccountId, Day};
-use crate::day_status::{DayState, DayStatus, DayStatusReader};
-use crate::ledger::DayTotal;
-use crate::run::day::inputs::CostedDay;
-use crate::run::day::verdict::{StoredDay, Verdict, verdict};
-use crate::run::due::phase_of;
-use crate::run::{Readers, enforce_limits};
-use crate::service::failure::Failure;
-use crate::source::{CostSource, Phase};
+use futures_util::future::join_all;
+use tokio::sync::Semaphore;
 
-use super::cache::Cache;
+use crate::accounts::{Account, AccountSource};
+use crate::cost::{AccountId, Day, Part};
+use crate::day_status::{DayState, DayStatus, DayStatusReader};
+use crate::ledger::{DayTotal, LedgerReader};
+use crate::run::Readers;
+use crate::run::day::inputs::{MISSED_DAYS, clusters_before};
+use crate::run::day::rows::unknown_ids;
+use crate::service::failure::Failure;
+
+use super::cache::{Bounds, Cache};
+use super::costs::{AccountCosts, Composition, DayCost, NamespaceCost, NamespaceCosts, Origin};
+use super::look::{Looked, Looks, OpenDay, OpenDayJob};
 
 /// How long the list of accounts is used.
 const ACCOUNTS_LIFETIME: Duration = Duration::from_secs(60);
-
-/// Where a day's costs come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Origin {
-    /// The rows that are stored.
-    Ledger,
-    /// The query layer, as the next run would store it.
-    QueryLayer,
-}
-
-impl Origin {
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::Ledger => "ledger",
-            Self::QueryLayer => "query-layer",
-        }
-    }
-}
-
-/// What a day costs.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct DayCost {
-    pub(super) day: Day,
-    /// USD.
-    pub(super) usd: f64,
-    /// What its rows add up to, USD.
-    pub(super) stored_usd: f64,
-    pub(super) origin: Origin,
-    /// `None`: rows of another program, of a day that this one has no status of.
-    pub(super) state: Option<DayState>,
-    /// Why it is not `ok`.
-    pub(super) cause: String,
-}
-
-/// Costs by namespace over `first..=last`; what belongs to no namespace is under the empty name.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct NamespaceCosts {
-    pub(super) first: Day,
-    pub(super) last: Day,
-    /// USD.
-    pub(super) usd: BTreeMap<String, f64>,
-    /// What their rows add up to, USD.
-    pub(super) stored_usd: BTreeMap<String, f64>,
-}
-
-/// What an account costs on days.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct AccountCosts {
-    /// Days whose costs are known, in their order.
-    pub(super) days: Vec<DayCost>,
-    /// The reasons why days that are not over have no costs.
-    pub(super) causes: Vec<String>,
-    /// Costs by namespace, where they were asked for: the first day, the last one, and those
-    /// between them, so that parts of days can be taken.
-    pub(super) namespaces: Vec<NamespaceCosts>,
-    /// The clusters that are known to have costs.
-    pub(super) clusters: Vec<String>,
-    /// The phase of the newest day.
-    pub(super) phase: Option<Phase>,
-}
-
-/// Of how many days that are not settled the query layer's costs are kept.
-const OPEN_DAYS_MAX: usize = 400;
-
-/// An account's day, and what was stored of it: its USD, and the time of the last attempt.
-type OpenDayKey = (AccountId, Day, u64, Option<i64>);
+/// How many questions are put to the stores at a time; those to the query layer count apart, so
+/// that one that hangs does not keep settled days from being answered.
+const READS_AT_ONCE: usize = 16;
 
 /// Gathers what accounts cost.
 pub struct Gatherer {
     readers: Readers,
-    accounts: Cache<(), Vec<Account>>,
-    /// Answers about any span of an account share its open days.
-    open_days: Cache<OpenDayKey, Arc<Looked>>,
+    accounts: Cache<(), Arc<Vec<Account>>, Failure>,
+    looks: Looks,
+    reading: Semaphore,
 }
 
-/// A day as the query layer has it.
-struct OpenDay {
-    usd: f64,
-    namespaces: BTreeMap<String, f64>,
-    clusters: Vec<String>,
-    state: DayState,
-    cause: String,
-    phase: Phase,
+/// What is stored of days.
+struct Stored {
+    /// Those of some days before the first one too.
+    statuses: BTreeMap<Day, DayStatus>,
+    totals: BTreeMap<Day, DayTotal>,
+    /// The rows of days that are not settled.
+    open: BTreeMap<Day, OpenRows>,
 }
 
-/// A day as it is looked at: its costs, or why the stored ones stand.
-enum Looked {
-    Costs(OpenDay),
-    Stays { state: DayState, cause: String },
+/// The rows of a day, by whether this program made the resource's document.
+#[derive(Clone, Debug, Default)]
+struct OpenRows {
+    /// USD.
+    own_usd: f64,
+    /// USD.
+    others_usd: f64,
+    /// USD of the others' rows.
+    others_by_namespace: BTreeMap<String, f64>,
+}
+
+/// A day that is not settled: its rows, and what the query layer has of it.
+struct Open {
+    rows: OpenRows,
+    looked: Arc<Looked>,
+}
+
+impl Open {
+    fn now(&self) -> Option<&OpenDay> {
+        match self.looked.as_ref() {
+            Looked::Costs(now) => Some(now),
+            Looked::Stays { .. } => None,
+        }
+    }
 }
 
 impl Gatherer {
     /// A gatherer that reads through these, and uses for so long what the query layer answered.
     #[must_use]
     pub fn new(readers: Readers, lifetime: Duration) -> Self {
-        let open_days = Cache::new(lifetime, OPEN_DAYS_MAX);
-        Self { readers, accounts: Cache::new(ACCOUNTS_LIFETIME, 1), open_days }
+        let one = Bounds { lifetime: ACCOUNTS_LIFETIME, entries_max: 1, bytes_max: usize::MAX };
+        Self {
+            accounts: Cache::new(one, |_| 0),
+            looks: Looks::new(readers.clone(), lifetime),
+            reading: Semaphore::new(READS_AT_ONCE),
+            readers,
+        }
     }
 
     /// The time, Unix seconds.
@@ -127,14 +91,20 @@ impl Gatherer {
     /// The account of an id, if there is one.
     pub(super) async fn account(&self, id: &AccountId) -> Result<Option<Account>, Failure> {
         let source: &dyn AccountSource = self.readers.accounts.as_ref();
-        let (all, _) = self.accounts.get((), source.accounts()).await?;
-        Ok(all.into_iter().find(|account| account.id == *id))
+        let all = async { source.accounts().await.map(Arc::new) };
+        let (all, _) = self.accounts.get((), all).await?;
+        Ok(all.iter().find(|account| account.id == *id).cloned())
     }
 
     /// Sees that every hop answers.
     pub(super) async fn check(&self) -> Result<(), Failure> {
         self.readers.ledger.check().await?;
         self.readers.documents.check().await?;
+        self.check_query_layer().await
+    }
+
+    /// Sees that the query layer answers; one with stores behind it is asked which are away.
+    pub(super) async fn check_query_layer(&self) -> Result<(), Failure> {
         self.readers.source.check().await
     }
 
@@ -146,177 +116,295 @@ impl Gatherer {
         by_namespace: bool,
     ) -> Result<AccountCosts, Failure> {
         let now_seconds = self.now_seconds();
-        let today = Day::of_unix(now_seconds);
-        let last = last.min(today);
+        let last = last.min(Day::of_unix(now_seconds));
         if first > last {
             return Ok(AccountCosts::default());
         }
-        let status: &dyn DayStatusReader = self.readers.status.as_ref();
-        let statuses = status.statuses(&account.id, first, last).await?;
-        let statuses: BTreeMap<Day, DayStatus> =
-            statuses.into_iter().map(|status| (status.day, status)).collect();
-        let totals = self.readers.ledger.day_totals(&account.id, first, last).await?;
-        let totals: BTreeMap<Day, DayTotal> =
-            totals.into_iter().map(|total| (total.day, total)).collect();
-        let mut open = BTreeMap::new();
-        for day in first.max(today.previous()).through(last) {
-            let status = statuses.get(&day);
-            if !status.is_some_and(|status| status.attempt.is_settled) {
-                let stored_usd = totals.get(&day).map_or(0.0, |total| total.total_usd);
-                let looked = self.look(account, day, status, stored_usd, now_seconds).await;
-                open.insert(day, looked);
-            }
-        }
+        let stored = self.read_stored(&account.id, (first, last), now_seconds).await?;
+        let open = self.look(account, &stored, now_seconds).await;
         let mut costs = AccountCosts::default();
         for day in first.through(last) {
-            add_day(
-                &mut costs,
-                day,
-                statuses.get(&day),
-                totals.get(&day),
-                open.get(&day).map(Arc::as_ref),
-            );
+            let status = stored.statuses.get(&day);
+            let total = stored.totals.get(&day);
+            add_day(&mut costs, DayRead { day, status, total, open: open.get(&day), now_seconds });
         }
         costs.clusters.sort();
         costs.clusters.dedup();
+        costs.since = self.since(&account.id, first, &costs, &stored.totals).await?;
         if by_namespace {
             costs.namespaces = self.namespaces(&account.id, (first, last), &open).await?;
         }
         Ok(costs)
     }
 
-    /// An open day from the query layer. What cannot be had leaves the stored costs standing.
+    async fn read_stored(
+        &self,
+        account: &AccountId,
+        (first, last): (Day, Day),
+        now_seconds: i64,
+    ) -> Result<Stored, Failure> {
+        let first_open = first.max(Day::of_unix(now_seconds).previous());
+        // Which clusters an open day lacks is known from the days before it.
+        let known_from =
+            if first_open <= last { first.min(first_open.minus(MISSED_DAYS)) } else { first };
+        // The semaphore is never closed.
+        let _reading = self.reading.acquire().await.ok();
+        let status: &dyn DayStatusReader = self.readers.status.as_ref();
+        let statuses = status.statuses(account, known_from, last).await?;
+        let statuses: BTreeMap<Day, DayStatus> =
+            statuses.into_iter().map(|status| (status.day, status)).collect();
+        let ledger: &dyn LedgerReader = self.readers.ledger.as_ref();
+        let totals = ledger.day_totals(account, first, last).await?;
+        let totals: BTreeMap<Day, DayTotal> =
+            totals.into_iter().map(|total| (total.day, total)).collect();
+        let mut open = BTreeMap::new();
+        for day in first_open.through(last) {
+            let status = statuses.get(&day);
+            if !status.is_some_and(|status| status.attempt.is_settled) {
+                open.insert(day, self.open_rows(account, day, status, totals.get(&day)).await?);
+            }
+        }
+        Ok(Stored { statuses, totals, open })
+    }
+
+    /// The rows of a day, by whose they are. They are read one by one only where they are not what
+    /// this program's status says that it stored.
+    async fn open_rows(
+        &self,
+        account: &AccountId,
+        day: Day,
+        status: Option<&DayStatus>,
+        total: Option<&DayTotal>,
+    ) -> Result<OpenRows, Failure> {
+        let Some(total) = total else { return Ok(OpenRows::default()) };
+        let own = status.map_or((0, 0.0), |status| (status.stored.rows, status.stored.total_usd));
+        let is_own = total.total_usd.to_bits() == own.1.to_bits();
+        if is_own && i64::try_from(own.0) == Ok(total.rows) {
+            return Ok(OpenRows { own_usd: own.1, ..OpenRows::default() });
+        }
+        let mut states = self.readers.ledger.states(account, day).await?;
+        states.retain(|state| state.date_seconds == day.start_seconds());
+        let ids = unknown_ids(&states, &BTreeSet::new());
+        let own_ids = self.readers.documents.own_ids(account, &ids).await?;
+        let mut rows = OpenRows::default();
+        for state in states {
+            if own_ids.contains(&state.resource_id) {
+                rows.own_usd += state.cost_usd;
+            } else {
+                rows.others_usd += state.cost_usd;
+                let name = state.dimensions.namespace.unwrap_or_default();
+                *rows.others_by_namespace.entry(name).or_default() += state.cost_usd;
+            }
+        }
+        Ok(rows)
+    }
+
+    /// The days that are not settled, as the query layer has them.
     async fn look(
         &self,
         account: &Account,
-        day: Day,
-        status: Option<&DayStatus>,
-        stored_usd: f64,
+        stored: &Stored,
         now_seconds: i64,
-    ) -> Arc<Looked> {
-        let attempt_at = status.map(|status| status.attempt.at_seconds);
-        let key = (account.id.clone(), day, stored_usd.to_bits(), attempt_at);
-        let make = async {
-            self.open_day(account, day, status, stored_usd, now_seconds).await.map(Arc::new)
-        };
-        match self.open_days.get(key, make).await {
-            Ok((looked, _)) => looked,
-            Err(failure) => {
-                tracing::warn!(account.id = %account.id, %day, %failure, "the stored costs stand");
-                let cause = failure.to_string();
-                Arc::new(Looked::Stays { state: DayState::Failed, cause })
-            }
-        }
+    ) -> BTreeMap<Day, Open> {
+        let looks = stored.open.iter().map(|(day, rows)| async move {
+            let job = OpenDayJob {
+                account,
+                day: *day,
+                status: stored.statuses.get(day),
+                own_usd: rows.own_usd,
+                clusters_before: clusters_before(*day, &stored.statuses),
+                now_seconds,
+            };
+            (*day, Open { rows: rows.clone(), looked: self.looks.look(job).await })
+        });
+        join_all(looks).await.into_iter().collect()
     }
 
-    async fn open_day(
+    /// The first day from `first` on that the account was there, as far as rows tell. Where it
+    /// lacks the first day, rows before that one decide.
+    async fn since(
         &self,
-        account: &Account,
-        day: Day,
-        status: Option<&DayStatus>,
-        stored_usd: f64,
-        now_seconds: i64,
-    ) -> Result<Looked, Failure> {
-        let (source, settings) = (self.readers.source.as_ref(), &self.readers.settings);
-        let source: &dyn CostSource = source;
-        let presence = source.presence(account, day, day, now_seconds).await?;
-        let presence = presence.get(&day).copied().unwrap_or_default();
-        let Some(phase) = phase_of(settings.phase, presence, status) else {
-            let cause = "the source has no sample of this day".to_owned();
-            return Ok(Looked::Stays { state: DayState::NoData, cause });
-        };
-        let mut costs = source.day_costs(account, day, phase, now_seconds).await?;
-        enforce_limits(&mut costs, settings.limits, settings.levels)?;
-        let CostedDay { source, roll, .. } =
-            CostedDay::of(costs, settings.levels, settings.gap_policy);
-        let total_usd = status.map_or(stored_usd, |status| status.stored.total_usd);
-        let stored = StoredDay { status, total_usd };
-        let (state, cause) = match verdict(&source, &roll, stored, settings.shrink_limit, false) {
-            Verdict::Store { state, cause, .. } => (state, cause),
-            Verdict::KeepStored { state, cause } => return Ok(Looked::Stays { state, cause }),
-        };
-        let mut namespaces: BTreeMap<String, f64> = BTreeMap::new();
-        for line in &roll.lines {
-            let name = line.key.namespace().unwrap_or_default().to_owned();
-            *namespaces.entry(name).or_default() += line.cost.usd();
+        account: &AccountId,
+        first: Day,
+        costs: &AccountCosts,
+        totals: &BTreeMap<Day, DayTotal>,
+    ) -> Result<Option<Day>, Failure> {
+        let has_rows = |total: &&DayTotal| total.rows != 0;
+        let with_rows = totals.values().find(has_rows).map(|total| total.day);
+        let known = costs.days.first().map(|day| day.day);
+        let since = [with_rows, known].into_iter().flatten().min();
+        if since.is_none_or(|since| since == first) {
+            return Ok(since);
         }
-        let clusters = source.clusters.keys().cloned().collect();
-        let usd = roll.total.usd();
-        Ok(Looked::Costs(OpenDay { usd, namespaces, clusters, state, cause, phase }))
+        // The semaphore is never closed.
+        let _reading = self.reading.acquire().await.ok();
+        let ledger: &dyn LedgerReader = self.readers.ledger.as_ref();
+        let before = ledger.day_totals(account, Day::of_unix(0), first.previous()).await?;
+        Ok(if before.iter().any(|total| total.rows != 0) { Some(first) } else { since })
     }
 
-    /// Costs by namespace of the first day, the days between, and the last one.
+    /// Costs by namespace: of the first day, of those that are settled between it and the last one,
+    /// and of each day after them.
     async fn namespaces(
         &self,
         account: &AccountId,
         (first, last): (Day, Day),
-        open: &BTreeMap<Day, Arc<Looked>>,
+        open: &BTreeMap<Day, Open>,
     ) -> Result<Vec<NamespaceCosts>, Failure> {
+        let first_alone = open.keys().next().copied().unwrap_or(last).min(last);
         let mut groups = vec![(first, first)];
-        if first.next() < last {
-            groups.push((first.next(), last.previous()));
+        if first.next() < first_alone {
+            groups.push((first.next(), first_alone.previous()));
         }
-        if first < last {
-            groups.push((last, last));
-        }
+        groups.extend(first_alone.max(first.next()).through(last).map(|day| (day, day)));
         let mut all = Vec::new();
+        // The semaphore is never closed.
+        let _reading = self.reading.acquire().await.ok();
         for (first, last) in groups {
             let stored = self.readers.ledger.namespace_totals(account, first, last).await?;
-            let mut usd = stored.clone();
-            for (day, looked) in open.range(first..=last) {
-                let Looked::Costs(now) = looked.as_ref() else { continue };
-                // The day's stored costs give way to those of now.
-                let before = self.readers.ledger.namespace_totals(account, *day, *day).await?;
-                for (name, before_usd) in before {
-                    *usd.entry(name).or_default() -= before_usd;
-                }
-                for (name, now_usd) in &now.namespaces {
-                    *usd.entry(name.clone()).or_default() += now_usd;
-                }
-            }
-            all.push(NamespaceCosts { first, last, usd, stored_usd: stored });
+            let open = open.get(&first).filter(|_| first == last);
+            all.push(NamespaceCosts { first, last, costs: namespace_costs(stored, open) });
         }
         Ok(all)
     }
 }
 
-/// Adds a day, if its costs are known.
-fn add_day(
-    costs: &mut AccountCosts,
+/// Costs by namespace from what is stored and, of a day that is not settled, from what the query
+/// layer has in the place of this program's rows.
+fn namespace_costs(
+    stored: BTreeMap<String, f64>,
+    open: Option<&Open>,
+) -> BTreeMap<String, NamespaceCost> {
+    let now = open.and_then(|open| Some((open.now()?, &open.rows)));
+    let Some((now, rows)) = now else {
+        let one = |(name, usd): (String, f64)| {
+            let stored_usd = usd;
+            (name, NamespaceCost { usd, stored_usd, ..NamespaceCost::default() })
+        };
+        return stored.into_iter().filter(|(_, usd)| usd.is_finite()).map(one).collect();
+    };
+    let mut costs: BTreeMap<String, NamespaceCost> = BTreeMap::new();
+    for (name, (usd, composition)) in &now.namespaces {
+        let cost = costs.entry(name.clone()).or_default();
+        cost.usd = *usd;
+        cost.composition = composition.clone();
+    }
+    for (name, usd) in &rows.others_by_namespace {
+        let cost = costs.entry(name.clone()).or_default();
+        let is_new = cost.usd == 0.0;
+        cost.usd += usd;
+        if is_new {
+            cost.composition = Composition::default();
+        } else {
+            cost.composition = with_others(&cost.composition, *usd);
+        }
+    }
+    for (name, stored_usd) in stored {
+        costs.entry(name).or_default().stored_usd = stored_usd;
+    }
+    costs.retain(|_, cost| cost.usd.is_finite() && cost.stored_usd.is_finite());
+    costs
+}
+
+/// What costs are made of with rows of other programs, of which that is not known.
+fn with_others(composition: &Composition, others_usd: f64) -> Composition {
+    let mut composition = composition.clone();
+    if others_usd < 0.0 {
+        composition.parts = None;
+    } else if others_usd > 0.0
+        && let Some(parts) = &mut composition.parts
+    {
+        *parts.entry(Part::Other).or_insert(0.0) += others_usd;
+    }
+    composition
+}
+
+/// What was read of a day.
+#[derive(Clone, Copy)]
+struct DayRead<'a> {
     day: Day,
-    status: Option<&DayStatus>,
-    total: Option<&DayTotal>,
-    open: Option<&Looked>,
-) {
-    let stored_usd = total.map_or(0.0, |total| total.total_usd);
-    if let Some(status) = status {
+    status: Option<&'a DayStatus>,
+    total: Option<&'a DayTotal>,
+    open: Option<&'a Open>,
+    now_seconds: i64,
+}
+
+/// Adds a day, if its costs are known.
+fn add_day(costs: &mut AccountCosts, read: DayRead<'_>) {
+    if let Some(status) = read.status {
         let clusters = &status.stored.coverage.clusters;
         costs.clusters.extend(clusters.iter().map(|cluster| cluster.cluster.clone()));
         costs.phase = status.stored.phase.or(costs.phase);
     }
-    if let Some(Looked::Costs(now)) = open {
-        costs.clusters.extend(now.clusters.iter().cloned());
-        costs.phase = Some(now.phase);
-        costs.days.push(DayCost {
-            day,
-            usd: now.usd,
-            stored_usd,
-            origin: Origin::QueryLayer,
-            state: Some(now.state),
-            cause: now.cause.clone(),
-        });
-        return;
+    let day = match read.open.and_then(|open| Some((open.now()?, &open.rows))) {
+        Some((now, rows)) => {
+            costs.clusters.extend(now.clusters.iter().cloned());
+            costs.phase = Some(now.phase);
+            day_of_now(read.day, now, rows)
+        }
+        None => match stored_day(read) {
+            Ok(day) => day,
+            Err((Some(DayState::Waiting), cause)) if read.open.is_some() => {
+                costs.waiting.push((read.day, cause));
+                return;
+            }
+            Err((_, cause)) => {
+                let cause = (!cause.is_empty()).then(|| format!("{}: {cause}", read.day));
+                costs.causes.extend(cause);
+                return;
+            }
+        },
+    };
+    // No sum of such rows is a cost, and JSON has no word for it.
+    if day.usd.is_finite() && day.stored_usd.is_finite() {
+        costs.days.push(day);
+    } else {
+        costs.causes.push(format!(
+            "{}: the rows of the day do not add up to a number: see kubecost-worker audit",
+            read.day
+        ));
     }
-    let (state, cause) = match (open, status) {
+}
+
+/// A day as the next run stores it, with the rows of other programs, which a run leaves alone.
+fn day_of_now(day: Day, now: &OpenDay, rows: &OpenRows) -> DayCost {
+    DayCost {
+        day,
+        usd: now.usd + rows.others_usd,
+        stored_usd: rows.own_usd + rows.others_usd,
+        origin: Origin::QueryLayer,
+        state: Some(now.state),
+        cause: now.cause.clone(),
+        known_minutes: now.known_minutes,
+        composition: with_others(&now.composition, rows.others_usd),
+    }
+}
+
+/// A day as it is stored; where nothing is, its state and the cause.
+fn stored_day(read: DayRead<'_>) -> Result<DayCost, (Option<DayState>, String)> {
+    let DayRead { day, status, total, open, now_seconds } = read;
+    let (state, cause) = match (open.map(|open| open.looked.as_ref()), status) {
         (Some(Looked::Stays { state, cause }), _) => (Some(*state), cause.clone()),
         (_, Some(status)) => (Some(status.attempt.state), status.attempt.cause.clone()),
         (_, None) => (None, String::new()),
     };
-    let is_stored = status.is_some_and(|status| status.stored.phase.is_some());
-    if is_stored || total.is_some_and(|total| total.rows != 0) {
-        let origin = Origin::Ledger;
-        costs.days.push(DayCost { day, usd: stored_usd, stored_usd, origin, state, cause });
-    } else if !cause.is_empty() {
-        costs.causes.push(format!("{day}: {cause}"));
+    let stored = status.map(|status| &status.stored).filter(|stored| stored.phase.is_some());
+    if stored.is_none() && total.is_none_or(|total| total.rows == 0) {
+        return Err((state, cause));
     }
+    let stored_usd = total.map_or(0.0, |total| total.total_usd);
+    // What was stored while the day was running is known up to then.
+    let minutes = stored.map(|stored| stored.coverage.expected_minutes);
+    let minutes = minutes.filter(|minutes| *minutes > 0);
+    let passed_minutes = day.minutes_passed(now_seconds);
+    Ok(DayCost {
+        day,
+        usd: stored_usd,
+        stored_usd,
+        origin: Origin::Ledger,
+        state,
+        cause,
+        known_minutes: minutes.map_or(passed_minutes, |minutes| minutes.min(passed_minutes)),
+        composition: Composition::default(),
+    })
 }

@@ -1,8 +1,8 @@
 //! `serve`: Metroculus' answers about Kubernetes costs, from the ledger and the query layer.
 //!
 //! ```text
-//! request ──► gather (ledger, day status, query layer) ──► cache ──► reply
-//! (pure)      (reads)                                                (pure)
+//! request ──► gather (ledger, day status) ◄── look (query layer) ──► costs ──► sums ──► reply
+//! (pure)      (reads)                         (reads)                 (pure)
 //! ```
 //!
 //! Past days are read from the ledger. A day that is not settled is computed from the query layer
@@ -11,8 +11,10 @@
 
 mod answers;
 mod cache;
+mod costs;
 mod error;
 mod gather;
+mod look;
 mod metrics;
 pub mod openapi;
 mod reply;
@@ -20,6 +22,7 @@ mod request;
 pub mod router;
 mod savings;
 mod span;
+mod sums;
 
 pub use answers::Answers;
 pub use gather::Gatherer;

@@ -12,6 +12,25 @@ const END_SECONDS_MAX: i64 = 4_291_747_200;
 /// The most metrics that one question may name.
 const METRICS_MAX: usize = 50;
 
+/// The pages that answer about costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Page {
+    ClusterCosts,
+    Metrics,
+    Savings,
+}
+
+impl Page {
+    /// The parameters that it reads; others are no concern of its.
+    fn parameters(self) -> &'static [&'static str] {
+        match self {
+            Self::ClusterCosts => &["cloud_account_id", "start_date", "end_date", "detail_level"],
+            Self::Metrics => &["cloud_account_id", "start_date", "end_date", "metrics"],
+            Self::Savings => &["cloud_account_id", "start_date", "end_date"],
+        }
+    }
+}
+
 /// What all pages ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Question {
@@ -24,9 +43,9 @@ pub(super) struct Question {
 }
 
 impl Question {
-    /// Reads a request's query string.
-    pub(super) fn parse(query: &str) -> Result<Self, ApiError> {
-        let given = parameters(query)?;
+    /// Reads the query string of a request for a page.
+    pub(super) fn parse(page: Page, query: &str) -> Result<Self, ApiError> {
+        let given = parameters(page, query)?;
         let account = required(&given, "cloud_account_id")?;
         let account = AccountId::new(account)
             .map_err(|error| ApiError::bad_request(format!("cloud_account_id: {error}")))?;
@@ -39,7 +58,8 @@ impl Question {
             return Err(ApiError::bad_request(reason));
         }
         let by_namespace = match given.get("detail_level").map(String::as_str) {
-            None | Some("" | "cluster") => false,
+            // Among the metrics are those of namespaces.
+            None | Some("" | "cluster") => page == Page::Metrics,
             Some("namespace") => true,
             Some(_) => {
                 return Err(ApiError::bad_request("detail_level must be cluster or namespace"));
@@ -49,12 +69,12 @@ impl Question {
     }
 }
 
-/// The parameters by name. One that is given twice has no meaning that all would agree on.
-fn parameters(query: &str) -> Result<BTreeMap<String, String>, ApiError> {
+/// The page's parameters by name. One that is given twice has no meaning that all would agree on.
+fn parameters(page: Page, query: &str) -> Result<BTreeMap<String, String>, ApiError> {
     let mut given = BTreeMap::new();
-    for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+    let all = url::form_urlencoded::parse(query.as_bytes());
+    for (name, value) in all.filter(|(name, _)| page.parameters().contains(&name.as_ref())) {
         if given.insert(name.clone().into_owned(), value.into_owned()).is_some() {
-            let name = crate::service::failure::excerpt(&name);
             return Err(ApiError::bad_request(format!("{name} is given twice")));
         }
     }
@@ -95,13 +115,15 @@ mod tests {
 
     #[test]
     fn what_is_asked_is_read() {
-        let asked = Question::parse(&format!("{GOOD}&detail_level=namespace&metrics=a,b%2Cc&x=1"));
-        let asked = asked.unwrap();
+        let detailed = format!("{GOOD}&detail_level=namespace&x=1");
+        let asked = Question::parse(Page::ClusterCosts, &detailed).unwrap();
         assert_eq!(asked.account.as_str(), "a-1");
         assert_eq!(asked.span, Span { start: 1_795_132_800, end: 1_795_219_200 });
         assert!(asked.by_namespace);
-        assert_eq!(asked.metrics.unwrap(), ["a", "b", "c"]);
-        let plain = Question::parse(GOOD).unwrap();
+        let metrics = Question::parse(Page::Metrics, &format!("{GOOD}&metrics=a,b%2Cc")).unwrap();
+        assert_eq!(metrics.metrics.unwrap(), ["a", "b", "c"]);
+        assert!(metrics.by_namespace);
+        let plain = Question::parse(Page::ClusterCosts, GOOD).unwrap();
         assert!(!plain.by_namespace && plain.metrics.is_none());
     }
 
@@ -122,9 +144,23 @@ mod tests {
             ("cloud_account_id=a&start_date=1&end_date=2&metrics=a,,b", "metrics must be"),
             ("cloud_account_id=a&start_date=1&end_date=2&metrics=a{}", "metrics must be"),
         ] {
-            let error = Question::parse(query).unwrap_err();
+            let page = if query.contains("metrics=") { Page::Metrics } else { Page::ClusterCosts };
+            let error = Question::parse(page, query).unwrap_err();
             assert_eq!(error.status, 400, "{query}");
             assert!(format!("{error:?}").contains(part), "{query}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_page_does_not_use_is_not_checked() {
+        for (page, more) in [
+            (Page::ClusterCosts, "x=1&x=2"),
+            (Page::ClusterCosts, "metrics=a{}"),
+            (Page::Metrics, "detail_level=pod&detail_level=node"),
+            (Page::Savings, "metrics=a{}&detail_level=pod"),
+        ] {
+            let asked = Question::parse(page, &format!("{GOOD}&{more}"));
+            assert!(asked.is_ok(), "{page:?} {more}: {asked:?}");
         }
     }
 }

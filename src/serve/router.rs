@@ -1,6 +1,7 @@
 //! The pages of `serve`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{RawQuery, State};
@@ -12,10 +13,11 @@ use tokio::time::Instant;
 use crate::service::access::{Access, ExpectedSecret};
 use crate::service::metrics::page;
 
-use super::answers::{Answers, Page};
+use super::answers::Answers;
 use super::error::ApiError;
 use super::metrics::ServeMetrics;
 use super::openapi;
+use super::request::Page;
 
 /// What the pages are made of; clones share it.
 #[derive(Clone)]
@@ -34,6 +36,12 @@ impl Pages {
     pub fn new(answers: Answers, secret: ExpectedSecret, metrics_access: Access) -> Self {
         let metrics = ServeMetrics::new();
         Self(Arc::new(Inner { answers, secret, metrics_access, metrics }))
+    }
+
+    /// Checks the query layer `every` so often, so that stores that it has lost, or has again, are
+    /// known also where nobody asks for `/readyz`. Never ends.
+    pub async fn watch_query_layer(&self, every: Duration) {
+        self.0.answers.watch_query_layer(every).await;
     }
 }
 
@@ -79,7 +87,7 @@ async fn answer(pages: &Inner, page: Page, headers: &HeaderMap, query: &str) -> 
                 if answer.is_kept {
                     pages.metrics.count_kept();
                 }
-                json(StatusCode::OK, answer.body.to_string())
+                json(StatusCode::OK, answer.body)
             }
             Err(error) => error.into_response(),
         }
@@ -104,6 +112,13 @@ async fn readiness(State(pages): State<Pages>) -> Response {
 async fn metrics(State(pages): State<Pages>, headers: HeaderMap) -> Response {
     match pages.0.metrics_access.check(&headers) {
         Ok(()) => page(&headers, pages.0.metrics.openmetrics()),
-        Err(refusal) => *refusal,
+        Err(refusal) => {
+            let mut response = ApiError::no_metrics_access().into_response();
+            let challenge = refusal.headers().get(header::WWW_AUTHENTICATE).cloned();
+            if let Some(challenge) = challenge {
+                response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+            }
+            response
+        }
     }
 }

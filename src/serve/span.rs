@@ -20,10 +20,11 @@ impl Span {
         (Day::of_unix(self.start), Day::of_unix(self.end - 1))
     }
 
-    /// Which share of what a day costs lies in it, 0 to 1: of a day that is not over, of what it
-    /// costs up to `now`. A day that lies wholly in it counts as a whole.
-    pub(super) fn share(self, day: Day, now_seconds: i64) -> f64 {
-        let (from, known_until) = (day.start_seconds(), day.end_seconds().min(now_seconds));
+    /// Which share of what a day costs lies in it, 0 to 1, by time; its costs are known up to
+    /// `known_until`, the day's end or, of one that is running, when the source last could have a
+    /// sample. All of that counts as a whole.
+    pub(super) fn share(self, day: Day, known_until_seconds: i64) -> f64 {
+        let (from, known_until) = (day.start_seconds(), day.end_seconds().min(known_until_seconds));
         let known_seconds = known_until - from;
         if known_seconds <= 0 {
             return 0.0;
@@ -35,9 +36,9 @@ impl Span {
         overlap_seconds as f64 / known_seconds as f64
     }
 
-    /// How many of its hours have passed.
-    pub(super) fn hours_passed(self, now_seconds: i64) -> f64 {
-        (self.end.min(now_seconds) - self.start).max(0) as f64 / 3_600.0
+    /// How many of its hours lie before a time.
+    pub(super) fn hours_before(self, until_seconds: i64) -> f64 {
+        (self.end.min(until_seconds) - self.start).max(0) as f64 / 3_600.0
     }
 }
 
@@ -72,8 +73,8 @@ mod tests {
         assert_eq!(Span { start, end: start + 24 * HOUR }.days(), (day, day));
         assert_eq!(Span { start, end: start + 24 * HOUR + 1 }.days(), (day, day.next()));
         let span = Span { start, end: start + 24 * HOUR };
-        assert_eq!(span.hours_passed(start + 6 * HOUR), 6.0);
-        assert_eq!(span.hours_passed(start + 60 * HOUR), 24.0);
-        assert_eq!(span.hours_passed(start - HOUR), 0.0);
+        assert_eq!(span.hours_before(start + 6 * HOUR), 6.0);
+        assert_eq!(span.hours_before(start + 60 * HOUR), 24.0);
+        assert_eq!(span.hours_before(start - HOUR), 0.0);
     }
 }

@@ -35,6 +35,15 @@ impl RestReader {
         if let Some(secret) = secret {
             request = request.header("Secret", secret);
         }
+        Self::read(request, path).await
+    }
+
+    /// The same, posted.
+    pub(crate) async fn post(&self, path: &str) -> (u16, Value) {
+        Self::read(self.http.post(format!("{}{path}", self.url)), path).await
+    }
+
+    async fn read(request: reqwest::RequestBuilder, path: &str) -> (u16, Value) {
         let reply = request.send().await.unwrap();
         let status = reply.status().as_u16();
         assert_eq!(reply.headers()["content-type"], "application/json", "{path}");

@@ -14,8 +14,10 @@ use source::Rates;
 use world::World;
 
 mod client;
+mod other_rows;
 mod pages;
 mod program;
+mod query_layer;
 mod source;
 mod world;
 

@@ -45,6 +45,10 @@ async fn every_error_is_json_with_its_status() {
     }
     let (_, document) = reader.get("/openapi.json", None).await;
     assert_eq!(document["openapi"], "3.1.0");
+    let posted = reader.post(COSTS).await;
+    assert_eq!((posted.0, &posted.1["error"]["status_code"]), (405, &json!(405)));
+    let responses = &document["paths"]["/kubecost_cluster_costs"]["get"]["responses"];
+    assert!(responses["405"].is_object(), "{responses}");
 }
 
 #[tokio::test]

@@ -53,7 +53,12 @@ async fn it_answers_is_ready_when_its_hops_are_and_ends_at_sigterm() {
         "/metroculus/v2/kubecost_cluster_costs?cloud_account_id=a-1&start_date=0&end_date=1";
     assert_eq!(get(costs).send().await.unwrap().status(), 401);
     assert_eq!(get(costs).header("Secret", SECRET).send().await.unwrap().status(), 200);
-    assert_eq!(get("/metrics").send().await.unwrap().status(), 401);
+    let refused = get("/metrics").send().await.unwrap();
+    assert_eq!(
+        (refused.status().as_u16(), &refused.headers()["content-type"]),
+        (401, &"application/json".parse().unwrap())
+    );
+    assert_eq!(refused.headers()["www-authenticate"], "Bearer realm=\"metrics\"");
     let metrics = get("/metrics").bearer_auth("t0ken").send().await.unwrap().text().await.unwrap();
     for status in [200, 401] {
         let labels = format!("page=\"kubecost_cluster_costs\",status=\"{status}\"");

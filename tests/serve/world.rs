@@ -9,8 +9,8 @@ use kubecost_worker::cost::{AccountId, Day, Levels};
 use kubecost_worker::day_status::memory::MemoryDayStatus;
 use kubecost_worker::documents::memory::MemoryResources;
 use kubecost_worker::lease::memory::MemoryLeases;
-use kubecost_worker::ledger::ReadBack;
-use kubecost_worker::ledger::memory::MemoryLedger;
+use kubecost_worker::ledger::memory::{MemoryLedger, StoredRow};
+use kubecost_worker::ledger::{Dimensions, ReadBack};
 use kubecost_worker::run::rest::RestApi;
 use kubecost_worker::run::{Environment, Readers, RunRequest, Stop, run};
 use kubecost_worker::serve::{Answers, Gatherer, Pages, Savings, router};
@@ -93,18 +93,35 @@ impl World {
         assert!(summary.failure.is_none(), "{summary:?}");
     }
 
-    /// `serve` on loopback, and its reader.
-    pub(crate) async fn serve(&self, cache: Duration, is_ledger_added: bool) -> RestReader {
+    /// The pages of `serve`.
+    pub(crate) fn pages(&self, cache: Duration, is_ledger_added: bool) -> Pages {
         let gatherer = Gatherer::new(self.environment.readers.clone(), cache);
         let currency = "USD".to_owned();
         let answers = Answers::new(gatherer, Savings::none(), cache, currency, is_ledger_added);
-        let pages = Pages::new(answers, ExpectedSecret::new(SECRET), Access::Open);
+        Pages::new(answers, ExpectedSecret::new(SECRET), Access::Open)
+    }
+
+    /// `serve` on loopback, and its reader.
+    pub(crate) async fn serve(&self, cache: Duration, is_ledger_added: bool) -> RestReader {
+        let pages = self.pages(cache, is_ledger_added);
         let address = "127.0.0.1:0".parse().unwrap();
         let serving = Serving { address, address_setting: SERVE_ADDR, tls: None };
         let server = Server::bind(&serving, Hop::Worker).await.unwrap();
         let url = server.url();
         tokio::spawn(server.run(router(pages), std::future::pending()));
         RestReader::new(&url)
+    }
+
+    /// Adds a row as another program would.
+    pub(crate) fn insert_other(&self, account: &str, day: Day, cost_usd: f64) {
+        self.ledger.insert_raw(StoredRow {
+            account: AccountId::new(account).unwrap(),
+            resource_id: "a-row-of-another-program".to_owned(),
+            date_seconds: day.start_seconds(),
+            cost_usd,
+            sign: 1,
+            dimensions: Dimensions { namespace: Some("shop".to_owned()), ..Dimensions::default() },
+        });
     }
 
     /// What the ledger's readers add up: rows whose date lies in `start..=end`.

@@ -50,7 +50,7 @@ struct Objection {
 
 impl Verdict {
     /// The same, its cause as people may be shown it: it names clusters and namespaces.
-    pub(super) fn with_cause_shown(mut self) -> Self {
+    pub(crate) fn with_cause_shown(mut self) -> Self {
         let (Self::Store { cause, .. } | Self::KeepStored { cause, .. }) = &mut self;
         *cause = shown(cause);
         self

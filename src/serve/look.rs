@@ -1,0 +1,281 @@
+//! Looks at days that are not settled, as the query layer has them now.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+use crate::accounts::Account;
+use crate::cost::{AccountId, Cost, Day, Parts};
+use crate::day_status::{DayState, DayStatus};
+use crate::run::day::inputs::{CostedDay, name_missed_clusters};
+use crate::run::day::verdict::{StoredDay, Verdict, verdict};
+use crate::run::due::phase_of;
+use crate::run::{Readers, enforce_limits};
+use crate::service::failure::{Failure, Kind};
+use crate::service::shown::shown;
+use crate::source::{CostSource, Phase};
+
+use super::cache::{Bounds, Cache};
+use super::costs::{Composition, ENTRY_BYTES, Efficiency};
+
+/// How long a look at the query layer may take, its turn included: well below the time of an
+/// answer, so that the stored costs can still be answered.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
+/// How many looks there are at a time.
+const LOOKS_AT_ONCE: usize = 16;
+/// How many looks are kept, and of how many bytes.
+const KEPT_MAX: usize = 2_000;
+const KEPT_BYTES_MAX: usize = 64 << 20;
+
+/// A day as the query layer has it.
+pub(super) struct OpenDay {
+    /// USD.
+    pub(super) usd: f64,
+    pub(super) composition: Composition,
+    /// USD by namespace; what belongs to none is under the empty name.
+    pub(super) namespaces: BTreeMap<String, (f64, Composition)>,
+    pub(super) clusters: Vec<String>,
+    pub(super) state: DayState,
+    pub(super) cause: String,
+    pub(super) phase: Phase,
+    /// Up to which minute of the day the source could have samples.
+    pub(super) known_minutes: u32,
+}
+
+/// A day as it is looked at: its costs, or why the stored ones stand.
+pub(super) enum Looked {
+    Costs(OpenDay),
+    Stays { state: DayState, cause: String },
+}
+
+/// A day to look at, and what is stored of it.
+pub(super) struct OpenDayJob<'a> {
+    pub(super) account: &'a Account,
+    pub(super) day: Day,
+    pub(super) status: Option<&'a DayStatus>,
+    /// What this program's rows add up to, USD, where there is no status.
+    pub(super) own_usd: f64,
+    /// The clusters that the days before it had.
+    pub(super) clusters_before: BTreeSet<String>,
+    pub(super) now_seconds: i64,
+}
+
+/// An account's day, and what was stored of it: its USD, and the time of the last attempt.
+type Key = (AccountId, Day, u64, Option<i64>);
+
+/// Looks at the query layer, each kept for a while: all answers about an account share them.
+pub(super) struct Looks {
+    readers: Readers,
+    kept: Cache<Key, Arc<Looked>, Infallible>,
+    looking: Semaphore,
+}
+
+impl Looks {
+    pub(super) fn new(readers: Readers, lifetime: Duration) -> Self {
+        let bounds = Bounds { lifetime, entries_max: KEPT_MAX, bytes_max: KEPT_BYTES_MAX };
+        let kept = Cache::new(bounds, |looked: &Arc<Looked>| looked.bytes());
+        Self { readers, kept, looking: Semaphore::new(LOOKS_AT_ONCE) }
+    }
+
+    /// A day as the query layer has it. What cannot be had in time leaves the stored costs
+    /// standing; that is kept too, so that a query layer that is down is not asked in each answer.
+    pub(super) async fn look(&self, job: OpenDayJob<'_>) -> Arc<Looked> {
+        let stored_usd = job.status.map_or(job.own_usd, |status| status.stored.total_usd);
+        let attempt_at = job.status.map(|status| status.attempt.at_seconds);
+        let key = (job.account.id.clone(), job.day, stored_usd.to_bits(), attempt_at);
+        let make = async {
+            let looked = self.look_in_time(&job, stored_usd).await.unwrap_or_else(|failure| {
+                let (account, day) = (&job.account.id, job.day);
+                tracing::warn!(account.id = %account, %day, %failure, "the stored costs stand");
+                Looked::Stays { state: DayState::Failed, cause: shown(&failure.to_string()) }
+            });
+            Ok(Arc::new(looked))
+        };
+        let Ok((looked, _)) = self.kept.get(key, make).await;
+        looked
+    }
+
+    async fn look_in_time(&self, job: &OpenDayJob<'_>, stored_usd: f64) -> Result<Looked, Failure> {
+        let look = async {
+            // The semaphore is never closed.
+            let _looking = self.looking.acquire().await.ok();
+            self.open_day(job, stored_usd).await
+        };
+        let seconds = LOOK_TIMEOUT.as_secs();
+        let too_slow = |_| {
+            Err(Failure::query(
+                Kind::Timeout,
+                format!("it did not answer about the day within {seconds} s"),
+                "see whether it is up and how many queries it has to answer",
+            ))
+        };
+        tokio::time::timeout(LOOK_TIMEOUT, look).await.unwrap_or_else(too_slow)
+    }
+
+    async fn open_day(&self, job: &OpenDayJob<'_>, stored_usd: f64) -> Result<Looked, Failure> {
+        let OpenDayJob { account, day, status, now_seconds, .. } = *job;
+        let settings = &self.readers.settings;
+        let source: &dyn CostSource = self.readers.source.as_ref();
+        let presence = source.presence(account, day, day, now_seconds).await?;
+        let presence = presence.get(&day).copied().unwrap_or_default();
+        let Some(phase) = phase_of(settings.phase, presence, status) else {
+            let cause = "the source has no sample of this day".to_owned();
+            return Ok(Looked::Stays { state: DayState::NoData, cause });
+        };
+        let mut costs = source.day_costs(account, day, phase, now_seconds).await?;
+        name_missed_clusters(&mut costs, &job.clusters_before);
+        enforce_limits(&mut costs, settings.limits, settings.levels)?;
+        let costed = CostedDay::of(costs, settings.levels, settings.gap_policy);
+        let stored = StoredDay { status, total_usd: stored_usd };
+        let (source, roll) = (&costed.source, &costed.roll);
+        let verdict = verdict(source, roll, stored, settings.shrink_limit, false);
+        Ok(match verdict.with_cause_shown() {
+            Verdict::Store { state, cause, .. } => {
+                Looked::Costs(OpenDay::of(&costed, state, cause))
+            }
+            Verdict::KeepStored { state, cause } => Looked::Stays { state, cause },
+        })
+    }
+}
+
+/// Exact USD, and their parts while these are known of all of them.
+struct Sum {
+    cost: Cost,
+    parts: Option<Parts>,
+}
+
+impl Sum {
+    fn new() -> Self {
+        Self { cost: Cost::ZERO, parts: Some(Parts::new()) }
+    }
+
+    fn add(&mut self, cost: Cost, parts: Option<&Parts>) {
+        if cost.is_zero() {
+            return;
+        }
+        self.cost += cost;
+        match (&mut self.parts, parts) {
+            (Some(sum), Some(parts)) => {
+                for (part, usd) in parts {
+                    *sum.entry(*part).or_insert(0.0) += usd;
+                }
+            }
+            _ => self.parts = None,
+        }
+    }
+}
+
+impl OpenDay {
+    fn of(costed: &CostedDay, state: DayState, cause: String) -> Self {
+        let (source, roll) = (&costed.source, &costed.roll);
+        let (mut all, mut by_namespace) = (Sum::new(), BTreeMap::new());
+        for line in &roll.lines {
+            let row = costed.parts.as_ref().and_then(|parts| parts.get(&line.key));
+            let parts = row.map(|row| &row.parts);
+            all.add(line.cost, parts);
+            let name = line.key.namespace().unwrap_or_default();
+            by_namespace.entry(name).or_insert_with(Sum::new).add(line.cost, parts);
+        }
+        // Of several clusters the ratios cannot be added up.
+        let only = Some(&source.costs.clusters).filter(|clusters| clusters.len() == 1);
+        let only = only.and_then(|clusters| clusters.values().next());
+        let efficiency_of = |name: &str| {
+            let namespace = only.and_then(|cluster| cluster.namespaces.get(name));
+            namespace.map_or_else(Efficiency::default, |one| Efficiency::of(&one.breakdown))
+        };
+        let composed = |(name, sum): (&str, Sum)| {
+            let composition = Composition { parts: sum.parts, efficiency: efficiency_of(name) };
+            (name.to_owned(), (sum.cost.usd(), composition))
+        };
+        Self {
+            usd: roll.total.usd(),
+            composition: Composition {
+                parts: all.parts,
+                efficiency: only
+                    .map_or_else(Efficiency::default, |one| Efficiency::of(&one.breakdown)),
+            },
+            namespaces: by_namespace.into_iter().map(composed).collect(),
+            clusters: source.clusters.keys().cloned().collect(),
+            state,
+            cause,
+            phase: source.phase,
+            known_minutes: source.expected_minutes,
+        }
+    }
+}
+
+impl Looked {
+    /// About how many bytes it takes.
+    fn bytes(&self) -> usize {
+        let texts = match self {
+            Self::Costs(day) => {
+                let namespace = |(name, (_, composition)): (&String, &(f64, Composition))| {
+                    ENTRY_BYTES + name.len() + composition.bytes()
+                };
+                let namespaces: usize = day.namespaces.iter().map(namespace).sum();
+                let clusters = day.clusters.iter().map(|name| ENTRY_BYTES + name.len());
+                namespaces + clusters.sum::<usize>() + day.cause.len()
+            }
+            Self::Stays { cause, .. } => cause.len(),
+        };
+        size_of::<Self>() + ENTRY_BYTES + texts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cost::{Breakdown, Levels, Part};
+    use crate::settings::worker::GapPolicy;
+    use crate::source::SourceDay;
+
+    fn made_of(cpu: f64, ram: f64, cpu_efficiency: f64) -> Breakdown {
+        let parts = [(Part::Cpu, cpu), (Part::Ram, ram)].into();
+        let cpu_efficiency = Some(cpu_efficiency);
+        Breakdown { parts, cpu_efficiency, ram_efficiency: Some(f64::NAN), ..Breakdown::default() }
+    }
+
+    fn open_day(has_parts: bool, change: impl FnOnce(&mut SourceDay)) -> OpenDay {
+        let mut source = SourceDay::without_samples(Phase::Exporter, 600);
+        let cluster = source.costs.cluster_mut("prod");
+        (cluster.total_usd, cluster.breakdown) = (Some(10.0), made_of(7.0, 3.0, 0.5));
+        let shop = source.costs.namespace_mut("prod", "shop");
+        (shop.total_usd, shop.breakdown) = (Some(4.0), made_of(3.0, 1.0, 0.25));
+        source.cover_all(600);
+        change(&mut source);
+        let levels = Levels { has_parts, ..Levels::DEFAULT };
+        let costed = CostedDay::of(source, levels, GapPolicy::None);
+        OpenDay::of(&costed, DayState::Ok, String::new())
+    }
+
+    #[test]
+    fn a_day_says_what_its_costs_are_made_of_where_the_source_says_it_of_all() {
+        let day = open_day(true, |_| {});
+        let parts = Parts::from([(Part::Cpu, 7.0), (Part::Ram, 3.0)]);
+        assert_eq!((day.usd, &day.composition.parts), (10.0, &Some(parts)));
+        assert_eq!(day.composition.efficiency, Efficiency { cpu: Some(0.5), ram: None });
+        let (usd, shop) = &day.namespaces["shop"];
+        let parts = Parts::from([(Part::Cpu, 3.0), (Part::Ram, 1.0)]);
+        assert_eq!((*usd, &shop.parts, shop.efficiency.cpu), (4.0, &Some(parts), Some(0.25)));
+        assert_eq!((day.namespaces[""].0, day.known_minutes), (6.0, 600));
+        let without = open_day(true, |source| {
+            source.costs.namespace_mut("prod", "shop").breakdown = Breakdown::default();
+        });
+        assert_eq!((without.usd, without.composition.parts), (10.0, None));
+        assert_eq!(open_day(false, |_| {}).composition.parts, None);
+    }
+
+    #[test]
+    fn efficiencies_of_several_clusters_are_not_added_up() {
+        let day = open_day(true, |source| {
+            let cluster = source.costs.cluster_mut("edge");
+            (cluster.total_usd, cluster.breakdown) = (Some(1.0), made_of(0.5, 0.5, 0.5));
+        });
+        assert_eq!(day.composition.efficiency, Efficiency::default());
+        let parts = Parts::from([(Part::Cpu, 7.5), (Part::Ram, 3.5)]);
+        assert_eq!(day.composition.parts, Some(parts));
+    }
+}
