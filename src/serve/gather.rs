@@ -212,7 +212,7 @@ impl Gatherer {
                 day: *day,
                 status: stored.statuses.get(day),
                 own_usd: rows.own_usd,
-                clusters_before: clusters_before(*day, &stored.statuses),
+                clusters_before: clusters_before(*day, stored.statuses.values()),
                 now_seconds,
             };
             (*day, Open { rows: rows.clone(), looked: self.looks.look(job).await })
