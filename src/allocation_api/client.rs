@@ -13,8 +13,9 @@ use reqwest::{Response, StatusCode};
 use super::keys;
 use super::reply::{self, Product, Reply};
 use super::window::Window;
-use crate::service::failure::{Failure, Hop, Kind, is_unknown_authority};
+use crate::service::failure::{Failure, Hop, Kind, REPORT, chain, excerpt, is_unknown_authority};
 use crate::service::http::kind_of_status;
+use crate::service::tls::{self, Tls};
 use crate::settings::Endpoint;
 use crate::settings::auth::Auth;
 
@@ -70,13 +71,6 @@ impl Asker {
         }
     }
 
-    fn of_authorities(self) -> &'static str {
-        match self {
-            Self::Exporter => "KUBECOST_CA_FILE",
-            Self::Worker => "CA_FILE",
-        }
-    }
-
     fn of_throttling(self) -> &'static str {
         match self {
             Self::Exporter => "ask less often: SCRAPE_INTERVAL",
@@ -92,8 +86,8 @@ pub struct ClientOptions {
     pub asker: Asker,
     /// How the server knows us.
     pub auth: Auth,
-    /// Certificates (PEM) that alone are trusted, in place of the system's.
-    pub ca_pem: Option<Vec<u8>>,
+    /// Whom we trust.
+    pub tls: Tls,
     /// Time for one request, its whole reply included.
     pub timeout: Duration,
     /// How often a request is tried in all, when trying again may help.
@@ -111,7 +105,7 @@ impl ClientOptions {
         Self {
             asker: Asker::Worker,
             auth,
-            ca_pem: None,
+            tls: tls::of_process().clone(),
             timeout: Duration::from_secs(100),
             attempts: 3,
             reply_bytes_max: 256 * 1024 * 1024,
@@ -193,30 +187,20 @@ impl AllocationClient {
     /// A client; nothing is connected yet.
     ///
     /// # Errors
-    /// When the CA certificates cannot be read.
+    /// When no client can be built on this machine.
     pub fn new(endpoint: Endpoint, options: ClientOptions) -> Result<Self, Failure> {
-        // The first caller in the process chooses; all choose the same.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let unusable = |error: reqwest::Error| {
-            let fix = "see the file of KUBECOST_CA_FILE: it must hold certificates in PEM";
-            Failure::query(Kind::Internal, format!("cannot prepare HTTPS: {error}"), fix)
-        };
-        let mut builder = reqwest::Client::builder()
+        let builder = options
+            .tls
+            .applied(reqwest::Client::builder())
             .gzip(true)
             .timeout(options.timeout)
             .connect_timeout(CONNECT_TIMEOUT.min(options.timeout))
             .redirect(crate::service::http::redirects())
             .user_agent(options.asker.user_agent());
-        if let Some(pem) = &options.ca_pem {
-            let certificates = reqwest::Certificate::from_pem_bundle(pem).map_err(unusable)?;
-            builder = builder.tls_certs_only(certificates);
-        } else if !endpoint.redacted().starts_with("https:") {
-            // Plain HTTP must not fail where an image holds no certificates.
-            builder = builder.tls_certs_only([]);
-        } else {
-            builder = builder.tls_certs_merge(crate::service::http::trusted_certificates());
-        }
-        let http = builder.build().map_err(unusable)?;
+        let http = builder.build().map_err(|error| {
+            let what = format!("an HTTP client cannot be made: {}", excerpt(&chain(&error)));
+            Failure::query(Kind::Internal, what, REPORT)
+        })?;
         Ok(Self { http, endpoint, options, path: Mutex::new(None) })
     }
 
@@ -372,8 +356,7 @@ impl AllocationClient {
         }
         let causes = causes.join(": ");
         if is_unknown_authority(&causes) {
-            let setting = self.options.asker.of_authorities();
-            return Failure::unknown_authority(Hop::QueryLayer, shown, setting);
+            return Failure::unknown_authority(Hop::QueryLayer, shown, "CA_FILE");
         }
         let what = format!("{shown} cannot be reached: {causes}");
         let fix = "see that KUBECOST_URL is right and the server is up";

@@ -9,9 +9,9 @@ use clap::ArgMatches;
 use crate::run::Environment;
 use crate::service::clock::{Clock, FixedClock, SystemClock};
 use crate::service::failure::Failure;
-use crate::service::{http, logging};
-use crate::settings::worker::{PipelineSettings, SETTINGS};
-use crate::settings::worker_names::{CA_FILE, LOG_FORMAT};
+use crate::service::{logging, tls};
+use crate::settings::worker::{CLIENT_TLS, PipelineSettings, SETTINGS};
+use crate::settings::worker_names::LOG_FORMAT;
 use crate::settings::{ConfigErrors, RawSettings, ReadSettings};
 
 use super::connect;
@@ -64,12 +64,6 @@ pub struct Context {
     pub form: Form,
 }
 
-/// Has all hops trust the authorities that the settings name.
-fn trust_authorities(raw: &RawSettings) -> Result<(), String> {
-    let path = raw.value(&CA_FILE).filter(|path| !path.is_empty()).map(PathBuf::from);
-    path.map_or(Ok(()), |path| http::trust(&path))
-}
-
 /// The machine's clock, or one that stands at `--at`.
 fn clock(matches: &ArgMatches) -> Result<Arc<dyn Clock>, CliError> {
     let Some(text) = matches.get_one::<String>("at") else { return Ok(Arc::new(SystemClock)) };
@@ -106,9 +100,7 @@ impl Context {
     /// All that is wrong with them.
     pub fn settings<S: ReadSettings>(&self) -> Result<S, ConfigErrors> {
         let mut raw = self.raw();
-        if let Err(what) = trust_authorities(&raw) {
-            raw.error(CA_FILE.name, &what);
-        }
+        tls::set_up(CLIENT_TLS, &mut raw);
         S::validate(raw)
     }
 
@@ -131,8 +123,8 @@ impl Context {
         let raw = self.raw();
         let is_json = raw.value(&LOG_FORMAT) == Some("json");
         let level = environment("RUST_LOG").or_else(|| quiet.then(|| "error".to_owned()));
-        // What is wrong with the authorities is reported with the other settings.
-        let trust = || drop(trust_authorities(&raw));
+        // What is wrong with the files is reported with the other settings.
+        let trust = || tls::set_up(CLIENT_TLS, &mut self.raw());
         let (traces, trace_layer) =
             Traces::begin(&environment, &trust).map_err(CliError::Argument)?;
         logging::start(is_json, level.as_deref(), trace_layer);

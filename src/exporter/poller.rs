@@ -15,7 +15,8 @@ use crate::allocation_api::{
     Selected, Window, keys, verdict,
 };
 use crate::service::clock::Clock;
-use crate::service::failure::{Failure, Hop, Kind};
+use crate::service::failure::{Failure, Hop};
+use crate::service::tls::Tls;
 use crate::settings::ExporterConfig;
 use crate::settings::secret::Endpoint;
 
@@ -78,16 +79,12 @@ impl Poller {
     /// A poller that has not asked yet.
     ///
     /// # Errors
-    /// When the CA certificates cannot be used.
-    pub fn new(
-        config: ExporterConfig,
-        ca_pem: Option<Vec<u8>>,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Self, Failure> {
+    /// When no client can be built on this machine.
+    pub fn new(config: ExporterConfig, tls: Tls, clock: Arc<dyn Clock>) -> Result<Self, Failure> {
         let options = ClientOptions {
             asker: Asker::Exporter,
             auth: config.auth.clone(),
-            ca_pem,
+            tls,
             timeout: config.timeout,
             attempts: ATTEMPTS,
             reply_bytes_max: config.reply_bytes_max,
@@ -390,10 +387,4 @@ fn refused(refusal: &Refusal, window: Window) -> PollError {
 
 fn seconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
-}
-
-/// The failure of settings that cannot be put to use.
-#[must_use]
-pub fn unusable(what: String, fix: &str) -> Failure {
-    Failure::new(Hop::Exporter, Kind::Internal, what, fix)
 }

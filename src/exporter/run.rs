@@ -6,14 +6,14 @@ use std::sync::Arc;
 use clap::{Arg, Command};
 use tokio::sync::watch;
 
-use super::poller::{Poller, unusable};
+use super::poller::Poller;
 use super::server::router;
 use crate::service::access::Access;
 use crate::service::clock::SystemClock;
 use crate::service::failure::{Failure, Hop};
 use crate::service::server::Server;
-use crate::service::version;
-use crate::settings::exporter::SETTINGS;
+use crate::service::{tls, version};
+use crate::settings::exporter::{CLIENT_TLS, SETTINGS};
 use crate::settings::{ConfigErrors, ExporterConfig, RawSettings, ReadSettings, former_names, raw};
 
 const EXAMPLES: &str = "Examples:
@@ -60,21 +60,15 @@ pub fn settings(
     for error in &former.errors {
         raw.error(&error.name, &error.what);
     }
+    tls::set_up(CLIENT_TLS, &mut raw);
     ExporterConfig::validate(raw)
 }
 
 /// Polls and serves until a signal to end.
 ///
 /// # Errors
-/// When the CA file, the address or the certificate cannot be used.
+/// When the address or the certificate cannot be used.
 pub async fn run(config: ExporterConfig) -> Result<(), Failure> {
-    let ca_pem = match &config.ca_file {
-        None => None,
-        Some(path) => Some(std::fs::read(path).map_err(|error| {
-            let what = format!("KUBECOST_CA_FILE '{}' cannot be read: {error}", path.display());
-            unusable(what, "see that the file is mounted")
-        })?),
-    };
     let server = Server::bind(&config.serving, Hop::Exporter).await?;
     let (access, mode) = (Access::of(&config.metrics_access), config.mode.as_str());
     tracing::info!(
@@ -85,7 +79,7 @@ pub async fn run(config: ExporterConfig) -> Result<(), Failure> {
         config.endpoint.redacted(),
         server.url(),
     );
-    let poller = Arc::new(Poller::new(config, ca_pem, Arc::new(SystemClock))?);
+    let poller = Arc::new(Poller::new(config, tls::of_process().clone(), Arc::new(SystemClock))?);
     let (stop, stopped) = watch::channel(false);
     let is_stopped = |mut stopped: watch::Receiver<bool>| async move {
         // An error means that the sender is gone, which is an end too.

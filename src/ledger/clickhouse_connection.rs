@@ -11,14 +11,13 @@ use std::time::Duration;
 
 use clickhouse::query::Query;
 use clickhouse::{Client, Row};
+use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
 use crate::service::failure::{Failure, Hop, Kind};
-use crate::service::http::Authorities;
+use crate::service::tls::{self, Tls};
 use crate::settings::worker::CloudTunerConfig;
 use crate::stores::WRITE_TIMEOUT;
 
@@ -74,10 +73,8 @@ pub(super) struct Connection {
 /// A client for the settings; nothing is sent yet.
 #[must_use]
 pub fn client(config: &CloudTunerConfig) -> Client {
-    crate::service::http::install_tls();
     let user = config.clickhouse.credentials().map(|(user, _)| user.as_str());
-    let client = crate::service::http::authorities().map_or_else(Client::default, trusting);
-    client
+    over(tls::of_process())
         .with_url(config.clickhouse.redacted())
         .with_database(&config.clickhouse_database)
         .with_user(user.unwrap_or(&config.clickhouse_user))
@@ -85,21 +82,19 @@ pub fn client(config: &CloudTunerConfig) -> Client {
         .with_validation(false)
 }
 
-/// A client that trusts further certificate authorities; the library's own cannot be given any.
-fn trusting(authorities: &Authorities) -> Client {
+/// A client like the library's own, which takes no certificates.
+fn over(tls: &Tls) -> Client {
+    const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
     /// The server closes idle connections after three.
     const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
-    let mut roots =
-        rustls::RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    roots.add_parsable_certificates(
-        CertificateDer::pem_slice_iter(&authorities.pem).filter_map(Result::ok),
-    );
-    let tls = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let mut tcp = HttpConnector::new();
+    tcp.set_keepalive(Some(TCP_KEEPALIVE));
+    tcp.enforce_http(false);
     let connector = hyper_rustls::HttpsConnectorBuilder::new()
-        .with_tls_config(tls)
+        .with_tls_config(tls.config())
         .https_or_http()
         .enable_http1()
-        .build();
+        .wrap_connector(tcp);
     let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
         .pool_idle_timeout(IDLE_TIMEOUT)
         .build(connector);

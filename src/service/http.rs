@@ -3,16 +3,17 @@
 //! What belongs here: what every HTTP client of this program needs. What does not: what a reply
 //! means (`query`, `rest_api`).
 
-use std::path::{Path, PathBuf};
-use std::sync::{Once, OnceLock};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use reqwest::redirect::Policy;
-use reqwest::{Certificate, Client, Response, StatusCode};
+use reqwest::{Client, Response, StatusCode};
 use url::Url;
 
-use crate::service::failure::{Failure, Hop, Kind, chain, excerpt, is_unknown_authority};
+use crate::service::failure::{Failure, Hop, Kind, REPORT, chain, excerpt, is_unknown_authority};
+use crate::service::tls;
+
+pub use crate::service::tls::install_tls;
 
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -21,81 +22,21 @@ const REDIRECTS_MAX: usize = 3;
 /// The header `User-Agent`.
 const USER_AGENT: &str = concat!("kubecost-worker/", env!("CARGO_PKG_VERSION"));
 
-/// Chooses the process' TLS implementation, once; a client cannot be built before.
-pub fn install_tls() {
-    static INSTALLED: Once = Once::new();
-    INSTALLED.call_once(|| {
-        // It fails only where one is chosen already, and then that one is used.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-    });
-}
-
-/// Certificate authorities that are trusted beside the usual ones.
-#[derive(Clone, Debug)]
-pub struct Authorities {
-    /// The PEM file that they are from: some clients read it themselves.
-    pub path: PathBuf,
-    /// What it holds.
-    pub pem: Vec<u8>,
-}
-
-static AUTHORITIES: OnceLock<Authorities> = OnceLock::new();
-
-/// Has all clients that are built from now on trust the authorities of a PEM file. A process has
-/// one such file: the first that is named.
-///
-/// # Errors
-/// What is wrong with it.
-pub fn trust(path: &Path) -> Result<(), String> {
-    let shown = path.display();
-    let pem = std::fs::read(path).map_err(|error| format!("'{shown}' cannot be read: {error}"))?;
-    let found = Certificate::from_pem_bundle(&pem).map_err(|error| {
-        format!("'{shown}' holds no certificates in PEM: {}", excerpt(&chain(&error)))
-    })?;
-    if found.is_empty() {
-        return Err(format!("'{shown}' holds no certificate"));
-    }
-    AUTHORITIES.get_or_init(|| Authorities { path: path.to_owned(), pem });
-    Ok(())
-}
-
-/// The authorities of [`trust`], if any.
-#[must_use]
-pub fn authorities() -> Option<&'static Authorities> {
-    AUTHORITIES.get()
-}
-
-/// They as this library wants them.
-#[must_use]
-pub fn trusted_certificates() -> Vec<Certificate> {
-    let read = |trusted: &Authorities| Certificate::from_pem_bundle(&trusted.pem).ok();
-    authorities().and_then(read).unwrap_or_default()
-}
-
 /// A client whose whole exchanges, from connecting to the last byte, take at most `timeout`.
-///
-/// On a machine without any root certificates it is built all the same, for plain HTTP; HTTPS
-/// servers are then not trusted.
 ///
 /// # Errors
 /// When no client can be built on this machine.
 pub fn client(timeout: Duration) -> Result<Client, Failure> {
-    install_tls();
-    let built = builder(timeout).build();
-    built.or_else(|_| builder(timeout).tls_certs_only([]).build()).map_err(|error| {
-        let what = format!("an HTTP client cannot be made: {}", excerpt(&chain(&error)));
-        let fix = "check the machine's root certificates";
-        Failure::new(Hop::Worker, Kind::Internal, what, fix).caused_by(error)
-    })
-}
-
-fn builder(timeout: Duration) -> reqwest::ClientBuilder {
-    Client::builder()
-        .tls_certs_merge(trusted_certificates())
+    let builder = tls::of_process()
+        .applied(Client::builder())
         .user_agent(USER_AGENT)
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(timeout)
-        .redirect(redirects())
+        .redirect(redirects());
+    builder.build().map_err(|error| {
+        let what = format!("an HTTP client cannot be made: {}", excerpt(&chain(&error)));
+        Failure::new(Hop::Worker, Kind::Internal, what, REPORT).caused_by(error)
+    })
 }
 
 /// Which redirects every client of this program follows: a few, within one origin. The headers go

@@ -7,11 +7,13 @@ pub mod failure;
 pub mod http;
 pub mod logging;
 pub mod metrics;
+pub mod nameless_file;
 pub mod off_thread;
 pub mod server;
 pub mod shown;
 pub mod spans;
 pub mod terminal;
+pub mod tls;
 #[cfg(feature = "otlp")]
 pub mod traces;
 pub mod usd;

@@ -1,6 +1,5 @@
 //! The settings of `kubecost-allocation-exporter`.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::cost::AccountId;
@@ -12,6 +11,7 @@ use super::raw::Setting;
 use super::reader::{ReadSettings, Reader};
 use super::secret::Endpoint;
 use super::serving::{AccessSettings, Serving, ServingSettings};
+use super::tls::ClientTlsSettings;
 
 pub use super::exporter_names::SETTINGS;
 
@@ -21,6 +21,10 @@ const KUBECOST_AUTH: AuthSettings = AuthSettings {
     password: names::KUBECOST_PASSWORD,
     token: names::KUBECOST_TOKEN,
 };
+
+/// What the exporter and the worker name alike, and its own former name of the authorities.
+pub const CLIENT_TLS: ClientTlsSettings =
+    ClientTlsSettings { authorities: &[names::CA_FILE, names::KUBECOST_CA_FILE] };
 
 const SERVING: ServingSettings = ServingSettings {
     address: names::LISTEN_ADDR,
@@ -87,8 +91,6 @@ pub struct ExporterConfig {
     pub endpoint: Endpoint,
     /// How requests to it are authenticated.
     pub auth: Auth,
-    /// Certificates to trust there, if not the system's.
-    pub ca_file: Option<PathBuf>,
     /// The label `tenant_id`.
     pub tenant: AccountId,
     /// The label `cluster`.
@@ -156,7 +158,6 @@ impl ReadSettings for ExporterConfig {
         Some(Self {
             endpoint: endpoint?,
             auth: auth?,
-            ca_file: reader.text(names::KUBECOST_CA_FILE).map(PathBuf::from),
             tenant: tenant?,
             cluster: cluster?,
             cluster_filter: reader.optional_text(names::CLUSTER_FILTER),
@@ -282,6 +283,21 @@ mod tests {
         assert_eq!(config.serving.address.port(), 19_090);
         assert!(!config.has_pods && !config.has_nodes && config.serving.tls.is_none());
         assert!(matches!(config.metrics_access, Auth::None));
+    }
+
+    #[test]
+    fn the_authorities_file_has_two_names_of_which_one_is_set() {
+        let read = |pairs: &[(&str, &str)]| {
+            let mut raw = RawSettings::of(SETTINGS, pairs);
+            let files = CLIENT_TLS.read(&mut Reader::new(&mut raw));
+            (files.authorities.map(|file| file.setting.name), raw.errors)
+        };
+        let both = [("CA_FILE", "/ca.pem"), ("KUBECOST_CA_FILE", "/other.pem")];
+        assert_eq!(read(&both[..1]), (Some("CA_FILE"), Vec::new()));
+        assert_eq!(read(&both[1..]), (Some("KUBECOST_CA_FILE"), Vec::new()));
+        let (_, errors) = read(&both);
+        assert_eq!(errors[0].name, "KUBECOST_CA_FILE");
+        assert!(errors[0].what.contains("CA_FILE too: keep one"), "{errors:?}");
     }
 
     #[test]

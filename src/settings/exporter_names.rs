@@ -6,7 +6,9 @@ super::table::settings! {
     KUBECOST_USER: "User name for basic authentication at KUBECOST_URL";
     KUBECOST_PASSWORD (secret): "Password for basic authentication at KUBECOST_URL";
     KUBECOST_TOKEN (secret): "Bearer token for KUBECOST_URL";
-    KUBECOST_CA_FILE: "PEM file of the certificates to trust at KUBECOST_URL";
+    CA_FILE:
+        "PEM file of certificate authorities to trust at KUBECOST_URL beside the usual ones";
+    KUBECOST_CA_FILE: "Another name of CA_FILE";
     TENANT_ID: "Label tenant_id: the id of the CloudTuner cloud account";
     CLUSTER_NAME: "Label cluster: the cluster's name";
     CLUSTER_FILTER:

@@ -25,6 +25,7 @@ pub mod serving;
 pub mod source;
 pub mod store;
 mod table;
+pub mod tls;
 pub mod verify;
 pub mod worker;
 pub mod worker_names;

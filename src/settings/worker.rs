@@ -10,6 +10,7 @@ use super::reader::{ReadSettings, Reader};
 use super::run::{catch_up_days, fail_on, lease, phase};
 use super::secret::Secret;
 use super::serving::ServingSettings;
+use super::tls::ClientTlsSettings;
 use super::{metrics, resources, worker_names as names};
 
 pub use super::accounts::{AccountSelection, AccountsConfig, Shard};
@@ -22,6 +23,9 @@ pub use super::source::QueryConfig;
 pub use super::store::{CloudTunerConfig, MongoConfig, StoreConfig};
 pub use super::verify::HopsConfig;
 pub use super::worker_names::SETTINGS;
+
+/// Read by every command: they count at every server.
+pub const CLIENT_TLS: ClientTlsSettings = ClientTlsSettings { authorities: &[names::CA_FILE] };
 
 /// What reading, deciding and applying need: `plan` and `backfill`, and the greater part of `run`
 /// and `schedule`.

@@ -5,6 +5,7 @@ use std::time::Duration;
 pub mod bson;
 pub mod mongo;
 pub mod mongo_bulk;
+mod mongo_tls;
 pub mod mongo_update;
 pub mod sqlite;
 

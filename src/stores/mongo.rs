@@ -11,15 +11,16 @@ use std::time::Duration;
 use futures_util::TryStreamExt;
 use mongodb::bson::{self, Bson, Document, doc};
 use mongodb::error::{Error, ErrorKind, WriteFailure};
-use mongodb::options::{ClientOptions, ReadPreference, SelectionCriteria, Tls, WriteConcern};
+use mongodb::options::{ClientOptions, ReadPreference, SelectionCriteria, WriteConcern};
 use mongodb::{Client, Collection, Database, IndexModel};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::service::failure::{Failure, Hop, Kind, excerpt, is_unknown_authority};
-use crate::service::http;
 use crate::settings::Secret;
 use crate::settings::mongo_url::{FIX_URL, has_bare_at_sign};
+
+use super::mongo_tls;
 
 /// How long the driver looks for a server that answers, unless MONGO_URL says otherwise.
 const SERVER_SELECTION_TIMEOUT: Duration = Duration::from_secs(10);
@@ -72,9 +73,7 @@ pub async fn connect_within(
         }
         refused()
     })?;
-    if let (Some(Tls::Enabled(tls)), Some(trusted)) = (&mut options.tls, http::authorities()) {
-        tls.ca_file_path.get_or_insert_with(|| trusted.path.clone());
-    }
+    mongo_tls::apply(&mut options)?;
     options.app_name.get_or_insert_with(|| "kubecost-worker".to_owned());
     options.server_selection_timeout.get_or_insert(SERVER_SELECTION_TIMEOUT);
     options.connect_timeout.get_or_insert(CONNECT_TIMEOUT);

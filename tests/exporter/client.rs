@@ -9,6 +9,9 @@ use kubecost_worker::allocation_api::{
 };
 use kubecost_worker::exporter::poller::Poller;
 use kubecost_worker::service::failure::{Failure, Kind};
+use kubecost_worker::service::tls::{self, Tls};
+use kubecost_worker::settings::exporter_names::CA_FILE;
+use kubecost_worker::settings::tls::{ClientTls, NamedFile};
 use kubecost_worker::settings::worker::Auth;
 use kubecost_worker::settings::{Endpoint, Secret};
 
@@ -20,7 +23,7 @@ fn options() -> ClientOptions {
     ClientOptions {
         asker: Asker::Exporter,
         auth: Auth::None,
-        ca_pem: None,
+        tls: tls::of_process().clone(),
         timeout: Duration::from_secs(5),
         attempts: 1,
         reply_bytes_max: 1 << 20,
@@ -207,6 +210,14 @@ async fn served_over_tls(poller: &Arc<Poller>, certificate: &Path, key: &Path) -
     format!("https://{}", served(poller, &files).await.replace("127.0.0.1", "localhost"))
 }
 
+/// What a process has whose `CA_FILE` holds this.
+fn trusting(pem: &str) -> Tls {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), pem).unwrap();
+    let authorities = NamedFile { setting: CA_FILE, path: file.path().to_owned() };
+    Tls::read(&ClientTls { authorities: Some(authorities) }).unwrap()
+}
+
 #[tokio::test]
 async fn a_private_certificate_is_trusted_by_its_ca_file_only() {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
@@ -217,18 +228,15 @@ async fn a_private_certificate_is_trusted_by_its_ca_file_only() {
     // The exporter's own server speaks TLS; its index page is an answer, if no allocation.
     let (poller, _) = exporter("http://127.0.0.1:1", "2026-11-20T17:05:00Z", &[]);
     let url = served_over_tls(&poller, &certificate, &key).await;
-    let trusting = ClientOptions { ca_pem: Some(made.cert.pem().into_bytes()), ..options() };
-    let failure = ask(&url, trusting).await.unwrap_err();
+    let known = ClientOptions { tls: trusting(&made.cert.pem()), ..options() };
+    let failure = ask(&url, known).await.unwrap_err();
     assert!(failure.to_string().contains("HTTP 404"), "it was understood: {failure}");
     let other = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    let distrusting = ClientOptions { ca_pem: Some(other.cert.pem().into_bytes()), ..options() };
-    let failure = ask(&url, distrusting).await.unwrap_err();
+    let unknown = ClientOptions { tls: trusting(&other.cert.pem()), ..options() };
+    let failure = ask(&url, unknown).await.unwrap_err();
     assert_eq!(failure.kind, Kind::Denied, "{failure}");
-    let wanted = "the certificate is signed by an unknown authority: set KUBECOST_CA_FILE";
+    let wanted = "the certificate is signed by an unknown authority: set CA_FILE";
     assert!(failure.to_string().contains(wanted), "{failure}");
-    let garbage =
-        ClientOptions { ca_pem: Some(b"-----BEGIN CERTIFICATE-----\nx".to_vec()), ..options() };
-    assert!(ask(&url, garbage).await.is_err());
 }
 
 #[tokio::test]
@@ -245,8 +253,7 @@ async fn a_renewed_certificate_is_served_without_a_restart() {
     let (poller, _) = exporter("http://127.0.0.1:1", "2026-11-20T17:05:00Z", &[]);
     let url = served_over_tls(&poller, &certificate, &key).await;
     let trusting = |made: &rcgen::CertifiedKey<rcgen::KeyPair>| {
-        let options = ClientOptions { ca_pem: Some(made.cert.pem().into_bytes()), ..options() };
-        ask(&url, options)
+        ask(&url, ClientOptions { tls: trusting(&made.cert.pem()), ..options() })
     };
     // An understood answer is a 404 of the exporter's own server.
     assert_eq!(trusting(&first).await.unwrap_err().kind, Kind::BadReply);

@@ -11,6 +11,7 @@ use kubecost_worker::exporter::poller::Poller;
 use kubecost_worker::exporter::server::router;
 use kubecost_worker::service::access::Access;
 use kubecost_worker::service::clock::SystemClock;
+use kubecost_worker::service::tls;
 use serde_json::Value;
 
 use crate::program::any_hour;
@@ -90,7 +91,8 @@ async fn serve(poller: &Arc<Poller>, seen: &Arc<Mutex<Vec<String>>>) -> String {
 async fn a_real_prometheus_scrapes_both_formats() {
     let server = Server::opencost(any_hour).await;
     let settings = config(&server.url, &[("POD_METRICS", "true"), ("POD_LABELS", "node")]);
-    let poller = Arc::new(Poller::new(settings, None, Arc::new(SystemClock)).unwrap());
+    let poller =
+        Arc::new(Poller::new(settings, tls::of_process().clone(), Arc::new(SystemClock)).unwrap());
     poller.poll().await;
     let (open, text) = (Arc::default(), Arc::new(Mutex::new(vec!["text only".to_owned()])));
     let targets = [serve(&poller, &open).await, serve(&poller, &text).await];

@@ -19,6 +19,7 @@ use kubecost_worker::service::clock::FixedClock;
 use kubecost_worker::service::failure::Hop;
 use kubecost_worker::service::metrics::to_text_format;
 use kubecost_worker::service::server as http_server;
+use kubecost_worker::service::tls;
 use kubecost_worker::settings::exporter::SETTINGS;
 use kubecost_worker::settings::{ExporterConfig, RawSettings, ReadSettings};
 use serde_json::{Map, Value, json};
@@ -159,7 +160,8 @@ pub(crate) fn exporter(
     more: &[(&str, &str)],
 ) -> (Arc<Poller>, Arc<FixedClock>) {
     let clock = Arc::new(FixedClock::at(at(now)));
-    let poller = Poller::new(config(url, more), None, Arc::clone(&clock) as _).unwrap();
+    let poller =
+        Poller::new(config(url, more), tls::of_process().clone(), Arc::clone(&clock) as _).unwrap();
     (Arc::new(poller), clock)
 }
 

@@ -10,6 +10,7 @@ use kubecost_worker::allocation_api::window::parse_rfc3339;
 use kubecost_worker::exporter::poller::Poller;
 use kubecost_worker::service::clock::FixedClock;
 use kubecost_worker::service::metrics::to_text_format;
+use kubecost_worker::service::tls;
 use kubecost_worker::settings::exporter::SETTINGS;
 use kubecost_worker::settings::{ExporterConfig, RawSettings, ReadSettings};
 use serde_json::{Map, Value, json};
@@ -113,7 +114,7 @@ pub(crate) async fn export(
     ];
     let config = ExporterConfig::validate(RawSettings::of(SETTINGS, &settings)).unwrap();
     let clock = Arc::new(FixedClock::at(span.start));
-    let poller = Poller::new(config, None, Arc::clone(&clock) as _).unwrap();
+    let poller = Poller::new(config, tls::of_process().clone(), Arc::clone(&clock) as _).unwrap();
     for minute in span.step_by(60) {
         clock.set(minute + SCRAPE_SECOND);
         to.scrape(minute + SCRAPE_SECOND, &shown(&poller)).await;
