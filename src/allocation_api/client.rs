@@ -86,7 +86,7 @@ pub struct ClientOptions {
     pub asker: Asker,
     /// How the server knows us.
     pub auth: Auth,
-    /// Whom we trust.
+    /// Whom we trust, and how we prove ourselves.
     pub tls: Tls,
     /// Time for one request, its whole reply included.
     pub timeout: Duration,

@@ -6,7 +6,9 @@ use crate::settings::worker::{
     AccountsSettings, AuditSettings, MigrateSettings, PipelineSettings, RecommendSettings,
     ReportSettings, RestSettings, RunSettings, ScheduleSettings, ServeSettings, VerifySettings,
 };
-use crate::settings::worker_names::{CA_FILE, LOG_FORMAT, SETTINGS};
+use crate::settings::worker_names::{
+    CA_FILE, CLIENT_CERT_FILE, CLIENT_KEY_FILE, LOG_FORMAT, SETTINGS,
+};
 use crate::settings::{RawSettings, ReadSettings};
 
 /// Values on which it depends what else is read: one situation for each way through the settings.
@@ -35,7 +37,8 @@ pub(super) fn settings_of(command: &str) -> BTreeSet<&'static str> {
         _ => return BTreeSet::new(),
     };
     // Read by every command before its own.
-    names.extend([CA_FILE.name, LOG_FORMAT.name]);
+    let of_all = [CA_FILE, CLIENT_CERT_FILE, CLIENT_KEY_FILE, LOG_FORMAT];
+    names.extend(of_all.map(|setting| setting.name));
     names
 }
 
@@ -56,7 +59,7 @@ mod tests {
             assert!(all.contains(setting.name), "no command reads {}", setting.name);
         }
         let migrate = settings_of("migrate");
-        assert!(migrate.contains("CLICKHOUSE_PASSWORD") && migrate.contains("CA_FILE"));
+        assert!(migrate.contains("CLICKHOUSE_PASSWORD") && migrate.contains("CLIENT_KEY_FILE"));
         assert!(!migrate.contains("PROMETHEUS_URL") && !migrate.contains("LEASE_SECONDS"));
         let run = settings_of("run");
         for name in ["PROMETHEUS_TOKEN", "METROCULUS_URL", "CLUSTER_FILTER", "MONGO_DATABASE"] {

@@ -1,22 +1,25 @@
-//! Whom this process trusts over TLS: one set of certificate authorities for every hop.
+//! Whom this process trusts over TLS, and how it proves itself: the same at every hop.
 //!
-//! What belongs here: the built-in authorities, the system's and those of the settings, joined.
+//! What belongs here: the built-in authorities, the system's and those of the settings, joined, and
+//! the client's own certificate.
 //! What does not: what a failed handshake means (`failure`).
 
 use std::ffi::OsStr;
 use std::fmt;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::{Once, OnceLock};
+use std::sync::{Arc, Once, OnceLock};
 
+use base64::Engine;
 use reqwest::ClientBuilder;
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore};
 
 use crate::settings::raw::{RawSettings, SettingError};
 use crate::settings::reader::Reader;
-use crate::settings::tls::{ClientTls, ClientTlsSettings, NamedFile};
+use crate::settings::tls::{ClientTls, ClientTlsSettings, IdentityFiles, NamedFile};
 
 /// The longest file of certificates that is read.
 const FILE_BYTES_MAX: u64 = 16 << 20;
@@ -44,11 +47,12 @@ pub fn install_tls() {
     });
 }
 
-/// Whom clients trust.
+/// Whom clients trust, and how they prove themselves. `Debug` shows nothing of it.
 #[derive(Clone)]
 pub struct Tls {
     config: ClientConfig,
     trusted_pem: Option<Vec<u8>>,
+    identity_pem: Option<Vec<u8>>,
 }
 
 impl fmt::Debug for Tls {
@@ -64,21 +68,30 @@ impl Tls {
     /// All that is wrong with the files of the settings; never a part of their text. What is wrong
     /// with the system's is ignored, as every program does.
     pub fn read(files: &ClientTls) -> Result<Self, Vec<SettingError>> {
-        let own = match files.authorities.as_ref().map(authorities).transpose() {
-            Ok(own) => own,
-            Err(error) => return Err(vec![error]),
+        let own = files.authorities.as_ref().map(authorities).transpose();
+        let identity = files.identity.as_ref().map(Identity::read).transpose();
+        let (own, identity) = match (own, identity) {
+            (Ok(own), Ok(identity)) => (own, identity),
+            (own, identity) => return Err(own.err().into_iter().chain(identity.err()).collect()),
         };
         let (file, directories) = (std::env::var_os(FILE), std::env::var_os(DIRECTORIES));
-        Ok(Self::of(system_pem(file.as_deref(), directories.as_deref()), own))
+        Ok(Self::of(system_pem(file.as_deref(), directories.as_deref()), own, identity))
     }
 
     /// Trusts the built-in authorities and these.
-    fn of(system_pem: Vec<u8>, own_pem: Option<Vec<u8>>) -> Self {
+    fn of(system_pem: Vec<u8>, own_pem: Option<Vec<u8>>, identity: Option<Identity>) -> Self {
         install_tls();
         let roots = joined(&system_pem, own_pem.as_deref().unwrap_or_default());
         let trusted_pem = own_pem.map(|own| [system_pem, own].join(&b'\n'));
-        let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-        Self { config, trusted_pem }
+        let builder = ClientConfig::builder().with_root_certificates(roots);
+        match identity {
+            None => Self { config: builder.with_no_client_auth(), trusted_pem, identity_pem: None },
+            Some(Identity { certified, pem }) => {
+                let resolver = Arc::new(SingleCertAndKey::from(certified));
+                let config = builder.with_client_cert_resolver(resolver);
+                Self { config, trusted_pem, identity_pem: Some(pem) }
+            }
+        }
     }
 
     /// For clients that take the library's own form.
@@ -101,6 +114,13 @@ impl Tls {
     pub fn trusted_pem(&self) -> Option<&[u8]> {
         self.trusted_pem.as_deref()
     }
+
+    /// For clients that read files only: the client's certificate chain and its key, in PEM. It is
+    /// a secret.
+    #[must_use]
+    pub fn identity_pem(&self) -> Option<&[u8]> {
+        self.identity_pem.as_deref()
+    }
 }
 
 static OF_PROCESS: OnceLock<Tls> = OnceLock::new();
@@ -108,7 +128,7 @@ static OF_PROCESS: OnceLock<Tls> = OnceLock::new();
 /// What the clients of this process use: what [`set_up`] found, or else what needs no settings.
 pub fn of_process() -> &'static Tls {
     OF_PROCESS.get_or_init(|| {
-        Tls::read(&ClientTls::default()).unwrap_or_else(|_| Tls::of(Vec::new(), None))
+        Tls::read(&ClientTls::default()).unwrap_or_else(|_| Tls::of(Vec::new(), None, None))
     })
 }
 
@@ -122,22 +142,84 @@ pub fn set_up(settings: ClientTlsSettings, raw: &mut RawSettings) {
     }
 }
 
-/// The certificates in a file of the settings: at least one that can be used.
+/// How a client proves itself.
+struct Identity {
+    certified: CertifiedKey,
+    /// Chain and key. A secret.
+    pem: Vec<u8>,
+}
+
+impl Identity {
+    /// What is wrong never quotes the files: a key that is not quite PEM would be shown.
+    fn read(files: &IdentityFiles) -> Result<Self, SettingError> {
+        let chain = certificates(&files.certificate)?;
+        let key = PrivateKeyDer::from_pem_slice(&read_named(&files.key)?);
+        let key = key.map_err(|_| {
+            wrong(&files.key, "holds no private key in PEM (PKCS#8, PKCS#1 or SEC1, not encrypted)")
+        })?;
+        let mut pem = Vec::new();
+        for certificate in &chain {
+            write_pem(&mut pem, "CERTIFICATE", certificate);
+        }
+        let kind = match &key {
+            PrivateKeyDer::Pkcs1(_) => "RSA PRIVATE KEY",
+            PrivateKeyDer::Sec1(_) => "EC PRIVATE KEY",
+            _ => "PRIVATE KEY",
+        };
+        write_pem(&mut pem, kind, key.secret_der());
+        let provider = rustls::crypto::ring::default_provider();
+        let certified =
+            CertifiedKey::from_der(chain, key, &provider).map_err(|error| match error {
+                rustls::Error::InconsistentKeys(_) => {
+                    let of = files.certificate.path.display();
+                    wrong(&files.key, &format!("is not the key of the certificate in '{of}'"))
+                }
+                rustls::Error::InvalidCertificate(_) => {
+                    wrong(&files.certificate, "holds no certificate that can be used")
+                }
+                _ => wrong(&files.key, "holds a private key that cannot be used"),
+            })?;
+        Ok(Self { certified, pem })
+    }
+}
+
+fn write_pem(text: &mut Vec<u8>, kind: &str, der: &[u8]) {
+    const LINE_LENGTH: usize = 64;
+    let encoded = base64::engine::general_purpose::STANDARD.encode(der);
+    text.extend_from_slice(format!("-----BEGIN {kind}-----\n").as_bytes());
+    for line in encoded.as_bytes().chunks(LINE_LENGTH) {
+        text.extend_from_slice(line);
+        text.push(b'\n');
+    }
+    text.extend_from_slice(format!("-----END {kind}-----\n").as_bytes());
+}
+
+/// A file of authorities with at least one that can be used.
 fn authorities(file: &NamedFile) -> Result<Vec<u8>, SettingError> {
-    let shown = file.path.display();
-    let wrong = |what| SettingError { name: file.setting.name.to_owned(), what };
-    let pem = read_bounded(&file.path)
-        .map_err(|error| wrong(format!("'{shown}' cannot be read: {error}")))?;
-    let certificates: Vec<_> = CertificateDer::pem_slice_iter(&pem)
-        .collect::<Result<_, _>>()
-        .map_err(|_| wrong(format!("'{shown}' holds what is no certificate in PEM")))?;
-    if certificates.is_empty() {
-        return Err(wrong(format!("'{shown}' holds no certificate in PEM")));
+    if RootCertStore::empty().add_parsable_certificates(certificates(file)?).0 == 0 {
+        return Err(wrong(file, "holds no certificate that can be used"));
     }
-    if RootCertStore::empty().add_parsable_certificates(certificates).0 == 0 {
-        return Err(wrong(format!("'{shown}' holds no certificate that can be used")));
+    read_named(file)
+}
+
+/// The certificates in a file: at least one.
+fn certificates(file: &NamedFile) -> Result<Vec<CertificateDer<'static>>, SettingError> {
+    let pem = read_named(file)?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    match found {
+        Ok(found) if found.is_empty() => Err(wrong(file, "holds no certificate in PEM")),
+        Ok(found) => Ok(found),
+        Err(_) => Err(wrong(file, "holds what is no certificate in PEM")),
     }
-    Ok(pem)
+}
+
+fn read_named(file: &NamedFile) -> Result<Vec<u8>, SettingError> {
+    read_bounded(&file.path).map_err(|error| wrong(file, &format!("cannot be read: {error}")))
+}
+
+fn wrong(file: &NamedFile, what: &str) -> SettingError {
+    let what = format!("'{}' {what}", file.path.display());
+    SettingError { name: file.setting.name.to_owned(), what }
 }
 
 /// The built-in authorities and these beside them.
@@ -208,10 +290,10 @@ mod tests {
         assert!(built_in.len() > 100);
         assert_eq!(roots.len(), built_in.len() + 2);
         assert!(built_in.iter().all(|anchor| roots.roots.contains(anchor)));
-        let tls = Tls::of(system.clone().into_bytes(), Some(own.clone().into_bytes()));
+        let tls = Tls::of(system.clone().into_bytes(), Some(own.clone().into_bytes()), None);
         let joined = String::from_utf8(tls.trusted_pem().unwrap().to_vec()).unwrap();
         assert!(joined.contains(&system) && joined.contains(&own));
-        assert!(Tls::of(system.into_bytes(), None).trusted_pem().is_none());
+        assert!(Tls::of(system.into_bytes(), None, None).trusted_pem().is_none());
     }
 
     #[test]
@@ -250,5 +332,86 @@ mod tests {
                 "{raw:?}"
             );
         }
+    }
+
+    struct Identified {
+        folder: tempfile::TempDir,
+        made: rcgen::CertifiedKey<rcgen::KeyPair>,
+    }
+
+    impl Identified {
+        fn new() -> Self {
+            let name = vec!["worker".to_owned()];
+            let made = rcgen::generate_simple_self_signed(name).unwrap();
+            let this = Self { folder: tempfile::tempdir().unwrap(), made };
+            this.write(&this.made.cert.pem(), &this.made.signing_key.serialize_pem());
+            this
+        }
+
+        fn write(&self, certificate: &str, key: &str) {
+            std::fs::write(self.folder.path().join("tls.crt"), certificate).unwrap();
+            std::fs::write(self.folder.path().join("tls.key"), key).unwrap();
+        }
+
+        fn read(&self) -> Result<Tls, Vec<SettingError>> {
+            let paths = ["tls.crt", "tls.key"].map(|name| self.folder.path().join(name));
+            let [certificate, key] = paths.map(|path| path.to_str().unwrap().to_owned());
+            let pairs = [("CLIENT_CERT_FILE", &*certificate), ("CLIENT_KEY_FILE", &*key)];
+            let mut raw = RawSettings::of(SETTINGS, &pairs);
+            Tls::read(&CLIENT_TLS.read(&mut Reader::new(&mut raw)))
+        }
+    }
+
+    #[test]
+    fn a_client_certificate_is_shown_and_its_key_is_not() {
+        let identified = Identified::new();
+        let tls = identified.read().unwrap();
+        assert!(tls.config().client_auth_cert_resolver.has_certs());
+        let pem = tls.identity_pem().unwrap().to_vec();
+        let key = PrivateKeyDer::from_pem_slice(&pem).unwrap();
+        assert_eq!(key.secret_der(), identified.made.signing_key.serialized_der());
+        let chain: Vec<_> = CertificateDer::pem_slice_iter(&pem).map(Result::unwrap).collect();
+        assert_eq!(chain, [identified.made.cert.der().clone()]);
+        assert_eq!(format!("{tls:?}"), "Tls { .. }");
+        assert!(!Tls::of(Vec::new(), None, None).config().client_auth_cert_resolver.has_certs());
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_client_certificate_quotes_no_key() {
+        let (one, other) = (Identified::new(), Identified::new());
+        let certificate = one.made.cert.pem();
+        let key = one.made.signing_key.serialize_pem();
+        let other_key = other.made.signing_key.serialize_pem();
+        let flat = key.replace('\n', "");
+        for (certificate, key, name, part) in [
+            (&*certificate, &*other_key, "CLIENT_KEY_FILE", "is not the key of the certificate"),
+            (&*certificate, &*flat, "CLIENT_KEY_FILE", "holds no private key in PEM"),
+            (&*certificate, &*certificate, "CLIENT_KEY_FILE", "holds no private key in PEM"),
+            (&*key, &*key, "CLIENT_CERT_FILE", "holds no certificate in PEM"),
+        ] {
+            one.write(certificate, key);
+            let errors = one.read().unwrap_err();
+            assert_eq!(errors.len(), 1, "{errors:?}");
+            assert!(errors[0].name == name && errors[0].what.contains(part), "{errors:?}");
+            let secret = key.lines().find(|line| !line.starts_with("-----")).unwrap_or("MIG");
+            assert!(!errors[0].what.contains(secret), "{errors:?}");
+        }
+        let mut raw = RawSettings::of(SETTINGS, &[("CLIENT_CERT_FILE", "/tls.crt")]);
+        set_up(CLIENT_TLS, &mut raw);
+        assert_eq!(raw.errors[0].name, "CLIENT_KEY_FILE", "{raw:?}");
+        assert!(raw.errors[0].what.contains("CLIENT_CERT_FILE is"), "{raw:?}");
+    }
+
+    #[test]
+    fn all_that_is_wrong_with_the_files_is_noted_at_once() {
+        let pairs = [
+            ("CA_FILE", "/no/such/ca"),
+            ("CLIENT_CERT_FILE", "/no/such/crt"),
+            ("CLIENT_KEY_FILE", "/no/such/key"),
+        ];
+        let mut raw = RawSettings::of(SETTINGS, &pairs);
+        set_up(CLIENT_TLS, &mut raw);
+        let names: Vec<_> = raw.errors.iter().map(|error| error.name.as_str()).collect();
+        assert_eq!(names, ["CA_FILE", "CLIENT_CERT_FILE"]);
     }
 }

@@ -23,8 +23,11 @@ const KUBECOST_AUTH: AuthSettings = AuthSettings {
 };
 
 /// What the exporter and the worker name alike, and its own former name of the authorities.
-pub const CLIENT_TLS: ClientTlsSettings =
-    ClientTlsSettings { authorities: &[names::CA_FILE, names::KUBECOST_CA_FILE] };
+pub const CLIENT_TLS: ClientTlsSettings = ClientTlsSettings {
+    authorities: &[names::CA_FILE, names::KUBECOST_CA_FILE],
+    certificate: names::CLIENT_CERT_FILE,
+    key: names::CLIENT_KEY_FILE,
+};
 
 const SERVING: ServingSettings = ServingSettings {
     address: names::LISTEN_ADDR,

@@ -9,6 +9,9 @@ super::table::settings! {
     CA_FILE:
         "PEM file of certificate authorities to trust at KUBECOST_URL beside the usual ones";
     KUBECOST_CA_FILE: "Another name of CA_FILE";
+    CLIENT_CERT_FILE:
+        "PEM file of the certificate chain to show where KUBECOST_URL asks for a client certificate";
+    CLIENT_KEY_FILE: "PEM file of its private key, not encrypted";
     TENANT_ID: "Label tenant_id: the id of the CloudTuner cloud account";
     CLUSTER_NAME: "Label cluster: the cluster's name";
     CLUSTER_FILTER:

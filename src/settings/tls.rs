@@ -1,4 +1,4 @@
-//! Which files hold the certificates for connections to servers.
+//! Which files hold the certificates and the key for connections to servers.
 
 use std::path::PathBuf;
 
@@ -19,6 +19,17 @@ pub struct NamedFile {
 pub struct ClientTls {
     /// PEM file of certificate authorities to trust beside the usual ones.
     pub authorities: Option<NamedFile>,
+    /// The client's own certificate.
+    pub identity: Option<IdentityFiles>,
+}
+
+/// The files by which a client proves itself.
+#[derive(Clone, Debug)]
+pub struct IdentityFiles {
+    /// PEM file of the certificate chain.
+    pub certificate: NamedFile,
+    /// PEM file of its private key.
+    pub key: NamedFile,
 }
 
 /// The settings that name these files.
@@ -26,6 +37,10 @@ pub struct ClientTls {
 pub struct ClientTlsSettings {
     /// The authorities' file, by each of its names; one of them may be set.
     pub authorities: &'static [Setting],
+    /// The client's certificate.
+    pub certificate: Setting,
+    /// Its key.
+    pub key: Setting,
 }
 
 impl ClientTlsSettings {
@@ -42,7 +57,20 @@ impl ClientTlsSettings {
                 None => authorities = Some(file),
             }
         }
-        ClientTls { authorities }
+        ClientTls { authorities, identity: self.identity(reader) }
+    }
+
+    fn identity(self, reader: &mut Reader<'_>) -> Option<IdentityFiles> {
+        let certificate = named_file(reader, self.certificate);
+        let key = named_file(reader, self.key);
+        let (missing, set) = match (certificate, key) {
+            (Some(certificate), Some(key)) => return Some(IdentityFiles { certificate, key }),
+            (None, None) => return None,
+            (Some(_), None) => (self.key, self.certificate),
+            (None, Some(_)) => (self.certificate, self.key),
+        };
+        reader.error(missing, &format!("is not set, but {} is", set.name));
+        None
     }
 }
 

@@ -25,7 +25,11 @@ pub use super::verify::HopsConfig;
 pub use super::worker_names::SETTINGS;
 
 /// Read by every command: they count at every server.
-pub const CLIENT_TLS: ClientTlsSettings = ClientTlsSettings { authorities: &[names::CA_FILE] };
+pub const CLIENT_TLS: ClientTlsSettings = ClientTlsSettings {
+    authorities: &[names::CA_FILE],
+    certificate: names::CLIENT_CERT_FILE,
+    key: names::CLIENT_KEY_FILE,
+};
 
 /// What reading, deciding and applying need: `plan` and `backfill`, and the greater part of `run`
 /// and `schedule`.

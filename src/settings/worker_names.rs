@@ -133,5 +133,8 @@ super::table::settings! {
     REST_TOKEN (secret): "verify: a user's bearer token for REST_URL, beside CLUSTER_SECRET";
     CA_FILE:
         "PEM file of certificate authorities to trust beside the usual ones, at every server";
+    CLIENT_CERT_FILE:
+        "PEM file of the certificate chain to show to servers that ask for a client certificate";
+    CLIENT_KEY_FILE: "PEM file of its private key, not encrypted";
     LOG_FORMAT = "text": "text or json, on standard error; RUST_LOG sets the level";
 }

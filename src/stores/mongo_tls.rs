@@ -14,9 +14,10 @@ use crate::service::tls;
 type Kept = OnceLock<Result<NamelessFile, String>>;
 
 static TRUSTED: Kept = OnceLock::new();
+static IDENTITY: Kept = OnceLock::new();
 
-/// Has the driver trust the authorities of this process, where the connection string turns TLS on
-/// and names none of its own.
+/// Has the driver trust the authorities of this process and show its certificate, where the
+/// connection string turns TLS on and names none of its own.
 ///
 /// # Errors
 /// When what was joined cannot be handed to the driver.
@@ -26,6 +27,11 @@ pub(super) fn apply(options: &mut ClientOptions) -> Result<(), Failure> {
         && let Some(pem) = tls::of_process().trusted_pem()
     {
         driver.ca_file_path = Some(kept(&TRUSTED, pem)?);
+    }
+    if driver.cert_key_file_path.is_none()
+        && let Some(pem) = tls::of_process().identity_pem()
+    {
+        driver.cert_key_file_path = Some(kept(&IDENTITY, pem)?);
     }
     Ok(())
 }

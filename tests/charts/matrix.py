@@ -66,6 +66,7 @@ CASES = [
     ("worker", "the least", {}, look.of_the_least),
     ("worker", "OpenShift, restricted", "values-openshift.yaml", look.of_openshift),
     ("worker", "private CA", {"caBundle": {"configMap": "corp-ca", "key": "bundle.pem"}}, look.of_private_ca),
+    ("worker", "client certificate", {"clientCertificate": {"secret": "own-tls"}}, look.of_client_certificate),
     ("worker", "proxy", {"proxy": PROXY}, look.of_proxy),
     ("worker", "four shards", {"shards": 4, "alerts": {"enabled": True}, "metrics": PUSHED}, look.of_shards),
     (
@@ -140,6 +141,7 @@ CASES = [
     ),
     ("integration", "OpenShift, restricted", "values-openshift.yaml", look.of_openshift),
     ("integration", "private CA", {"caBundle": {"secret": "corp-ca"}, "opencost": {"enabled": True}}, look.of_integration_ca),
+    ("integration", "client certificate", {"clientCertificate": {"secret": "own-tls"}}, look.of_exporter_client_certificate),
     ("integration", "proxy", {"proxy": PROXY, "opencost": {"enabled": True}}, look.of_integration_proxy),
     ("integration", "Argo CD", {"opencost": {"enabled": True}}, look.of_no_hooks),
     (

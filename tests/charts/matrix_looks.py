@@ -117,6 +117,27 @@ def of_private_ca(documents):
         assert any(m["name"] == "ca" for m in pod["containers"][0]["volumeMounts"])
 
 
+def of_client_certificate(documents):
+    for pod in pods(documents):
+        assert env(pod)["CLIENT_CERT_FILE"] == "/etc/kubecost-worker/client/tls.crt"
+        assert env(pod)["CLIENT_KEY_FILE"] == "/etc/kubecost-worker/client/tls.key"
+        has_client_certificate(pod, "/etc/kubecost-worker/client")
+
+
+def of_exporter_client_certificate(documents):
+    exporter = pod_of(documents, "Deployment", "exporter")
+    assert env(exporter)["CLIENT_CERT_FILE"] == "/etc/kubecost-integration/client/tls.crt"
+    assert env(exporter)["CLIENT_KEY_FILE"] == "/etc/kubecost-integration/client/tls.key"
+    has_client_certificate(exporter, "/etc/kubecost-integration/client")
+
+
+def has_client_certificate(pod, path):
+    volume = next(v for v in pod["volumes"] if v["name"] == "client-certificate")
+    assert volume["secret"] == {"secretName": "own-tls"}
+    mounts = [m for m in pod["containers"][0]["volumeMounts"] if m["name"] == "client-certificate"]
+    assert mounts == [{"name": "client-certificate", "mountPath": path, "readOnly": True}], mounts
+
+
 def of_integration_ca(documents):
     exporter = pod_of(documents, "Deployment", "exporter")
     assert env(exporter)["KUBECOST_CA_FILE"] == "/etc/kubecost-integration/ca/ca.crt"

@@ -215,7 +215,7 @@ fn trusting(pem: &str) -> Tls {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), pem).unwrap();
     let authorities = NamedFile { setting: CA_FILE, path: file.path().to_owned() };
-    Tls::read(&ClientTls { authorities: Some(authorities) }).unwrap()
+    Tls::read(&ClientTls { authorities: Some(authorities), identity: None }).unwrap()
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! A private certificate authority at each hop: trusted where `CA_FILE` names it, and named as the
-//! cause where it does not.
+//! cause where it does not. Servers that ask for a client certificate get that of
+//! `CLIENT_CERT_FILE`.
 
 use std::path::PathBuf;
 
@@ -23,6 +24,8 @@ struct World {
     rest: FakeServer,
     gateway: FakeServer,
     known: Authority,
+    /// Of the client certificates that servers ask for.
+    clients: Authority,
     directory: TempDir,
 }
 
@@ -47,6 +50,7 @@ impl World {
             rest: FakeServer::start(rest).await,
             gateway: FakeServer::start(|_| reply(200, "text/plain", "")).await,
             known,
+            clients: Authority::new(),
             directory,
         }
     }
@@ -55,9 +59,13 @@ impl World {
         self.directory.path().join("ca.pem")
     }
 
-    /// TLS before each server, at one hop by an authority that nobody knows. Returns the settings
-    /// and how each hop is reached.
-    async fn over_tls(&self, unknown_at: Option<&str>) -> (Settings, Vec<TlsProxy>) {
+    /// TLS before each server, at one hop by an authority that nobody knows; those of `asking` want
+    /// a client certificate. Returns the settings and how each hop is reached.
+    async fn over_tls(
+        &self,
+        unknown_at: Option<&str>,
+        asking: &[&str],
+    ) -> (Settings, Vec<TlsProxy>) {
         let plain = self.bench.settings(&self.prometheus.url);
         let of = |name: &str| {
             let found = plain.iter().find(|(known, _)| *known == name);
@@ -73,7 +81,8 @@ impl World {
                 name => of(name),
             };
             let authority = if unknown_at == Some(hop) { &unknown } else { &self.known };
-            let proxy = TlsProxy::before(&url, authority).await;
+            let clients = asking.contains(&hop).then_some(&self.clients);
+            let proxy = TlsProxy::before(&url, authority, clients).await;
             settings.push((
                 hop,
                 match hop {
@@ -90,7 +99,23 @@ impl World {
         settings.push(("CA_FILE", self.ca_file().to_str().unwrap().to_owned()));
         (settings, proxies)
     }
+
+    /// Settings for one of the other query layers, that is reached over TLS.
+    fn of_layer(&self, layer: &str, url: &'static str, proxy: &TlsProxy) -> Settings {
+        let mut settings = self.bench.settings("http://localhost");
+        settings.extend([
+            ("QUERY_LAYER", layer.to_owned()),
+            (url, format!("https://{}", proxy.address)),
+            ("CLUSTER_SECRET", "the-cluster-secret".to_owned()),
+            ("CA_FILE", self.ca_file().to_str().unwrap().to_owned()),
+        ]);
+        settings
+    }
 }
+
+/// The other query layers, and the setting of each one's address.
+const OTHER_LAYERS: [(&str, &str); 2] =
+    [("metroculus", "METROCULUS_URL"), ("allocation-api", "KUBECOST_URL")];
 
 fn names_the_certificate(finished: &Finished, hop: &str) {
     let text = format!("{}\n{}", finished.stdout, finished.stderr);
@@ -102,7 +127,7 @@ fn names_the_certificate(finished: &Finished, hop: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_private_authority_is_trusted_at_each_hop_where_ca_file_names_it() {
     let world = World::start("authorities").await;
-    let (mut settings, proxies) = world.over_tls(None).await;
+    let (mut settings, proxies) = world.over_tls(None, &[]).await;
     run(&settings, &DAY).expect_success();
     assert_eq!(world.bench.stored().await, (2, 2));
     for (hop, proxy) in HOPS.iter().zip(&proxies) {
@@ -126,7 +151,7 @@ async fn another_authority_at_one_hop_is_named_as_the_cause() {
         // Metrics that cannot be left cost no dollar.
         ("METRICS_PUSHGATEWAY_URL", "METRICS_PUSHGATEWAY_URL", 0),
     ] {
-        let (settings, proxies) = world.over_tls(Some(hop)).await;
+        let (settings, proxies) = world.over_tls(Some(hop), &[]).await;
         let finished = run(&settings, &DAY);
         assert_eq!(finished.code, code, "{hop}: {}\n{}", finished.stdout, finished.stderr);
         names_the_certificate(&finished, hop);
@@ -140,25 +165,68 @@ async fn another_authority_at_one_hop_is_named_as_the_cause() {
 #[tokio::test(flavor = "multi_thread")]
 async fn other_query_layers_trust_the_authority_of_ca_file_too() {
     let world = World::start("layer_authority").await;
-    for (layer, url) in [("metroculus", "METROCULUS_URL"), ("allocation-api", "KUBECOST_URL")] {
+    for (layer, url) in OTHER_LAYERS {
         for is_known in [true, false] {
             let server = FakeServer::start(|_| reply(404, "text/plain", "no such page")).await;
             let unknown = Authority::new();
             let authority = if is_known { &world.known } else { &unknown };
-            let proxy = TlsProxy::before(&server.url, authority).await;
-            let mut settings = world.bench.settings("http://localhost");
-            settings.extend([
-                ("QUERY_LAYER", layer.to_owned()),
-                (url, format!("https://{}", proxy.address)),
-                ("CLUSTER_SECRET", "the-cluster-secret".to_owned()),
-                ("CA_FILE", world.ca_file().to_str().unwrap().to_owned()),
-            ]);
+            let proxy = TlsProxy::before(&server.url, authority, None).await;
+            let settings = world.of_layer(layer, url, &proxy);
             let finished = run(&settings, &DAY);
             assert_ne!(finished.code, 0, "{layer}: {}", finished.stdout);
             assert_eq!(!server.asked().is_empty(), is_known, "{layer}: {}", finished.stdout);
             if !is_known {
                 names_the_certificate(&finished, layer);
             }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_certificate_is_shown_at_each_hop_that_asks_for_one() {
+    let world = World::start("client_certificates").await;
+    let (mut settings, proxies) = world.over_tls(None, &HOPS).await;
+    settings.extend(world.clients.client(world.directory.path()));
+    run(&settings, &DAY).expect_success();
+    assert_eq!(world.bench.stored().await, (2, 2));
+    for (hop, proxy) in HOPS.iter().zip(&proxies) {
+        assert!(proxy.trusted() > 0, "{hop} was not reached with the certificate");
+    }
+    // One of another authority is no better than none.
+    let stranger = tempfile::tempdir().unwrap();
+    settings.extend(Authority::new().client(stranger.path()));
+    let refused = run(&settings, &DAY);
+    assert_eq!(refused.code, 3, "{}", refused.stdout);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_client_certificate_a_hop_that_asks_for_one_serves_nothing() {
+    let world = World::start("no_client_certificate").await;
+    for hop in HOPS {
+        let (settings, proxies) = world.over_tls(None, &[hop]).await;
+        let finished = run(&settings, &DAY);
+        // Metrics that cannot be left cost no dollar.
+        let code = if hop == "METRICS_PUSHGATEWAY_URL" { 0 } else { 3 };
+        assert_eq!(finished.code, code, "{hop}: {}\n{}", finished.stdout, finished.stderr);
+        let index = HOPS.iter().position(|one| *one == hop).unwrap();
+        assert_eq!(proxies[index].trusted(), 0, "{hop} was served");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_query_layers_are_shown_the_client_certificate_too() {
+    let world = World::start("layer_certificates").await;
+    for (layer, url) in OTHER_LAYERS {
+        for has_certificate in [true, false] {
+            let server = FakeServer::start(|_| reply(404, "text/plain", "no such page")).await;
+            let proxy = TlsProxy::before(&server.url, &world.known, Some(&world.clients)).await;
+            let mut settings = world.of_layer(layer, url, &proxy);
+            if has_certificate {
+                settings.extend(world.clients.client(world.directory.path()));
+            }
+            let finished = run(&settings, &DAY);
+            assert_ne!(finished.code, 0, "{layer}: {}", finished.stdout);
+            assert_eq!(!server.asked().is_empty(), has_certificate, "{layer}: {}", finished.stdout);
         }
     }
 }

@@ -60,6 +60,8 @@ fn each_wrong_setting_is_named_with_what_would_be_right() {
         ("PROMETHEUS_HEADERS", "X-Key: hunter2\nhunter2", "Name: value"),
         ("CA_FILE", "/no/such/file", "cannot be read"),
         ("CA_FILE", "/dev/null", "no certificate"),
+        ("CLIENT_CERT_FILE", "/dev/null", "CLIENT_KEY_FILE: is not set"),
+        ("CLIENT_KEY_FILE", "/dev/null", "CLIENT_CERT_FILE: is not set"),
         ("MONGO_URL_FILE", "/no/such/file", "set one of them"),
         ("PROMETHEUS_PASSWORD", "hunter2", "PROMETHEUS_USER"),
     ] {

@@ -109,7 +109,7 @@ labels:
 {{ toJson (uniq $ports) }}
 {{- end }}
 
-{{/* Environment of proxies and of the certificates to trust. */}}
+{{/* Environment of proxies, of the certificates to trust and of the client's own. */}}
 {{- define "worker.networkEnv" -}}
 {{- with .Values.proxy }}
 {{- if or .httpsProxy .httpProxy }}
@@ -127,6 +127,12 @@ labels:
 {{- if or .Values.caBundle.secret .Values.caBundle.configMap }}
 - name: CA_FILE
   value: /etc/kubecost-worker/ca/ca.crt
+{{- end }}
+{{- if .Values.clientCertificate.secret }}
+- name: CLIENT_CERT_FILE
+  value: /etc/kubecost-worker/client/tls.crt
+- name: CLIENT_KEY_FILE
+  value: /etc/kubecost-worker/client/tls.key
 {{- end }}
 {{- end }}
 

@@ -86,6 +86,11 @@ spec:
           mountPath: /etc/kubecost-worker/ca
           readOnly: true
         {{- end }}
+        {{- if $root.Values.clientCertificate.secret }}
+        - name: client-certificate
+          mountPath: /etc/kubecost-worker/client
+          readOnly: true
+        {{- end }}
         {{- with $root.Values.extraVolumeMounts }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
@@ -107,6 +112,11 @@ spec:
           - key: {{ .key }}
             path: ca.crt
     {{- end }}
+    {{- end }}
+    {{- with $root.Values.clientCertificate.secret }}
+    - name: client-certificate
+      secret:
+        secretName: {{ . }}
     {{- end }}
     {{- with $root.Values.extraVolumes }}
     {{- toYaml . | nindent 4 }}

@@ -4,9 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
-use rustls::ServerConfig;
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rcgen::{
+    BasicConstraints, Certificate, CertificateParams, DnType, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
@@ -33,18 +38,47 @@ impl Authority {
         std::fs::write(path, &self.pem).unwrap();
     }
 
-    /// What a server on this machine needs to prove itself.
-    fn server(&self) -> ServerConfig {
+    /// Writes a client's certificate and its key; returns the settings that name them.
+    pub(crate) fn client(&self, directory: &Path) -> [(&'static str, String); 2] {
+        let (certificate, key) = self.signed("a client of the tests");
+        let files = [
+            ("CLIENT_CERT_FILE", "client.crt", certificate.pem()),
+            ("CLIENT_KEY_FILE", "client.key", key.serialize_pem()),
+        ];
+        files.map(|(setting, name, pem)| {
+            let path = directory.join(name);
+            std::fs::write(&path, pem).unwrap();
+            (setting, path.to_str().unwrap().to_owned())
+        })
+    }
+
+    fn signed(&self, name: &str) -> (Certificate, KeyPair) {
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        (params.signed_by(&key, &self.issuer).unwrap(), key)
+    }
+
+    /// What a server on this machine needs to prove itself, and whose clients it serves, if it
+    /// asks for certificates of theirs.
+    fn server(&self, clients: Option<&Self>) -> ServerConfig {
+        let (certificate, key) = self.signed("a server of the tests");
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], key)
-            .unwrap()
+            .unwrap();
+        let builder = match clients {
+            None => builder.with_no_client_auth(),
+            Some(clients) => {
+                let mut roots = RootCertStore::empty();
+                roots.add(CertificateDer::from_pem_slice(clients.pem.as_bytes()).unwrap()).unwrap();
+                let roots = Arc::new(roots);
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
+                builder.with_client_cert_verifier(verifier.build().unwrap())
+            }
+        };
+        builder.with_single_cert(vec![certificate.der().clone()], key).unwrap()
     }
 }
 
@@ -56,21 +90,33 @@ pub(crate) struct TlsProxy {
 }
 
 impl TlsProxy {
-    /// Takes connections for the server of a URL, with a certificate of this authority.
-    pub(crate) async fn before(url: &str, authority: &Authority) -> Self {
+    /// Takes connections for the server of a URL, with a certificate of this authority. With
+    /// `clients` it serves only those who show a certificate of that authority.
+    pub(crate) async fn before(
+        url: &str,
+        authority: &Authority,
+        clients: Option<&Authority>,
+    ) -> Self {
         let url = url::Url::parse(url).unwrap();
         let server = format!("{}:{}", url.host_str().unwrap(), url.port().unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("localhost:{}", listener.local_addr().unwrap().port());
-        let acceptor = TlsAcceptor::from(Arc::new(authority.server()));
+        let acceptor = TlsAcceptor::from(Arc::new(authority.server(clients)));
         let trusted = Arc::new(AtomicUsize::new(0));
         let count = trusted.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let (acceptor, server, count) = (acceptor.clone(), server.clone(), count.clone());
                 tokio::spawn(async move {
-                    // An error: who connects does not trust the certificate.
-                    let Ok(mut stream) = acceptor.accept(stream).await else { return };
+                    let mut stream = match acceptor.accept(stream).into_fallible().await {
+                        Ok(stream) => stream,
+                        // One of the two does not trust the other. What the client still sends is
+                        // read, for closing at once would take the reason from it.
+                        Err((_, mut stream)) => {
+                            let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+                            return;
+                        }
+                    };
                     let mut server = TcpStream::connect(server).await.unwrap();
                     count.fetch_add(1, Ordering::SeqCst);
                     let _ = tokio::io::copy_bidirectional(&mut stream, &mut server).await;
@@ -80,7 +126,7 @@ impl TlsProxy {
         Self { address, trusted }
     }
 
-    /// How many connections trusted the certificate.
+    /// How many connections came about, each side trusting the other.
     pub(crate) fn trusted(&self) -> usize {
         self.trusted.load(Ordering::SeqCst)
     }
