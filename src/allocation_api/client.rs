@@ -13,8 +13,10 @@ use reqwest::{Response, StatusCode};
 use super::keys;
 use super::reply::{self, Product, Reply};
 use super::window::Window;
-use crate::service::failure::{Failure, Hop, Kind, REPORT, chain, excerpt, is_unknown_authority};
+use crate::service::certificate_failure::certificate_failure;
+use crate::service::failure::{Failure, Hop, Kind, REPORT, chain, excerpt};
 use crate::service::http::kind_of_status;
+use crate::service::proxy;
 use crate::service::tls::{self, Tls};
 use crate::settings::Endpoint;
 use crate::settings::auth::Auth;
@@ -296,6 +298,10 @@ impl AllocationClient {
         }
         let response =
             self.options.auth.apply(request).send().await.map_err(|error| self.broken(&error))?;
+        let what = format!("asking {}", self.describe());
+        if let Some(failure) = proxy::refusal(Hop::QueryLayer, &what, &response) {
+            return Err(failure);
+        }
         let status = response.status();
         if status.is_success() {
             let body = self.read(response, self.options.reply_bytes_max).await?;
@@ -355,8 +361,11 @@ impl AllocationClient {
             cause = error.source();
         }
         let causes = causes.join(": ");
-        if is_unknown_authority(&causes) {
-            return Failure::unknown_authority(Hop::QueryLayer, shown, "CA_FILE");
+        let what = format!("asking {shown}");
+        let known = certificate_failure(Hop::QueryLayer, &what, &causes)
+            .or_else(|| proxy::connect_failure(Hop::QueryLayer, &what, error));
+        if let Some(failure) = known {
+            return failure;
         }
         let what = format!("{shown} cannot be reached: {causes}");
         let fix = "see that KUBECOST_URL is right and the server is up";

@@ -2,15 +2,18 @@
 
 use clickhouse::error::Error;
 
-use crate::service::failure::{Failure, Hop, Kind, excerpt, is_unknown_authority};
+use crate::service::certificate_failure::certificate_failure;
+use crate::service::failure::{Failure, Hop, Kind, excerpt};
 
 /// Classifies an error of the client or the server; `what` says what was being done.
 #[must_use]
 pub fn clickhouse_failure(what: &str, address: &str, error: &Error) -> Failure {
     let said = said(error);
-    if matches!(error, Error::Network(_)) && is_unknown_authority(&said) {
+    if matches!(error, Error::Network(_)) {
         let what = format!("{what} at {address} failed");
-        return Failure::unknown_authority(Hop::ClickHouse, &what, "CA_FILE");
+        if let Some(failure) = certificate_failure(Hop::ClickHouse, &what, &said) {
+            return failure;
+        }
     }
     let (kind, fix) = match (error, code(&said)) {
         (_, Some(192 | 193 | 194 | 497 | 516)) => (

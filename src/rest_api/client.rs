@@ -10,6 +10,7 @@ use url::Url;
 
 use crate::service::failure::{Failure, Hop, Kind};
 use crate::service::http::{self, read_bounded, transport_failure};
+use crate::service::proxy;
 use crate::settings::auth::Auth;
 use crate::settings::{Endpoint, Secret};
 
@@ -188,6 +189,9 @@ impl RestClient {
         let response = request.send().await.map_err(|error| {
             RefusedCall::without_status(transport_failure(Hop::RestApi, &what, error))
         })?;
+        if let Some(failure) = proxy::refusal(Hop::RestApi, &what, &response) {
+            return Err(RefusedCall::without_status(failure));
+        }
         let status = response.status();
         let was_redirected = *response.url() != url;
         let body = read_bounded(response, REPLY_BYTES_MAX, Hop::RestApi).await;

@@ -98,24 +98,6 @@ impl Kind {
 /// What a certificate that is not trusted means; it is followed by the setting's name.
 pub const UNKNOWN_AUTHORITY: &str = "the certificate is signed by an unknown authority: set";
 
-/// Whether an error's text says that a server's certificate is not trusted.
-#[must_use]
-pub fn is_unknown_authority(text: &str) -> bool {
-    const WORDS: [&str; 8] = [
-        "unknownissuer",
-        // An authority of a known name, with another key.
-        "badsignature",
-        "unknown issuer",
-        "unknownca",
-        "unknown ca",
-        "self-signed certificate",
-        "self signed certificate",
-        "local issuer certificate",
-    ];
-    let text = text.to_lowercase();
-    WORDS.iter().any(|word| text.contains(word))
-}
-
 /// What to do about an invariant that does not hold.
 pub const REPORT: &str = "report it as a bug, with the lines of the log before it";
 
@@ -269,23 +251,6 @@ mod tests {
     #[derive(Debug, thiserror::Error)]
     #[error("outer")]
     struct Outer(#[source] std::io::Error);
-
-    #[test]
-    fn certificates_of_unknown_authorities_are_known_by_every_library_s_words() {
-        for text in [
-            "client error (Connect): invalid peer certificate: UnknownIssuer",
-            "error 20: unable to get local issuer certificate",
-            "received fatal alert: UnknownCA",
-            "certificate verify failed: self-signed certificate in certificate chain",
-        ] {
-            assert!(is_unknown_authority(text), "{text}");
-        }
-        assert!(!is_unknown_authority("invalid peer certificate: Expired"));
-        let failure = Failure::unknown_authority(Hop::ClickHouse, "reading", "CA_FILE");
-        let wanted = "the certificate is signed by an unknown authority: set CA_FILE";
-        assert!(failure.to_string().contains(wanted), "{failure}");
-        assert!(!failure.is_retryable());
-    }
 
     #[test]
     fn a_failure_keeps_the_errors_under_it() {

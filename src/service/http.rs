@@ -10,8 +10,9 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode};
 use url::Url;
 
-use crate::service::failure::{Failure, Hop, Kind, REPORT, chain, excerpt, is_unknown_authority};
-use crate::service::tls;
+use crate::service::certificate_failure::certificate_failure;
+use crate::service::failure::{Failure, Hop, Kind, REPORT, chain, excerpt};
+use crate::service::{proxy, tls};
 
 pub use crate::service::tls::install_tls;
 
@@ -90,10 +91,13 @@ pub fn too_long(hop: Hop, bytes_max: u64) -> Failure {
 /// What a client's error means: `what` says what was being done, as "asking for accounts".
 #[must_use]
 pub fn transport_failure(hop: Hop, what: &str, error: reqwest::Error) -> Failure {
+    let at_proxy = proxy::connect_failure(hop, what, &error);
     // The address may hold a secret in its query, and the caller names the server anyway.
     let error = error.without_url();
-    if is_unknown_authority(&chain(&error)) {
-        return Failure::unknown_authority(hop, what, "CA_FILE").caused_by(error);
+    // Through a proxy, too, it is mostly the server's certificate.
+    let known = certificate_failure(hop, what, &chain(&error)).or(at_proxy);
+    if let Some(failure) = known {
+        return failure.caused_by(error);
     }
     let (kind, fix) = if error.is_timeout() {
         (Kind::Timeout, "check that the server is up and how loaded it is")
@@ -114,7 +118,7 @@ pub fn transport_failure(hop: Hop, what: &str, error: reqwest::Error) -> Failure
 #[must_use]
 pub fn kind_of_status(status: StatusCode) -> Kind {
     match status.as_u16() {
-        401 | 403 => Kind::Denied,
+        401 | 403 | 407 => Kind::Denied,
         429 => Kind::Overloaded,
         500..=599 => Kind::Unavailable,
         _ => Kind::BadReply,

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod batcher;
+pub mod certificate_failure;
 pub mod clock;
 pub mod failure;
 pub mod http;
@@ -9,6 +10,7 @@ pub mod logging;
 pub mod metrics;
 pub mod nameless_file;
 pub mod off_thread;
+pub mod proxy;
 pub mod server;
 pub mod shown;
 pub mod spans;

@@ -16,7 +16,8 @@ use mongodb::{Client, Collection, Database, IndexModel};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::service::failure::{Failure, Hop, Kind, excerpt, is_unknown_authority};
+use crate::service::certificate_failure::certificate_failure;
+use crate::service::failure::{Failure, Hop, Kind, excerpt};
 use crate::settings::Secret;
 use crate::settings::mongo_url::{FIX_URL, has_bare_at_sign};
 
@@ -207,10 +208,12 @@ pub fn mongo_failure(what: &str, error: &Error) -> Failure {
         ErrorKind::Io(io) if io.kind() == std::io::ErrorKind::TimedOut => {
             (Kind::Timeout, "the connection timed out".to_owned(), FIX_REACH)
         }
-        ErrorKind::Io(io) if is_unknown_authority(&io.to_string()) => {
-            return Failure::unknown_authority(Hop::MongoDb, what, "CA_FILE");
+        ErrorKind::Io(io) => {
+            if let Some(failure) = certificate_failure(Hop::MongoDb, what, &io.to_string()) {
+                return failure;
+            }
+            (Kind::Unavailable, format!("the connection broke: {io}"), FIX_REACH)
         }
-        ErrorKind::Io(io) => (Kind::Unavailable, format!("the connection broke: {io}"), FIX_REACH),
         ErrorKind::ConnectionPoolCleared { message, .. } => {
             (Kind::Unavailable, format!("the connection broke: {message}"), FIX_REACH)
         }
@@ -261,8 +264,8 @@ fn selection_failure(what: &str, message: &str) -> Failure {
         let what = format!("{what}: the credentials were refused");
         return Failure::new(Hop::MongoDb, Kind::Denied, what, FIX_CREDENTIALS);
     }
-    if is_unknown_authority(message) {
-        return Failure::unknown_authority(Hop::MongoDb, what, "CA_FILE");
+    if let Some(failure) = certificate_failure(Hop::MongoDb, what, message) {
+        return failure;
     }
     // With a cause known for some server it is down; without one, it is just silent.
     let is_known = message.contains("Error: ");

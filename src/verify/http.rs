@@ -6,7 +6,7 @@ use reqwest::{Client, RequestBuilder};
 use url::Url;
 
 use crate::service::failure::{Failure, Hop, Kind, excerpt};
-use crate::service::http;
+use crate::service::{http, proxy};
 use crate::settings::Endpoint;
 use crate::settings::auth::Auth;
 use crate::settings::headers::RequestHeaders;
@@ -83,6 +83,9 @@ pub async fn send(request: RequestBuilder, address: &str) -> Result<HttpReply, F
     let what = format!("asking {address}");
     let sent = request.send().await;
     let response = sent.map_err(|error| http::transport_failure(Hop::Worker, &what, error))?;
+    if let Some(failure) = proxy::refusal(Hop::Worker, &what, &response) {
+        return Err(failure);
+    }
     let status = response.status().as_u16();
     let date = response.headers().get(reqwest::header::DATE);
     let server_seconds = date

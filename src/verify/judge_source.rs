@@ -183,6 +183,12 @@ pub fn likely_cause(failure: &Failure) -> &'static str {
         _ if failure.what.contains(UNKNOWN_AUTHORITY) => {
             "its certificate is of an authority that this machine does not know"
         }
+        Kind::Denied if failure.what.contains("certificate") => {
+            "its certificate, or the client's, is not the right one"
+        }
+        Kind::Denied | Kind::Unavailable if failure.what.contains("the proxy ") => {
+            "a proxy is on the way, and does not let this through"
+        }
         Kind::Denied => "wrong or missing credentials",
         Kind::Unavailable => "the server is down, not ready or not reachable from here",
         Kind::Timeout => "the server is overloaded, or packets to it are dropped",

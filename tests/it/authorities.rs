@@ -197,6 +197,8 @@ async fn a_client_certificate_is_shown_at_each_hop_that_asks_for_one() {
     settings.extend(Authority::new().client(stranger.path()));
     let refused = run(&settings, &DAY);
     assert_eq!(refused.code, 3, "{}", refused.stdout);
+    let text = format!("{}\n{}", refused.stdout, refused.stderr);
+    assert!(text.contains("the server refuses the client certificate"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -210,6 +212,9 @@ async fn without_a_client_certificate_a_hop_that_asks_for_one_serves_nothing() {
         assert_eq!(finished.code, code, "{hop}: {}\n{}", finished.stdout, finished.stderr);
         let index = HOPS.iter().position(|one| *one == hop).unwrap();
         assert_eq!(proxies[index].trusted(), 0, "{hop} was served");
+        let text = format!("{}\n{}", finished.stdout, finished.stderr);
+        let cause = "the server asks for a client certificate";
+        assert!(text.contains(cause) && text.contains("CLIENT_CERT_FILE"), "{hop}: {text}");
     }
 }
 

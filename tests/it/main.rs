@@ -47,6 +47,7 @@ mod outages;
 mod own_metrics;
 mod parts;
 mod pinned_settings;
+mod proxies;
 mod query_layers;
 mod raw_metrics;
 mod readers;

@@ -9,9 +9,9 @@ use url::Url;
 
 use crate::run::RunSummary;
 use crate::service::failure::{Failure, Hop, Kind, REPORT};
-use crate::service::http;
 use crate::service::metrics::{Sample, TEXT, samples, to_text_format};
 use crate::service::whole_file::write_keeping_mode;
+use crate::service::{http, proxy};
 use crate::settings::Endpoint;
 use crate::settings::auth::Auth;
 use crate::settings::worker::{MetricsConfig, Shard};
@@ -87,6 +87,9 @@ async fn push(gateway: &Endpoint, shard: Shard, summary: &RunSummary) -> Result<
     let reply = auth.apply(request).body(page(before, summary)?).send().await.map_err(tell)?;
     if reply.status().is_success() {
         return Ok(());
+    }
+    if let Some(failure) = proxy::refusal(Hop::Worker, "METRICS_PUSHGATEWAY_URL", &reply) {
+        return Err(failure);
     }
     let what = format!("{} answered {}", gateway.redacted(), reply.status());
     let fix = "see that METRICS_PUSHGATEWAY_URL is a Pushgateway, and its log";

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
-use reqwest::StatusCode;
+use reqwest::{Response, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::cost::AccountId;
 use crate::service::failure::{Failure, Hop, Kind, excerpt};
-use crate::service::http;
+use crate::service::{http, proxy};
 use crate::settings::{Endpoint, Secret};
 
 use crate::source::prometheus::client::REPLY_BYTES_MAX;
@@ -69,7 +69,7 @@ impl MetroculusClient {
             .header("Secret", self.secret.expose())
             .send()
             .await;
-        let status = sent.map_err(|error| self.transport(error))?.status();
+        let status = self.answered(sent)?.status();
         if matches!(status.as_u16(), 401 | 403) {
             return Err(self.refused(status, ""));
         }
@@ -198,8 +198,8 @@ impl MetroculusClient {
             .header("Secret", self.secret.expose())
             .query(parameters)
             .send()
-            .await
-            .map_err(|error| self.transport(error))?;
+            .await;
+        let response = self.answered(response)?;
         let status = response.status();
         let body = http::read_bounded(response, REPLY_BYTES_MAX, Hop::QueryLayer).await?;
         if !status.is_success() {
@@ -219,8 +219,12 @@ impl MetroculusClient {
         })
     }
 
-    fn transport(&self, error: reqwest::Error) -> Failure {
-        http::transport_failure(Hop::QueryLayer, &format!("asking {}", self.address()), error)
+    /// The server's own answer, none of a proxy's.
+    fn answered(&self, sent: reqwest::Result<Response>) -> Result<Response, Failure> {
+        let what = format!("asking {}", self.address());
+        let failed = |error| http::transport_failure(Hop::QueryLayer, &what, error);
+        let response = sent.map_err(failed)?;
+        proxy::refusal(Hop::QueryLayer, &what, &response).map_or(Ok(response), Err)
     }
 
     fn refused(&self, status: StatusCode, text: &str) -> Failure {

@@ -15,8 +15,8 @@ use tracing::Instrument;
 
 use crate::cost::AccountId;
 use crate::service::failure::{Failure, Hop, Kind, excerpt};
-use crate::service::http;
 use crate::service::spans::step;
+use crate::service::{http, proxy};
 use crate::settings::Endpoint;
 use crate::settings::auth::Auth;
 use crate::settings::headers::RequestHeaders;
@@ -289,6 +289,10 @@ impl PromClient {
         let request =
             self.headers.apply(self.auth.apply(request)).header(CACHE_CONTROL, "no-store");
         let response = request.send().await.map_err(|e| self.transport(e))?;
+        let what = format!("a query to {}", self.address());
+        if let Some(failure) = proxy::refusal(Hop::QueryLayer, &what, &response) {
+            return Err(NoAnswer::Failed(failure));
+        }
         let status = response.status();
         let is_json = response
             .headers()
