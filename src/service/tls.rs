@@ -101,7 +101,6 @@ impl Tls {
     }
 
     /// Has an HTTP client use it.
-    #[must_use]
     pub fn applied(&self, builder: ClientBuilder) -> ClientBuilder {
         let mut config = self.config();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];

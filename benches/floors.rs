@@ -1,0 +1,237 @@
+//! What a first run of a large account costs beside the least that its parts can cost.
+//!
+//! `cargo bench --bench floors` makes a day of history in a real Prometheus and has the worker write
+//! it to empty stores, once through a proxy that keeps its questions, once directly. Then it does the
+//! parts alone, on the same data and servers: the same questions, whose replies nobody reads; a parse
+//! of these replies to values that are thrown away; the same rows by this program's own ledger, and by
+//! one plain insert in ClickHouse's own format; the same documents by this program's own store, and by
+//! plain `update` commands of 1 000 documents. Each write is done `TIMES` (3) and the fastest counts.
+//! `PODS` (25 000) sets the size; `WORKER` names another build of the program.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a bench prints its table and fails by panicking"
+)]
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+use kubecost_worker::cost::{AccountId, Day};
+use kubecost_worker::documents::mongo::MongoResources;
+use kubecost_worker::documents::{Change, DocumentWriter, NewDocument, bson_form};
+use kubecost_worker::ledger::clickhouse::ClickHouseLedger;
+use kubecost_worker::ledger::{Entry, LedgerReader, LedgerWriter};
+use mongodb::bson::{Document, doc};
+
+#[path = "support/recorder.rs"]
+mod recorder;
+#[path = "../tests/it/support/servers.rs"]
+#[expect(dead_code, reason = "the tests use the rest of it")]
+mod servers;
+mod support;
+#[path = "../tests/it/support/worker.rs"]
+#[expect(dead_code, reason = "the tests use the rest of it")]
+mod worker;
+
+use recorder::Recorder;
+use servers::{PrometheusVersion, Stores};
+use support::{ACCOUNT, NAMESPACES, measure, number, write_history};
+
+/// 2026-03-01 00:00:00 UTC.
+const START: i64 = 1_772_323_200;
+const PODS: usize = 25_000;
+/// Questions that are asked at once: as many as the worker has under way by default.
+const AT_ONCE: usize = 4;
+/// Documents of a plain `update` command.
+const UPDATES: usize = 1_000;
+
+#[tokio::main]
+async fn main() {
+    let pods = number("PODS", PODS);
+    let data = tempfile::tempdir().unwrap();
+    write_history(data.path(), pods, START, 1);
+    let prometheus = servers::prometheus_with(
+        PrometheusVersion::Two,
+        data.path(),
+        &["--query.max-samples=50000000"],
+    );
+    let recorder = Recorder::new(&prometheus.url);
+    first_run(&recorder.listen().await).await;
+    let (stores, done) = first_run(&prometheus.url).await;
+    println!("A first run had {:.0} MiB at most.\n", done.peak_mib);
+    println!("| {pods} pods, {NAMESPACES} namespaces, one day | s |\n|---|--:|");
+    println!("| a first run, whole | {:.2} |", done.seconds);
+    println!("| its own CPU | {:.2} |", done.cpu_seconds);
+
+    let (asked, replies) = recorder.ask_again(AT_ONCE).await;
+    let bytes: usize = replies.iter().map(Bytes::len).sum();
+    let mib = bytes as f64 / f64::from(1 << 20);
+    put(&format!("its {} questions alone, {AT_ONCE} at a time", recorder.count()), asked);
+    put(&format!("a parse of the {mib:.1} MiB of replies to values"), parse(&replies));
+
+    let ledger = rows(&stores).await;
+    let documents = documents(&stores).await;
+    let greatest = asked.max(ledger.own).max(documents.own).as_secs_f64();
+    println!("\n| what | measured | goal |\n|---|--:|--:|");
+    println!(
+        "| a first run beside the longest of its parts | {:.2} | 1.5 |",
+        done.seconds / greatest
+    );
+    println!("| speed of the ledger's write beside its floor | {:.2} | 0.7 |", ledger.speed());
+    println!("| speed of the documents' write beside its floor | {:.2} | 0.7 |", documents.speed());
+}
+
+fn put(what: &str, took: Duration) {
+    println!("| {what} | {:.2} |", took.as_secs_f64());
+}
+
+async fn migrated() -> Stores {
+    let stores = Stores::new("floors").await;
+    worker::run(&stores.settings(), &["migrate"]).expect_success();
+    stores
+}
+
+/// A run on empty stores.
+async fn first_run(prometheus_url: &str) -> (Stores, support::Measured) {
+    let stores = migrated().await;
+    let mut settings = stores.settings();
+    settings.push(("PROMETHEUS_URL", prometheus_url.to_owned()));
+    settings.push(("ACCOUNTS", ACCOUNT.to_owned()));
+    settings.push(("LEVELS", "cluster,namespace,pod".to_owned()));
+    settings.push(("MAX_RESOURCES", (2 * number("PODS", PODS)).to_string()));
+    let done = measure(&settings, &["run", "--from", "2026-03-01", "--to", "2026-03-01"]);
+    assert_eq!(done.summary["exit_code"], 0, "{}", done.summary);
+    (stores, done)
+}
+
+/// Parses each reply to a tree of values and throws it away.
+fn parse(replies: &[Bytes]) -> Duration {
+    let started = Instant::now();
+    for reply in replies {
+        let value: serde_json::Value = serde_json::from_slice(reply).unwrap();
+        assert!(value.is_object());
+    }
+    started.elapsed()
+}
+
+/// A write by this program, and the least that it can take.
+struct Write {
+    own: Duration,
+    floor: Duration,
+}
+
+impl Write {
+    fn speed(&self) -> f64 {
+        self.floor.as_secs_f64() / self.own.as_secs_f64()
+    }
+}
+
+/// The rows of a run, written again: by this program's ledger, and in one insert.
+async fn rows(stores: &Stores) -> Write {
+    let (account, day) = (AccountId::new(ACCOUNT).unwrap(), Day::of_unix(START));
+    let states = ClickHouseLedger::new(&stores.config()).states(&account, day).await.unwrap();
+    let entries: Vec<Entry> = states.into_iter().map(entry).collect();
+    let native = native_rows(stores).await;
+    let mut write = Write { own: Duration::MAX, floor: Duration::MAX };
+    for _ in 0..number("TIMES", 3) {
+        let empty = migrated().await;
+        let ledger = ClickHouseLedger::new(&empty.config());
+        ledger.check().await.unwrap();
+        let started = Instant::now();
+        ledger.append(&account, day, &entries).await.unwrap();
+        write.own = write.own.min(started.elapsed());
+
+        let empty = migrated().await;
+        let started = Instant::now();
+        insert_native(&empty, native.clone()).await;
+        write.floor = write.floor.min(started.elapsed());
+        let count = "SELECT count() FROM expenses";
+        let written = empty.client().query(count).fetch_one::<u64>().await.unwrap();
+        assert_eq!(written, entries.len() as u64);
+    }
+    put(&format!("its {} rows by its own ledger", entries.len()), write.own);
+    put("the same by one insert", write.floor);
+    write
+}
+
+fn entry(state: kubecost_worker::ledger::KeyState) -> Entry {
+    Entry {
+        resource_id: state.resource_id,
+        date_seconds: state.date_seconds,
+        cost_usd: state.cost_usd,
+        sign: 1,
+        dimensions: state.dimensions,
+    }
+}
+
+/// All rows in the format that servers send each other: nothing is left to parse.
+async fn native_rows(stores: &Stores) -> Bytes {
+    let query = "SELECT * FROM expenses FORMAT Native";
+    let asked = statement(stores, query).body(String::new()).send().await.unwrap();
+    asked.error_for_status().unwrap().bytes().await.unwrap()
+}
+
+async fn insert_native(stores: &Stores, rows: Bytes) {
+    let asked = statement(stores, "INSERT INTO expenses FORMAT Native").body(rows);
+    asked.send().await.unwrap().error_for_status().unwrap();
+}
+
+fn statement(stores: &Stores, query: &str) -> reqwest::RequestBuilder {
+    let asked = reqwest::Client::new().post(&stores.clickhouse.url);
+    asked.query(&[("database", stores.database.as_str()), ("query", query)])
+}
+
+/// The documents of a run, written again: by this program's store, and by plain commands.
+async fn documents(stores: &Stores) -> Write {
+    let account = AccountId::new(ACCOUNT).unwrap();
+    let found = stores.mongo().await.collection::<Document>("cloud_resource");
+    let found: Vec<Document> = found.find(doc! {}).await.unwrap().try_collect().await.unwrap();
+    let new = |document: &Document| {
+        let document = bson_form::from_bson(document.clone()).unwrap();
+        Change::Insert(Box::new(NewDocument { document, costs: None }))
+    };
+    let changes: Vec<Change> = found.iter().map(new).collect();
+    let mut write = Write { own: Duration::MAX, floor: Duration::MAX };
+    for _ in 0..number("TIMES", 3) {
+        let empty = migrated().await;
+        let store = MongoResources::new(empty.mongo().await, "cloud_resource");
+        let started = Instant::now();
+        let written = store.apply(&account, &changes).await.unwrap();
+        write.own = write.own.min(started.elapsed());
+        assert_eq!(written, found.len() as u64);
+
+        let empty = migrated().await.mongo().await;
+        let started = Instant::now();
+        for documents in found.chunks(UPDATES) {
+            update(&empty, documents).await;
+        }
+        write.floor = write.floor.min(started.elapsed());
+    }
+    put(&format!("its {} documents by its own store", found.len()), write.own);
+    put("the same by plain update commands", write.floor);
+    write
+}
+
+/// Adds documents that are not there, in one command.
+async fn update(database: &mongodb::Database, documents: &[Document]) {
+    let updates = documents.iter().map(|document| {
+        let keys = ["cloud_account_id", "cloud_resource_id"];
+        let filter: Document =
+            keys.iter().map(|key| ((*key).to_owned(), document[*key].clone())).collect();
+        let mut rest = document.clone();
+        keys.iter().for_each(|key| {
+            rest.remove(*key);
+        });
+        doc! { "q": filter, "u": { "$setOnInsert": rest }, "upsert": true }
+    });
+    let updates: Vec<Document> = updates.collect();
+    let command = doc! {
+        "update": "cloud_resource", "updates": updates, "ordered": false,
+        "writeConcern": { "w": "majority" },
+    };
+    let answer = database.run_command(command).await.unwrap();
+    assert!(!answer.contains_key("writeErrors"), "{answer}");
+}
