@@ -27,6 +27,8 @@ const WORDS: &[(&str, Fault)] = &[
     ("alert: badcertificate", ClientRefused),
     ("alert: certificate", ClientRefused),
     ("alert: unsupportedcertificate", ClientRefused),
+    // Its authority has a name that the server knows, with another key.
+    ("alert: decrypterror", ClientRefused),
     ("certificate expired", Expired),
     ("certificate has expired", Expired),
     ("certificate not valid yet", Expired),
