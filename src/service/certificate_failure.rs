@@ -2,7 +2,7 @@
 
 use crate::service::failure::{Failure, Hop, Kind, excerpt};
 
-use Fault::{ClientRefused, ClientWanted, Expired, OtherName, UnknownAuthority};
+use Fault::{ClientRefused, ClientWanted, ClosedAtOnce, Expired, OtherName, UnknownAuthority};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
@@ -10,6 +10,9 @@ enum Fault {
     ClientWanted,
     /// The server does not accept the client's.
     ClientRefused,
+    /// It closed the connection right after the handshake, before it was asked anything: with TLS
+    /// 1.3 a server refuses a client's certificate then, and its words may be lost.
+    ClosedAtOnce,
     /// The server's is over, or not valid yet.
     Expired,
     /// The server's is of another host.
@@ -44,6 +47,8 @@ const WORDS: &[(&str, Fault)] = &[
     ("self-signed certificate", UnknownAuthority),
     ("self signed certificate", UnknownAuthority),
     ("local issuer certificate", UnknownAuthority),
+    // Of hyper; any other word says more.
+    ("connection was not ready", ClosedAtOnce),
 ];
 
 /// The failure of a certificate that is not accepted, if an error's text says so; `what` says what
@@ -55,6 +60,8 @@ pub fn certificate_failure(hop: Hop, what: &str, text: &str) -> Option<Failure> 
     let (at, fault) = found?;
     let (cause, fix) = match fault {
         UnknownAuthority => return Some(Failure::unknown_authority(hop, what, "CA_FILE")),
+        // Without TLS it has nothing to do with certificates.
+        ClosedAtOnce => return what.contains("https:").then(|| closed_at_once(hop, what)),
         ClientWanted => (
             "the server asks for a client certificate".to_owned(),
             "set CLIENT_CERT_FILE and CLIENT_KEY_FILE",
@@ -74,6 +81,13 @@ pub fn certificate_failure(hop: Hop, what: &str, text: &str) -> Option<Failure> 
         ),
     };
     Some(Failure::new(hop, Kind::Denied, format!("{what}: {cause}"), fix))
+}
+
+fn closed_at_once(hop: Hop, what: &str) -> Failure {
+    let what = format!("{what}: the connection was closed at once, before anything was asked");
+    let fix = "see that the server is up; if it asks for a client certificate, set \
+               CLIENT_CERT_FILE and CLIENT_KEY_FILE";
+    Failure::new(hop, Kind::Unavailable, what, fix)
 }
 
 #[cfg(test)]
@@ -100,6 +114,14 @@ mod tests {
         let failure = certificate_failure(Hop::ClickHouse, "reading", "unknown ca").unwrap();
         assert!(!failure.is_retryable());
         assert!(certificate_failure(Hop::ClickHouse, "reading", "connection refused").is_none());
+    }
+
+    #[test]
+    fn a_connection_that_is_closed_at_once_may_lack_a_client_certificate() {
+        let failure = |what| certificate_failure(Hop::ClickHouse, what, "connection was not ready");
+        let over_tls = failure("reading at https://a:1 failed").unwrap();
+        assert!(over_tls.to_string().contains("CLIENT_CERT_FILE") && over_tls.is_retryable());
+        assert!(failure("reading at http://a:1 failed").is_none());
     }
 
     #[test]
