@@ -26,23 +26,25 @@ use kubecost_worker::ledger::clickhouse::ClickHouseLedger;
 use kubecost_worker::ledger::{Entry, LedgerReader, LedgerWriter};
 use mongodb::bson::{Document, doc};
 
+#[path = "support/large_day.rs"]
+mod large_day;
 #[path = "support/recorder.rs"]
 mod recorder;
 #[path = "../tests/it/support/servers.rs"]
 #[expect(dead_code, reason = "the tests use the rest of it")]
 mod servers;
 mod support;
+#[path = "support/upstream.rs"]
+mod upstream;
 #[path = "../tests/it/support/worker.rs"]
 #[expect(dead_code, reason = "the tests use the rest of it")]
 mod worker;
 
+use large_day::{RUN, START, migrated, pods, prometheus};
 use recorder::Recorder;
-use servers::{PrometheusVersion, Stores};
-use support::{ACCOUNT, NAMESPACES, measure, number, write_history};
+use servers::Stores;
+use support::{ACCOUNT, NAMESPACES, measure, number};
 
-/// 2026-03-01 00:00:00 UTC.
-const START: i64 = 1_772_323_200;
-const PODS: usize = 25_000;
 /// Questions that are asked at once: as many as the worker has under way by default.
 const AT_ONCE: usize = 4;
 /// Documents of a plain `update` command.
@@ -50,19 +52,13 @@ const UPDATES: usize = 1_000;
 
 #[tokio::main]
 async fn main() {
-    let pods = number("PODS", PODS);
     let data = tempfile::tempdir().unwrap();
-    write_history(data.path(), pods, START, 1);
-    let prometheus = servers::prometheus_with(
-        PrometheusVersion::Two,
-        data.path(),
-        &["--query.max-samples=50000000"],
-    );
+    let prometheus = prometheus(data.path());
     let recorder = Recorder::new(&prometheus.url);
     first_run(&recorder.listen().await).await;
     let (stores, done) = first_run(&prometheus.url).await;
     println!("A first run had {:.0} MiB at most.\n", done.peak_mib);
-    println!("| {pods} pods, {NAMESPACES} namespaces, one day | s |\n|---|--:|");
+    println!("| {} pods, {NAMESPACES} namespaces, one day | s |\n|---|--:|", pods());
     println!("| a first run, whole | {:.2} |", done.seconds);
     println!("| its own CPU | {:.2} |", done.cpu_seconds);
 
@@ -88,7 +84,8 @@ fn put(what: &str, took: Duration) {
     println!("| {what} | {:.2} |", took.as_secs_f64());
 }
 
-async fn migrated() -> Stores {
+/// Stores that are empty, and ready for a worker.
+async fn empty_stores() -> Stores {
     let stores = Stores::new("floors").await;
     worker::run(&stores.settings(), &["migrate"]).expect_success();
     stores
@@ -96,13 +93,8 @@ async fn migrated() -> Stores {
 
 /// A run on empty stores.
 async fn first_run(prometheus_url: &str) -> (Stores, support::Measured) {
-    let stores = migrated().await;
-    let mut settings = stores.settings();
-    settings.push(("PROMETHEUS_URL", prometheus_url.to_owned()));
-    settings.push(("ACCOUNTS", ACCOUNT.to_owned()));
-    settings.push(("LEVELS", "cluster,namespace,pod".to_owned()));
-    settings.push(("MAX_RESOURCES", (2 * number("PODS", PODS)).to_string()));
-    let done = measure(&settings, &["run", "--from", "2026-03-01", "--to", "2026-03-01"]);
+    let stores = Stores::new("floors").await;
+    let done = measure(&migrated(&stores, prometheus_url), &RUN);
     assert_eq!(done.summary["exit_code"], 0, "{}", done.summary);
     (stores, done)
 }
@@ -138,14 +130,14 @@ async fn rows(stores: &Stores) -> Write {
     let native = native_rows(stores).await;
     let mut write = Write { own: Duration::MAX, floor: Duration::MAX };
     for _ in 0..number("TIMES", 3) {
-        let empty = migrated().await;
+        let empty = empty_stores().await;
         let ledger = ClickHouseLedger::new(&empty.config());
         ledger.check().await.unwrap();
         let started = Instant::now();
         ledger.append(&account, day, &entries).await.unwrap();
         write.own = write.own.min(started.elapsed());
 
-        let empty = migrated().await;
+        let empty = empty_stores().await;
         let started = Instant::now();
         insert_native(&empty, native.clone()).await;
         write.floor = write.floor.min(started.elapsed());
@@ -170,19 +162,18 @@ fn entry(state: kubecost_worker::ledger::KeyState) -> Entry {
 
 /// All rows in the format that servers send each other: nothing is left to parse.
 async fn native_rows(stores: &Stores) -> Bytes {
-    let query = "SELECT * FROM expenses FORMAT Native";
-    let asked = statement(stores, query).body(String::new()).send().await.unwrap();
-    asked.error_for_status().unwrap().bytes().await.unwrap()
+    let asked = post(stores).body("SELECT * FROM expenses FORMAT Native");
+    asked.send().await.unwrap().error_for_status().unwrap().bytes().await.unwrap()
 }
 
 async fn insert_native(stores: &Stores, rows: Bytes) {
-    let asked = statement(stores, "INSERT INTO expenses FORMAT Native").body(rows);
-    asked.send().await.unwrap().error_for_status().unwrap();
+    let asked = post(stores).query(&[("query", "INSERT INTO expenses FORMAT Native")]);
+    asked.body(rows).send().await.unwrap().error_for_status().unwrap();
 }
 
-fn statement(stores: &Stores, query: &str) -> reqwest::RequestBuilder {
+fn post(stores: &Stores) -> reqwest::RequestBuilder {
     let asked = reqwest::Client::new().post(&stores.clickhouse.url);
-    asked.query(&[("database", stores.database.as_str()), ("query", query)])
+    asked.query(&[("database", stores.database.as_str())])
 }
 
 /// The documents of a run, written again: by this program's store, and by plain commands.
@@ -197,14 +188,14 @@ async fn documents(stores: &Stores) -> Write {
     let changes: Vec<Change> = found.iter().map(new).collect();
     let mut write = Write { own: Duration::MAX, floor: Duration::MAX };
     for _ in 0..number("TIMES", 3) {
-        let empty = migrated().await;
+        let empty = empty_stores().await;
         let store = MongoResources::new(empty.mongo().await, "cloud_resource");
         let started = Instant::now();
         let written = store.apply(&account, &changes).await.unwrap();
         write.own = write.own.min(started.elapsed());
         assert_eq!(written, found.len() as u64);
 
-        let empty = migrated().await.mongo().await;
+        let empty = empty_stores().await.mongo().await;
         let started = Instant::now();
         for documents in found.chunks(UPDATES) {
             update(&empty, documents).await;

@@ -36,6 +36,8 @@ mod number;
 #[path = "../tests/it/support/servers.rs"]
 #[expect(dead_code, reason = "the tests use the rest of it")]
 mod servers;
+#[path = "support/upstream.rs"]
+mod upstream;
 #[path = "../tests/it/support/worker.rs"]
 #[expect(dead_code, reason = "the tests use the rest of it")]
 mod worker;
@@ -315,7 +317,7 @@ async fn main() {
     let prometheus = servers::prometheus(PrometheusVersion::Two, data.path());
     let bench = Bench { prometheus_url: faulty_layer::start(&prometheus.url).await };
     println!(
-        "| beside three good accounts | good ones complete after s | run s | peak MiB | output kB | what is said |"
+        "| hostile tenant, beside three good accounts | good accounts complete after, s | run, s | peak, MiB | output, kB | reported cause |"
     );
     println!("|---|--:|--:|--:|--:|---|");
     for flood in Flood::ALL {

@@ -14,6 +14,8 @@
     reason = "a bench prints its table and fails by panicking"
 )]
 
+#[path = "support/large_day.rs"]
+mod large_day;
 #[path = "../tests/it/support/servers.rs"]
 #[expect(dead_code, reason = "the tests use the rest of it")]
 mod servers;
@@ -22,32 +24,23 @@ mod support;
 #[expect(dead_code, reason = "the tests use the rest of it")]
 mod worker;
 
-use servers::{PrometheusVersion, Stores};
-use support::{ACCOUNT, Measured, NAMESPACES, measure, number, write_history};
-
-/// 2026-03-01 00:00:00 UTC.
-const START: i64 = 1_772_323_200;
-const PODS: usize = 25_000;
+use large_day::{RUN, migrated, pods, prometheus};
+use servers::Stores;
+use support::{Measured, NAMESPACES, measure, number};
 
 #[tokio::main]
 async fn main() {
-    let pods = number("PODS", PODS);
     let data = tempfile::tempdir().unwrap();
-    write_history(data.path(), pods, START, 1);
-    let prometheus = servers::prometheus_with(
-        PrometheusVersion::Two,
-        data.path(),
-        &["--query.max-samples=50000000"],
-    );
+    let prometheus = prometheus(data.path());
     let stores = Stores::new("size").await;
     let settings = migrated(&stores, &prometheus.url);
     println!(
-        "| {pods} pods, {NAMESPACES} namespaces, one day | s | own CPU s | peak MiB | rows | documents |"
+        "| {} pods, {NAMESPACES} namespaces, one day | s | own CPU s | peak MiB | rows | documents |",
+        pods()
     );
     println!("|---|--:|--:|--:|--:|--:|");
-    let days = ["run", "--from", "2026-03-01", "--to", "2026-03-01"];
     for name in ["first run", "second run"] {
-        let done = measure(&settings, &days);
+        let done = measure(&settings, &RUN);
         let summary = &done.summary;
         assert_eq!(summary["exit_code"], 0, "{summary}");
         let (rows, documents) = (&summary["rows_written"], &summary["documents_written"]);
@@ -60,16 +53,6 @@ async fn main() {
 /// The columns of a run: seconds, CPU seconds, MiB.
 fn taken(done: &Measured) -> String {
     format!("{:.1} | {:.2} | {:.0}", done.seconds, done.cpu_seconds, done.peak_mib)
-}
-
-fn migrated(stores: &Stores, prometheus_url: &str) -> Vec<(&'static str, String)> {
-    let mut settings = stores.settings();
-    settings.push(("PROMETHEUS_URL", prometheus_url.to_owned()));
-    settings.push(("ACCOUNTS", ACCOUNT.to_owned()));
-    settings.push(("LEVELS", "cluster,namespace,pod".to_owned()));
-    settings.push(("MAX_RESOURCES", (2 * number("PODS", PODS)).to_string()));
-    worker::run(&settings, &["migrate"]).expect_success();
-    settings
 }
 
 /// Runs of a day that goes on, and what a day of such runs writes: one every five minutes, of which
@@ -113,10 +96,11 @@ async fn after_history(prometheus_url: &str) {
     let columns = "cloud_account_id, resource_id, cost, sign, k8s_namespace";
     let earlier = format!(
         "INSERT INTO expenses ({columns}, date) \
-         SELECT {columns}, date - toIntervalDay(day) FROM expenses ARRAY JOIN range(1, {}) AS day",
-        days + 1
+         SELECT {columns}, date - toIntervalDay(day + 1) FROM expenses ARRAY JOIN range({days}) AS day"
     );
     stores.execute(&earlier).await;
+    // Finds these rows, and brings the documents' costs to them.
+    measure(&settings, &["--at", "2026-03-01T12:05:00Z", "run"]);
     let done = measure(&settings, &["--at", "2026-03-01T13:00:00Z", "run"]);
     assert_eq!(done.summary["exit_code"], 0, "{}", done.summary);
     let rows = done.summary["rows_written"].as_u64().unwrap();

@@ -3,12 +3,14 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use std::io::Write as _;
+
+use crate::upstream::{Question, Upstream, listen};
 
 /// What it does then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,43 +91,21 @@ fn bomb() -> Vec<u8> {
     all
 }
 
-#[derive(Clone)]
-struct Shared {
-    upstream: String,
-    client: reqwest::Client,
-}
-
 /// Starts one; it ends with the program. Returns its address.
 pub(crate) async fn start(upstream: &str) -> String {
-    kubecost_worker::service::http::install_tls();
-    let shared = Shared {
-        upstream: upstream.to_owned(),
-        client: reqwest::Client::builder().no_gzip().build().unwrap(),
-    };
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let router = axum::Router::new().fallback(pass).with_state(shared);
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    url
+    listen(axum::Router::new().fallback(pass).with_state(Upstream::new(upstream))).await
 }
 
-async fn pass(State(shared): State<Shared>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
-    let body = to_bytes(body, usize::MAX).await.unwrap();
-    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
-    let form = String::from_utf8_lossy(&body).into_owned();
+async fn pass(State(upstream): State<Upstream>, request: Request) -> Response {
+    let question = Question::of(request).await;
+    let form = String::from_utf8_lossy(&question.body).into_owned();
     let is_about = |fault: &Fault| {
         let account = fault.account();
-        path.contains(&account) || form.contains(&account)
+        question.path.contains(&account) || form.contains(&account)
     };
     if let Some(fault) = Fault::ALL.into_iter().find(is_about) {
         return fault.answer().await;
     }
-    let address = format!("{}{path}", shared.upstream);
-    let sent = shared.client.request(parts.method, address).body(body);
-    let sent = sent.header("content-type", "application/x-www-form-urlencoded");
-    let answer = sent.send().await.unwrap();
-    let status = answer.status();
-    let json = [("content-type", "application/json")];
-    (status, json, answer.bytes().await.unwrap()).into_response()
+    let (status, reply) = upstream.ask(&question).await;
+    (status, [("content-type", "application/json")], reply).into_response()
 }
