@@ -13,9 +13,8 @@ use reqwest::{Response, StatusCode};
 use super::keys;
 use super::reply::{self, Product, Reply};
 use super::window::Window;
-use crate::service::certificate_failure::certificate_failure;
-use crate::service::failure::{Failure, Hop, Kind, REPORT, chain, excerpt};
-use crate::service::http::kind_of_status;
+use crate::service::failure::{Failure, Hop, Kind, REPORT, causes, chain, excerpt};
+use crate::service::http::{fault_between, kind_of_status};
 use crate::service::proxy;
 use crate::service::tls::{self, Tls};
 use crate::settings::Endpoint;
@@ -354,20 +353,11 @@ impl AllocationClient {
             let what = format!("{shown} answers a body that cannot be decompressed");
             return Failure::query(Kind::BadReply, what, "see what stands before the server");
         }
-        let mut cause = std::error::Error::source(error);
-        let mut causes = Vec::new();
-        while let Some(error) = cause {
-            causes.push(error.to_string());
-            cause = error.source();
-        }
-        let causes = causes.join(": ");
         let what = format!("asking {shown}");
-        let known = certificate_failure(Hop::QueryLayer, &what, &causes)
-            .or_else(|| proxy::connect_failure(Hop::QueryLayer, &what, error));
-        if let Some(failure) = known {
+        if let Some(failure) = fault_between(Hop::QueryLayer, &what, error) {
             return failure;
         }
-        let what = format!("{shown} cannot be reached: {causes}");
+        let what = format!("{shown} cannot be reached: {}", causes(error));
         let fix = "see that KUBECOST_URL is right and the server is up";
         Failure::query(Kind::Unavailable, what, fix)
     }

@@ -77,6 +77,21 @@ pub struct Breakdown {
     pub ram_efficiency: Option<f64>,
 }
 
+/// Adds a share of the parts of one cost to those of a sum.
+pub fn add_parts(sum: &mut Parts, more: &Parts, share: f64) {
+    for (part, usd) in more {
+        *sum.entry(*part).or_insert(0.0) += usd * share;
+    }
+}
+
+/// The same where parts may not be known: those of a sum are while those of each of its costs are.
+pub fn add_known_parts(sum: &mut Option<Parts>, more: Option<&Parts>, share: f64) {
+    match (sum.as_mut(), more) {
+        (Some(sum), Some(more)) => add_parts(sum, more, share),
+        _ => *sum = None,
+    }
+}
+
 impl Breakdown {
     /// Whether it says nothing.
     #[must_use]
@@ -93,9 +108,7 @@ impl Breakdown {
     pub fn add_up(&mut self, more: &Self) {
         let both = [(&mut self.parts, &more.parts), (&mut self.idle_of, &more.idle_of)];
         for (parts, more) in both {
-            for (part, usd) in more {
-                *parts.entry(*part).or_insert(0.0) += usd;
-            }
+            add_parts(parts, more, 1.0);
         }
     }
 

@@ -18,7 +18,7 @@ pub mod resource_id;
 pub mod rollup;
 pub mod row_parts;
 
-pub use breakdown::{Breakdown, Part, Parts};
+pub use breakdown::{Breakdown, Part, Parts, add_known_parts, add_parts};
 pub use costs::{
     ClusterCosts, DayCosts, Level, Levels, NamespaceCosts, NodeCosts, NodeFacts, NodeLevel,
     PodCosts,

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use super::breakdown::{Breakdown, Part, Parts};
+use super::breakdown::{Breakdown, Part, Parts, add_known_parts};
 use super::costs::{ClusterCosts, DayCosts, Level, Levels};
 use super::money::Cost;
 use super::resource_id::ResourceKey;
@@ -58,13 +58,7 @@ fn add(to: &mut PartsBelow, parts: &Parts, cost: Cost) {
     if cost.is_zero() {
         return;
     }
-    if parts.is_empty() {
-        *to = None;
-    } else if let Some(sum) = to {
-        for (part, usd) in parts {
-            *sum.entry(*part).or_insert(0.0) += usd;
-        }
-    }
+    add_known_parts(to, Some(parts).filter(|parts| !parts.is_empty()), 1.0);
 }
 
 impl OfCluster<'_> {

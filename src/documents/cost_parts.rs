@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cost::{Day, Part, Parts, RowParts};
+use crate::cost::{Day, Part, Parts, RowParts, add_parts};
 
 /// The field with the parts.
 pub const PARTS_KEY: &str = "cost_parts";
@@ -58,8 +58,8 @@ impl CostParts {
     pub fn month_to_date(&self) -> Option<(Day, Parts)> {
         let since = *self.days.first_key_value()?.0;
         let mut sum = Parts::new();
-        for (part, usd) in self.days.values().flatten() {
-            *sum.entry(*part).or_insert(0.0) += usd;
+        for parts in self.days.values() {
+            add_parts(&mut sum, parts, 1.0);
         }
         Some((since, sum))
     }

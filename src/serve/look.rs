@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use crate::accounts::Account;
-use crate::cost::{AccountId, Cost, Day, Parts};
+use crate::cost::{AccountId, Cost, Day, Parts, add_known_parts};
 use crate::day_status::{DayState, DayStatus};
 use crate::run::day::inputs::{CostedDay, name_missed_clusters};
 use crate::run::day::verdict::{StoredDay, Verdict, verdict};
@@ -157,14 +157,7 @@ impl Sum {
             return;
         }
         self.cost += cost;
-        match (&mut self.parts, parts) {
-            (Some(sum), Some(parts)) => {
-                for (part, usd) in parts {
-                    *sum.entry(*part).or_insert(0.0) += usd;
-                }
-            }
-            _ => self.parts = None,
-        }
+        add_known_parts(&mut self.parts, parts, 1.0);
     }
 }
 

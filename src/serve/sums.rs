@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::cost::{Day, Parts};
+use crate::cost::{Day, Parts, add_known_parts};
 
 use super::costs::{AccountCosts, DayCost, Efficiency, NamespaceCosts};
 use super::span::Span;
@@ -23,16 +23,8 @@ impl Sum {
     fn add(&mut self, usd: f64, parts: Option<&Parts>, share: f64) {
         let usd = usd * share;
         self.usd += usd;
-        if usd == 0.0 {
-            return;
-        }
-        match (&mut self.parts, parts) {
-            (Some(sum), Some(parts)) => {
-                for (part, usd) in parts {
-                    *sum.entry(*part).or_insert(0.0) += usd * share;
-                }
-            }
-            _ => self.parts = None,
+        if usd != 0.0 {
+            add_known_parts(&mut self.parts, parts, share);
         }
     }
 }

@@ -235,6 +235,12 @@ pub fn chain(error: &dyn Error) -> String {
     text
 }
 
+/// What lies under an error, without its own text: a client's may hold the address' credentials.
+#[must_use]
+pub fn causes(error: &dyn Error) -> String {
+    error.source().map(chain).unwrap_or_default()
+}
+
 /// Cuts a server's text to what a log line can bear, on a character boundary, on one line.
 #[must_use]
 pub fn excerpt(text: &str) -> String {

@@ -11,7 +11,7 @@ use reqwest::{Client, Response, StatusCode};
 use url::Url;
 
 use crate::service::certificate_failure::certificate_failure;
-use crate::service::failure::{Failure, Hop, Kind, REPORT, chain, excerpt};
+use crate::service::failure::{Failure, Hop, Kind, REPORT, causes, chain, excerpt};
 use crate::service::{proxy, tls};
 
 pub use crate::service::tls::install_tls;
@@ -88,14 +88,20 @@ pub fn too_long(hop: Hop, bytes_max: u64) -> Failure {
     Failure::new(hop, Kind::BadReply, what, fix)
 }
 
+/// What a client's error says of what stands between it and a server: a certificate, or a proxy.
+#[must_use]
+pub fn fault_between(hop: Hop, what: &str, error: &reqwest::Error) -> Option<Failure> {
+    // Through a proxy, too, it is mostly the server's certificate.
+    certificate_failure(hop, what, &causes(error))
+        .or_else(|| proxy::connect_failure(hop, what, error))
+}
+
 /// What a client's error means: `what` says what was being done, as "asking for accounts".
 #[must_use]
 pub fn transport_failure(hop: Hop, what: &str, error: reqwest::Error) -> Failure {
-    let at_proxy = proxy::connect_failure(hop, what, &error);
+    let known = fault_between(hop, what, &error);
     // The address may hold a secret in its query, and the caller names the server anyway.
     let error = error.without_url();
-    // Through a proxy, too, it is mostly the server's certificate.
-    let known = certificate_failure(hop, what, &chain(&error)).or(at_proxy);
     if let Some(failure) = known {
         return failure.caused_by(error);
     }

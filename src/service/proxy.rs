@@ -8,7 +8,7 @@ use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::{Response, StatusCode};
 use url::Url;
 
-use crate::service::failure::{Failure, Hop, Kind, chain, excerpt};
+use crate::service::failure::{Failure, Hop, Kind, causes, excerpt};
 
 const FIX_CREDENTIALS: &str =
     "put a user and a password into HTTPS_PROXY and HTTP_PROXY, or let NO_PROXY name the server";
@@ -32,11 +32,6 @@ fn found(proxies: &Matcher, server: &Url) -> Option<String> {
 pub fn connect_failure(hop: Hop, what: &str, error: &reqwest::Error) -> Option<Failure> {
     let proxy = before(error.url()?)?;
     error.is_connect().then(|| of_connection(hop, what, &proxy, &causes(error)))
-}
-
-/// The causes of an error, without its own text, which has the server's address.
-fn causes(error: &reqwest::Error) -> String {
-    std::error::Error::source(error).map(chain).unwrap_or_default()
 }
 
 fn of_connection(hop: Hop, what: &str, proxy: &str, causes: &str) -> Failure {

@@ -151,7 +151,7 @@ struct Identity {
 impl Identity {
     /// What is wrong never quotes the files: a key that is not quite PEM would be shown.
     fn read(files: &IdentityFiles) -> Result<Self, SettingError> {
-        let chain = certificates(&files.certificate)?;
+        let chain = certificates(&files.certificate, &read_named(&files.certificate)?)?;
         let key = PrivateKeyDer::from_pem_slice(&read_named(&files.key)?);
         let key = key.map_err(|_| {
             wrong(&files.key, "holds no private key in PEM (PKCS#8, PKCS#1 or SEC1, not encrypted)")
@@ -195,16 +195,19 @@ fn write_pem(text: &mut Vec<u8>, kind: &str, der: &[u8]) {
 
 /// A file of authorities with at least one that can be used.
 fn authorities(file: &NamedFile) -> Result<Vec<u8>, SettingError> {
-    if RootCertStore::empty().add_parsable_certificates(certificates(file)?).0 == 0 {
+    let pem = read_named(file)?;
+    if RootCertStore::empty().add_parsable_certificates(certificates(file, &pem)?).0 == 0 {
         return Err(wrong(file, "holds no certificate that can be used"));
     }
-    read_named(file)
+    Ok(pem)
 }
 
-/// The certificates in a file: at least one.
-fn certificates(file: &NamedFile) -> Result<Vec<CertificateDer<'static>>, SettingError> {
-    let pem = read_named(file)?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+/// The certificates in a file with this text: at least one.
+fn certificates(
+    file: &NamedFile,
+    pem: &[u8],
+) -> Result<Vec<CertificateDer<'static>>, SettingError> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     match found {
         Ok(found) if found.is_empty() => Err(wrong(file, "holds no certificate in PEM")),
         Ok(found) => Ok(found),

@@ -46,7 +46,7 @@ pub(super) async fn day_costs(
     let groups = plain_costs::lag_groups(&mut session, &selector, (day, now_seconds), &others);
     let groups = groups.await?;
     let lag_seconds = groups.iter().map(|group| group.lag_seconds).max().unwrap_or(0);
-    // What is told after the day's last cost is of other days.
+    // Gauges that are shown after those of the day's last cost are of other days.
     let read_until = seen.read_until(day).max(on_day.end + lag_seconds);
     let read_in = Window { end: read_until.min(now_seconds + 1).max(on_day.end), ..on_day };
     refuse_renamed_labels(&mut session, &selector, read_in).await?;

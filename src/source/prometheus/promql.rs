@@ -145,7 +145,7 @@ impl ClusterNames {
         Self { names, has_unnamed }
     }
 
-    /// Matches them, and series without the label where these are wanted.
+    /// A matcher of the label for these clusters; with `with_unnamed` also for series that lack it.
     fn matcher(&self, label: &str, with_unnamed: bool) -> String {
         let named = self.names.iter().filter(|name| !name.is_empty());
         let mut words: Vec<_> = named.map(|name| regex_escaped(name)).collect();
