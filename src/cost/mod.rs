@@ -7,6 +7,7 @@
 
 pub mod bound;
 pub mod breakdown;
+pub mod composition;
 pub mod costs;
 pub mod day;
 pub mod kubernetes;
@@ -19,6 +20,7 @@ pub mod rollup;
 pub mod row_parts;
 
 pub use breakdown::{Breakdown, Part, Parts, add_known_parts, add_parts};
+pub use composition::{Composition, Efficiency};
 pub use costs::{
     ClusterCosts, DayCosts, Level, Levels, NamespaceCosts, NodeCosts, NodeFacts, NodeLevel,
     PodCosts,

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::cost::bound::DayBound;
-use crate::cost::{AccountId, Day};
+use crate::cost::{AccountId, Composition, Day};
 use crate::service::failure::Failure;
 use crate::source::checkpoint::Checkpoint;
 use crate::source::{Phase, Presence};
@@ -147,6 +147,8 @@ pub struct StoredCosts {
     /// By how much the total may be off; `None` where nothing is stored, and for days that earlier
     /// versions stored.
     pub bound: Option<DayBound>,
+    /// What the total is made of, where that was asked for and the source says it.
+    pub composition: Composition,
 }
 
 /// Rows of a day that other programs wrote.

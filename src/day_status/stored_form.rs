@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::cost::bound::DayBound;
-use crate::cost::{AccountId, Day};
+use crate::cost::{AccountId, Composition, Day, Efficiency, Parts};
 use crate::source::{Phase, Presence};
 
 use super::{
@@ -57,6 +57,12 @@ struct StoredForm {
     error_bound: Option<DayBound>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pods_written_at: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cost_parts: Option<Parts>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cpu_efficiency: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ram_efficiency: Option<f64>,
     run_id: String,
     updated_at: i64,
 }
@@ -104,6 +110,9 @@ impl From<DayStatus> for StoredForm {
             exchange_rates: stored.exchange_rates,
             error_bound: stored.bound,
             pods_written_at: stored.pods_at,
+            cost_parts: stored.composition.parts,
+            cpu_efficiency: stored.composition.efficiency.cpu,
+            ram_efficiency: stored.composition.efficiency.ram,
             run_id: attempt.run_id,
             updated_at: attempt.at_seconds,
         }
@@ -119,7 +128,8 @@ impl StoredForm {
             ("foreign_total_usd", self.foreign_total_usd),
         ];
         let rates = self.exchange_rates.values().map(|rate| ("exchange_rates", *rate));
-        match costs.into_iter().chain(rates).find(|(_, number)| !number.is_finite()) {
+        let parts = self.cost_parts.iter().flatten().map(|(_, usd)| ("cost_parts", *usd));
+        match costs.into_iter().chain(rates).chain(parts).find(|(_, number)| !number.is_finite()) {
             Some((name, number)) => {
                 Err(format!("status of {} {}: {name} is {number}", self.account, self.day))
             }
@@ -154,6 +164,10 @@ impl From<StoredForm> for DayStatus {
                 exchange_rates: form.exchange_rates,
                 bound: form.error_bound,
                 pods_at: form.pods_written_at,
+                composition: Composition {
+                    parts: form.cost_parts,
+                    efficiency: Efficiency::known(form.cpu_efficiency, form.ram_efficiency),
+                },
             },
             other_rows: OtherRows { rows: form.foreign_rows, total_usd: form.foreign_total_usd },
             seen: Presence {
@@ -179,6 +193,7 @@ impl From<StoredForm> for DayStatus {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::cost::Part;
 
     /// A settled day of $1 that an exporter covers whole.
     pub(crate) fn complete(day: Day) -> DayStatus {
@@ -198,6 +213,7 @@ pub(crate) mod tests {
                 exchange_rates: BTreeMap::new(),
                 bound: None,
                 pods_at: None,
+                composition: Composition::default(),
             },
             other_rows: OtherRows::default(),
             seen: Presence {
@@ -236,6 +252,10 @@ pub(crate) mod tests {
         status.stored.bound =
             Some(DayBound { low_by_usd: 0.25, high_by_usd: 0.125, gaps_usd: 0.1875 });
         status.stored.pods_at = Some(1_795_132_800);
+        status.stored.composition = Composition {
+            parts: Some([(Part::Cpu, 0.75), (Part::LoadBalancer, 0.25)].into()),
+            efficiency: Efficiency { cpu: Some(0.5), ram: None },
+        };
         status.other_rows = OtherRows { rows: 2, total_usd: 3.5 };
         status.seen = Presence {
             raw_minutes: 1,

@@ -115,10 +115,22 @@ pub fn phase_of(
     [Phase::Exporter, Phase::Raw].into_iter().find(|phase| has(*phase))
 }
 
+/// The metrics that a day's costs come from, by what the source has of it and of the day after it.
+#[must_use]
+pub fn phase_of_day(
+    setting: Option<Phase>,
+    day: Day,
+    presence: &BTreeMap<Day, Presence>,
+    status: Option<&DayStatus>,
+) -> Option<Phase> {
+    let of = |day: Day| presence.get(&day).copied().unwrap_or_default();
+    let here = of(day);
+    phase_of(setting, here, status).or_else(|| phase_by_next_day(setting, here, of(day.next())))
+}
+
 /// The same of a day without a sample of its own, by what the next one has: the windows of a day may
 /// be shown on the next day alone, where they are long or the exporter was down.
-#[must_use]
-pub fn phase_by_next_day(setting: Option<Phase>, day: Presence, next: Presence) -> Option<Phase> {
+fn phase_by_next_day(setting: Option<Phase>, day: Presence, next: Presence) -> Option<Phase> {
     let is_silent = day.exporter_minutes == 0 && day.raw_minutes == 0;
     let phase = Phase::Exporter;
     (is_silent && setting.is_none_or(|forced| forced == phase) && next.minutes(phase) > 0)

@@ -19,8 +19,7 @@ use super::day::inputs::{
 };
 use super::day::rows::{DayRows, unknown_ids};
 use super::due::{
-    COUNTED_DAYS, days_due, days_to_count, first_open, has_more, phase_by_next_day, phase_of,
-    work_order,
+    COUNTED_DAYS, days_due, days_to_count, first_open, has_more, phase_of, phase_of_day, work_order,
 };
 use super::environment::Readers;
 use super::history::History;
@@ -112,12 +111,10 @@ impl Readers {
         };
         let is_settled = matches!(job.days, Days::Due) && !order.contains(&today.previous());
         let settled_yesterday = statuses.get(&today.previous()).filter(|_| is_settled).cloned();
-        let of = |day: Day| presence.get(&day).copied().unwrap_or_default();
         let due = order.into_iter().map(|day| {
-            let here = of(day);
+            let here = presence.get(&day).copied().unwrap_or_default();
             let status = statuses.get(&day).cloned();
-            let phase = phase_of(self.settings.phase, here, status.as_ref())
-                .or_else(|| phase_by_next_day(self.settings.phase, here, of(day.next())));
+            let phase = phase_of_day(self.settings.phase, day, &presence, status.as_ref());
             let clusters_before = clusters_before(day, before.values().chain(statuses.values()));
             DueDay { day, phase, presence: here, status, clusters_before }
         });

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::cost::{Breakdown, Day, Parts};
+use crate::cost::{Composition, Day};
 use crate::day_status::DayState;
 use crate::source::Phase;
 
@@ -29,34 +29,9 @@ impl Origin {
     }
 }
 
-/// Used over requested, ratios; `None` where that is not known.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Efficiency {
-    pub(super) cpu: Option<f64>,
-    pub(super) ram: Option<f64>,
-}
-
-impl Efficiency {
-    /// Those that a source says of a resource's whole.
-    pub(super) fn of(whole: &Breakdown) -> Self {
-        let ratio = |ratio: Option<f64>| ratio.filter(|ratio| ratio.is_finite());
-        Self { cpu: ratio(whole.cpu_efficiency), ram: ratio(whole.ram_efficiency) }
-    }
-}
-
-/// What costs are made of.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Composition {
-    /// USD by part, together all of the cost; `None` where that is not known of all of it.
-    pub(super) parts: Option<Parts>,
-    pub(super) efficiency: Efficiency,
-}
-
-impl Composition {
-    /// About how many bytes it takes beyond itself.
-    pub(super) fn bytes(&self) -> usize {
-        self.parts.as_ref().map_or(0, BTreeMap::len) * PART_BYTES
-    }
+/// About how many bytes a composition takes beyond itself.
+pub(super) fn composition_bytes(composition: &Composition) -> usize {
+    composition.parts.as_ref().map_or(0, BTreeMap::len) * PART_BYTES
 }
 
 /// What a day costs.
@@ -126,10 +101,12 @@ pub(super) struct AccountCosts {
 impl AccountCosts {
     /// About how many bytes it takes.
     pub(super) fn bytes(&self) -> usize {
-        let day = |day: &DayCost| size_of::<DayCost>() + day.cause.len() + day.composition.bytes();
+        let day = |day: &DayCost| {
+            size_of::<DayCost>() + day.cause.len() + composition_bytes(&day.composition)
+        };
         let namespaces = self.namespaces.iter().flat_map(|group| &group.costs);
         let namespace = |(name, cost): (&String, &NamespaceCost)| {
-            ENTRY_BYTES + name.len() + cost.composition.bytes()
+            ENTRY_BYTES + name.len() + composition_bytes(&cost.composition)
         };
         let texts = self.causes.iter().chain(&self.clusters);
         size_of::<Self>()

@@ -9,8 +9,8 @@ use futures_util::future::join_all;
 use tokio::sync::Semaphore;
 
 use crate::accounts::{Account, AccountSource};
-use crate::cost::{AccountId, Day, Part};
-use crate::day_status::{DayState, DayStatus, DayStatusReader};
+use crate::cost::{AccountId, Composition, Day, Part};
+use crate::day_status::{DayState, DayStatus, DayStatusReader, StoredCosts};
 use crate::ledger::{DayTotal, LedgerReader};
 use crate::run::Readers;
 use crate::run::day::inputs::{MISSED_DAYS, clusters_before};
@@ -18,7 +18,7 @@ use crate::run::day::rows::unknown_ids;
 use crate::service::failure::Failure;
 
 use super::cache::{Bounds, Cache};
-use super::costs::{AccountCosts, Composition, DayCost, NamespaceCost, NamespaceCosts, Origin};
+use super::costs::{AccountCosts, DayCost, NamespaceCost, NamespaceCosts, Origin};
 use super::look::{Looked, Looks, OpenDay, OpenDayJob};
 
 /// How long the list of accounts is used.
@@ -405,6 +405,16 @@ fn stored_day(read: DayRead<'_>) -> Result<DayCost, (Option<DayState>, String)> 
         state,
         cause,
         known_minutes: minutes.map_or(passed_minutes, |minutes| minutes.min(passed_minutes)),
-        composition: Composition::default(),
+        composition: stored_composition(stored, total),
     })
+}
+
+/// What a stored day is made of, where its rows are those that were stored with that.
+fn stored_composition(stored: Option<&StoredCosts>, total: Option<&DayTotal>) -> Composition {
+    let ledger = total.map_or((0, 0.0), |total| (total.rows, total.total_usd));
+    let is_whole = |stored: &&StoredCosts| {
+        i64::try_from(stored.rows) == Ok(ledger.0)
+            && stored.total_usd.to_bits() == ledger.1.to_bits()
+    };
+    stored.filter(is_whole).map(|stored| stored.composition.clone()).unwrap_or_default()
 }

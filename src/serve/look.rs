@@ -8,18 +8,18 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use crate::accounts::Account;
-use crate::cost::{AccountId, Cost, Day, Parts, add_known_parts};
+use crate::cost::{AccountId, Composition, Cost, Day, Efficiency, Parts, add_known_parts};
 use crate::day_status::{DayState, DayStatus};
 use crate::run::day::inputs::{CostedDay, name_missed_clusters};
 use crate::run::day::verdict::{StoredDay, Verdict, verdict};
-use crate::run::due::phase_of;
+use crate::run::due::phase_of_day;
 use crate::run::{Readers, enforce_limits};
 use crate::service::failure::{Failure, Kind};
 use crate::service::shown::shown;
 use crate::source::{CostSource, Phase};
 
 use super::cache::{Bounds, Cache};
-use super::costs::{Composition, ENTRY_BYTES, Efficiency};
+use super::costs::{ENTRY_BYTES, composition_bytes};
 
 /// How long a look at the query layer may take, its turn included: well below the time of an
 /// answer, so that the stored costs can still be answered.
@@ -119,9 +119,9 @@ impl Looks {
         let OpenDayJob { account, day, status, now_seconds, .. } = *job;
         let settings = &self.readers.settings;
         let source: &dyn CostSource = self.readers.source.as_ref();
-        let presence = source.presence(account, day, day, now_seconds).await?;
-        let presence = presence.get(&day).copied().unwrap_or_default();
-        let Some(phase) = phase_of(settings.phase, presence, status) else {
+        let next = day.next().min(Day::of_unix(now_seconds));
+        let presence = source.presence(account, day, next, now_seconds).await?;
+        let Some(phase) = phase_of_day(settings.phase, day, &presence, status) else {
             let cause = "the source has no sample of this day".to_owned();
             return Ok(Looked::Stays { state: DayState::NoData, cause });
         };
@@ -164,17 +164,14 @@ impl Sum {
 impl OpenDay {
     fn of(costed: &CostedDay, state: DayState, cause: String) -> Self {
         let (source, roll) = (&costed.source, &costed.roll);
-        let (mut all, mut by_namespace) = (Sum::new(), BTreeMap::new());
+        let mut by_namespace = BTreeMap::new();
         for line in &roll.lines {
             let row = costed.parts.as_ref().and_then(|parts| parts.get(&line.key));
-            let parts = row.map(|row| &row.parts);
-            all.add(line.cost, parts);
             let name = line.key.namespace().unwrap_or_default();
-            by_namespace.entry(name).or_insert_with(Sum::new).add(line.cost, parts);
+            let sum = by_namespace.entry(name).or_insert_with(Sum::new);
+            sum.add(line.cost, row.map(|row| &row.parts));
         }
-        // Of several clusters the ratios cannot be added up.
-        let only = Some(&source.costs.clusters).filter(|clusters| clusters.len() == 1);
-        let only = only.and_then(|clusters| clusters.values().next());
+        let only = costed.only_cluster();
         let efficiency_of = |name: &str| {
             let namespace = only.and_then(|cluster| cluster.namespaces.get(name));
             namespace.map_or_else(Efficiency::default, |one| Efficiency::of(&one.breakdown))
@@ -185,11 +182,7 @@ impl OpenDay {
         };
         Self {
             usd: roll.total.usd(),
-            composition: Composition {
-                parts: all.parts,
-                efficiency: only
-                    .map_or_else(Efficiency::default, |one| Efficiency::of(&one.breakdown)),
-            },
+            composition: costed.composition(),
             namespaces: by_namespace.into_iter().map(composed).collect(),
             clusters: source.clusters.keys().cloned().collect(),
             state,
@@ -206,7 +199,7 @@ impl Looked {
         let texts = match self {
             Self::Costs(day) => {
                 let namespace = |(name, (_, composition)): (&String, &(f64, Composition))| {
-                    ENTRY_BYTES + name.len() + composition.bytes()
+                    ENTRY_BYTES + name.len() + composition_bytes(composition)
                 };
                 let namespaces: usize = day.namespaces.iter().map(namespace).sum();
                 let clusters = day.clusters.iter().map(|name| ENTRY_BYTES + name.len());

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
-use crate::cost::{Day, Part};
+use crate::cost::{Day, Efficiency, Part};
 use crate::day_status::DayState;
 use crate::source::metric_names::{CLUSTER_TOTAL, NAMESPACE_TOTAL};
 
-use super::costs::{AccountCosts, DayCost, Efficiency};
+use super::costs::{AccountCosts, DayCost};
 use super::request::Question;
 use super::span::Span;
 use super::sums::{Sum, Sums};

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::cost::{Day, Parts, add_known_parts};
+use crate::cost::{Day, Efficiency, Parts, add_known_parts};
 
-use super::costs::{AccountCosts, DayCost, Efficiency, NamespaceCosts};
+use super::costs::{AccountCosts, DayCost, NamespaceCosts};
 use super::span::Span;
 
 /// USD, and their parts where these are known of all of them.

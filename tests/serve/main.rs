@@ -16,6 +16,7 @@ use world::World;
 mod client;
 mod other_rows;
 mod pages;
+mod parts;
 mod program;
 mod query_layer;
 mod source;

@@ -100,3 +100,16 @@ async fn names_in_causes_are_shown_without_what_turns_or_hides_text() {
     let cause = "2026-11-20: costs of cluster '\\u{202e}x\\u{7}' have no rate";
     assert_eq!(reply["data"]["causes"], json!([cause]));
 }
+
+#[tokio::test]
+async fn a_day_that_is_shown_on_the_next_one_alone_is_answered_as_a_run_stores_it() {
+    let world = World::new(&ACCOUNTS, day("2026-11-20").start_seconds() + 1_800);
+    let (yesterday, today) = (day("2026-11-19"), day("2026-11-20"));
+    world.source.set(A, yesterday, Rates { is_shown_late: true, ..Rates::of(2.0, 0.5) });
+    world.source.set(A, today, Rates::of(2.0, 0.5));
+    let reader = world.serve(Duration::ZERO, false).await;
+    let asked = span("2026-11-19", "2026-11-19");
+    assert_eq!(reader.cost(A, asked).await, Read::Cost(48.0));
+    world.run((yesterday, yesterday), None).await;
+    assert_eq!(world.stored(A, asked), 48.0);
+}

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use async_trait::async_trait;
 use kubecost_worker::accounts::Account;
-use kubecost_worker::cost::Day;
+use kubecost_worker::cost::{Breakdown, Day, Part};
 use kubecost_worker::service::failure::{Failure, Kind};
 use kubecost_worker::source::{CostSource, Phase, Presence, SourceDay};
 
@@ -23,11 +23,24 @@ pub(crate) struct Rates {
     pub(crate) refused: Option<&'static str>,
     /// USD per hour of a second cluster, `edge`, if there is one.
     pub(crate) edge: Option<f64>,
+    /// What part of the costs is CPU, and how much of it was used, where the source says it.
+    pub(crate) cpu: Option<(f64, f64)>,
+    /// Whether its costs are shown on the next day alone.
+    pub(crate) is_shown_late: bool,
 }
 
 impl Rates {
     pub(crate) fn of(cluster: f64, shop: f64) -> Self {
-        Self { cluster, shop, phase: Phase::Exporter, minutes: 1_440, refused: None, edge: None }
+        Self {
+            cluster,
+            shop,
+            phase: Phase::Exporter,
+            minutes: 1_440,
+            refused: None,
+            edge: None,
+            cpu: None,
+            is_shown_late: false,
+        }
     }
 }
 
@@ -39,7 +52,7 @@ pub(crate) struct Source {
     pub(crate) is_hanging: AtomicBool,
     /// How often it was checked.
     pub(crate) checked: AtomicU32,
-    /// How often it was asked which samples a day has.
+    /// How often it was asked which samples days have, by the first of them.
     pub(crate) looked_at: Mutex<BTreeMap<(String, Day), u32>>,
     /// How often a day's costs were asked for.
     pub(crate) asked: Mutex<BTreeMap<(String, Day), u32>>,
@@ -63,6 +76,11 @@ impl Source {
         }
         Ok(())
     }
+}
+
+fn made_of(usd: f64, (cpu, efficiency): (f64, f64)) -> Breakdown {
+    let parts = [(Part::Cpu, usd * cpu), (Part::Ram, usd * (1.0 - cpu))].into();
+    Breakdown { parts, cpu_efficiency: Some(efficiency), ..Breakdown::default() }
 }
 
 #[async_trait]
@@ -91,13 +109,11 @@ impl CostSource for Source {
         last: Day,
         now_seconds: i64,
     ) -> Result<BTreeMap<Day, Presence>, Failure> {
-        for day in first.through(last) {
-            let mut looked_at = self.looked_at.lock().unwrap();
-            *looked_at.entry((account.id.to_string(), day)).or_default() += 1;
-        }
+        let asked = (account.id.to_string(), first);
+        *self.looked_at.lock().unwrap().entry(asked).or_default() += 1;
         self.is_up().await?;
         let present = |day: Day| {
-            let rates = self.rates(account, day)?;
+            let rates = self.rates(account, day).filter(|rates| !rates.is_shown_late)?;
             let minutes = rates.minutes.min(day.minutes_passed(now_seconds));
             let none = Presence::default();
             let presence = match rates.phase {
@@ -132,8 +148,13 @@ impl CostSource for Source {
         }
         let minutes = rates.minutes.min(day.minutes_passed(now_seconds));
         let hours = f64::from(minutes) / 60.0;
-        costs.costs.cluster_mut("prod").total_usd = Some(rates.cluster * hours);
-        costs.costs.namespace_mut("prod", "shop").total_usd = Some(rates.shop * hours);
+        let made_of = |usd: f64| rates.cpu.map(|cpu| made_of(usd, cpu)).unwrap_or_default();
+        let cluster = costs.costs.cluster_mut("prod");
+        let usd = rates.cluster * hours;
+        (cluster.total_usd, cluster.breakdown) = (Some(usd), made_of(usd));
+        let shop = costs.costs.namespace_mut("prod", "shop");
+        let usd = rates.shop * hours;
+        (shop.total_usd, shop.breakdown) = (Some(usd), made_of(usd));
         if let Some(edge) = rates.edge {
             costs.costs.cluster_mut("edge").total_usd = Some(edge * hours);
         }

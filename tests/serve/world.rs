@@ -35,7 +35,7 @@ pub(crate) struct World {
 
 fn settings() -> RunConfig {
     RunConfig {
-        levels: Levels::DEFAULT,
+        levels: Levels { has_parts: true, ..Levels::DEFAULT },
         phase: None,
         default_cluster: "prod".to_owned(),
         lease: Duration::from_secs(120),

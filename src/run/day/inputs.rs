@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cost::{
-    AccountId, CostLine, Day, Levels, NodeFacts, ResourceKey, RollUp, RowParts, roll_up, row_parts,
+    AccountId, ClusterCosts, Composition, CostLine, Day, Efficiency, Levels, NodeFacts, Parts,
+    ResourceKey, RollUp, RowParts, add_known_parts, roll_up, row_parts,
 };
 use crate::day_status::DayStatus;
 use crate::documents::{ObservedResource, PoolOwner, SeenNow, StoredResource};
@@ -84,6 +85,26 @@ impl CostedDay {
         let roll = roll_up(&source.costs, levels);
         let parts = levels.has_parts.then(|| row_parts(&source.costs, &roll, levels));
         Self { source, roll, parts }
+    }
+
+    /// What the day's total is made of.
+    #[must_use]
+    pub fn composition(&self) -> Composition {
+        let known = self.parts.as_ref();
+        let mut parts = known.map(|_| Parts::new());
+        for line in self.roll.lines.iter().filter(|line| !line.cost.is_zero()) {
+            let row = known.and_then(|parts| parts.get(&line.key));
+            add_known_parts(&mut parts, row.map(|row| &row.parts), 1.0);
+        }
+        let efficiency = self.only_cluster().map(|cluster| Efficiency::of(&cluster.breakdown));
+        Composition { parts, efficiency: efficiency.unwrap_or_default() }
+    }
+
+    /// The day's cluster, where it has one: the ratios of several cannot be added up.
+    #[must_use]
+    pub fn only_cluster(&self) -> Option<&ClusterCosts> {
+        let clusters = &self.source.costs.clusters;
+        clusters.values().next().filter(|_| clusters.len() == 1)
     }
 
     fn facts(&self, line: &CostLine) -> NodeFacts {

@@ -54,6 +54,7 @@ impl DayInputs {
                 exchange_rates: source.exchange_rates.clone(),
                 bound: day_bound(source, &self.costs.roll),
                 pods_at,
+                composition: self.costs.composition(),
             },
             other_rows,
             seen: self.due.presence,

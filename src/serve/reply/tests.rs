@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
-use crate::cost::{AccountId, Parts};
-use crate::serve::costs::{Composition, NamespaceCost, NamespaceCosts, Origin};
+use crate::cost::{AccountId, Composition, Parts};
+use crate::serve::costs::{NamespaceCost, NamespaceCosts, Origin};
 use crate::serve::span::Span;
 
 use super::*;

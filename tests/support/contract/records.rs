@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kubecost_worker::cost::{AccountId, Day};
+use kubecost_worker::cost::{AccountId, Composition, Day, Efficiency, Part};
 use kubecost_worker::day_status::{
     Attempt, ClusterCoverage, Coverage, DayState, DayStatus, DayStatusStore, Guard, OtherRows,
     Override, StoredCosts,
@@ -37,6 +37,10 @@ fn status(account: &AccountId, day: Day) -> DayStatus {
             exchange_rates: [("EUR".to_owned(), 1.081_3)].into(),
             bound: None,
             pods_at: None,
+            composition: Composition {
+                parts: Some([(Part::Cpu, 0.1 + 0.2), (Part::LoadBalancer, 30.945_270_191)].into()),
+                efficiency: Efficiency { cpu: Some(1.0 / 3.0), ram: None },
+            },
         },
         other_rows: OtherRows { rows: 1, total_usd: 0.1 + 0.2 },
         seen: Presence {
