@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::cost::{AccountId, Day};
 use crate::day_status::{DayStatus, DayStatusWriter};
-use crate::documents::{Change, CostSummary, DocumentWriter};
+use crate::documents::{Change, CostSummary, DocumentWriter, Written};
 use crate::lease::{HeldLease, Leases};
 use crate::ledger::{Entry, ExpenseLedger, KeyState, ReadBack, append_visible};
 use crate::service::failure::{Failure, Kind};
@@ -77,13 +77,13 @@ impl AccountWriter {
         self.lease.write(what, write).await
     }
 
-    /// Inserts and changes documents. Returns how many changed.
+    /// Inserts and changes documents.
     ///
     /// # Errors
     /// When the lease is lost, or the write fails.
-    pub async fn write_documents(&self, changes: Vec<Change>) -> Result<u64, Failure> {
+    pub async fn write_documents(&self, changes: Vec<Change>) -> Result<Written, Failure> {
         if changes.is_empty() {
-            return Ok(0);
+            return Ok(Written::default());
         }
         let (store, account) = (Arc::clone(&self.documents), self.account().clone());
         let write = async move { store.apply(&account, &changes).await };

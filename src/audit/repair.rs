@@ -147,7 +147,7 @@ impl Repairing<'_> {
             .filter(|stored| broken.contains(stored.id.as_str()))
             .filter_map(repair_alone)
             .collect();
-        done.documents_written += self.writer.write_documents(changes).await?;
+        done.documents_written += self.writer.write_documents(changes).await?.changed;
         Ok(())
     }
 
@@ -173,7 +173,7 @@ impl Repairing<'_> {
             .flat_map(|one| adoptions(one, &own, self.default_owner))
             .map(|update| Change::Adopt(Box::new(update)))
             .collect();
-        done.documents_adopted += self.writer.write_documents(adopted).await?;
+        done.documents_adopted += self.writer.write_documents(adopted).await?.changed;
         let ids = |one: &StoredResource| [one.id.clone(), one.cloud_resource_id.clone()];
         let asked: Vec<String> = earlier.iter().flat_map(ids).collect();
         let totals = self.ledger.resource_totals(self.account(), &asked).await?;
@@ -187,7 +187,7 @@ impl Repairing<'_> {
             .filter(|one| !ids(one).iter().any(is_left))
             .map(|one| Change::Delete(DeleteUpdate { id: one.id.clone(), at_seconds }))
             .collect();
-        done.documents_retired += self.writer.write_documents(retired).await?;
+        done.documents_retired += self.writer.write_documents(retired).await?.changed;
         Ok(())
     }
 

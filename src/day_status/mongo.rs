@@ -19,8 +19,8 @@ use crate::service::failure::{Failure, Hop, Kind};
 use crate::service::off_thread::off_thread;
 use crate::source::checkpoint::{Checkpoint, STORED_BYTES_MAX};
 use crate::stores::mongo::{found, to_document};
-use crate::stores::mongo_bulk::BulkUpdates;
-use crate::stores::mongo_update::update;
+use crate::stores::mongo_bulk::BulkWrites;
+use crate::stores::mongo_update::{Verb, update};
 
 use super::{DayStatus, DayStatusReader, DayStatusWriter};
 
@@ -53,7 +53,7 @@ pub struct MongoDayStatus {
     days: Collection<Document>,
     /// Accounts whose days are read together.
     reads: Arc<Reads>,
-    writes: BulkUpdates,
+    writes: BulkWrites,
     checkpoints: Collection<Document>,
     /// Accounts whose checkpoints are read together.
     checkpoint_reads: Arc<Batcher<(), AccountId, Result<Option<Checkpoint>, Failure>>>,
@@ -65,7 +65,7 @@ impl MongoDayStatus {
     pub fn new(database: &Database) -> Self {
         let reads = Batcher::new(Arc::new(Semaphore::new(READS_AT_ONCE)), READ_LIMITS);
         let days: Collection<Document> = database.collection(DAYS_COLLECTION);
-        let writes = BulkUpdates::new("writing the status of days", days.clone());
+        let writes = BulkWrites::new(Verb::Update, "writing the status of days", days.clone());
         let places = Arc::new(Semaphore::new(READS_AT_ONCE));
         Self {
             days,
@@ -180,7 +180,7 @@ impl DayStatusWriter for MongoDayStatus {
             "upsert": true,
             "multi": false,
         };
-        let put = || self.writes.update(vec![update.clone()], 1);
+        let put = || self.writes.write(vec![update.clone()], 1);
         let mut done = put().await?;
         if !done.duplicates.is_empty() {
             // Another process made it in between; now it is there to be replaced.

@@ -111,21 +111,30 @@ pub fn from_bson(mut found: Bdoc) -> Result<ResourceDocument, String> {
     from_document(found).map_err(|error| error.to_string())
 }
 
+/// A new document with its costs.
+///
+/// # Errors
+/// When it has no form in MongoDB's types, with the reason.
+pub fn new_document(new: &NewDocument) -> Result<Bdoc, String> {
+    let mut fields = to_bson(&new.document)?;
+    if let Some(costs) = &new.costs {
+        fields.extend(cost_fields(costs).0);
+    }
+    Ok(fields)
+}
+
 /// Inserts a document unless a live one with its stable id is there; then only times move.
 ///
 /// # Errors
 /// When the document has no form in MongoDB's types, with the reason.
 pub fn insert(new: &NewDocument) -> Result<UpdateStatement, String> {
-    let mut fields = to_bson(&new.document)?;
+    let mut fields = new_document(new)?;
     let mut take = |names: &[&str]| -> Bdoc {
         names.iter().filter_map(|name| Some(((*name).to_owned(), fields.remove(name)?))).collect()
     };
     let filter = take(&["cloud_resource_id", "cloud_account_id", "deleted_at"]);
     let min = take(&["first_seen", FIRST_SEEN_DATE]);
     let max = take(&["last_seen", LAST_SEEN_DATE]);
-    if let Some(costs) = &new.costs {
-        fields.extend(cost_fields(costs).0);
-    }
     let change = doc! { "$setOnInsert": fields, "$min": min, "$max": max };
     Ok(UpdateStatement { filter, change, is_upsert: true, is_multi: false })
 }

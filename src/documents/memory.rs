@@ -16,7 +16,7 @@ use super::earlier::{is_earlier, is_own};
 use super::memory_update::{apply_change, matches};
 use super::mongo::OWN_FORM;
 use super::{
-    Change, CostSummary, DocumentReader, DocumentWriter, ResourceDocument, StoredResource,
+    Change, CostSummary, DocumentReader, DocumentWriter, ResourceDocument, StoredResource, Written,
 };
 
 /// A store that forgets when it is dropped.
@@ -173,13 +173,19 @@ impl DocumentReader for MemoryResources {
 
 #[async_trait]
 impl DocumentWriter for MemoryResources {
-    async fn apply(&self, account: &AccountId, changes: &[Change]) -> Result<u64, Failure> {
+    async fn apply(&self, account: &AccountId, changes: &[Change]) -> Result<Written, Failure> {
         let mut documents = self.lock();
-        let mut changed = 0;
+        let mut written = Written::default();
         for change in changes {
-            changed += execute(&mut documents, &statement(account, change)?)?;
+            let is_there = |documents: &BTreeMap<String, Bdoc>| match change {
+                Change::Insert(new) => documents.contains_key(&new.document.id),
+                _ => false,
+            };
+            let was_there = is_there(&documents);
+            written.changed += execute(&mut documents, &statement(account, change)?)?;
+            written.inserted += u64::from(!was_there && is_there(&documents));
         }
-        Ok(changed)
+        Ok(written)
     }
 
     async fn set_costs(

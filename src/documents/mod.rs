@@ -94,15 +94,23 @@ pub trait DocumentReader: Send + Sync {
     async fn total_cost(&self, account: &AccountId) -> Result<f64, Failure>;
 }
 
+/// What changes came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Documents that were inserted or changed.
+    pub changed: u64,
+    /// New documents that are there since, under their own `_id`s.
+    pub inserted: u64,
+}
+
 /// Writes resource documents.
 #[async_trait]
 pub trait DocumentWriter: Send + Sync {
-    /// Makes the changes; a document that somebody else made in the meantime is kept. Returns how
-    /// many documents were inserted or changed.
+    /// Makes the changes; a document that somebody else made in the meantime is kept.
     ///
     /// # Errors
     /// When a write failed; what was written stays and is found by the next run.
-    async fn apply(&self, account: &AccountId, changes: &[Change]) -> Result<u64, Failure>;
+    async fn apply(&self, account: &AccountId, changes: &[Change]) -> Result<Written, Failure>;
 
     /// Sets `total_cost`, `last_expense` and what they are made of. Returns how many documents changed.
     ///

@@ -17,7 +17,7 @@ use super::merge::{AdoptUpdate, SeenUpdate};
 use super::sqlite_update::{set_costs, update};
 use super::{
     Change, CostSummary, DocumentReader, DocumentWriter, LastExpense, ResourceDocument, StoredDate,
-    StoredResource,
+    StoredResource, Written,
 };
 
 /// The document's fields that are columns, by the same names; the others are in `rest`.
@@ -356,20 +356,21 @@ impl DocumentReader for SqliteResources {
 
 #[async_trait]
 impl DocumentWriter for SqliteResources {
-    async fn apply(&self, account: &AccountId, changes: &[Change]) -> Result<u64, Failure> {
+    async fn apply(&self, account: &AccountId, changes: &[Change]) -> Result<Written, Failure> {
         let (account, changes) = (account.clone(), changes.to_vec());
         self.store
             .write(Hop::MongoDb, "writing documents", move |transaction| {
-                let mut changed = 0;
+                let (mut changed, mut inserted) = (0, 0);
                 for change in &changes {
                     changed +=
                         match change {
                             Change::Insert(new) => {
-                                let inserted = insert(transaction, &new.document)?;
-                                if let (1, Some(costs)) = (inserted, &new.costs) {
+                                let made = insert(transaction, &new.document)?;
+                                if let (1, Some(costs)) = (made, &new.costs) {
                                     set_costs(transaction, &account, costs)?;
                                 }
-                                inserted
+                                inserted += made;
+                                made
                             }
                             Change::Update(one) => update(transaction, &account, one)?,
                             Change::Seen(many) => seen(transaction, &account, many)?,
@@ -379,7 +380,7 @@ impl DocumentWriter for SqliteResources {
                                 .execute((&one.id, account.as_str(), one.at_seconds))?,
                         };
                 }
-                Ok(changed as u64)
+                Ok(Written { changed: changed as u64, inserted: inserted as u64 })
             })
             .await
     }

@@ -12,7 +12,7 @@ use crate::documents::costs::cost_summary;
 use crate::documents::merge::DocumentUpdate;
 use crate::documents::tags::{self, TagUpdate};
 use crate::documents::{
-    Change, CostSummary, NewDocument, ResourceDocument, StoredDate, StoredResource,
+    Change, CostSummary, NewDocument, ResourceDocument, StoredDate, StoredResource, Written,
 };
 use crate::ledger::{KeyState, difference};
 use crate::rest_api::NewResource;
@@ -151,7 +151,7 @@ impl<'a> Writing<'a> {
 
     /// Documents first, so that no expense is ever without one. Where the REST API makes new ones,
     /// those that it refuses, or has as deleted, are made in MongoDB.
-    async fn write_documents(&self, changes: Vec<Change>) -> Result<u64, Failure> {
+    async fn write_documents(&self, changes: Vec<Change>) -> Result<Written, Failure> {
         let by_rest = self.create_by_rest(&changes).await?;
         let records: Vec<Change> =
             changes.iter().filter_map(|change| record_of_tags(change, &by_rest)).collect();
@@ -163,7 +163,9 @@ impl<'a> Writing<'a> {
             _ => true,
         };
         let rest = changes.into_iter().filter(is_left).collect();
-        Ok(self.writer.write_documents(rest).await? + by_rest.len() as u64)
+        let mut written = self.writer.write_documents(rest).await?;
+        written.changed += by_rest.len() as u64;
+        Ok(written)
     }
 
     /// Has the REST API make the new documents, where it is to. Returns those that are live there:
@@ -258,12 +260,18 @@ impl Sink for Writing<'_> {
             let changes = std::mem::take(&mut decision.documents);
             let of_new = costs_of_new(&changes);
             let writing = self.write_documents(changes).instrument(step!("documents"));
-            let mut documents_written = writing.await?;
-            let Some(found) = self.with_their_ids(&decision.new_ids).await? else {
-                self.documents_before += documents_written;
-                return Ok(Applied::ReadAgain(is_pending.then_some(Box::new(decision.pending))));
-            };
-            decision.costs.extend(not_shown(of_new, &found));
+            let written = writing.await?;
+            let mut documents_written = written.changed;
+            // What the store says that it inserted is as it was sent.
+            if written.inserted < decision.new_ids.len() as u64 {
+                let Some(found) = self.with_their_ids(&decision.new_ids).await? else {
+                    self.documents_before += documents_written;
+                    return Ok(Applied::ReadAgain(
+                        is_pending.then_some(Box::new(decision.pending)),
+                    ));
+                };
+                decision.costs.extend(not_shown(of_new, &found));
+            }
             let count = decision.rows.entries.len();
             self.write_rows(day, &decision).instrument(step!("rows", rows = count)).await?;
             documents_written += self.write_costs(&mut decision).instrument(step!("costs")).await?;

@@ -1,5 +1,5 @@
-//! Updates of several accounts in one command: accounts that are worked on side by side write at
-//! about the same time. What is wrong with one account's updates is no failure of the others.
+//! Writes of several accounts in one command: accounts that are worked on side by side write at
+//! about the same time. What is wrong with one account's is no failure of the others.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use crate::service::batcher::{Asked, BatchLimits, Batcher, LINGER, no_answer};
 use crate::service::failure::{Failure, Kind};
 
-use super::mongo_update::{Updated, update_each};
+use super::mongo_update::{Updated, Verb, write_each};
 
 /// Writes do not wait for a place: their accounts' leases have just been renewed.
 const WRITES_AT_ONCE: usize = 1_000;
@@ -26,27 +26,28 @@ const LIMITS: BatchLimits = BatchLimits {
 
 type Outcome = Result<Updated, Failure>;
 
-/// Updates of one account, and how many documents they are to change.
+/// Updates or documents of one account, and how many documents they are to change.
 type Updates = (Vec<Document>, u64);
 
 /// Writes a collection.
 #[derive(Clone, Debug)]
-pub struct BulkUpdates {
+pub struct BulkWrites {
+    verb: Verb,
     what: &'static str,
     collection: Collection<Document>,
     batcher: Arc<Batcher<(), Updates, Outcome>>,
 }
 
-impl BulkUpdates {
+impl BulkWrites {
     /// For this collection; `what` names the writing, as "writing resources".
     #[must_use]
-    pub fn new(what: &'static str, collection: Collection<Document>) -> Self {
+    pub fn new(verb: Verb, what: &'static str, collection: Collection<Document>) -> Self {
         let places = Arc::new(Semaphore::new(WRITES_AT_ONCE));
-        Self { what, collection, batcher: Arc::new(Batcher::new(places, LIMITS)) }
+        Self { verb, what, collection, batcher: Arc::new(Batcher::new(places, LIMITS)) }
     }
 
-    /// Carries out updates, at most [`UPDATES_MAX`], that are to change so many documents. They go
-    /// in one unordered command with those of other callers.
+    /// Carries out updates, or inserts documents, at most [`UPDATES_MAX`], that are to change so many
+    /// documents. They go in one unordered command with those of other callers.
     ///
     /// Servers count the changed documents of a command, not of an update: where fewer changed
     /// than were to, it is not known whose, and the last callers' counts are lower.
@@ -54,7 +55,7 @@ impl BulkUpdates {
     /// # Errors
     /// When the server cannot be asked or refuses an update for another reason than a duplicate
     /// key, or when the write concern was not met: then what was written may be lost again.
-    pub async fn update(&self, updates: Vec<Document>, documents: u64) -> Outcome {
+    pub async fn write(&self, updates: Vec<Document>, documents: u64) -> Outcome {
         let bulk = self.clone();
         let answer = move |asked: Asked<Updates, Outcome>, _place| async move {
             let (all, replies): (Vec<Updates>, Vec<_>) = asked.into_iter().unzip();
@@ -73,7 +74,7 @@ impl BulkUpdates {
         Box::pin(async move {
             let sizes: Vec<(usize, u64)> = all.iter().map(|(one, n)| (one.len(), *n)).collect();
             let together = all.iter().flat_map(|(updates, _)| updates.iter().cloned()).collect();
-            match update_each(self.what, &self.collection, together).await {
+            match write_each(self.verb, self.what, &self.collection, together).await {
                 Ok(updated) => shares(updated, &sizes),
                 Err(failure) if all.len() > 1 && is_for_one(&failure) => {
                     tracing::debug!(%failure, "the updates are sent one caller after the other");

@@ -1,4 +1,6 @@
-//! Many updates of a collection in one command, with their write concern.
+//! Many writes of a collection in one command, with their write concern.
+
+use std::collections::BTreeSet;
 
 use mongodb::Collection;
 use mongodb::bson::{Bson, Document, doc};
@@ -10,6 +12,15 @@ use super::bson::whole;
 use super::mongo::{
     CALL_TIMEOUT, DUPLICATE_KEY, bounded, code_failure, concern_failure, to_document,
 };
+
+/// What a command does with what it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// It holds documents. One whose unique key is taken is a duplicate and changes nothing.
+    Insert,
+    /// It holds updates (`q`, `u`, `upsert`, `multi`).
+    Update,
+}
 
 /// What the updates of one command came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -62,27 +73,60 @@ pub async fn update_each(
     collection: &Collection<Document>,
     updates: Vec<Document>,
 ) -> Result<Updated, Failure> {
-    // A command that is run as it is gets no write concern from the client's options.
-    let concern = collection.write_concern().cloned().unwrap_or_else(WriteConcern::majority);
-    let command = update_command(collection.name(), updates, &concern)?;
-    let database = collection.client().database(&collection.namespace().db);
-    let reply = bounded(what, async move { database.run_command(command).await }).await?;
-    updated(&format!("{what} in {}", collection.name()), &reply)
+    write_each(Verb::Update, what, collection, updates).await
 }
 
-fn update_command(
+/// Sends documents or updates in one unordered command. Those that the server refuses are no
+/// failure of the others.
+///
+/// # Errors
+/// When the server cannot be asked, or when the write concern was not met.
+pub async fn write_each(
+    verb: Verb,
+    what: &str,
+    collection: &Collection<Document>,
+    elements: Vec<Document>,
+) -> Result<Updated, Failure> {
+    // A command that is run as it is gets no write concern from the client's options.
+    let concern = collection.write_concern().cloned().unwrap_or_else(WriteConcern::majority);
+    let count = elements.len();
+    let command = command(verb, collection.name(), elements, &concern)?;
+    let database = collection.client().database(&collection.namespace().db);
+    let reply = bounded(what, async move { database.run_command(command).await }).await?;
+    let done = updated(&format!("{what} in {}", collection.name()), &reply)?;
+    Ok(match verb {
+        Verb::Insert => inserted(count, done),
+        Verb::Update => done,
+    })
+}
+
+fn command(
+    verb: Verb,
     collection: &str,
-    updates: Vec<Document>,
+    elements: Vec<Document>,
     concern: &WriteConcern,
 ) -> Result<Document, Failure> {
+    let (name, list) = match verb {
+        Verb::Insert => ("insert", "documents"),
+        Verb::Update => ("update", "updates"),
+    };
     Ok(doc! {
-        "update": collection,
-        "updates": updates,
+        name: collection,
+        list: elements,
         "ordered": false,
         // The server too ends what nobody waits for any more.
         "maxTimeMS": i64::try_from(CALL_TIMEOUT.as_millis()).unwrap_or(i64::MAX),
         "writeConcern": to_document("a write concern", concern)?,
     })
+}
+
+/// What documents came to: the server names only those that it did not insert.
+fn inserted(count: usize, mut done: Updated) -> Updated {
+    let refused = done.refused.iter().map(|(place, _)| *place);
+    let left_out: BTreeSet<usize> = done.duplicates.iter().copied().chain(refused).collect();
+    done.made = (0..count).filter(|place| !left_out.contains(place)).collect();
+    (done.matched, done.changed) = (done.made.len() as u64, done.made.len() as u64);
+    done
 }
 
 fn updated(what: &str, reply: &Document) -> Result<Updated, Failure> {
@@ -135,11 +179,24 @@ mod tests {
     #[test]
     fn an_update_asks_for_its_write_concern_and_for_an_end_in_time() {
         let updates = vec![doc! {"q": {}, "u": {}}];
-        let command = update_command("c", updates, &WriteConcern::majority()).unwrap();
+        let command = command(Verb::Update, "c", updates, &WriteConcern::majority()).unwrap();
         assert_eq!(command.get_document("writeConcern"), Ok(&doc! {"w": "majority"}));
         assert_eq!(command.get_i64("maxTimeMS"), Ok(60_000));
         assert_eq!(command.get_bool("ordered"), Ok(false));
         assert_eq!(command.keys().next().map(String::as_str), Some("update"));
+    }
+
+    #[test]
+    fn what_an_insert_came_to_is_what_the_server_does_not_refuse() {
+        let command = command(Verb::Insert, "c", vec![doc! {"a": 1}], &WriteConcern::majority());
+        let command = command.unwrap();
+        assert_eq!(command.get_array("documents").unwrap().len(), 1);
+        assert_eq!(command.keys().next().map(String::as_str), Some("insert"));
+        let text = r#"{"n": 2, "writeErrors": [{"index": 1, "code": 11000, "errmsg": "duplicate"},
+            {"index": 3, "code": 121, "errmsg": "failed validation"}], "ok": 1}"#;
+        let done = inserted(4, each(text).unwrap());
+        assert_eq!((done.matched, done.changed, done.made), (2, 2, vec![0, 2]));
+        assert_eq!((done.duplicates, done.refused.len()), (vec![1], 1));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use kubecost_worker::day_status::memory::MemoryDayStatus;
 use kubecost_worker::day_status::{DayStatus, DayStatusReader, DayStatusWriter};
 use kubecost_worker::documents::memory::MemoryResources;
 use kubecost_worker::documents::{
-    Change, CostSummary, DocumentReader, DocumentWriter, StoredResource,
+    Change, CostSummary, DocumentReader, DocumentWriter, StoredResource, Written,
 };
 use kubecost_worker::lease::memory::MemoryLeases;
 use kubecost_worker::lease::{Acquired, Lease, Leases};
@@ -359,7 +359,7 @@ impl DocumentReader for Faulty {
 
 #[async_trait]
 impl DocumentWriter for Faulty {
-    async fn apply(&self, account: &AccountId, changes: &[Change]) -> Result<u64, Failure> {
+    async fn apply(&self, account: &AccountId, changes: &[Change]) -> Result<Written, Failure> {
         self.call(self.resources.apply(account, changes)).await
     }
 

@@ -10,7 +10,7 @@ use kubecost_worker::documents::repair::Repair;
 use kubecost_worker::documents::tags::TagUpdate;
 use kubecost_worker::documents::{
     Change, CostSummary, DocumentInputs, LastExpense, NewDocument, ObservedResource, PartsUpdate,
-    PoolOwner, ResourceDocument, ResourceStore, StoredDate, StoredResource, plan_changes,
+    PoolOwner, ResourceDocument, ResourceStore, StoredDate, StoredResource, Written, plan_changes,
 };
 
 use super::{account, day};
@@ -95,8 +95,9 @@ async fn inserts_and_finds_by_account(
     let mut document = new_document(&ours, "sho\"p 'é", day());
     document.k8s_node = Some("node-1".into());
     document.total_cost = 0.1;
-    assert_eq!(store.apply(&ours, &[]).await.unwrap(), 0);
-    assert_eq!(store.apply(&ours, &[insert(&document)]).await.unwrap(), 1);
+    assert_eq!(store.apply(&ours, &[]).await.unwrap().changed, 0);
+    let written = store.apply(&ours, &[insert(&document)]).await.unwrap();
+    assert_eq!(written, Written { changed: 1, inserted: 1 });
     assert_eq!(raw.get(&document.id).await, Some(document.clone()));
     let stored = found(store, &document).await;
     assert_eq!(stored.id, document.id);
@@ -122,7 +123,7 @@ async fn keeps_what_exists(store: &dyn ResourceStore, raw: &dyn RawDocumentAcces
     theirs.tags.insert("dGVhbQ==".into(), "blue".into());
     theirs.total_cost = 12.5;
     raw.put(theirs.clone()).await;
-    store.apply(&ours, &[insert(&new)]).await.unwrap();
+    assert_eq!(store.apply(&ours, &[insert(&new)]).await.unwrap().inserted, 0);
     assert_eq!(raw.get(&new.id).await, None, "a second document of one stable id");
     let update = DocumentUpdate {
         tags: TagUpdate::default(),
@@ -133,7 +134,8 @@ async fn keeps_what_exists(store: &dyn ResourceStore, raw: &dyn RawDocumentAcces
         repair: Repair { lower_first_seen_date: Some(day().previous()), ..Repair::default() },
     };
     for changed in [1, 0] {
-        let count = store.apply(&ours, &[Change::Update(Box::new(update.clone()))]).await.unwrap();
+        let count =
+            store.apply(&ours, &[Change::Update(Box::new(update.clone()))]).await.unwrap().changed;
         assert_eq!(count, changed, "a change that changes nothing is none");
     }
     let times = ResourceDocument {
@@ -200,8 +202,8 @@ async fn moves_the_last_seen_of_many_at_once(store: &dyn ResourceStore, tag: &st
         Change::Seen(SeenUpdate { ids, last_seen })
     };
     let later = day().start_seconds() + 7_200;
-    assert_eq!(store.apply(&ours, &[at(later)]).await.unwrap(), 2);
-    assert_eq!(store.apply(&ours, &[at(later - 60)]).await.unwrap(), 0, "never back");
+    assert_eq!(store.apply(&ours, &[at(later)]).await.unwrap().changed, 2);
+    assert_eq!(store.apply(&ours, &[at(later - 60)]).await.unwrap().changed, 0, "never back");
     assert_eq!(found(store, &documents[1]).await.last_seen, Some(later));
     assert_eq!(found(store, &documents[2]).await.last_seen, Some(day().start_seconds()));
     let next = day().next();
@@ -225,9 +227,13 @@ async fn fills_pool_and_owner_in_once(store: &dyn ResourceStore, tag: &str) {
             repair: Repair { owner: Some(owner), ..Repair::default() },
         }))
     };
-    assert_eq!(store.apply(&ours, &[owned("p")]).await.unwrap(), 1);
+    assert_eq!(store.apply(&ours, &[owned("p")]).await.unwrap().changed, 1);
     assert!(found(store, &document).await.has_owner);
-    assert_eq!(store.apply(&ours, &[owned("q")]).await.unwrap(), 0, "it is somebody's by now");
+    assert_eq!(
+        store.apply(&ours, &[owned("q")]).await.unwrap().changed,
+        0,
+        "it is somebody's by now"
+    );
 }
 
 async fn separates_taken_from_own_ids(
@@ -275,7 +281,7 @@ async fn refuses_an_id_that_another_document_has(
     assert_eq!(failure.kind, kubecost_worker::service::failure::Kind::Conflict, "{failure}");
     assert_eq!(raw.get(&new.id).await, Some(deleted));
     let renamed = ResourceDocument { id: format!("{}.2", new.id), ..new };
-    assert_eq!(store.apply(&ours, &[insert(&renamed)]).await.unwrap(), 1);
+    assert_eq!(store.apply(&ours, &[insert(&renamed)]).await.unwrap().changed, 1);
     assert_eq!(found(store, &renamed).await.id, renamed.id);
 }
 
@@ -320,12 +326,12 @@ async fn writes_costs_and_times_at_once(store: &dyn ResourceStore, tag: &str) {
     let with = |costs: CostSummary| {
         Change::Insert(Box::new(NewDocument { document: new.clone(), costs: Some(costs) }))
     };
-    assert_eq!(store.apply(&ours, &[with(costs.clone())]).await.unwrap(), 1);
+    assert_eq!(store.apply(&ours, &[with(costs.clone())]).await.unwrap().changed, 1);
     let stored = found(store, &new).await;
     assert_eq!((stored.total_cost, stored.last_expense), (Some(0.7), last_expense));
     assert!(costs.is_shown(&stored));
     let other = with(CostSummary { total_cost: 9.0, ..costs.clone() });
-    assert_eq!(store.apply(&ours, &[other]).await.unwrap(), 0, "it is there");
+    assert_eq!(store.apply(&ours, &[other]).await.unwrap().changed, 0, "it is there");
     assert_eq!(found(store, &new).await.total_cost, Some(0.7), "and keeps its costs");
     let seen = new.last_seen + 90;
     let document_update = Some(Box::new(DocumentUpdate::seen(&new.id, seen)));
@@ -371,7 +377,7 @@ async fn takes_many_at_once(store: &dyn ResourceStore, tag: &str) {
     let documents: Vec<ResourceDocument> =
         (0..MANY).map(|number| new_document(&ours, &format!("ns-{number}"), day())).collect();
     let changes: Vec<Change> = documents.iter().map(insert).collect();
-    assert_eq!(store.apply(&ours, &changes).await.unwrap(), MANY);
+    assert_eq!(store.apply(&ours, &changes).await.unwrap().changed, MANY);
     let ids: Vec<String> = documents.iter().map(|d| d.cloud_resource_id.clone()).collect();
     assert_eq!(store.find(&ours, &ids).await.unwrap().len() as u64, MANY);
     let ids: Vec<String> = documents.iter().map(|document| document.id.clone()).collect();
@@ -423,7 +429,7 @@ async fn hands_on_what_earlier_documents_have(
     };
     let delete = DeleteUpdate { id: old.id.clone(), at_seconds: 99 };
     let changes = [Change::Adopt(Box::new(update)), Change::Delete(delete)];
-    assert_eq!(store.apply(&ours, &changes).await.unwrap(), 2);
+    assert_eq!(store.apply(&ours, &changes).await.unwrap().changed, 2);
     heir.pool_id = Some("pool".into());
     heir.employee_id = Some("owner".into());
     heir.tags.extend(old.tags.clone());
@@ -466,7 +472,7 @@ async fn changes_tags_and_what_is_known(
         },
         ..DocumentUpdate::default()
     };
-    assert_eq!(store.apply(&ours, &[Change::Update(Box::new(update))]).await.unwrap(), 1);
+    assert_eq!(store.apply(&ours, &[Change::Update(Box::new(update))]).await.unwrap().changed, 1);
     document.tags.remove("Z29uZQ==");
     document.tags.extend(set.clone());
     document.label_tags = set.into();

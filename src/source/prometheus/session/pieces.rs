@@ -3,10 +3,12 @@
 
 use std::collections::BTreeMap;
 
+use futures_util::future::join_all;
+
 use crate::cost::Day;
 use crate::service::failure::{Failure, Kind};
 use crate::source::checkpoint::Checkpoint;
-use crate::source::prometheus::client::NoAnswer;
+use crate::source::prometheus::client::{Answer, NoAnswer};
 use crate::source::prometheus::promql::{Selector, Window, integral, minutes_present};
 use crate::source::prometheus::questions::Times;
 use crate::source::prometheus::reply::{Labels, Series};
@@ -19,6 +21,9 @@ use super::kept_answers::{self, KeptAnswers};
 
 /// How often a query that asks for too much is halved: down to 22 minutes of a day.
 const HALVINGS_MAX: u32 = 6;
+/// How many pieces are asked for at a time: a server evaluates one query on one core. More would
+/// hold as many large replies in memory.
+const PIECES_AT_ONCE: usize = 2;
 
 impl DaySession<'_> {
     /// Has what is answered about the part of a running day that is over be kept, and what a
@@ -260,29 +265,59 @@ impl DaySession<'_> {
         let count = count.max(window.minutes().div_ceil(self.max_window_minutes));
         let mut open: Vec<(Window, u32)> =
             window.split(count).into_iter().rev().map(|piece| (piece, 0)).collect();
-        while let Some((piece, halvings)) = open.pop() {
-            if piece.minutes() == 0 {
-                continue;
+        open.retain(|(piece, _)| piece.minutes() > 0);
+        while !open.is_empty() {
+            let question = |(piece, _): &(Window, u32)| {
+                let samples = series.saturating_mul(u64::from(piece.minutes()));
+                (query(*piece), Times::At(piece.evaluation_time()), samples)
+            };
+            let (answers, refused) = self.ask_next(&mut open, question).await;
+            for answer in answers {
+                self.note_warnings(&answer);
+                join_up(&mut sums, by_labels(answer.series), join);
             }
-            let samples = series.saturating_mul(u64::from(piece.minutes()));
-            let times = Times::At(piece.evaluation_time());
-            match self.ask(&query(piece), times, samples).await {
-                Ok(answer) => {
-                    self.note_warnings(&answer);
-                    join_up(&mut sums, by_labels(answer.series), join);
-                }
-                Err(NoAnswer::TooMuch(failure) | NoAnswer::Busy(failure))
+            match refused {
+                None => {}
+                Some(((piece, halvings), NoAnswer::TooMuch(failure) | NoAnswer::Busy(failure)))
                     if halvings < HALVINGS_MAX && self.series_halvings == 0 =>
                 {
                     tracing::debug!(%failure, minutes = piece.minutes(), "halving the query");
                     let half = piece.minutes().div_ceil(2);
                     self.max_window_minutes = self.max_window_minutes.min(half);
                     open.extend(piece.split(2).into_iter().rev().map(|half| (half, halvings + 1)));
+                    open.retain(|(piece, _)| piece.minutes() > 0);
                 }
-                Err(no_answer) => return Err(no_answer),
+                Some((_, no_answer)) => return Err(no_answer),
             }
         }
         Ok(sums)
+    }
+
+    /// Asks for the next pieces, those at the end of `open`. Returns the answers up to the first
+    /// piece that has none, in their order, and that piece; those after it stay open.
+    async fn ask_next<P>(
+        &self,
+        open: &mut Vec<P>,
+        question: impl Fn(&P) -> (String, Times, u64),
+    ) -> (Vec<Answer>, Option<(P, NoAnswer)>) {
+        let next = open.split_off(open.len().saturating_sub(PIECES_AT_ONCE));
+        let asked = next.iter().rev().map(|piece| {
+            let (query, times, samples) = question(piece);
+            async move { self.ask(&query, times, samples).await }
+        });
+        let outcomes = join_all(asked).await;
+        let (mut answers, mut pieces) = (Vec::new(), next);
+        for outcome in outcomes {
+            let Some(piece) = pieces.pop() else { break };
+            match outcome {
+                Ok(answer) => answers.push(answer),
+                Err(no_answer) => {
+                    open.append(&mut pieces);
+                    return (answers, Some((piece, no_answer)));
+                }
+            }
+        }
+        (answers, None)
     }
 
     /// Adds up, by labels, the values of an expression at regular times. The expression is given
@@ -322,20 +357,21 @@ impl DaySession<'_> {
     ) -> Result<BTreeMap<Labels, f64>, NoAnswer> {
         let mut sums = BTreeMap::new();
         let mut open = self.split_to(sampling, series, self.max_window_minutes);
-        while let Some(piece) = open.pop() {
-            let (query, time) = piece.sum(&expression);
-            let samples = series.saturating_mul(u64::from(piece.count));
-            match self.ask(&query, Times::At(time), samples).await {
-                Ok(answer) => {
-                    self.note_warnings(&answer);
-                    join_up(&mut sums, by_labels(answer.series), add);
-                }
-                Err(no_answer) => {
-                    let halves = self.halves(piece, no_answer)?;
-                    let longest = halves.iter().map(|half| half.minutes()).max().unwrap_or(0);
-                    self.max_window_minutes = self.max_window_minutes.min(longest.max(1));
-                    open.extend(halves);
-                }
+        while !open.is_empty() {
+            let question = |piece: &Sampling| {
+                let (query, time) = piece.sum(&expression);
+                (query, Times::At(time), series.saturating_mul(u64::from(piece.count)))
+            };
+            let (answers, refused) = self.ask_next(&mut open, question).await;
+            for answer in answers {
+                self.note_warnings(&answer);
+                join_up(&mut sums, by_labels(answer.series), add);
+            }
+            if let Some((piece, no_answer)) = refused {
+                let halves = self.halves(piece, no_answer)?;
+                let longest = halves.iter().map(|half| half.minutes()).max().unwrap_or(0);
+                self.max_window_minutes = self.max_window_minutes.min(longest.max(1));
+                open.extend(halves);
             }
         }
         Ok(sums)
