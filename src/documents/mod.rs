@@ -99,7 +99,7 @@ pub trait DocumentReader: Send + Sync {
 pub struct Written {
     /// Documents that were inserted or changed.
     pub changed: u64,
-    /// New documents that are there since, under their own `_id`s.
+    /// New documents that this call is known to have inserted, under their own `_id`s.
     pub inserted: u64,
 }
 

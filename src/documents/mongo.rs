@@ -25,6 +25,8 @@ use super::{Change, CostSummary, DocumentReader, DocumentWriter, StoredResource,
 
 /// Ids in one `$in`.
 const IDS_MAX: usize = 2_000;
+/// How many documents a reply may hold: all of an `$in`, else a server sends 101 first.
+const BATCH_DOCUMENTS: u32 = 2_000;
 /// How many reads are under way at a time.
 const READS_AT_ONCE: usize = 4;
 const READ_LIMITS: BatchLimits =
@@ -77,7 +79,8 @@ impl MongoResources {
         let projection: Bdoc =
             fields.iter().map(|field| ((*field).to_owned(), Bson::Int32(1))).collect();
         bounded("reading resources", async move {
-            collection.find(filter).projection(projection).await?.try_collect().await
+            let found = collection.find(filter).projection(projection).batch_size(BATCH_DOCUMENTS);
+            found.await?.try_collect().await
         })
         .await
     }
@@ -181,6 +184,25 @@ impl MongoResources {
         Ok((inserted.changed, left))
     }
 
+    /// Carries out changes by updates. Returns how many documents changed.
+    async fn update(&self, account: &AccountId, changes: &[&Change]) -> Result<u64, Failure> {
+        let (mut updates, mut sources) = (Vec::new(), Vec::new());
+        let mut documents = 0;
+        for change in changes {
+            documents += change.documents();
+            for statement in self.statements(account, change)? {
+                updates.push(statement.into_element());
+                sources.push(*change);
+            }
+        }
+        if updates.is_empty() {
+            return Ok(0);
+        }
+        let updated = self.updates.write(updates, documents).await?;
+        self.reject_id_collisions(account, &sources, &updated.duplicates).await?;
+        Ok(updated.changed)
+    }
+
     fn no_form(&self, error: &str) -> Failure {
         let what = format!("a document has no form in MongoDB's types: {error}");
         self.failure(Kind::Internal, what, "report it")
@@ -205,9 +227,9 @@ impl MongoResources {
     }
 }
 
-/// The documents of an account whose stable ids are of this program's form, deleted ones included;
-/// ids of pods, nodes and clusters by their order, as a regular expression for each of an account's
-/// pods takes a server longer than all else.
+/// The documents of an account whose stable ids are of this program's form, deleted ones included,
+/// and few others, which callers leave out or bear. Ids of pods, nodes and clusters are told by their
+/// order: a regular expression on each of an account's pods takes a server longer than all else.
 fn own_of(account: &AccountId) -> Bdoc {
     let digits =
         |kind: &str| doc! { "$gte": format!("k8s-{kind}-0"), "$lt": format!("k8s-{kind}-g") };
@@ -322,24 +344,19 @@ impl DocumentWriter for MongoResources {
     async fn apply(&self, account: &AccountId, changes: &[Change]) -> Result<Written, Failure> {
         let mut written = Written::default();
         for batch in changes.chunks(UPDATES_MAX) {
-            let (inserted, left) = self.insert(batch).await?;
-            written.changed += inserted;
-            written.inserted += inserted;
-            let (mut updates, mut sources) = (Vec::new(), Vec::new());
-            let mut documents = 0;
-            for change in left {
-                documents += change.documents();
-                for statement in self.statements(account, change)? {
-                    updates.push(statement.into_element());
-                    sources.push(change);
+            let (inserted, left) = match self.insert(batch).await {
+                Ok(done) => done,
+                Err(failure) if failure.says_nothing_was_written() => {
+                    // What is refused of the new ones holds up none that is there.
+                    let is_there = |change: &&Change| !matches!(change, Change::Insert(_));
+                    let there: Vec<&Change> = batch.iter().filter(is_there).collect();
+                    self.update(account, &there).await?;
+                    return Err(failure);
                 }
-            }
-            if updates.is_empty() {
-                continue;
-            }
-            let updated = self.updates.write(updates, documents).await?;
-            written.changed += updated.changed;
-            self.reject_id_collisions(account, &sources, &updated.duplicates).await?;
+                Err(failure) => return Err(failure),
+            };
+            written.inserted += inserted;
+            written.changed += inserted + self.update(account, &left).await?;
         }
         Ok(written)
     }

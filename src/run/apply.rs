@@ -262,7 +262,7 @@ impl Sink for Writing<'_> {
             let writing = self.write_documents(changes).instrument(step!("documents"));
             let written = writing.await?;
             let mut documents_written = written.changed;
-            // What the store says that it inserted is as it was sent.
+            // What the store inserted is as it was sent.
             if written.inserted < decision.new_ids.len() as u64 {
                 let Some(found) = self.with_their_ids(&decision.new_ids).await? else {
                     self.documents_before += documents_written;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::accounts::Account;
 use crate::cost::{AccountId, Day, Levels, Limits, OverLimit};
 use crate::day_status::DayStatus;
 use crate::documents::repair::repair;
@@ -214,16 +215,27 @@ impl Readers {
             let expected = due.day.minutes_passed(now_seconds).max(1);
             return Ok(SourceDay::without_samples(Phase::Exporter, expected));
         };
-        let (account, day) = (job.account, due.day);
-        let keeps = self.source.takes_checkpoints() && self.status.keeps_checkpoints();
-        let mut costs = if keeps && day.has(now_seconds) {
-            let known = self.read_checkpoint(&account.id).await;
-            self.source.running_day_costs(account, day, phase, now_seconds, known).await?
-        } else {
-            self.source.day_costs(account, day, phase, now_seconds).await?
-        };
+        let mut costs = self.day_costs(job.account, due.day, phase, now_seconds).await?;
         name_missed_clusters(&mut costs, &due.clusters_before);
         Ok(costs)
+    }
+
+    /// What the source has of a day; of a running one, what is kept of the part that is over is not
+    /// asked for again.
+    pub(crate) async fn day_costs(
+        &self,
+        account: &Account,
+        day: Day,
+        phase: Phase,
+        now_seconds: i64,
+    ) -> Result<SourceDay, Failure> {
+        let keeps = self.source.takes_checkpoints() && self.status.keeps_checkpoints();
+        if keeps && day.has(now_seconds) {
+            let known = self.read_checkpoint(&account.id).await;
+            self.source.running_day_costs(account, day, phase, now_seconds, known).await
+        } else {
+            self.source.day_costs(account, day, phase, now_seconds).await
+        }
     }
 
     /// What is kept of the account's running day; costs do not wait for it.

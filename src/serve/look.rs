@@ -24,8 +24,9 @@ use super::costs::{ENTRY_BYTES, composition_bytes};
 /// How long a look at the query layer may take, its turn included: well below the time of an
 /// answer, so that the stored costs can still be answered.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
-/// How many looks there are at a time.
-const LOOKS_AT_ONCE: usize = 16;
+/// How many looks there are at a time, as many as connections: their questions go together, and the
+/// bounds on questions under way hold for these.
+const LOOKS_AT_ONCE: usize = 64;
 /// How many looks are kept, and of how many bytes.
 const KEPT_MAX: usize = 2_000;
 const KEPT_BYTES_MAX: usize = 64 << 20;
@@ -125,7 +126,7 @@ impl Looks {
             let cause = "the source has no sample of this day".to_owned();
             return Ok(Looked::Stays { state: DayState::NoData, cause });
         };
-        let mut costs = source.day_costs(account, day, phase, now_seconds).await?;
+        let mut costs = self.readers.day_costs(account, day, phase, now_seconds).await?;
         name_missed_clusters(&mut costs, &job.clusters_before);
         enforce_limits(&mut costs, settings.limits, settings.levels)?;
         let costed = CostedDay::of(costs, settings.levels, settings.gap_policy);

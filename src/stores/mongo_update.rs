@@ -120,11 +120,16 @@ fn command(
     })
 }
 
-/// What documents came to: the server names only those that it did not insert.
+/// What documents came to: the server names only those that it did not insert, and says how many it
+/// did. Where that is another number (it says none where writes are not acknowledged), it is not
+/// known which are there.
 fn inserted(count: usize, mut done: Updated) -> Updated {
     let refused = done.refused.iter().map(|(place, _)| *place);
     let left_out: BTreeSet<usize> = done.duplicates.iter().copied().chain(refused).collect();
     done.made = (0..count).filter(|place| !left_out.contains(place)).collect();
+    if done.matched != done.made.len() as u64 {
+        done.made.clear();
+    }
     (done.matched, done.changed) = (done.made.len() as u64, done.made.len() as u64);
     done
 }
@@ -197,6 +202,7 @@ mod tests {
         let done = inserted(4, each(text).unwrap());
         assert_eq!((done.matched, done.changed, done.made), (2, 2, vec![0, 2]));
         assert_eq!((done.duplicates, done.refused.len()), (vec![1], 1));
+        assert_eq!(inserted(4, each(r#"{"ok": 1}"#).unwrap()), Updated::default());
     }
 
     #[test]

@@ -96,7 +96,8 @@ impl CostedDay {
             let row = known.and_then(|parts| parts.get(&line.key));
             add_known_parts(&mut parts, row.map(|row| &row.parts), 1.0);
         }
-        let efficiency = self.only_cluster().map(|cluster| Efficiency::of(&cluster.breakdown));
+        let cluster = self.only_cluster().filter(|_| known.is_some());
+        let efficiency = cluster.map(|cluster| Efficiency::of(&cluster.breakdown));
         Composition { parts, efficiency: efficiency.unwrap_or_default() }
     }
 

@@ -78,6 +78,8 @@ pub(super) struct DaySession<'a> {
     max_window_minutes: u32,
     /// In which parts the server accepts the series of a kind of questions, where not all at once.
     working_splits: BTreeMap<String, Vec<SeriesPart>>,
+    /// How many pieces of a question are asked for at a time.
+    pieces_at_once: usize,
     /// How often series were halved. Then the shortest times were too much before.
     series_halvings: usize,
     /// How many series metrics have, where they were counted over the longest window.
@@ -108,6 +110,7 @@ impl<'a> DaySession<'a> {
             },
             max_window_minutes: u32::MAX,
             working_splits: BTreeMap::new(),
+            pieces_at_once: pieces::PIECES_AT_ONCE,
             series_halvings: 0,
             counted: BTreeMap::new(),
             kept: None,

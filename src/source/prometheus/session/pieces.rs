@@ -23,7 +23,7 @@ use super::kept_answers::{self, KeptAnswers};
 const HALVINGS_MAX: u32 = 6;
 /// How many pieces are asked for at a time: a server evaluates one query on one core. More would
 /// hold as many large replies in memory.
-const PIECES_AT_ONCE: usize = 2;
+pub(super) const PIECES_AT_ONCE: usize = 2;
 
 impl DaySession<'_> {
     /// Has what is answered about the part of a running day that is over be kept, and what a
@@ -295,15 +295,20 @@ impl DaySession<'_> {
 
     /// Asks for the next pieces, those at the end of `open`. Returns the answers up to the first
     /// piece that has none, in their order, and that piece; those after it stay open.
+    ///
+    /// Once a server refuses a piece, it is asked for one at a time: it may be the second that was
+    /// too much. One that found it busy beside another is asked for again as it is.
     async fn ask_next<P>(
-        &self,
+        &mut self,
         open: &mut Vec<P>,
         question: impl Fn(&P) -> (String, Times, u64),
     ) -> (Vec<Answer>, Option<(P, NoAnswer)>) {
-        let next = open.split_off(open.len().saturating_sub(PIECES_AT_ONCE));
+        let next = open.split_off(open.len().saturating_sub(self.pieces_at_once));
+        let is_alone = next.len() == 1;
+        let this = &*self;
         let asked = next.iter().rev().map(|piece| {
             let (query, times, samples) = question(piece);
-            async move { self.ask(&query, times, samples).await }
+            async move { this.ask(&query, times, samples).await }
         });
         let outcomes = join_all(asked).await;
         let (mut answers, mut pieces) = (Vec::new(), next);
@@ -313,6 +318,11 @@ impl DaySession<'_> {
                 Ok(answer) => answers.push(answer),
                 Err(no_answer) => {
                     open.append(&mut pieces);
+                    self.pieces_at_once = 1;
+                    if let (NoAnswer::Busy(_), false) = (&no_answer, is_alone) {
+                        open.push(piece);
+                        return (answers, None);
+                    }
                     return (answers, Some((piece, no_answer)));
                 }
             }
