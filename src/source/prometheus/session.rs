@@ -22,6 +22,10 @@ use kept_answers::KeptAnswers;
 mod kept_answers;
 mod pieces;
 
+/// How many pieces of a question are asked for at a time: a server evaluates one query on one core.
+/// More would hold as many large replies in memory.
+const PIECES_AT_ONCE: usize = 2;
+
 /// What the adapter needs to know beside the address.
 #[derive(Clone, Debug)]
 pub struct PrometheusSettings {
@@ -110,7 +114,7 @@ impl<'a> DaySession<'a> {
             },
             max_window_minutes: u32::MAX,
             working_splits: BTreeMap::new(),
-            pieces_at_once: pieces::PIECES_AT_ONCE,
+            pieces_at_once: PIECES_AT_ONCE,
             series_halvings: 0,
             counted: BTreeMap::new(),
             kept: None,

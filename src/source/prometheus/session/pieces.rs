@@ -21,9 +21,6 @@ use super::kept_answers::{self, KeptAnswers};
 
 /// How often a query that asks for too much is halved: down to 22 minutes of a day.
 const HALVINGS_MAX: u32 = 6;
-/// How many pieces are asked for at a time: a server evaluates one query on one core. More would
-/// hold as many large replies in memory.
-pub(super) const PIECES_AT_ONCE: usize = 2;
 
 impl DaySession<'_> {
     /// Has what is answered about the part of a running day that is over be kept, and what a
