@@ -17,16 +17,16 @@ use crate::service::batcher::{BatchLimits, Batcher, LINGER};
 use crate::service::failure::{Failure, Hop, Kind};
 use crate::stores::mongo::{bounded, indexes, ping};
 use crate::stores::mongo_bulk::{BulkWrites, UPDATES_MAX};
-use crate::stores::mongo_update::{Verb, update};
+use crate::stores::mongo_update::{Updated, Verb, update};
 
 use super::bson_form::{self, STORED_FIELDS, UpdateStatement, id_text, in_list, number, stored};
 use super::earlier::{EARLIER_FORM, is_earlier, is_own};
 use super::{Change, CostSummary, DocumentReader, DocumentWriter, StoredResource, Written};
 
-/// Ids in one `$in`.
-const IDS_MAX: usize = 2_000;
 /// How many documents a reply may hold: all of an `$in`, else a server sends 101 first.
 const BATCH_DOCUMENTS: u32 = 2_000;
+/// Ids in one `$in`.
+const IDS_MAX: usize = BATCH_DOCUMENTS as usize;
 /// How many reads are under way at a time.
 const READS_AT_ONCE: usize = 4;
 const READ_LIMITS: BatchLimits =
@@ -161,27 +161,19 @@ impl MongoResources {
         }
     }
 
-    /// Inserts the documents that are new: a server does that several times faster than it upserts
-    /// them. How many it inserted, and the changes that are left: those whose stable id or `_id` is
-    /// taken, and all that insert nothing.
-    async fn insert<'c>(&self, batch: &'c [Change]) -> Result<(u64, Vec<&'c Change>), Failure> {
-        let (mut new, mut documents, mut left) = (Vec::new(), Vec::new(), Vec::new());
-        for change in batch {
-            match change {
-                Change::Insert(one) => {
-                    documents.push(bson_form::new_document(one).map_err(|e| self.no_form(&e))?);
-                    new.push(change);
-                }
-                _ => left.push(change),
-            }
+    /// Inserts new documents: a server does that several times faster than it upserts them. Those
+    /// whose stable id or `_id` is taken are among the duplicates.
+    async fn insert(&self, inserts: &[&Change]) -> Result<Updated, Failure> {
+        if inserts.is_empty() {
+            return Ok(Updated::default());
         }
-        if new.is_empty() {
-            return Ok((0, left));
-        }
-        let count = documents.len() as u64;
-        let inserted = self.inserts.write(documents, count).await?;
-        left.extend(inserted.duplicates.iter().filter_map(|index| new.get(*index)));
-        Ok((inserted.changed, left))
+        let document = |change: &&Change| match change {
+            Change::Insert(new) => Some(bson_form::new_document(new)),
+            _ => None,
+        };
+        let documents: Result<Vec<Bdoc>, String> = inserts.iter().filter_map(document).collect();
+        let documents = documents.map_err(|error| self.no_form(&error))?;
+        self.inserts.write(documents, inserts.len() as u64).await
     }
 
     /// Carries out changes by updates. Returns how many documents changed.
@@ -344,19 +336,19 @@ impl DocumentWriter for MongoResources {
     async fn apply(&self, account: &AccountId, changes: &[Change]) -> Result<Written, Failure> {
         let mut written = Written::default();
         for batch in changes.chunks(UPDATES_MAX) {
-            let (inserted, left) = match self.insert(batch).await {
-                Ok(done) => done,
-                Err(failure) if failure.says_nothing_was_written() => {
-                    // What is refused of the new ones holds up none that is there.
-                    let is_there = |change: &&Change| !matches!(change, Change::Insert(_));
-                    let there: Vec<&Change> = batch.iter().filter(is_there).collect();
-                    self.update(account, &there).await?;
-                    return Err(failure);
-                }
-                Err(failure) => return Err(failure),
+            let (inserts, mut left): (Vec<&Change>, Vec<&Change>) =
+                batch.iter().partition(|change| matches!(change, Change::Insert(_)));
+            let inserted = match self.insert(&inserts).await {
+                Err(failure) if !failure.says_nothing_was_written() => return Err(failure),
+                outcome => outcome,
             };
+            let taken = inserted.iter().flat_map(|done| &done.duplicates);
+            left.extend(taken.filter_map(|index| inserts.get(*index)));
+            // What is refused of the new ones holds up none of the others.
+            written.changed += self.update(account, &left).await?;
+            let inserted = inserted?.changed;
             written.inserted += inserted;
-            written.changed += inserted + self.update(account, &left).await?;
+            written.changed += inserted;
         }
         Ok(written)
     }

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use crate::cost::Day;
 use crate::service::failure::{Failure, Kind};
 use crate::source::checkpoint::Checkpoint;
-use crate::source::prometheus::client::{Answer, NoAnswer};
+use crate::source::prometheus::client::NoAnswer;
 use crate::source::prometheus::promql::{Selector, Window, integral, minutes_present};
 use crate::source::prometheus::questions::Times;
 use crate::source::prometheus::reply::{Labels, Series};
@@ -262,18 +262,16 @@ impl DaySession<'_> {
         let count = count.max(window.minutes().div_ceil(self.max_window_minutes));
         let mut open: Vec<(Window, u32)> =
             window.split(count).into_iter().rev().map(|piece| (piece, 0)).collect();
-        open.retain(|(piece, _)| piece.minutes() > 0);
-        while !open.is_empty() {
+        loop {
+            open.retain(|(piece, _)| piece.minutes() > 0);
+            if open.is_empty() {
+                return Ok(sums);
+            }
             let question = |(piece, _): &(Window, u32)| {
                 let samples = series.saturating_mul(u64::from(piece.minutes()));
                 (query(*piece), Times::At(piece.evaluation_time()), samples)
             };
-            let (answers, refused) = self.ask_next(&mut open, question).await;
-            for answer in answers {
-                self.note_warnings(&answer);
-                join_up(&mut sums, by_labels(answer.series), join);
-            }
-            match refused {
+            match self.join_next(&mut sums, join, &mut open, question).await {
                 None => {}
                 Some(((piece, halvings), NoAnswer::TooMuch(failure) | NoAnswer::Busy(failure)))
                     if halvings < HALVINGS_MAX && self.series_halvings == 0 =>
@@ -282,25 +280,25 @@ impl DaySession<'_> {
                     let half = piece.minutes().div_ceil(2);
                     self.max_window_minutes = self.max_window_minutes.min(half);
                     open.extend(piece.split(2).into_iter().rev().map(|half| (half, halvings + 1)));
-                    open.retain(|(piece, _)| piece.minutes() > 0);
                 }
                 Some((_, no_answer)) => return Err(no_answer),
             }
         }
-        Ok(sums)
     }
 
-    /// Asks for the next pieces, those at the end of `open`. Returns the answers up to the first
-    /// piece that has none, in their order, and that piece; those after it stay open.
+    /// Asks for the next pieces, those at the end of `open`, and joins their answers to `sums` in
+    /// their order, up to the first piece that has none. Returns that one; those after it stay open.
     ///
     /// Once a server refuses a piece, it is asked for one at a time: it may be the second that was
     /// too much. One that found it busy beside another is asked for again as it is.
-    async fn ask_next<P>(
+    async fn join_next<P>(
         &mut self,
+        sums: &mut BTreeMap<Labels, f64>,
+        join: fn(f64, f64) -> f64,
         open: &mut Vec<P>,
         question: impl Fn(&P) -> (String, Times, u64),
-    ) -> (Vec<Answer>, Option<(P, NoAnswer)>) {
-        let next = open.split_off(open.len().saturating_sub(self.pieces_at_once));
+    ) -> Option<(P, NoAnswer)> {
+        let mut next = open.split_off(open.len().saturating_sub(self.pieces_at_once));
         let is_alone = next.len() == 1;
         let this = &*self;
         let asked = next.iter().rev().map(|piece| {
@@ -308,23 +306,25 @@ impl DaySession<'_> {
             async move { this.ask(&query, times, samples).await }
         });
         let outcomes = join_all(asked).await;
-        let (mut answers, mut pieces) = (Vec::new(), next);
         for outcome in outcomes {
-            let Some(piece) = pieces.pop() else { break };
+            let piece = next.pop()?;
             match outcome {
-                Ok(answer) => answers.push(answer),
+                Ok(answer) => {
+                    self.note_warnings(&answer);
+                    join_up(sums, by_labels(answer.series), join);
+                }
                 Err(no_answer) => {
-                    open.append(&mut pieces);
+                    open.append(&mut next);
                     self.pieces_at_once = 1;
                     if let (NoAnswer::Busy(_), false) = (&no_answer, is_alone) {
                         open.push(piece);
-                        return (answers, None);
+                        return None;
                     }
-                    return (answers, Some((piece, no_answer)));
+                    return Some((piece, no_answer));
                 }
             }
         }
-        (answers, None)
+        None
     }
 
     /// Adds up, by labels, the values of an expression at regular times. The expression is given
@@ -369,11 +369,7 @@ impl DaySession<'_> {
                 let (query, time) = piece.sum(&expression);
                 (query, Times::At(time), series.saturating_mul(u64::from(piece.count)))
             };
-            let (answers, refused) = self.ask_next(&mut open, question).await;
-            for answer in answers {
-                self.note_warnings(&answer);
-                join_up(&mut sums, by_labels(answer.series), add);
-            }
+            let refused = self.join_next(&mut sums, add, &mut open, question).await;
             if let Some((piece, no_answer)) = refused {
                 let halves = self.halves(piece, no_answer)?;
                 let longest = halves.iter().map(|half| half.minutes()).max().unwrap_or(0);
