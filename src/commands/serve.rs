@@ -39,9 +39,10 @@ pub async fn serve(context: &Context) -> Result<u8, CliError> {
     let server = Server::bind(&config.serving, Hop::Worker).await?;
     let stop = stop_on_signal()?;
     tracing::info!("serving {}/metroculus/v2", server.url());
+    let beside = async { tokio::join!(pages.watch_query_layer(CHECK_INTERVAL), pages.warm_up()) };
     tokio::select! {
         () = server.run(router(pages.clone()), stop.asked()) => {}
-        () = pages.watch_query_layer(CHECK_INTERVAL) => {}
+        _ = beside => {}
     }
     Ok(0)
 }

@@ -142,6 +142,9 @@ pub struct StoredCosts {
     /// cost since is in the rows above theirs. `None` without pods, for days that were written once
     /// they were over, and for days that earlier versions stored.
     pub pods_at: Option<i64>,
+    /// When the pods of a running day were last read, Unix seconds, where nothing was wrong about
+    /// its costs then. `None` wherever `pods_at` is.
+    pub pods_read_at: Option<i64>,
     /// The rates by which other currencies were converted, by currency code.
     pub exchange_rates: BTreeMap<String, f64>,
     /// By how much the total may be off; `None` where nothing is stored, and for days that earlier
@@ -199,7 +202,7 @@ pub struct DayStatus {
 
 impl DayStatus {
     /// Whether two statuses are equal but for the run and the time of the last attempt, and
-    /// when pods were written.
+    /// when pods were written and read.
     #[must_use]
     pub fn says_the_same(&self, other: &Self) -> bool {
         let neutral = |status: &Self| {
@@ -207,7 +210,7 @@ impl DayStatus {
                 Attempt { run_id: String::new(), at_seconds: 0, ..status.attempt.clone() };
             // That it was written again says nothing new, that it is no longer running does.
             let pods_at = status.stored.pods_at.map(|_| 0);
-            let stored = StoredCosts { pods_at, ..status.stored.clone() };
+            let stored = StoredCosts { pods_at, pods_read_at: None, ..status.stored.clone() };
             Self { attempt, stored, ..status.clone() }
         };
         neutral(self) == neutral(other)

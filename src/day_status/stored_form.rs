@@ -58,6 +58,8 @@ struct StoredForm {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pods_written_at: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pods_read_at: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     cost_parts: Option<Parts>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     cpu_efficiency: Option<f64>,
@@ -110,6 +112,7 @@ impl From<DayStatus> for StoredForm {
             exchange_rates: stored.exchange_rates,
             error_bound: stored.bound,
             pods_written_at: stored.pods_at,
+            pods_read_at: stored.pods_read_at,
             cost_parts: stored.composition.parts,
             cpu_efficiency: stored.composition.efficiency.cpu,
             ram_efficiency: stored.composition.efficiency.ram,
@@ -164,6 +167,7 @@ impl From<StoredForm> for DayStatus {
                 exchange_rates: form.exchange_rates,
                 bound: form.error_bound,
                 pods_at: form.pods_written_at,
+                pods_read_at: form.pods_read_at,
                 composition: Composition {
                     parts: form.cost_parts,
                     efficiency: Efficiency::known(form.cpu_efficiency, form.ram_efficiency),
@@ -213,6 +217,7 @@ pub(crate) mod tests {
                 exchange_rates: BTreeMap::new(),
                 bound: None,
                 pods_at: None,
+                pods_read_at: None,
                 composition: Composition::default(),
             },
             other_rows: OtherRows::default(),
@@ -252,6 +257,7 @@ pub(crate) mod tests {
         status.stored.bound =
             Some(DayBound { low_by_usd: 0.25, high_by_usd: 0.125, gaps_usd: 0.1875 });
         status.stored.pods_at = Some(1_795_132_800);
+        status.stored.pods_read_at = Some(1_795_134_600);
         status.stored.composition = Composition {
             parts: Some([(Part::Cpu, 0.75), (Part::LoadBalancer, 0.25)].into()),
             efficiency: Efficiency { cpu: Some(0.5), ram: None },

@@ -34,6 +34,7 @@ mod order;
 pub mod plan;
 pub mod progress;
 mod read;
+mod read_documents;
 pub mod reconcile;
 pub mod request;
 pub mod rest;
@@ -134,6 +135,7 @@ async fn preview_account(
 ) -> (AccountSummary, AccountPlan) {
     let mut preview = Preview::new(readers, queued.account.id.clone());
     let job = job(&queued, asked_days(request), request, &run_id);
+    let job = AccountJob { leaves_pods: false, ..job };
     let span = step!("account", account.id = %queued.account.id);
     let done = work_account(readers, &job, &mut preview, stop).instrument(span).await;
     request.progress.step(&done);
@@ -173,6 +175,7 @@ fn job<'a>(
         force_reason: request.force_reason.as_deref(),
         run_id,
         reconciles: queued.reconciles,
+        leaves_pods: request.force_reason.is_none(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! From a question to an answer: gathered once, kept for a while, bounded in time and number.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -24,16 +25,19 @@ const KEPT_MAX: usize = 2_000;
 const KEPT_BYTES_MAX: usize = 64 << 20;
 /// How long an answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(25);
+/// For how long `serve` is not ready at the most, while it reads the running days of all accounts.
+const WARM_UP_TIMEOUT: Duration = Duration::from_secs(30);
 
 type Key = (AccountId, Day, Day, bool);
 
 /// Answers questions.
 pub struct Answers {
-    gatherer: Gatherer,
+    gatherer: Arc<Gatherer>,
     savings: Savings,
     kept: Cache<Key, Arc<AccountCosts>, Failure>,
     currency: String,
     is_ledger_added: bool,
+    is_warm: AtomicBool,
 }
 
 /// An answer, and whether what it rests on was kept from before.
@@ -55,13 +59,33 @@ impl Answers {
     ) -> Self {
         let bounds = Bounds { lifetime, entries_max: KEPT_MAX, bytes_max: KEPT_BYTES_MAX };
         let kept = Cache::new(bounds, |costs: &Arc<AccountCosts>| costs.bytes());
-        Self { gatherer, savings, kept, currency, is_ledger_added }
+        let gatherer = Arc::new(gatherer);
+        // Where nothing is kept there is nothing to read before it is asked for.
+        let is_warm = AtomicBool::new(lifetime.is_zero());
+        Self { gatherer, savings, kept, currency, is_ledger_added, is_warm }
     }
 
-    /// Sees that every hop answers.
+    /// Reads the running days of all accounts, so that the first answers need not wait for them.
+    pub(super) async fn warm_up(&self) {
+        if self.is_warm.load(Ordering::Relaxed) {
+            return;
+        }
+        match timeout(WARM_UP_TIMEOUT, self.gatherer.warm_up()).await {
+            Ok(Ok(accounts)) => tracing::info!(accounts, "running days are read"),
+            Ok(Err(failure)) => tracing::warn!(%failure, "running days are read when asked for"),
+            Err(_) => {
+                let seconds = WARM_UP_TIMEOUT.as_secs();
+                tracing::warn!("not all running days could be read within {seconds} s");
+            }
+        }
+        self.is_warm.store(true, Ordering::Relaxed);
+    }
+
+    /// Sees that every hop answers, and that running days were read once.
     pub(super) async fn check(&self) -> Result<(), ApiError> {
         let checked = timeout(ANSWER_TIMEOUT, self.gatherer.check()).await;
-        Ok(checked.map_err(|_| ApiError::too_slow(ANSWER_TIMEOUT.as_secs()))??)
+        checked.map_err(|_| ApiError::too_slow(ANSWER_TIMEOUT.as_secs()))??;
+        if self.is_warm.load(Ordering::Relaxed) { Ok(()) } else { Err(ApiError::not_ready()) }
     }
 
     /// Checks the query layer again and again: only so is a store that it has lost, or has again,
@@ -116,7 +140,11 @@ impl Answers {
     ) -> Result<(Arc<AccountCosts>, bool), Failure> {
         let days = question.span.days();
         let key = (account.id.clone(), days.0, days.1, question.by_namespace);
-        let gather = self.gatherer.costs(account, days, question.by_namespace);
-        self.kept.get(key, async { gather.await.map(Arc::new) }).await
+        let gather = || {
+            let (gatherer, account) = (Arc::clone(&self.gatherer), account.clone());
+            let by_namespace = question.by_namespace;
+            async move { gatherer.costs(&account, days, by_namespace).await.map(Arc::new) }
+        };
+        self.kept.get(key, gather).await
     }
 }

@@ -46,6 +46,12 @@ impl ApiError {
         Self::new(StatusCode::GATEWAY_TIMEOUT, "KW0504", reason)
     }
 
+    /// The first answers would take long.
+    pub(super) fn not_ready() -> Self {
+        let reason = "the running days of the accounts are being read for the first time";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "KW0503", reason)
+    }
+
     /// The metrics ask for credentials of their own.
     pub(super) fn no_metrics_access() -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "KW0401", "credentials are needed to read the metrics")

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt};
 use tokio::sync::Semaphore;
 
 use crate::accounts::{Account, AccountSource};
@@ -19,7 +20,7 @@ use crate::service::failure::Failure;
 
 use super::cache::{Bounds, Cache};
 use super::costs::{AccountCosts, DayCost, NamespaceCost, NamespaceCosts, Origin};
-use super::look::{Looked, Looks, OpenDay, OpenDayJob};
+use super::look::{KEPT_MAX, LOOKS_AT_ONCE, Looked, Looks, OpenDay, OpenDayJob};
 
 /// How long the list of accounts is used.
 const ACCOUNTS_LIFETIME: Duration = Duration::from_secs(60);
@@ -90,10 +91,16 @@ impl Gatherer {
 
     /// The account of an id, if there is one.
     pub(super) async fn account(&self, id: &AccountId) -> Result<Option<Account>, Failure> {
-        let source: &dyn AccountSource = self.readers.accounts.as_ref();
-        let all = async { source.accounts().await.map(Arc::new) };
-        let (all, _) = self.accounts.get((), all).await?;
+        let all = self.all_accounts().await?;
         Ok(all.iter().find(|account| account.id == *id).cloned())
+    }
+
+    async fn all_accounts(&self) -> Result<Arc<Vec<Account>>, Failure> {
+        let read = || {
+            let source: Arc<dyn AccountSource> = Arc::clone(&self.readers.accounts);
+            async move { source.accounts().await.map(Arc::new) }
+        };
+        Ok(self.accounts.get((), read).await?.0)
     }
 
     /// Sees that every hop answers.
@@ -106,6 +113,26 @@ impl Gatherer {
     /// Sees that the query layer answers; one with stores behind it is asked which are away.
     pub(super) async fn check_query_layer(&self) -> Result<(), Failure> {
         self.readers.source.check().await
+    }
+
+    /// Looks at the days of accounts that are not settled, of as many as are kept (two days of
+    /// each). How many accounts these are.
+    pub(super) async fn warm_up(&self) -> Result<usize, Failure> {
+        let accounts = self.all_accounts().await?;
+        let now_seconds = self.now_seconds();
+        let today = Day::of_unix(now_seconds);
+        let looks = accounts.iter().take(KEPT_MAX / 2).map(|account| async move {
+            let days = (today.previous(), today);
+            let stored = self.read_stored(&account.id, days, now_seconds).await?;
+            self.look(account, &stored, now_seconds).await;
+            Ok::<usize, Failure>(1)
+        });
+        let mut looks = stream::iter(looks).buffer_unordered(LOOKS_AT_ONCE);
+        let mut warm = 0;
+        while let Some(one) = looks.next().await {
+            warm += one?;
+        }
+        Ok(warm)
     }
 
     /// What an account costs on the days `first..=last`, none of them in the future.
@@ -208,9 +235,9 @@ impl Gatherer {
     ) -> BTreeMap<Day, Open> {
         let looks = stored.open.iter().map(|(day, rows)| async move {
             let job = OpenDayJob {
-                account,
+                account: account.clone(),
                 day: *day,
-                status: stored.statuses.get(day),
+                status: stored.statuses.get(day).cloned(),
                 own_usd: rows.own_usd,
                 clusters_before: clusters_before(*day, stored.statuses.values()),
                 now_seconds,

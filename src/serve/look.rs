@@ -26,9 +26,9 @@ use super::costs::{ENTRY_BYTES, composition_bytes};
 const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many looks there are at a time, as many as connections: their questions go together, and the
 /// bounds on questions under way hold for these.
-const LOOKS_AT_ONCE: usize = 64;
+pub(super) const LOOKS_AT_ONCE: usize = 64;
 /// How many looks are kept, and of how many bytes.
-const KEPT_MAX: usize = 2_000;
+pub(super) const KEPT_MAX: usize = 2_000;
 const KEPT_BYTES_MAX: usize = 64 << 20;
 
 /// A day as the query layer has it.
@@ -53,10 +53,10 @@ pub(super) enum Looked {
 }
 
 /// A day to look at, and what is stored of it.
-pub(super) struct OpenDayJob<'a> {
-    pub(super) account: &'a Account,
+pub(super) struct OpenDayJob {
+    pub(super) account: Account,
     pub(super) day: Day,
-    pub(super) status: Option<&'a DayStatus>,
+    pub(super) status: Option<DayStatus>,
     /// What this program's rows add up to, USD, where there is no status.
     pub(super) own_usd: f64,
     /// The clusters that the days before it had.
@@ -69,8 +69,13 @@ type Key = (AccountId, Day, u64, Option<i64>);
 
 /// Looks at the query layer, each kept for a while: all answers about an account share them.
 pub(super) struct Looks {
-    readers: Readers,
+    looker: Arc<Looker>,
     kept: Cache<Key, Arc<Looked>, Infallible>,
+}
+
+/// Looks at the query layer, a bounded number of times at once.
+struct Looker {
+    readers: Readers,
     looking: Semaphore,
 }
 
@@ -78,32 +83,43 @@ impl Looks {
     pub(super) fn new(readers: Readers, lifetime: Duration) -> Self {
         let bounds = Bounds { lifetime, entries_max: KEPT_MAX, bytes_max: KEPT_BYTES_MAX };
         let kept = Cache::new(bounds, |looked: &Arc<Looked>| looked.bytes());
-        Self { readers, kept, looking: Semaphore::new(LOOKS_AT_ONCE) }
+        let looking = Semaphore::new(LOOKS_AT_ONCE);
+        Self { looker: Arc::new(Looker { readers, looking }), kept }
     }
 
     /// A day as the query layer has it. What cannot be had in time leaves the stored costs
     /// standing; that is kept too, so that a query layer that is down is not asked in each answer.
-    pub(super) async fn look(&self, job: OpenDayJob<'_>) -> Arc<Looked> {
-        let stored_usd = job.status.map_or(job.own_usd, |status| status.stored.total_usd);
-        let attempt_at = job.status.map(|status| status.attempt.at_seconds);
-        let key = (job.account.id.clone(), job.day, stored_usd.to_bits(), attempt_at);
-        let make = async {
-            let looked = self.look_in_time(&job, stored_usd).await.unwrap_or_else(|failure| {
-                let (account, day) = (&job.account.id, job.day);
-                tracing::warn!(account.id = %account, %day, %failure, "the stored costs stand");
-                Looked::Stays { state: DayState::Failed, cause: shown(&failure.to_string()) }
-            });
-            Ok(Arc::new(looked))
-        };
+    pub(super) async fn look(&self, job: OpenDayJob) -> Arc<Looked> {
+        let attempt_at = job.status.as_ref().map(|status| status.attempt.at_seconds);
+        let key = (job.account.id.clone(), job.day, job.stored_usd().to_bits(), attempt_at);
+        let looker = Arc::clone(&self.looker);
+        let make = || async move { Ok(Arc::new(looker.look(&job).await)) };
         let Ok((looked, _)) = self.kept.get(key, make).await;
         looked
     }
+}
 
-    async fn look_in_time(&self, job: &OpenDayJob<'_>, stored_usd: f64) -> Result<Looked, Failure> {
+impl OpenDayJob {
+    /// What is stored of the day, USD.
+    fn stored_usd(&self) -> f64 {
+        self.status.as_ref().map_or(self.own_usd, |status| status.stored.total_usd)
+    }
+}
+
+impl Looker {
+    async fn look(&self, job: &OpenDayJob) -> Looked {
+        self.look_in_time(job).await.unwrap_or_else(|failure| {
+            let (account, day) = (&job.account.id, job.day);
+            tracing::warn!(account.id = %account, %day, %failure, "the stored costs stand");
+            Looked::Stays { state: DayState::Failed, cause: shown(&failure.to_string()) }
+        })
+    }
+
+    async fn look_in_time(&self, job: &OpenDayJob) -> Result<Looked, Failure> {
         let look = async {
             // The semaphore is never closed.
             let _looking = self.looking.acquire().await.ok();
-            self.open_day(job, stored_usd).await
+            self.open_day(job).await
         };
         let seconds = LOOK_TIMEOUT.as_secs();
         let too_slow = |_| {
@@ -116,8 +132,9 @@ impl Looks {
         tokio::time::timeout(LOOK_TIMEOUT, look).await.unwrap_or_else(too_slow)
     }
 
-    async fn open_day(&self, job: &OpenDayJob<'_>, stored_usd: f64) -> Result<Looked, Failure> {
-        let OpenDayJob { account, day, status, now_seconds, .. } = *job;
+    async fn open_day(&self, job: &OpenDayJob) -> Result<Looked, Failure> {
+        let OpenDayJob { account, status, .. } = job;
+        let (day, status, now_seconds) = (job.day, status.as_ref(), job.now_seconds);
         let settings = &self.readers.settings;
         let source: &dyn CostSource = self.readers.source.as_ref();
         let next = day.next().min(Day::of_unix(now_seconds));
@@ -130,7 +147,7 @@ impl Looks {
         name_missed_clusters(&mut costs, &job.clusters_before);
         enforce_limits(&mut costs, settings.limits, settings.levels)?;
         let costed = CostedDay::of(costs, settings.levels, settings.gap_policy);
-        let stored = StoredDay { status, total_usd: stored_usd };
+        let stored = StoredDay { status, total_usd: job.stored_usd() };
         let (source, roll) = (&costed.source, &costed.roll);
         let verdict = verdict(source, roll, stored, settings.shrink_limit, false);
         Ok(match verdict.with_cause_shown() {

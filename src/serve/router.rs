@@ -38,6 +38,11 @@ impl Pages {
         Self(Arc::new(Inner { answers, secret, metrics_access, metrics }))
     }
 
+    /// Reads the running days of all accounts; only then `/readyz` says that it is ready.
+    pub async fn warm_up(&self) {
+        self.0.answers.warm_up().await;
+    }
+
     /// Checks the query layer `every` so often, so that stores that it has lost, or has again, are
     /// known also where nobody asks for `/readyz`. Never ends.
     pub async fn watch_query_layer(&self, every: Duration) {

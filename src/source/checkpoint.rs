@@ -43,6 +43,8 @@ pub struct Checkpoint {
 pub struct Answer {
     /// From when on it was asked, Unix seconds.
     pub start: i64,
+    /// Up to when it was asked, Unix seconds: not later than the checkpoint's time.
+    pub until: i64,
     /// What came back.
     pub values: Values,
 }
@@ -59,6 +61,9 @@ struct StoredForm {
 #[derive(Serialize, Deserialize)]
 struct StoredAnswer {
     start: i64,
+    /// Earlier versions do not say it: the checkpoint's.
+    #[serde(default)]
+    until: Option<i64>,
     values: Vec<(BTreeMap<String, String>, u64)>,
 }
 
@@ -74,6 +79,7 @@ impl Checkpoint {
     pub fn encoded(&self) -> Option<String> {
         let answer = |answer: &Answer| StoredAnswer {
             start: answer.start,
+            until: Some(answer.until),
             values: answer.values.iter().map(|(one, usd)| (one.clone(), usd.to_bits())).collect(),
         };
         let answers = self.answers.iter().map(|(name, one)| (name.clone(), answer(one)));
@@ -99,6 +105,7 @@ impl Checkpoint {
         let form: StoredForm = serde_json::from_slice(&json).ok()?;
         let answer = |answer: StoredAnswer| Answer {
             start: answer.start,
+            until: answer.until.unwrap_or(form.until).min(form.until),
             values: answer
                 .values
                 .into_iter()
@@ -122,7 +129,8 @@ mod tests {
 
     fn with(values: Vec<(String, f64)>) -> Checkpoint {
         let one = |(name, usd): (String, f64)| (BTreeMap::from([("pod".to_owned(), name)]), usd);
-        let answer = Answer { start: -5, values: values.into_iter().map(one).collect() };
+        let answer =
+            Answer { start: -5, until: 2_700, values: values.into_iter().map(one).collect() };
         Checkpoint {
             day: "2026-11-20".parse().unwrap(),
             until: 3_600,
@@ -170,6 +178,19 @@ mod tests {
             let back = Checkpoint::decoded(&checkpoint.encoded().unwrap()).unwrap();
             prop_assert_eq!(bits(&back), bits(&checkpoint));
             prop_assert_eq!((back.day, back.until, back.samples), (checkpoint.day, 3_600, 7));
+            prop_assert_eq!(back.answers["question"].until, 2_700);
         }
+    }
+
+    #[test]
+    fn an_answer_of_an_earlier_version_is_up_to_the_checkpoints_time() {
+        let form = r#"{"day":"2026-11-20","until":3600,"samples":7,
+            "answers":{"question":{"start":-5,"values":[[{"pod":"web"},4607182418800017408]]}}}"#;
+        let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+        packed.write_all(form.as_bytes()).unwrap();
+        let back = Checkpoint::decoded(&STANDARD.encode(packed.finish().unwrap())).unwrap();
+        let answer = &back.answers["question"];
+        assert_eq!((answer.start, answer.until), (-5, 3_600));
+        assert_eq!(answer.values.values().copied().collect::<Vec<_>>(), [1.0]);
     }
 }

@@ -156,6 +156,15 @@ impl SourceDay {
     }
 }
 
+/// How a running day is read.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Running {
+    /// What was answered before.
+    pub known: Option<Checkpoint>,
+    /// Whether pods are left out.
+    pub without_pods: bool,
+}
+
 /// A query layer: an account and a day in, the day's costs out.
 #[async_trait]
 pub trait CostSource: Send + Sync {
@@ -245,14 +254,15 @@ pub trait CostSource: Send + Sync {
         now_seconds: i64,
     ) -> Result<SourceDay, Failure>;
 
-    /// Whether [`Self::running_day_costs`] makes use of what was answered before.
+    /// Whether [`Self::running_day_costs`] makes use of what was answered before, and can do
+    /// without pods.
     fn takes_checkpoints(&self) -> bool {
         false
     }
 
     /// The same of a day that is running, where a checkpoint has what was answered before: what is
     /// known of the part that is over is not asked for again, and what is learned of it is in
-    /// [`SourceDay::checkpoint`].
+    /// [`SourceDay::checkpoint`]. Without pods, only what is above them is asked for.
     ///
     /// # Errors
     /// As for `day_costs`.
@@ -262,7 +272,7 @@ pub trait CostSource: Send + Sync {
         day: Day,
         phase: Phase,
         now_seconds: i64,
-        _known: Option<Checkpoint>,
+        _running: Running,
     ) -> Result<SourceDay, Failure> {
         self.day_costs(account, day, phase, now_seconds).await
     }

@@ -7,6 +7,7 @@ use kubecost_worker::cost::{AccountId, ResourceKey};
 use mongodb::bson::{Document, doc};
 
 use crate::explains::recompute;
+use crate::support::layer::{Fate, Layer};
 use crate::support::metrics::History;
 use crate::support::small::{ACCOUNT, START, Small};
 use crate::support::worker::run;
@@ -173,6 +174,56 @@ async fn a_running_days_pods_are_written_hourly_and_every_sum_is_exact_in_betwee
     assert_eq!(pods_written_at(&small).await, None);
     let audit = ["--at", "2026-03-03T00:30:30Z", "audit", "--from", "2026-03-01"];
     run(&small.settings, &[&audit[..], &["--to", "2026-03-02"]].concat()).expect_success();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_that_keep_their_rows_are_read_as_often_as_their_documents_are_seen() {
+    let mut small = Small::with("today_unread", pods).await;
+    small.settings = small.with_settings(&[LEVELS]);
+    let all = writing_all(&small, "today_unread_all").await;
+    let layer = Layer::new(&small.prometheus.url, |_| Fate::Passed).await;
+    let settings = small.with_settings(&[("PROMETHEUS_URL", &layer.url)]);
+    let read_pods_by = |run: &dyn Fn()| {
+        let before = layer.seen().len();
+        tokio::task::block_in_place(run);
+        // Samples of the day before are counted, those of pods too.
+        let is_of_pods =
+            |query: &str| query.contains("pod_total_cost") && !query.contains("count_over_time");
+        layer.seen()[before..].iter().any(|query| is_of_pods(&query.text("query")))
+    };
+    let read_pods = |at: &str| read_pods_by(&|| run_at(&settings, at, &[]));
+    for (minute, are_read) in
+        [("06:00", true), ("06:05", false), ("06:29", false), ("06:35", true), ("06:40", false)]
+    {
+        let at = format!("2026-03-02T{minute}:30Z");
+        assert_eq!(read_pods(&at), are_read, "{at}");
+        assert_eq!(pods_written_at(&small).await, Some(TODAY + 6 * HOUR + 30), "{at}");
+        run_at(&all.settings, &at, &[]);
+        assert_eq!(by_namespace(&small).await, by_namespace(&all).await, "{at}");
+    }
+    // Rows that are not those that were stored are read, and mended, with all pods.
+    let taken_back = format!(
+        "INSERT INTO expenses (cloud_account_id, resource_id, date, cost, sign, k8s_namespace) \
+         SELECT cloud_account_id, resource_id, date, sum(cost * sign), -1, k8s_namespace \
+         FROM expenses WHERE toUInt32(date) = {TODAY} AND k8s_namespace = 'pay' \
+         GROUP BY cloud_account_id, resource_id, date, k8s_namespace HAVING sum(sign) > 0"
+    );
+    small.stores.execute(&taken_back).await;
+    assert!(read_pods_by(&|| {
+        let said = run(&settings, &["--at", "2026-03-02T06:45:30Z", "run"]);
+        assert_eq!(
+            said.summary()["accounts"][0]["reconciliation_differences"],
+            1,
+            "{}",
+            said.stdout
+        );
+    }));
+    run_at(&all.settings, "2026-03-02T06:45:30Z", &[]);
+    assert_eq!(small.stored().await, all.stored().await);
+    assert!(!read_pods("2026-03-02T06:50:30Z"));
+    assert!(read_pods("2026-03-02T07:45:30Z"));
+    run_at(&all.settings, "2026-03-02T07:45:30Z", &[]);
+    assert_eq!(small.stored().await, all.stored().await);
 }
 
 /// Every row, and the pod that has none yet, is explained by what the source has: to the last bit.

@@ -43,6 +43,12 @@ impl RestReader {
         Self::read(self.http.post(format!("{}{path}", self.url)), path).await
     }
 
+    /// Status and body of a page that is no JSON.
+    pub(crate) async fn text(&self, path: &str) -> (u16, String) {
+        let reply = self.http.get(format!("{}{path}", self.url)).send().await.unwrap();
+        (reply.status().as_u16(), reply.text().await.unwrap())
+    }
+
     async fn read(request: reqwest::RequestBuilder, path: &str) -> (u16, Value) {
         let reply = request.send().await.unwrap();
         let status = reply.status().as_u16();

@@ -20,6 +20,7 @@ mod parts;
 mod program;
 mod query_layer;
 mod source;
+mod warm;
 mod world;
 
 const A: &str = "a1a1a1a1-0000-4000-8000-0000000000a1";

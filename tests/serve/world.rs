@@ -103,7 +103,11 @@ impl World {
 
     /// `serve` on loopback, and its reader.
     pub(crate) async fn serve(&self, cache: Duration, is_ledger_added: bool) -> RestReader {
-        let pages = self.pages(cache, is_ledger_added);
+        Self::serve_pages(self.pages(cache, is_ledger_added)).await
+    }
+
+    /// The same of pages that are there.
+    pub(crate) async fn serve_pages(pages: Pages) -> RestReader {
         let address = "127.0.0.1:0".parse().unwrap();
         let serving = Serving { address, address_setting: SERVE_ADDR, tls: None };
         let server = Server::bind(&serving, Hop::Worker).await.unwrap();

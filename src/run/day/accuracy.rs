@@ -5,9 +5,16 @@ use crate::cost::bound::{BoundInputs, DayBound, bound};
 use crate::cost::{Cost, Phase, RollUp};
 use crate::source::SourceDay;
 
-/// The bound of a day's total: the sum of its clusters'. `None` where nothing is covered.
+use super::kept_pods::KeptPods;
+
+/// The bound of a day's total: the sum of its clusters'. `None` where nothing is covered. Rows of
+/// pods that were kept are of the day's only cluster.
 #[must_use]
-pub fn day_bound(source: &SourceDay, roll: &RollUp) -> Option<DayBound> {
+pub fn day_bound(
+    source: &SourceDay,
+    roll: &RollUp,
+    kept_pods: Option<&KeptPods>,
+) -> Option<DayBound> {
     if source.covered_minutes == 0 {
         return None;
     }
@@ -15,8 +22,9 @@ pub fn day_bound(source: &SourceDay, roll: &RollUp) -> Option<DayBound> {
     for name in source.costs.clusters.keys() {
         let lines = || roll.lines.iter().filter(|line| line.key.cluster() == name);
         // As it is stored, for the last bits of what a server adds up may differ from run to run.
-        let usd = lines().map(|line| line.cost).sum::<Cost>().usd();
-        let lines = u32::try_from(lines().count()).unwrap_or(u32::MAX);
+        let kept = kept_pods.map_or((Cost::ZERO, 0), |kept| (kept.cost(), kept.rows.len()));
+        let usd = (lines().map(|line| line.cost).sum::<Cost>() + kept.0).usd();
+        let lines = u32::try_from(lines().count() + kept.1).unwrap_or(u32::MAX);
         let of_cluster = cluster_bound(source, name, (usd, lines));
         out.low_by_usd += of_cluster.low_by_usd;
         out.high_by_usd += of_cluster.high_by_usd;
@@ -77,7 +85,7 @@ mod tests {
     }
 
     fn of(source: &SourceDay) -> DayBound {
-        day_bound(source, &roll_up(&source.costs, Levels::ALL)).unwrap()
+        day_bound(source, &roll_up(&source.costs, Levels::ALL), None).unwrap()
     }
 
     fn near(usd: f64, wanted: f64) -> bool {
@@ -88,7 +96,7 @@ mod tests {
     fn a_day_that_is_covered_whole_by_windows_is_off_by_rounding_alone() {
         let one = of(&day(1_440));
         assert_eq!((one.low_by_usd, one.high_by_usd), (ROUNDING_USD, ROUNDING_USD));
-        assert_eq!(day_bound(&day(0), &roll_up(&day(0).costs, Levels::ALL)), None);
+        assert_eq!(day_bound(&day(0), &roll_up(&day(0).costs, Levels::ALL), None), None);
     }
 
     #[test]

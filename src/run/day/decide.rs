@@ -113,8 +113,9 @@ pub fn decide(mut inputs: DayInputs, policy: Policy<'_>) -> DayDecision {
             keep(inputs, verdict, rows, state, cause)
         }
         Verdict::Store { state, cause, overridden } => {
-            let mut found = Found { rows, documents: changes, ids, are_pods_kept: false };
-            if !is_forced {
+            let are_pods_kept = inputs.kept_pods.is_some();
+            let mut found = Found { rows, documents: changes, ids, are_pods_kept };
+            if !is_forced && !are_pods_kept {
                 keep_pods_of_today(&mut inputs, &mut found, policy.today_refresh);
             }
             let (state, cause, guards) = (*state, cause.clone(), overridden.clone());
@@ -188,13 +189,14 @@ fn store(
     (guards, reason): (&[Guard], Option<&str>),
 ) -> DayDecision {
     let Found { rows, documents, ids, are_pods_kept } = found;
-    let wanted = wanted(&inputs.costs.roll, &ids, &inputs.account);
+    let mut wanted = wanted(&inputs.costs.roll, &ids, &inputs.account);
+    wanted.extend(inputs.kept_pods.iter().flat_map(|kept| kept.rows.iter().cloned()));
     let difference = difference(inputs.due.day, &rows.own, &wanted);
     let written = (wanted.len() as u64, wanted.iter().map(|row| row.cost).sum::<Cost>());
     let totals = (written.0, written.1.usd());
     let overrides = inputs.overrides(guards, reason);
-    let pods_at = inputs.pods_at(are_pods_kept);
-    let status = inputs.written_status((state, &cause), totals, rows.others, overrides, pods_at);
+    let pods = (inputs.pods_at(are_pods_kept), inputs.pods_read_at());
+    let status = inputs.written_status((state, &cause), totals, rows.others, overrides, pods);
     let mut parts = parts_updates(&inputs, &ids, &difference);
     let with_parts_update = parts.keys().map(String::as_str).collect();
     let (mut costs, recount) =

@@ -14,6 +14,7 @@ use crate::settings::worker::GapPolicy;
 use crate::source::{Phase, Presence, SourceDay};
 
 use super::gap_scaling::scale_over_gaps;
+use super::kept_pods::KeptPods;
 
 /// A day to work on, and what was known of it before it is read.
 #[derive(Clone, Debug, PartialEq)]
@@ -182,6 +183,8 @@ pub struct DayInputs {
     pub documents: DocumentsRead,
     /// Its rows.
     pub rows: RowsRead,
+    /// The rows of pods that stay, where the day was read without its pods.
+    pub kept_pods: Option<KeptPods>,
 }
 
 #[cfg(test)]

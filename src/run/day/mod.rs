@@ -5,6 +5,7 @@ pub mod decide;
 pub(super) mod failure;
 pub(super) mod gap_scaling;
 pub mod inputs;
+pub mod kept_pods;
 #[cfg(test)]
 mod never_ok;
 pub mod refresh;

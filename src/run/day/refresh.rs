@@ -19,10 +19,7 @@ impl DayInputs {
     /// Kept rows are not split into parts again, so with `COST_PARTS` none is kept.
     pub(super) fn may_keep_pod_rows(&self, every: Duration) -> bool {
         let Some(status) = &self.due.status else { return false };
-        let every_seconds = i64::try_from(every.as_secs()).unwrap_or(i64::MAX);
-        // If the clock went back, write all pods.
-        let is_new = |at_seconds| (0..every_seconds).contains(&(self.now_seconds - at_seconds));
-        status.stored.pods_at.is_some_and(is_new)
+        is_younger(status.stored.pods_at, every, self.now_seconds)
             && self.due.day.has(self.now_seconds)
             && !status.attempt.is_pending
             && status.stored.phase == Some(self.costs.source.phase)
@@ -42,6 +39,12 @@ impl DayInputs {
         }
         (self.has_pods() && self.due.day.has(self.now_seconds)).then_some(self.now_seconds)
     }
+}
+
+/// Whether a time is less than an interval before now. If the clock went back, it is not.
+pub(super) fn is_younger(at_seconds: Option<i64>, interval: Duration, now_seconds: i64) -> bool {
+    let interval_seconds = i64::try_from(interval.as_secs()).unwrap_or(i64::MAX);
+    at_seconds.is_some_and(|at| (0..interval_seconds).contains(&(now_seconds - at)))
 }
 
 /// What the ledger has of a pod's day.
@@ -169,4 +172,4 @@ pub(super) fn drop_new_pods(changes: &mut Vec<Change>, pods: &BTreeSet<String>) 
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -32,14 +32,14 @@ impl DayInputs {
     }
 
     /// The status of a day that is written: `rows` live rows of `total_usd`, those of pods
-    /// as of `pods_at`.
+    /// as of `pods_at`, who were last read at `pods_read_at`.
     pub(super) fn written_status(
         &self,
         (state, cause): (DayState, &str),
         (rows, total_usd): (u64, f64),
         other_rows: OtherRows,
         overrides: Vec<Override>,
-        pods_at: Option<i64>,
+        (pods_at, pods_read_at): (Option<i64>, Option<i64>),
     ) -> DayStatus {
         let source = &self.costs.source;
         DayStatus {
@@ -52,8 +52,9 @@ impl DayInputs {
                 total_usd,
                 rows,
                 exchange_rates: source.exchange_rates.clone(),
-                bound: day_bound(source, &self.costs.roll),
+                bound: day_bound(source, &self.costs.roll, self.kept_pods.as_ref()),
                 pods_at,
+                pods_read_at,
                 composition: self.costs.composition(),
             },
             other_rows,
@@ -201,7 +202,7 @@ mod tests {
                 (2, 5.0),
                 OtherRows::default(),
                 Vec::new(),
-                None,
+                (None, None),
             )
         };
         assert!(!written(&inputs).attempt.is_settled);

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use crate::cost::Day;
 use crate::service::failure::{Failure, Kind};
 
-use crate::source::metric_names::{CLUSTER_TOTAL, NAMESPACE_TOTAL, POD_TOTAL};
 use crate::source::prometheus::promql::{Selector, Window, quoted};
 use crate::source::prometheus::session::DaySession;
 
@@ -20,7 +19,7 @@ pub(super) async fn convert(
     window: Window,
 ) -> Result<BTreeMap<String, f64>, Failure> {
     let own = session.currency().code.clone();
-    let names = format!("__name__=~\"{CLUSTER_TOTAL}|{NAMESPACE_TOTAL}|{POD_TOTAL}\"");
+    let names = format!("__name__=~\"{}\"", session.totals().join("|"));
     let others = format!("currency!~{}", quoted(&format!("|{own}")));
     let stored = selector.stored("", &[&names, &others]);
     let query = |piece: Window| {

@@ -34,10 +34,10 @@ pub(super) async fn day_costs(
     now_seconds: i64,
 ) -> Result<SourceDay, Failure> {
     let mut selector = session.selector();
-    let names = [CLUSTER_TOTAL, NAMESPACE_TOTAL, POD_TOTAL];
+    let names = session.totals();
     // The gauges of a day may be shown on the next one.
     let shown_in = Window { end: day.end_seconds() + DAY_SECONDS, ..shifted(day, 0, now_seconds) };
-    let counted = session.resolve_cluster_names(&mut selector, &names, shown_in).await?;
+    let counted = session.resolve_cluster_names(&mut selector, names, shown_in).await?;
     let windowed = exposed_windows::windowed(&mut session, &selector, day, now_seconds).await?;
     let on_day = shifted(day, 0, now_seconds);
     let earlier = earlier_costs::earlier(&mut session, &selector, &windowed, on_day).await?;
@@ -97,7 +97,7 @@ async fn refuse_renamed_labels(
     selector: &Selector,
     window: Window,
 ) -> Result<(), Failure> {
-    let names = format!("__name__=~\"{NAMESPACE_TOTAL}|{POD_TOTAL}\"");
+    let names = format!("__name__=~\"{}\"", session.totals()[1..].join("|"));
     let labels = ["exported_namespace", "exported_pod"];
     for label in &labels[..if session.levels().pod { 2 } else { 1 }] {
         let stored = selector.stored("", &[&names, &format!("{label}!=\"\"")]);

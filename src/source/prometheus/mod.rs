@@ -15,12 +15,11 @@ use crate::cost::{AccountId, Day, KubernetesFacts, ResourceKey};
 use crate::service::failure::{Failure, Kind};
 use crate::settings::worker::LabelTags;
 
-use crate::source::checkpoint::Checkpoint;
 use crate::source::metric_names::{
     CLUSTER_TOTAL, CPU_ALLOCATION, CPU_PRICE, NODE_TOTAL, RAM_ALLOCATION, RAM_PRICE, VOLUME_CLAIMS,
     VOLUME_PRICE,
 };
-use crate::source::{CostSource, Phase, Presence, SourceDay};
+use crate::source::{CostSource, Phase, Presence, Running, SourceDay};
 use client::{NoAnswer, PromClient};
 use promql::GRID_SECONDS;
 use questions::{Questions, Times};
@@ -216,10 +215,13 @@ impl CostSource for PrometheusQuery {
         day: Day,
         phase: Phase,
         now_seconds: i64,
-        known: Option<Checkpoint>,
+        Running { known, without_pods }: Running,
     ) -> Result<SourceDay, Failure> {
         let mut session = DaySession::new(&self.questions, &self.settings, account);
         // Of gauges the cluster's is the whole; a whole of raw metrics is made of all of them.
+        if without_pods {
+            session = session.without_pods();
+        }
         let counted = match phase {
             Phase::Exporter => vec![CLUSTER_TOTAL],
             Phase::Raw => cost_model_metrics::all_metrics(),

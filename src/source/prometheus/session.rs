@@ -9,6 +9,7 @@ use crate::service::failure::{Failure, Kind};
 use crate::settings::cluster_label::{CLUSTER, ClusterLabel};
 use crate::settings::currency::CurrencyConfig;
 use crate::source::Warning;
+use crate::source::metric_names::{CLUSTER_TOTAL, NAMESPACE_TOTAL, POD_TOTAL};
 
 use crate::source::prometheus::client::{Answer, NoAnswer};
 use crate::source::prometheus::cluster_names::{self, Counted};
@@ -68,6 +69,8 @@ pub(super) struct DaySession<'a> {
     questions: &'a Questions,
     settings: &'a PrometheusSettings,
     account: &'a Account,
+    /// Whether pods are left out, though they are wanted.
+    leaves_pods: bool,
     /// Of pods, only this one is asked for: its namespace and its name.
     only_pod: Option<(String, String)>,
     /// What an operator should know.
@@ -104,6 +107,7 @@ impl<'a> DaySession<'a> {
             questions,
             settings,
             account,
+            leaves_pods: false,
             only_pod: None,
             warnings: Vec::new(),
             is_partial: false,
@@ -120,6 +124,11 @@ impl<'a> DaySession<'a> {
             kept: None,
             warned_answers: 0,
         }
+    }
+
+    /// Asks for what is above pods alone.
+    pub(super) fn without_pods(self) -> Self {
+        Self { leaves_pods: true, ..self }
     }
 
     /// Asks for one pod alone, where metrics are of pods.
@@ -304,9 +313,17 @@ impl<'a> DaySession<'a> {
         &self.settings.currency
     }
 
-    /// Levels that are wanted.
+    /// Levels that are asked for.
     pub(super) fn levels(&self) -> Levels {
-        self.settings.levels
+        let levels = self.settings.levels;
+        Levels { pod: levels.pod && !self.leaves_pods, ..levels }
+    }
+
+    /// The gauges that have totals. Those of pods are looked at also where pods get no rows of their
+    /// own: they may be there without those above them.
+    pub(super) fn totals(&self) -> &'static [&'static str] {
+        const TOTALS: [&str; 3] = [CLUSTER_TOTAL, NAMESPACE_TOTAL, POD_TOTAL];
+        if self.leaves_pods { &TOTALS[..2] } else { &TOTALS }
     }
 
     /// Minutes by the names of clusters.

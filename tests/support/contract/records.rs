@@ -37,6 +37,7 @@ fn status(account: &AccountId, day: Day) -> DayStatus {
             exchange_rates: [("EUR".to_owned(), 1.081_3)].into(),
             bound: None,
             pods_at: None,
+            pods_read_at: None,
             composition: Composition {
                 parts: Some([(Part::Cpu, 0.1 + 0.2), (Part::LoadBalancer, 30.945_270_191)].into()),
                 efficiency: Efficiency { cpu: Some(1.0 / 3.0), ram: None },
@@ -90,7 +91,7 @@ pub(crate) async fn checkpoint_contract(store: &dyn DayStatusStore, tag: &str) {
     let (own, other) = (account(tag, "checkpoint"), account(tag, "checkpoint:other"));
     assert_eq!(store.checkpoint(&own).await.unwrap(), None);
     let labels = BTreeMap::from([("$a.b".to_owned(), "\"é\"".to_owned())]);
-    let answer = Answer { start: 60, values: BTreeMap::from([(labels, 0.1 + 0.2)]) };
+    let answer = Answer { start: 60, until: 3_000, values: BTreeMap::from([(labels, 0.1 + 0.2)]) };
     let mut checkpoint = Checkpoint {
         day: day(),
         until: day().start_seconds() + 3_600,

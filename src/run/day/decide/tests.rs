@@ -89,6 +89,7 @@ pub(in crate::run::day) fn new_day() -> DayInputs {
         costs,
         documents: DocumentsRead { observed, ..DocumentsRead::default() },
         rows: RowsRead::default(),
+        kept_pods: None,
     }
 }
 
@@ -105,7 +106,7 @@ pub(in crate::run::day) fn stored_day() -> DayInputs {
     (status.stored.source_total_usd, status.stored.total_usd, status.stored.rows) = (5.0, 5.0, 2);
     let covered = ClusterCoverage { cluster: "c".into(), covered_minutes: 1_440 };
     status.stored.coverage.clusters = vec![covered];
-    status.stored.bound = day_bound(&inputs.costs.source, &inputs.costs.roll);
+    status.stored.bound = day_bound(&inputs.costs.source, &inputs.costs.roll, None);
     inputs.due.status = Some(status);
     inputs
 }

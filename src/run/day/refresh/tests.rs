@@ -16,7 +16,7 @@ const HOUR: Duration = Duration::from_secs(3_600);
 const POLICY: Policy<'_> = Policy { shrink_limit: 0.2, force_reason: None, today_refresh: HOUR };
 const PODS: [(&str, f64); 2] = [("web", 1.0), ("db", 2.0)];
 
-fn account() -> AccountId {
+pub(in crate::run::day) fn account() -> AccountId {
     AccountId::new("a").unwrap()
 }
 
@@ -44,12 +44,12 @@ fn source(shop_usd: f64, pods: &[(&str, f64)], now_seconds: i64) -> SourceDay {
 }
 
 /// Noon of the day.
-fn noon() -> i64 {
+pub(in crate::run::day) fn noon() -> i64 {
     new_day().due.day.start_seconds() + 12 * 3_600
 }
 
 /// The running day at a time, `shop` and its pods costing that much by then.
-fn at(now_seconds: i64, shop_usd: f64, pods: &[(&str, f64)]) -> DayInputs {
+pub(in crate::run::day) fn at(now_seconds: i64, shop_usd: f64, pods: &[(&str, f64)]) -> DayInputs {
     let mut inputs = new_day();
     inputs.now_seconds = now_seconds;
     let source = source(shop_usd, pods, now_seconds);
@@ -65,7 +65,7 @@ fn state(row: &WantedRow, day: Day) -> KeyState {
 }
 
 /// The inputs where a decision was carried out before.
-fn after(before: &DayDecision, mut inputs: DayInputs) -> DayInputs {
+pub(in crate::run::day) fn after(before: &DayDecision, mut inputs: DayInputs) -> DayInputs {
     inputs.due.status = Some(before.status.clone().unwrap());
     inputs.rows.states = before.wanted.iter().map(|row| state(row, inputs.due.day)).collect();
     let stored = |(stable, id): (&String, &String)| StoredResource {
@@ -92,12 +92,12 @@ fn total(decision: &DayDecision) -> f64 {
     decision.wanted.iter().map(|row| row.cost.usd()).sum()
 }
 
-fn first() -> DayDecision {
+pub(in crate::run::day) fn first() -> DayDecision {
     decide(at(noon(), 4.0, &PODS), POLICY)
 }
 
 /// The day some seconds later: `web` cost $0.25 more, and `shop` $0.5.
-fn later(seconds: i64) -> DayInputs {
+pub(in crate::run::day) fn later(seconds: i64) -> DayInputs {
     after(&first(), at(noon() + seconds, 4.5, &[("web", 1.25), ("db", 2.0)]))
 }
 
@@ -290,7 +290,7 @@ fn a_day_that_has_no_pods_for_a_while_has_no_time_of_theirs() {
 }
 
 /// A cost of a resource, in small numbers, at two times.
-fn costs_at_two_times() -> impl Strategy<Value = (DayCosts, DayCosts)> {
+pub(in crate::run::day) fn costs_at_two_times() -> impl Strategy<Value = (DayCosts, DayCosts)> {
     let pods = prop::collection::vec((0..3_u8, 0..2_u8, 0.0..4.0_f64, -0.5..4.0_f64), 0..12);
     let idle = (0.0..3.0_f64, -0.5..3.0_f64);
     (pods, idle).prop_map(|(pods, (idle, more_idle))| {
@@ -317,7 +317,7 @@ fn costs_at_two_times() -> impl Strategy<Value = (DayCosts, DayCosts)> {
     })
 }
 
-fn rows_of(roll: &RollUp) -> (BTreeMap<String, String>, Vec<KeyState>) {
+pub(in crate::run::day) fn rows_of(roll: &RollUp) -> (BTreeMap<String, String>, Vec<KeyState>) {
     let id = |line: &CostLine| line.key.id(&account());
     let ids = roll.lines.iter().map(|line| (id(line), id(line))).collect();
     let row = |line: &CostLine| {

@@ -72,22 +72,29 @@ impl KeptAnswers {
     pub(super) fn known(&self, question: &str, window: Window) -> Option<(Values, i64)> {
         let known = self.known.as_ref()?;
         let answer = known.answers.get(question).filter(|one| one.start == window.start)?;
-        Some((answer.values.clone(), known.until))
+        Some((answer.values.clone(), answer.until))
     }
 
     /// Keeps what was answered about a window up to that time, where the known one is of less.
     pub(super) fn learn(&mut self, question: String, window: Window, values: &Values) {
-        if self.known.as_ref().is_none_or(|known| known.until < self.until) {
-            self.learned.insert(question, Answer { start: window.start, values: values.clone() });
+        let Window { start, .. } = window;
+        let known = self.known.as_ref().and_then(|known| known.answers.get(&question));
+        if known.is_none_or(|known| known.until < self.until || known.start != start) {
+            let answer = Answer { start, until: self.until, values: values.clone() };
+            self.learned.insert(question, answer);
         }
     }
 
     /// The checkpoint to store, and the metrics whose samples it counts; `None` where the known one
-    /// says as much, or where there is too much to store.
+    /// says as much, or where there is too much to store. What was not asked this time (pods are
+    /// asked for now and then) stays, as of its time.
     pub(super) fn checkpoint(self) -> Option<(Checkpoint, Vec<&'static str>)> {
-        let Self { day, until, metrics, samples, learned: answers, .. } = self;
+        let Self { day, until, metrics, samples, learned, known } = self;
+        let has_learned = !learned.is_empty();
+        let mut answers = known.map(|known| known.answers).unwrap_or_default();
+        answers.extend(learned);
         let checkpoint = Checkpoint { day, until, samples, answers };
-        let is_kept = !checkpoint.answers.is_empty() && !checkpoint.has_too_many_values();
+        let is_kept = has_learned && !checkpoint.has_too_many_values();
         is_kept.then_some((checkpoint, metrics))
     }
 }
@@ -178,7 +185,11 @@ mod tests {
     fn a_checkpoint_is_stored_when_it_reaches_further() {
         let window = Window { start: at(0, 0), end: at(5, 30) };
         let stored = |until: i64, known: Option<i64>| {
-            let mut of_day = kept(until, 0, known.map(checkpoint));
+            let known = known.map(|until| {
+                let answer = Answer { start: at(0, 0), until, values: Values::new() };
+                Checkpoint { answers: [("q".to_owned(), answer)].into(), ..checkpoint(until) }
+            });
+            let mut of_day = kept(until, 0, known);
             of_day.learn("q".into(), window, &Values::new());
             of_day.checkpoint().map(|(one, _)| one.until)
         };
@@ -186,5 +197,29 @@ mod tests {
         assert_eq!(stored(at(5, 0), Some(at(4, 0))), Some(at(5, 0)));
         assert_eq!(stored(at(5, 0), Some(at(5, 0))), None);
         assert_eq!(kept(at(5, 0), 0, None).checkpoint(), None, "nothing was asked");
+    }
+
+    #[test]
+    fn what_was_not_asked_this_time_stays_as_of_its_time() {
+        let window = Window { start: at(0, 0), end: at(5, 30) };
+        let (pods, above) = ("pods".to_owned(), "above".to_owned());
+        let value = |usd| Values::from([(BTreeMap::new(), usd)]);
+        let mut of_both = kept(at(4, 0), 3, None);
+        of_both.learn(pods.clone(), window, &value(1.0));
+        of_both.learn(above.clone(), window, &value(2.0));
+        let stored = of_both.checkpoint().unwrap().0;
+        let mut of_one = kept(at(4, 30), 4, Some(stored));
+        of_one.learn(above.clone(), window, &value(3.0));
+        let stored = of_one.checkpoint().unwrap().0;
+        assert_eq!((stored.until, stored.samples), (at(4, 30), 4));
+        let mut third = kept(at(4, 30), 4, Some(stored.clone()));
+        assert_eq!(third.known(&above, window), Some((value(3.0), at(4, 30))));
+        assert_eq!(third.known(&pods, window), Some((value(1.0), at(4, 0))));
+        third.learn(above.clone(), window, &value(3.0));
+        assert_eq!(third.checkpoint(), None, "it says as much");
+        let mut again = kept(at(4, 30), 4, Some(stored));
+        again.learn("new".into(), window, &value(5.0));
+        let stored = again.checkpoint().unwrap().0;
+        assert_eq!(stored.answers.len(), 3, "a question that was not asked before");
     }
 }
