@@ -3,9 +3,9 @@
 //! `cargo bench --bench serve` makes 90 days of rows of 100 accounts in a real ClickHouse and 36
 //! hours of their samples in a real Prometheus, then asks `kubecost_cluster_costs` at a steady 50
 //! requests a second, each of another account, for spans of 1, 7, 30 and 90 days that end with the
-//! running day. It prints one table: latencies by span, and those of Prometheus for the running
-//! day's costs alone, asked one at a time. Requests begin on time whether or not those before them
-//! have ended, so that a slow answer delays no other's clock.
+//! running day, from when `serve` says that it is ready. It prints one table: latencies by span, and
+//! those of Prometheus for the running day's costs alone, asked one at a time. Requests begin on time
+//! whether or not those before them have ended, so that a slow answer delays no other's clock.
 //! `ACCOUNTS` (100), `NAMESPACES` (20 each), `STEP` (60 seconds between samples), `RATE` (50) and
 //! `SECONDS` (60) set the size; `WORKER` names another build of the program.
 
@@ -68,6 +68,20 @@ impl Serving {
         // Its log must not fill the pipe.
         std::thread::spawn(move || lines.for_each(drop));
         Self { child, base: url }
+    }
+
+    /// Waits until it says that it is ready: before that nobody is sent to it.
+    async fn ready(&self) {
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let base = self.base.trim_end_matches("/metroculus/v2");
+        for _ in 0..600 {
+            let answer = client.get(format!("{base}/readyz")).send().await.unwrap();
+            if answer.status().is_success() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("it is not ready after a minute");
     }
 
     fn peak_mib(&self) -> f64 {
@@ -180,7 +194,10 @@ async fn main() {
     write_rows(&stores, size, midnight).await;
     worker::run(&settings, &["run"]).expect_success();
     let mut direct = direct(&prometheus, size, (midnight, now)).await;
+    let begun = Instant::now();
     let serving = Serving::start(&settings);
+    serving.ready().await;
+    println!("ready after {:.1} s", begun.elapsed().as_secs_f64());
     let (mut by_span, refused) = load(&serving, size, midnight).await;
     println!(
         "{} accounts of {} namespaces, {} requests a second for {} s; {refused} got no \

@@ -58,9 +58,11 @@ fn taken(done: &Measured) -> String {
 /// Runs of a day that goes on, and what a day of such runs writes: one every five minutes, of which
 /// one an hour writes pods (`TODAY_REFRESH`).
 async fn running_day(prometheus_url: &str) {
-    const RUNS: [(&str, &str); 3] = [
+    const RUNS: [(&str, &str); 5] = [
         ("first of the day", "2026-03-01T12:00:00Z"),
+        ("nothing changed", "2026-03-01T12:00:00Z"),
         ("five minutes later", "2026-03-01T12:05:00Z"),
+        ("half an hour later (pods are read)", "2026-03-01T12:30:00Z"),
         ("an hour later", "2026-03-01T13:00:00Z"),
     ];
     let stores = Stores::new("size_today").await;
@@ -78,7 +80,7 @@ async fn running_day(prometheus_url: &str) {
         println!("| {name} | {} | {rows} | {parts} |", taken(&done));
         written.push((rows, parts));
     }
-    let [first, five_minutes, hour] = written.as_slice() else { panic!("three runs") };
+    let [first, _, five_minutes, _, hour] = written.as_slice() else { panic!("five runs") };
     let of_day = |of: fn(&(u64, u64)) -> u64| of(first) + 264 * of(five_minutes) + 23 * of(hour);
     println!(
         "\nA day, a run every five minutes: {} rows, {} parts.",

@@ -223,6 +223,12 @@ impl DayStatus {
         self.stored.pods_at.filter(|at_seconds| *at_seconds < self.attempt.at_seconds)
     }
 
+    /// Whether the last attempt kept the rows of pods without reading what they cost.
+    #[must_use]
+    pub fn are_pods_unread(&self) -> bool {
+        self.stored.pods_read_at.is_some_and(|at_seconds| at_seconds < self.attempt.at_seconds)
+    }
+
     /// The reason for which this guard is overridden on the day, if it is.
     #[must_use]
     pub fn override_reason(&self, guard: Guard) -> Option<&str> {

@@ -199,8 +199,8 @@ impl DayStatusWriter for MongoDayStatus {
     ) -> Result<(), Failure> {
         let checkpoint = checkpoint.clone();
         let packed = off_thread("packing a checkpoint", move || checkpoint.encoded()).await?;
-        // One that is too long takes the place of the one before all the same: it is of no use.
-        let packed = packed.unwrap_or_default();
+        // The one before is of use still, where one with pods is too long and it has none.
+        let Some(packed) = packed else { return Ok(()) };
         let put = doc! {
             "q": {"_id": account.as_str()},
             "u": {"packed": packed},

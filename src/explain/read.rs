@@ -1,5 +1,7 @@
 //! Reading what an explanation is made of.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 
 use crate::accounts::Account;
@@ -173,10 +175,22 @@ fn keep_older_pods(
     if !is_older || key.level() == Level::Pod {
         return;
     }
-    let ids = names.iter().map(|one| (one.cloud_resource_id.clone(), one.id.clone())).collect();
+    let ids: BTreeMap<String, String> =
+        names.iter().map(|one| (one.cloud_resource_id.clone(), one.id.clone())).collect();
     let midnight = read.day.start_seconds();
     let states = read.states.iter().filter(|state| state.date_seconds == midnight);
     let rows: Vec<KeyState> = states.cloned().collect();
+    if read.status.as_ref().is_some_and(DayStatus::are_pods_unread) {
+        // The run did not know where pods are by now.
+        let nodes: BTreeMap<&str, &Option<String>> =
+            rows.iter().map(|row| (row.resource_id.as_str(), &row.dimensions.node)).collect();
+        for line in costed.roll.lines.iter_mut().filter(|line| line.key.level() == Level::Pod) {
+            let id = ids.get(&line.key.id(&read.account.id));
+            if let Some(node) = id.and_then(|id: &String| nodes.get(id.as_str())) {
+                line.node.clone_from(node);
+            }
+        }
+    }
     keep_pod_rows(&mut costed.roll, &read.account.id, &ids, &rows);
 }
 

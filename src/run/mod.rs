@@ -175,7 +175,7 @@ fn job<'a>(
         force_reason: request.force_reason.as_deref(),
         run_id,
         reconciles: queued.reconciles,
-        leaves_pods: request.force_reason.is_none(),
+        leaves_pods: request.force_reason.is_none() && matches!(days, Days::Due),
     }
 }
 

@@ -22,11 +22,12 @@ const RECONCILED_MAX: usize = 25;
 /// How long a group's turn lasts, seconds: the schedule of most installations.
 const RECONCILE_SECONDS: i64 = 300;
 
-/// From how many rows on an account is reconciled less often: all samples of its last days are
-/// counted for that.
+/// From how many rows on an account is reconciled once an hour at the most: all samples of its last
+/// days are counted for that.
 const LARGE_ROWS: u32 = 5_000;
-/// How many turns of groups there are at least between two of a large account: an hour of them.
-const LARGE_TURNS: usize = 12;
+/// How many groups there are where each has one turn an hour.
+const GROUPS_AN_HOUR: usize = 12;
+const HOUR_SECONDS: i64 = 3_600;
 
 /// An account that is to be worked on.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,17 +63,18 @@ pub(super) fn in_work_order(
     now_seconds: i64,
 ) -> Vec<QueuedAccount> {
     let groups = accounts.len().div_ceil(RECONCILED_MAX).max(1);
-    let large_groups = groups.max(LARGE_TURNS);
-    let [group_now, large_group_now] =
-        [groups, large_groups].map(|groups| group_at(now_seconds, groups as u64));
+    let group_now = group_at(now_seconds, groups as u64);
     let mut ids: Vec<AccountId> = accounts.iter().map(|account| account.id.clone()).collect();
     ids.sort();
-    let reconciles = |account: &Account, rows: u32| {
+    let reconciles = |account: &Account, rows: u32, last_seconds: i64| {
         let place = ids.binary_search(&account.id).unwrap_or_default();
-        if rows < LARGE_ROWS {
+        if rows < LARGE_ROWS || groups >= GROUPS_AN_HOUR {
             (place % groups) as u64 == group_now
         } else {
-            (place % large_groups) as u64 == large_group_now
+            // Each begins its hours at another time.
+            let offset = (place % GROUPS_AN_HOUR) as i64 * RECONCILE_SECONDS;
+            let hour = |seconds: i64| (seconds + offset).div_euclid(HOUR_SECONDS);
+            hour(now_seconds) != hour(last_seconds)
         }
     };
     let mut by_account: BTreeMap<&AccountId, Vec<&DayStatus>> = BTreeMap::new();
@@ -87,7 +89,7 @@ pub(super) fn in_work_order(
         let rows = of_account.iter().map(|status| status.stored.rows).max();
         let rows = rows.map_or(ROWS_UNKNOWN, |rows| u32::try_from(rows).unwrap_or(u32::MAX));
         let rows_estimate = rows.clamp(1, ROWS_AT_ONCE_MAX);
-        let reconciles = reconciles(&account, rows_estimate);
+        let reconciles = reconciles(&account, rows_estimate, last_seconds);
         ((has_failed, last_seconds), QueuedAccount { account, rows_estimate, reconciles })
     };
     let mut queue: Vec<_> = accounts.into_iter().map(queued).collect();
@@ -137,18 +139,23 @@ mod tests {
     }
 
     #[test]
-    fn a_large_account_is_reconciled_once_an_hour_whatever_the_schedule() {
-        let account = Account::unnamed(AccountId::new("a").unwrap());
-        let reconciled = |rows: u64, every_seconds: i64, runs: i64| {
-            let statuses = [status("a", "2026-11-20", 0, DayState::Ok, rows)];
-            let queue = |run| in_work_order(vec![account.clone()], &statuses, run * every_seconds);
-            (0..runs).filter(|run| queue(*run)[0].reconciles).count()
+    fn a_large_account_is_reconciled_once_an_hour_or_by_each_run_of_a_rarer_schedule() {
+        let accounts = ["a", "b"].map(|id| Account::unnamed(AccountId::new(id).unwrap()));
+        let reconciled = |rows: u64, every_seconds: i64| {
+            let of_run = |run: i64| {
+                let (now, last) = (run * every_seconds + 7, (run - 1) * every_seconds + 7);
+                let of = |id| status(id, "2026-11-20", last, DayState::Ok, rows);
+                let queue = in_work_order(accounts.to_vec(), &[of("a"), of("b")], now);
+                queue.into_iter().map(|one| one.reconciles).collect::<Vec<bool>>()
+            };
+            let runs: Vec<Vec<bool>> = (1..=288).map(of_run).collect();
+            [0, 1].map(|place| runs.iter().filter(|run| run[place]).count())
         };
-        assert_eq!(reconciled(4_999, 300, 288), 288);
-        assert_eq!(reconciled(5_000, 300, 288), 24);
-        // A round begins with another group each time, so none is left out for ever.
-        let in_ten_days = reconciled(5_000, 600, 1_440);
-        assert!((60..=180).contains(&in_ten_days), "{in_ten_days}");
+        assert_eq!(reconciled(4_999, 300), [288, 288]);
+        assert_eq!(reconciled(5_000, 300), [24, 24]);
+        assert_eq!(reconciled(5_000, 600), [48, 48]);
+        assert_eq!(reconciled(5_000, 3_600), [288, 288]);
+        assert_eq!(reconciled(5_000, 86_400), [288, 288]);
     }
 
     #[test]

@@ -235,12 +235,15 @@ impl Readers {
         let mut source = source.await?;
         name_missed_clusters(&mut source, &due.clusters_before);
         enforce_limits(&mut source, self.settings.limits, levels)?;
-        let mut costs = CostedDay::of(source, levels, self.settings.gap_policy);
+        let costs = CostedDay::of(source, levels, self.settings.gap_policy);
         let documents = self.read_documents(job, due, &costs, now_seconds).await?;
-        let known = documents.stored.iter().map(|document| document.id.as_str()).collect();
-        let Some(kept) = leave_pods(status, &mut costs.roll, &known, &states) else {
-            return Ok(None);
-        };
+        let (status, mut read) = (status.clone(), (costs, documents, states));
+        let left = compute(read.2.len(), move || {
+            let (costs, documents, states) = &mut read;
+            let kept = leave_pods(&status, &mut costs.roll, documents, states);
+            kept.map(|kept| (read, kept))
+        });
+        let Some(((costs, documents, states), kept)) = left.await? else { return Ok(None) };
         let own_ids = kept.rows.iter().map(|row| row.resource_id.clone()).collect();
         Ok(Some(DayInputs {
             account: account.clone(),

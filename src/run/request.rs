@@ -83,7 +83,8 @@ pub(super) struct AccountJob<'a> {
     pub(super) run_id: &'a str,
     /// Whether all that is stored is compared, not only the days that are worked on.
     pub(super) reconciles: bool,
-    /// Whether pods that keep their rows need not be read: a plan has all costs that it rests on.
+    /// Whether pods that keep their rows need not be read. A plan has all costs that it rests on, and
+    /// is carried out with these.
     pub(super) leaves_pods: bool,
 }
 

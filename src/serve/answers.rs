@@ -57,7 +57,8 @@ impl Answers {
         currency: String,
         is_ledger_added: bool,
     ) -> Self {
-        let bounds = Bounds { lifetime, entries_max: KEPT_MAX, bytes_max: KEPT_BYTES_MAX };
+        let bounds =
+            Bounds { lifetime, renews: true, entries_max: KEPT_MAX, bytes_max: KEPT_BYTES_MAX };
         let kept = Cache::new(bounds, |costs: &Arc<AccountCosts>| costs.bytes());
         let gatherer = Arc::new(gatherer);
         // Where nothing is kept there is nothing to read before it is asked for.
@@ -71,7 +72,7 @@ impl Answers {
             return;
         }
         match timeout(WARM_UP_TIMEOUT, self.gatherer.warm_up()).await {
-            Ok(Ok(accounts)) => tracing::info!(accounts, "running days are read"),
+            Ok(Ok((accounts, failed))) => tracing::info!(accounts, failed, "running days are read"),
             Ok(Err(failure)) => tracing::warn!(%failure, "running days are read when asked for"),
             Err(_) => {
                 let seconds = WARM_UP_TIMEOUT.as_secs();

@@ -16,6 +16,8 @@ use tokio::time::Instant;
 pub(super) struct Bounds {
     /// For how long a value is used, from when it was first asked for; zero: none is kept.
     pub(super) lifetime: Duration,
+    /// Whether what is asked for in the last quarter of its time is made anew beside that.
+    pub(super) renews: bool,
     /// The most values.
     pub(super) entries_max: usize,
     /// The most bytes of all values.
@@ -102,7 +104,8 @@ impl<K: Clone + Ord, V, E> Kept<K, V, E> {
         let now = Instant::now();
         let mut entries = self.lock();
         if let Some(entry) = entries.get_mut(key).filter(|entry| self.is_fresh(entry, now)) {
-            let is_late = now.duration_since(entry.made_at) >= self.bounds.lifetime / 4 * 3;
+            let is_late = self.bounds.renews
+                && now.duration_since(entry.made_at) >= self.bounds.lifetime / 4 * 3;
             let is_to_follow = is_late && entry.value.initialized() && !entry.is_followed;
             entry.is_followed |= is_to_follow;
             return (Arc::clone(&entry.value), is_to_follow);
@@ -115,13 +118,15 @@ impl<K: Clone + Ord, V, E> Kept<K, V, E> {
         (value, false)
     }
 
-    /// Puts a value in the place of the one that it follows. After a failure that one is used to
-    /// the end of its time, and the next who asks then waits.
+    /// Puts a value in the place of the one that it follows, unless one that was asked for later is
+    /// there by now. After a failure that one is used to the end of its time, and the next who asks
+    /// then waits.
     fn follow(&self, key: &K, asked_at: Instant, made: Result<V, E>) {
         let Ok(value) = &made else { return };
         let bytes = (self.bytes_of)(value);
         let mut entries = self.lock();
-        let Some(entry) = entries.get_mut(key) else { return };
+        let before = entries.get_mut(key).filter(|entry| entry.made_at <= asked_at);
+        let Some(entry) = before else { return };
         *entry = Entry { bytes, ..Entry::new(asked_at, OnceCell::new_with(Some(made))) };
         self.make_room(&mut entries);
     }
@@ -165,7 +170,7 @@ mod tests {
     type Numbers = Cache<u32, usize, &'static str>;
 
     fn cache(lifetime: Duration, entries_max: usize) -> Numbers {
-        Cache::new(Bounds { lifetime, entries_max, bytes_max: 1_000 }, |value| *value)
+        Cache::new(Bounds { lifetime, renews: true, entries_max, bytes_max: 1_000 }, |value| *value)
     }
 
     fn keys(cache: &Numbers) -> Vec<u32> {
@@ -214,6 +219,35 @@ mod tests {
         assert_eq!(slowly().await, Ok((1, true)));
         tokio::time::sleep(Duration::from_secs(3)).await;
         assert_eq!((slowly().await, made.load(Ordering::SeqCst)), (Ok((2, true)), 3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_value_that_follows_late_takes_the_place_of_no_later_one() {
+        let cache = cache(MINUTE, 10);
+        let takes = |seconds: u64, value: usize| {
+            cache.get(1, move || async move {
+                tokio::time::sleep(Duration::from_secs(seconds)).await;
+                Ok(value)
+            })
+        };
+        assert_eq!(takes(0, 1).await, Ok((1, false)));
+        tokio::time::advance(Duration::from_secs(59)).await;
+        assert_eq!(takes(10, 2).await, Ok((1, true)));
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert_eq!(takes(3, 3).await, Ok((3, false)));
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        assert_eq!(takes(0, 4).await, Ok((3, true)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_renewal_a_value_is_used_to_the_end_of_its_time() {
+        let bounds = Bounds { lifetime: MINUTE, renews: false, entries_max: 9, bytes_max: 1_000 };
+        let (cache, made) = (Numbers::new(bounds, |value| *value), Arc::new(AtomicUsize::new(0)));
+        assert_eq!(get(&cache, 1, &made).await, (0, false));
+        tokio::time::advance(Duration::from_secs(59)).await;
+        assert_eq!(get(&cache, 1, &made).await, (0, true));
+        tokio::task::yield_now().await;
+        assert_eq!(made.load(Ordering::SeqCst), 1);
     }
 
     #[tokio::test(start_paused = true)]

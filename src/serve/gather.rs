@@ -20,13 +20,16 @@ use crate::service::failure::Failure;
 
 use super::cache::{Bounds, Cache};
 use super::costs::{AccountCosts, DayCost, NamespaceCost, NamespaceCosts, Origin};
-use super::look::{KEPT_MAX, LOOKS_AT_ONCE, Looked, Looks, OpenDay, OpenDayJob};
+use super::look::{KEPT_MAX, Looked, Looks, OpenDay, OpenDayJob};
 
 /// How long the list of accounts is used.
 const ACCOUNTS_LIFETIME: Duration = Duration::from_secs(60);
 /// How many questions are put to the stores at a time; those to the query layer count apart, so
 /// that one that hangs does not keep settled days from being answered.
 const READS_AT_ONCE: usize = 16;
+/// How many accounts are looked at at a time before the first question: a query layer that has just
+/// started, too, must answer them in the time of a look.
+const WARMED_AT_ONCE: usize = 16;
 
 /// Gathers what accounts cost.
 pub struct Gatherer {
@@ -75,7 +78,12 @@ impl Gatherer {
     /// A gatherer that reads through these, and uses for so long what the query layer answered.
     #[must_use]
     pub fn new(readers: Readers, lifetime: Duration) -> Self {
-        let one = Bounds { lifetime: ACCOUNTS_LIFETIME, entries_max: 1, bytes_max: usize::MAX };
+        let one = Bounds {
+            lifetime: ACCOUNTS_LIFETIME,
+            renews: true,
+            entries_max: 1,
+            bytes_max: usize::MAX,
+        };
         Self {
             accounts: Cache::new(one, |_| 0),
             looks: Looks::new(readers.clone(), lifetime),
@@ -116,8 +124,10 @@ impl Gatherer {
     }
 
     /// Looks at the days of accounts that are not settled, of as many as are kept (two days of
-    /// each). How many accounts these are.
-    pub(super) async fn warm_up(&self) -> Result<usize, Failure> {
+    /// each). Of how many accounts that was done, and of how many it failed.
+    pub(super) async fn warm_up(&self) -> Result<(usize, usize), Failure> {
+        // Whether stores are away is known before the first look.
+        self.check_query_layer().await?;
         let accounts = self.all_accounts().await?;
         let now_seconds = self.now_seconds();
         let today = Day::of_unix(now_seconds);
@@ -125,14 +135,12 @@ impl Gatherer {
             let days = (today.previous(), today);
             let stored = self.read_stored(&account.id, days, now_seconds).await?;
             self.look(account, &stored, now_seconds).await;
-            Ok::<usize, Failure>(1)
+            Ok::<(), Failure>(())
         });
-        let mut looks = stream::iter(looks).buffer_unordered(LOOKS_AT_ONCE);
-        let mut warm = 0;
-        while let Some(one) = looks.next().await {
-            warm += one?;
-        }
-        Ok(warm)
+        let done: Vec<Result<(), Failure>> =
+            stream::iter(looks).buffer_unordered(WARMED_AT_ONCE).collect().await;
+        let failed = done.iter().filter(|one| one.is_err()).count();
+        Ok((done.len() - failed, failed))
     }
 
     /// What an account costs on the days `first..=last`, none of them in the future.

@@ -26,7 +26,7 @@ use super::costs::{ENTRY_BYTES, composition_bytes};
 const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many looks there are at a time, as many as connections: their questions go together, and the
 /// bounds on questions under way hold for these.
-pub(super) const LOOKS_AT_ONCE: usize = 64;
+const LOOKS_AT_ONCE: usize = 64;
 /// How many looks are kept, and of how many bytes.
 pub(super) const KEPT_MAX: usize = 2_000;
 const KEPT_BYTES_MAX: usize = 64 << 20;
@@ -81,7 +81,10 @@ struct Looker {
 
 impl Looks {
     pub(super) fn new(readers: Readers, lifetime: Duration) -> Self {
-        let bounds = Bounds { lifetime, entries_max: KEPT_MAX, bytes_max: KEPT_BYTES_MAX };
+        // An answer that is made anew after three quarters of its time rests on a new look.
+        let lifetime = lifetime / 3 * 2;
+        let (entries_max, bytes_max) = (KEPT_MAX, KEPT_BYTES_MAX);
+        let bounds = Bounds { lifetime, renews: false, entries_max, bytes_max };
         let kept = Cache::new(bounds, |looked: &Arc<Looked>| looked.bytes());
         let looking = Semaphore::new(LOOKS_AT_ONCE);
         Self { looker: Arc::new(Looker { readers, looking }), kept }

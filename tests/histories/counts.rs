@@ -33,11 +33,13 @@ pub(crate) struct Counts {
     pub(crate) other_clocks: AtomicU64,
     /// Runs after which a running day's pods had older rows than the rest.
     pub(crate) kept_pods: AtomicU64,
+    /// Running days that were read without their pods.
+    pub(crate) unread_pods: AtomicU64,
 }
 
 impl Counts {
     /// What happened how often, by what it is called in messages.
-    pub(crate) fn kinds(&self) -> [(&'static str, u64); 14] {
+    pub(crate) fn kinds(&self) -> [(&'static str, u64); 15] {
         [
             ("inserts", &self.inserts),
             ("failed calls", &self.failed),
@@ -53,6 +55,7 @@ impl Counts {
             ("days with late samples", &self.late_samples),
             ("runs by another clock", &self.other_clocks),
             ("runs that kept the rows of pods", &self.kept_pods),
+            ("days read without their pods", &self.unread_pods),
         ]
         .map(|(kind, counter)| (kind, counter.load(Ordering::Relaxed)))
     }

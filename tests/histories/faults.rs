@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use kubecost_worker::accounts::Account;
-use kubecost_worker::cost::{AccountId, Day};
+use kubecost_worker::cost::{AccountId, Day, Levels};
 use kubecost_worker::day_status::memory::MemoryDayStatus;
 use kubecost_worker::day_status::{DayStatus, DayStatusReader, DayStatusWriter};
 use kubecost_worker::documents::memory::MemoryResources;
@@ -24,7 +24,7 @@ use kubecost_worker::ledger::{
 };
 use kubecost_worker::service::clock::{Clock, FixedClock};
 use kubecost_worker::service::failure::{Failure, Hop, Kind};
-use kubecost_worker::source::{CostSource, Phase, Presence, SourceDay};
+use kubecost_worker::source::{CostSource, Phase, Presence, Running, SourceDay};
 use tokio::sync::Notify;
 
 use crate::chance::Chance;
@@ -80,6 +80,8 @@ pub(crate) struct Hops {
     pub(crate) late: Arc<LateRows>,
     /// `TODAY_REFRESH` of all workers.
     pub(crate) today_refresh: Duration,
+    /// `LEVELS` of all workers.
+    pub(crate) levels: Levels,
     /// Inserts that are under way, of dropped runs too.
     pub(crate) under_way: Arc<AtomicU64>,
 }
@@ -451,6 +453,28 @@ impl CostSource for Faulty {
         now_seconds: i64,
     ) -> Result<Option<u64>, Failure> {
         self.call(self.source.all_samples(account, day, phase, now_seconds)).await
+    }
+
+    fn takes_checkpoints(&self) -> bool {
+        true
+    }
+
+    async fn running_day_costs(
+        &self,
+        account: &Account,
+        day: Day,
+        phase: Phase,
+        now_seconds: i64,
+        running: Running,
+    ) -> Result<SourceDay, Failure> {
+        let mut costs = self.day_costs(account, day, phase, now_seconds).await?;
+        if running.without_pods {
+            count(&self.counts.unread_pods);
+            for cluster in costs.costs.clusters.values_mut() {
+                cluster.namespaces.values_mut().for_each(|namespace| namespace.pods.clear());
+            }
+        }
+        Ok(costs)
     }
 
     async fn day_costs(

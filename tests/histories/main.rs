@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use kubecost_worker::account_writer::Writers;
 use kubecost_worker::accounts::{AccountList, AccountSource};
-use kubecost_worker::cost::{AccountId, Day, Levels};
+use kubecost_worker::cost::{AccountId, Day, Levels, NodeLevel};
 use kubecost_worker::day_status::DayStatusReader;
 use kubecost_worker::day_status::memory::MemoryDayStatus;
 use kubecost_worker::documents::memory::{MemoryResources, total_costs};
@@ -55,9 +55,9 @@ fn account() -> AccountId {
     AccountId::new("a").unwrap()
 }
 
-fn settings(today_refresh: Duration) -> RunConfig {
+fn settings(levels: Levels, today_refresh: Duration) -> RunConfig {
     RunConfig {
-        levels: Levels::ALL,
+        levels,
         phase: None,
         default_cluster: String::new(),
         lease: LEASE,
@@ -88,7 +88,7 @@ fn environment(hops: &Hops, worker: &Arc<Faulty>) -> Environment {
             status_interval: Duration::from_secs(900),
         },
         clock: hops.clock.clone(),
-        settings: settings(hops.today_refresh),
+        settings: settings(hops.levels, hops.today_refresh),
     };
     let writers = Writers {
         documents: worker.clone(),
@@ -136,6 +136,7 @@ fn hops(source: Arc<Source>, now_seconds: i64) -> Hops {
         clock,
         late: Arc::default(),
         today_refresh: Duration::ZERO,
+        levels: Levels::ALL,
         under_way: Arc::default(),
     }
 }
@@ -218,6 +219,10 @@ async fn history(seed: u64, counts: &Arc<Counts>) {
     let mut hops = hops(Arc::new(Source::new(first, &mut chance)), START);
     let refresh_seconds = [0_u64, 300, 900][chance.below(3) as usize];
     hops.today_refresh = Duration::from_secs(refresh_seconds);
+    // Without nodes, pods that keep their rows are not read.
+    if chance.happens(500) {
+        hops.levels.node = NodeLevel::Off;
+    }
     for _ in 0..2 + chance.below(4) {
         episode(&hops, counts, &mut chance).await;
     }
@@ -239,7 +244,8 @@ async fn history(seed: u64, counts: &Arc<Counts>) {
     let last = Day::of_unix(hops.clock.now_seconds());
     let rows = stored(&hops, first.previous(), last).await;
     check_invariants(&hops, &rows);
-    let calm = self::hops(hops.source.clone(), hops.clock.now_seconds());
+    let mut calm = self::hops(hops.source.clone(), hops.clock.now_seconds());
+    calm.levels = hops.levels;
     work(&calm, counts, &mut chance).await;
     assert_eq!(rows, stored(&calm, first.previous(), last).await);
 

@@ -5,7 +5,7 @@ use crate::cost::bound::{BoundInputs, DayBound, bound};
 use crate::cost::{Cost, Phase, RollUp};
 use crate::source::SourceDay;
 
-use super::kept_pods::KeptPods;
+use super::inputs::KeptPods;
 
 /// The bound of a day's total: the sum of its clusters'. `None` where nothing is covered. Rows of
 /// pods that were kept are of the day's only cluster.

@@ -3,18 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cost::{
-    AccountId, ClusterCosts, Composition, CostLine, Day, Efficiency, Levels, NodeFacts, Parts,
-    ResourceKey, RollUp, RowParts, add_known_parts, roll_up, row_parts,
+    AccountId, ClusterCosts, Composition, Cost, CostLine, Day, Efficiency, Levels, NodeFacts,
+    Parts, ResourceKey, RollUp, RowParts, add_known_parts, roll_up, row_parts,
 };
 use crate::day_status::DayStatus;
 use crate::documents::{ObservedResource, PoolOwner, SeenNow, StoredResource};
-use crate::ledger::{KeyState, ResourceTotal};
+use crate::ledger::{KeyState, ResourceTotal, WantedRow};
 use crate::rest_api::nodes::{TabNodes, tab_nodes};
 use crate::settings::worker::GapPolicy;
 use crate::source::{Phase, Presence, SourceDay};
 
 use super::gap_scaling::scale_over_gaps;
-use super::kept_pods::KeptPods;
 
 /// A day to work on, and what was known of it before it is read.
 #[derive(Clone, Debug, PartialEq)]
@@ -164,6 +163,21 @@ pub struct RowsRead {
     pub states: Vec<KeyState>,
     /// Resources that this program has made documents of, beside those that the costs name.
     pub own_ids: BTreeSet<String>,
+}
+
+/// The rows of pods that stay, of a day that was read without its pods.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct KeptPods {
+    /// The rows, as they are stored.
+    pub rows: Vec<WantedRow>,
+}
+
+impl KeptPods {
+    /// The sum of the rows.
+    #[must_use]
+    pub fn cost(&self) -> Cost {
+        self.rows.iter().map(|row| row.cost).sum()
+    }
 }
 
 /// All that a decision about a day rests on.

@@ -11,16 +11,9 @@ use crate::cost::{Cost, CostLine, Level, Levels, NodeLevel, Phase, RollUp};
 use crate::day_status::DayStatus;
 use crate::ledger::{KeyState, WantedRow};
 
-use super::inputs::{CostedDay, DayInputs, DueDay};
+use super::inputs::{CostedDay, DayInputs, DocumentsRead, DueDay, KeptPods};
 use super::refresh::is_younger;
 use super::rows::live_totals;
-
-/// The rows of pods that stay, of a day that was read without its pods.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct KeptPods {
-    /// The rows, as they are stored.
-    pub rows: Vec<WantedRow>,
-}
 
 /// How long pods may go without being read and written.
 #[derive(Clone, Copy, Debug)]
@@ -29,14 +22,6 @@ pub struct PodIntervals {
     pub written: Duration,
     /// How old the times at which their documents were last seen may become.
     pub seen: Duration,
-}
-
-impl KeptPods {
-    /// The sum of the rows.
-    #[must_use]
-    pub fn cost(&self) -> Cost {
-        self.rows.iter().map(|row| row.cost).sum()
-    }
 }
 
 /// Whether the pods of a day may keep their rows without being read: those of a running day that
@@ -72,14 +57,15 @@ pub fn is_all_as_stored(status: &DayStatus, states: &[KeyState]) -> bool {
 }
 
 /// Leaves the rows of pods as they are, and takes them from the lines above, of a day that was read
-/// without them: `known` has the `_id`s of the documents of its lines, all other rows are of pods.
-/// `None`, where that cannot be done: with another cluster than is stored, or with several, of which
-/// a row does not say which is its own, and where a line is too small for what is kept below it.
+/// without them: rows that are of none of its documents are of pods. `None`, where that cannot be
+/// done: with another cluster than is stored, or with several, of which a row does not say which is
+/// its own; where a line is too small for what is kept below it; where a document is missing that
+/// had rows; and where it is time to see what has samples, which is for all documents at once.
 #[must_use]
 pub fn leave_pods(
     status: &DayStatus,
     roll: &mut RollUp,
-    known: &BTreeSet<&str>,
+    documents: &DocumentsRead,
     states: &[KeyState],
 ) -> Option<KeptPods> {
     let lines = &mut roll.lines;
@@ -88,6 +74,13 @@ pub fn leave_pods(
     if !roll.contradictions.is_empty() || lines.iter().any(is_other) {
         return None;
     }
+    if documents.seen_now.is_some()
+        || !documents.taken.is_empty()
+        || !documents.new_totals.is_empty()
+    {
+        return None;
+    }
+    let known: BTreeSet<&str> = documents.stored.iter().map(|one| one.id.as_str()).collect();
     let mut above: BTreeMap<Option<String>, usize> = BTreeMap::new();
     for (index, line) in lines.iter().enumerate() {
         if matches!(line.key.level(), Level::Cluster | Level::Namespace) {
@@ -117,7 +110,11 @@ impl DayInputs {
             return self.due.status.as_ref().and_then(|status| status.stored.pods_read_at);
         }
         let CostedDay { source, roll, .. } = &self.costs;
+        let covered: Vec<&String> = source.clusters.keys().collect();
+        let is_of_it = |line: &CostLine| [line.key.cluster()] == covered.as_slice();
         let is_sound = !source.is_partial
+            && source.missing.is_empty()
+            && roll.lines.iter().all(is_of_it)
             && source.conflicts.is_empty()
             && roll.contradictions.is_empty()
             && roll.refused.is_empty()

@@ -218,10 +218,10 @@ impl CostSource for PrometheusQuery {
         Running { known, without_pods }: Running,
     ) -> Result<SourceDay, Failure> {
         let mut session = DaySession::new(&self.questions, &self.settings, account);
-        // Of gauges the cluster's is the whole; a whole of raw metrics is made of all of them.
         if without_pods {
             session = session.without_pods();
         }
+        // Of gauges the cluster's is the whole; a whole of raw metrics is made of all of them.
         let counted = match phase {
             Phase::Exporter => vec![CLUSTER_TOTAL],
             Phase::Raw => cost_model_metrics::all_metrics(),

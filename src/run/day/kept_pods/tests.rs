@@ -8,6 +8,8 @@ use super::super::refresh::tests::{account, at, costs_at_two_times, later, noon,
 use super::*;
 use crate::cost::{ResourceKey, roll_up};
 use crate::day_status::ClusterCoverage;
+use crate::documents::{SeenNow, StoredResource};
+use crate::ledger::ResourceTotal;
 use crate::settings::worker::GapPolicy;
 
 const LEVELS: Levels = Levels { node: NodeLevel::Off, ..Levels::ALL };
@@ -29,9 +31,8 @@ fn without_pods(mut inputs: DayInputs) -> DayInputs {
         inputs.costs.roll.lines.iter().map(|line| line.key.id(&account())).collect();
     let stored = &mut inputs.documents.stored;
     stored.retain(|document| of_lines.contains(&document.cloud_resource_id));
-    let known = stored.iter().map(|document| document.id.as_str()).collect();
-    let status = inputs.due.status.as_ref().unwrap();
-    let kept = leave_pods(status, &mut inputs.costs.roll, &known, &inputs.rows.states).unwrap();
+    let (status, documents) = (inputs.due.status.as_ref().unwrap(), &inputs.documents);
+    let kept = leave_pods(status, &mut inputs.costs.roll, documents, &inputs.rows.states).unwrap();
     inputs.rows.own_ids = kept.rows.iter().map(|row| row.resource_id.clone()).collect();
     inputs.kept_pods = Some(kept);
     inputs
@@ -108,11 +109,43 @@ fn pods_of_a_day_whose_costs_have_faults_are_read_each_time() {
     assert_eq!(read_at(&|_| {}), Some(noon()));
     assert_eq!(read_at(&|inputs| inputs.costs.source.is_partial = true), None);
     assert_eq!(read_at(&|inputs| inputs.costs.source.conflicts.push("two".into())), None);
+    assert_eq!(read_at(&|inputs| inputs.costs.source.missing.push("totals".into())), None);
+    let covers = |clusters: &[&str]| {
+        read_at(&|inputs| {
+            let covered = clusters.iter().map(|name| ((*name).to_owned(), 720));
+            inputs.costs.source.clusters = covered.collect();
+        })
+    };
+    assert_eq!((covers(&["c"]), covers(&["c", "edge"])), (Some(noon()), None));
+    assert_eq!((covers(&["edge"]), covers(&[])), (None, None), "its lines are not covered");
     let contradicting = at(noon(), 4.0, &[("web", 1.0), ("db", 9.0)]);
     assert_eq!(contradicting.pods_read_at(), None);
     let over = |inputs: &mut DayInputs| inputs.now_seconds = inputs.due.day.end_seconds();
     assert_eq!(read_at(&over), None);
     assert_eq!(at(noon(), 4.0, &[]).pods_read_at(), None);
+}
+
+#[test]
+fn all_is_read_where_documents_are_missing_or_their_samples_are_looked_at() {
+    let inputs = without_pods(later(300));
+    let is_left = |change: fn(&mut DocumentsRead)| {
+        let mut documents = inputs.documents.clone();
+        change(&mut documents);
+        let mut roll = roll_up(&inputs.costs.source.costs, LEVELS);
+        let status = inputs.due.status.as_ref().unwrap();
+        leave_pods(status, &mut roll, &documents, &inputs.rows.states).is_some()
+    };
+    assert!(is_left(|_| {}));
+    let seen_now = |documents: &mut DocumentsRead| {
+        let keys = BTreeSet::new();
+        documents.seen_now = Some(SeenNow { at_seconds: 0, keys, interval_seconds: 0 });
+    };
+    assert!(!is_left(seen_now));
+    assert!(!is_left(|documents| documents.taken = BTreeSet::from(["taken".to_owned()])));
+    assert!(!is_left(|documents| {
+        let resource_id = "gone".to_owned();
+        documents.new_totals.push(ResourceTotal { resource_id, total_usd: 1.0, last: None });
+    }));
 }
 
 #[test]
@@ -135,11 +168,14 @@ fn rows_that_are_not_those_of_the_status_are_read_with_their_pods() {
     }));
 }
 
+/// Costs of lines by their namespace, USD.
+type Left = Vec<(Option<String>, f64)>;
+
 /// What is left of `shop` and its cluster, and how many rows are kept.
 fn left(
     change: impl Fn(&mut RollUp, &mut Vec<KeyState>),
     change_status: impl Fn(&mut DayStatus),
-) -> Option<(usize, Vec<(Option<String>, f64)>)> {
+) -> Option<(usize, Left)> {
     let inputs = later(300);
     let mut status = inputs.due.status.clone().unwrap();
     change_status(&mut status);
@@ -149,14 +185,10 @@ fn left(
     let mut roll = roll_up(&source.costs, LEVELS);
     change(&mut roll, &mut states);
     let of_lines: Vec<String> = roll.lines.iter().map(|line| line.key.id(&account())).collect();
-    let documents = inputs.documents.stored.iter();
-    let known = documents
-        .filter(|document| of_lines.contains(&document.cloud_resource_id))
-        .map(|document| document.id.as_str())
-        .collect();
-    let kept = leave_pods(&status, &mut roll, &known, &states)?;
-    let line =
-        |line: &crate::cost::CostLine| (line.key.namespace().map(str::to_owned), line.cost.usd());
+    let mut documents = inputs.documents.clone();
+    documents.stored.retain(|document| of_lines.contains(&document.cloud_resource_id));
+    let kept = leave_pods(&status, &mut roll, &documents, &states)?;
+    let line = |line: &CostLine| (line.key.namespace().map(str::to_owned), line.cost.usd());
     Some((kept.rows.len(), roll.lines.iter().map(line).collect()))
 }
 
@@ -206,10 +238,14 @@ proptest! {
             cluster.namespaces.values_mut().for_each(|one| one.pods.clear());
         }
         let mut without = roll_up(&above, LEVELS);
-        let known: Vec<String> = without.lines.iter().map(|line| line.key.id(&account())).collect();
-        let known = known.iter().map(String::as_str).collect();
+        let document = |line: &CostLine| StoredResource {
+            id: line.key.id(&account()),
+            ..StoredResource::default()
+        };
+        let stored = without.lines.iter().map(document).collect();
+        let documents = DocumentsRead { stored, ..DocumentsRead::default() };
         let status = later(300).due.status.unwrap();
-        if let Some(kept) = leave_pods(&status, &mut without, &known, &rows) {
+        if let Some(kept) = leave_pods(&status, &mut without, &documents, &rows) {
             let mut rows: BTreeMap<String, Cost> =
                 kept.rows.iter().map(|row| (row.resource_id.clone(), row.cost)).collect();
             rows.extend(without.lines.iter().map(|line| (line.key.id(&account()), line.cost)));
