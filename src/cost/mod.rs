@@ -31,5 +31,5 @@ pub use limits::{Limits, OverLimit};
 pub use money::Cost;
 pub use phase::Phase;
 pub use resource_id::{AccountId, ResourceKey};
-pub use rollup::{Contradiction, CostLine, RollUp, roll_up};
+pub use rollup::{Contradiction, CostLine, Excess, RollUp, roll_up};
 pub use row_parts::{RowParts, row_parts};

@@ -48,6 +48,14 @@ pub struct Excess {
     pub usd: f64,
 }
 
+impl Excess {
+    /// Whether it is more than the rounding of many children can make.
+    #[must_use]
+    pub fn is_beyond_rounding(&self) -> bool {
+        self.usd >= EXCESS_USD
+    }
+}
+
 /// A parent whose children cost more than rounding and timing explain: their costs are left out.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Contradiction {

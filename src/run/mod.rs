@@ -174,7 +174,9 @@ fn job<'a>(
         days,
         force_reason: request.force_reason.as_deref(),
         run_id,
-        reconciles: queued.reconciles,
+        // Who names a few wants to know all about them.
+        reconciles: queued.reconciles
+            || (1..=order::RECONCILED_MAX).contains(&request.accounts.len()),
         leaves_pods: request.force_reason.is_none() && matches!(days, Days::Due),
     }
 }

@@ -18,13 +18,13 @@ const ROWS_UNKNOWN: u32 = 500;
 pub(super) const ROWS_AT_ONCE_MAX: u32 = 60_000;
 /// How many accounts a run compares as a whole, documents with ledger and each past day with its
 /// status: that takes more the longer their history is.
-const RECONCILED_MAX: usize = 25;
+pub(super) const RECONCILED_MAX: usize = 25;
 /// How long a group's turn lasts, seconds: the schedule of most installations.
 const RECONCILE_SECONDS: i64 = 300;
 
-/// From how many rows on an account is reconciled once an hour at the most: all samples of its last
+/// With more rows than these an account is reconciled once an hour at the most: all samples of its last
 /// days are counted for that.
-const LARGE_ROWS: u32 = 5_000;
+const LARGE_ROWS: u32 = 500;
 /// How many groups there are where each has one turn an hour.
 const GROUPS_AN_HOUR: usize = 12;
 const HOUR_SECONDS: i64 = 3_600;
@@ -68,7 +68,7 @@ pub(super) fn in_work_order(
     ids.sort();
     let reconciles = |account: &Account, rows: u32, last_seconds: i64| {
         let place = ids.binary_search(&account.id).unwrap_or_default();
-        if rows < LARGE_ROWS || groups >= GROUPS_AN_HOUR {
+        if rows <= LARGE_ROWS || groups >= GROUPS_AN_HOUR {
             (place % groups) as u64 == group_now
         } else {
             // Each begins its hours at another time.
@@ -151,11 +151,11 @@ mod tests {
             let runs: Vec<Vec<bool>> = (1..=288).map(of_run).collect();
             [0, 1].map(|place| runs.iter().filter(|run| run[place]).count())
         };
-        assert_eq!(reconciled(4_999, 300), [288, 288]);
-        assert_eq!(reconciled(5_000, 300), [24, 24]);
-        assert_eq!(reconciled(5_000, 600), [48, 48]);
-        assert_eq!(reconciled(5_000, 3_600), [288, 288]);
-        assert_eq!(reconciled(5_000, 86_400), [288, 288]);
+        assert_eq!(reconciled(500, 300), [288, 288]);
+        assert_eq!(reconciled(501, 300), [24, 24]);
+        assert_eq!(reconciled(501, 600), [48, 48]);
+        assert_eq!(reconciled(501, 3_600), [288, 288]);
+        assert_eq!(reconciled(501, 86_400), [288, 288]);
     }
 
     #[test]

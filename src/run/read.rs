@@ -228,11 +228,7 @@ impl Readers {
         if !is_all_as_stored(status, &states) {
             return Ok(None);
         }
-        let known = self.read_checkpoint(account).await;
-        let running = Running { known, without_pods: true };
-        let source =
-            self.source.running_day_costs(job.account, due.day, phase, now_seconds, running);
-        let mut source = source.await?;
+        let mut source = self.day_costs(job.account, (due.day, phase), now_seconds, true).await?;
         name_missed_clusters(&mut source, &due.clusters_before);
         enforce_limits(&mut source, self.settings.limits, levels)?;
         let costs = CostedDay::of(source, levels, self.settings.gap_policy);
@@ -270,24 +266,23 @@ impl Readers {
             let expected = due.day.minutes_passed(now_seconds).max(1);
             return Ok(SourceDay::without_samples(Phase::Exporter, expected));
         };
-        let mut costs = self.day_costs(job.account, due.day, phase, now_seconds).await?;
+        let mut costs = self.day_costs(job.account, (due.day, phase), now_seconds, false).await?;
         name_missed_clusters(&mut costs, &due.clusters_before);
         Ok(costs)
     }
 
     /// What the source has of a day; of a running one, what is kept of the part that is over is not
-    /// asked for again.
+    /// asked for again, nor are pods where they are to be left out and the source can do that.
     pub(crate) async fn day_costs(
         &self,
         account: &Account,
-        day: Day,
-        phase: Phase,
+        (day, phase): (Day, Phase),
         now_seconds: i64,
+        without_pods: bool,
     ) -> Result<SourceDay, Failure> {
-        let keeps = self.source.takes_checkpoints() && self.status.keeps_checkpoints();
-        if keeps && day.has(now_seconds) {
-            let running =
-                Running { known: self.read_checkpoint(&account.id).await, ..Running::default() };
+        let is_running = self.source.takes_checkpoints() && day.has(now_seconds);
+        if is_running && (without_pods || self.status.keeps_checkpoints()) {
+            let running = Running { known: self.read_checkpoint(&account.id).await, without_pods };
             self.source.running_day_costs(account, day, phase, now_seconds, running).await
         } else {
             self.source.day_costs(account, day, phase, now_seconds).await

@@ -11,6 +11,7 @@ use crate::accounts::Account;
 use crate::cost::{AccountId, Composition, Cost, Day, Efficiency, Parts, add_known_parts};
 use crate::day_status::{DayState, DayStatus};
 use crate::run::day::inputs::{CostedDay, name_missed_clusters};
+use crate::run::day::kept_pods::can_do_without_pods;
 use crate::run::day::verdict::{StoredDay, Verdict, verdict};
 use crate::run::due::phase_of_day;
 use crate::run::{Readers, enforce_limits};
@@ -146,7 +147,11 @@ impl Looker {
             let cause = "the source has no sample of this day".to_owned();
             return Ok(Looked::Stays { state: DayState::NoData, cause });
         };
-        let mut costs = self.readers.day_costs(account, day, phase, now_seconds).await?;
+        // Nothing here is by pod, and what is above pods does not change by them.
+        let without_pods =
+            status.is_some_and(|status| can_do_without_pods(status, settings.levels, Some(phase)));
+        let of_day = (day, phase);
+        let mut costs = self.readers.day_costs(account, of_day, now_seconds, without_pods).await?;
         name_missed_clusters(&mut costs, &job.clusters_before);
         enforce_limits(&mut costs, settings.limits, settings.levels)?;
         let costed = CostedDay::of(costs, settings.levels, settings.gap_policy);

@@ -20,6 +20,7 @@ mod parts;
 mod program;
 mod query_layer;
 mod source;
+mod unread_pods;
 mod warm;
 mod world;
 

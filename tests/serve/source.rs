@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use async_trait::async_trait;
 use kubecost_worker::accounts::Account;
-use kubecost_worker::cost::{Breakdown, Day, Part};
+use kubecost_worker::cost::{Breakdown, Day, Part, PodCosts};
 use kubecost_worker::service::failure::{Failure, Kind};
-use kubecost_worker::source::{CostSource, Phase, Presence, SourceDay};
+use kubecost_worker::source::{CostSource, Phase, Presence, Running, SourceDay};
 
 /// An account's day.
 #[derive(Clone, Debug)]
@@ -21,6 +21,8 @@ pub(crate) struct Rates {
     pub(crate) minutes: u32,
     /// Why the source has samples and no costs, if so.
     pub(crate) refused: Option<&'static str>,
+    /// USD per hour of a pod in `shop`, if there is one.
+    pub(crate) pod: Option<f64>,
     /// USD per hour of a second cluster, `edge`, if there is one.
     pub(crate) edge: Option<f64>,
     /// What part of the costs is CPU, and how much of it was used, where the source says it.
@@ -37,6 +39,7 @@ impl Rates {
             phase: Phase::Exporter,
             minutes: 1_440,
             refused: None,
+            pod: None,
             edge: None,
             cpu: None,
             is_shown_late: false,
@@ -54,6 +57,8 @@ pub(crate) struct Source {
     pub(crate) checked: AtomicU32,
     /// How often it was asked which samples days have, by the first of them.
     pub(crate) looked_at: Mutex<BTreeMap<(String, Day), u32>>,
+    /// How often a day's costs were asked for without pods.
+    pub(crate) asked_without_pods: AtomicU32,
     /// How often a day's costs were asked for.
     pub(crate) asked: Mutex<BTreeMap<(String, Day), u32>>,
 }
@@ -129,6 +134,28 @@ impl CostSource for Source {
         Ok(first.through(last).filter_map(present).collect())
     }
 
+    fn takes_checkpoints(&self) -> bool {
+        true
+    }
+
+    async fn running_day_costs(
+        &self,
+        account: &Account,
+        day: Day,
+        phase: Phase,
+        now_seconds: i64,
+        running: Running,
+    ) -> Result<SourceDay, Failure> {
+        let mut costs = self.day_costs(account, day, phase, now_seconds).await?;
+        if running.without_pods {
+            self.asked_without_pods.fetch_add(1, Ordering::SeqCst);
+            for cluster in costs.costs.clusters.values_mut() {
+                cluster.namespaces.values_mut().for_each(|namespace| namespace.pods.clear());
+            }
+        }
+        Ok(costs)
+    }
+
     async fn day_costs(
         &self,
         account: &Account,
@@ -155,6 +182,10 @@ impl CostSource for Source {
         let shop = costs.costs.namespace_mut("prod", "shop");
         let usd = rates.shop * hours;
         (shop.total_usd, shop.breakdown) = (Some(usd), made_of(usd));
+        if let Some(pod) = rates.pod {
+            let pod = PodCosts { total_usd: pod * hours, ..PodCosts::default() };
+            costs.costs.namespace_mut("prod", "shop").pods.insert("web".to_owned(), pod);
+        }
         if let Some(edge) = rates.edge {
             costs.costs.cluster_mut("edge").total_usd = Some(edge * hours);
         }

@@ -33,9 +33,9 @@ pub(crate) struct World {
     environment: Environment,
 }
 
-fn settings() -> RunConfig {
+fn settings(levels: Levels) -> RunConfig {
     RunConfig {
-        levels: Levels { has_parts: true, ..Levels::DEFAULT },
+        levels,
         phase: None,
         default_cluster: "prod".to_owned(),
         lease: Duration::from_secs(120),
@@ -51,6 +51,12 @@ fn settings() -> RunConfig {
 
 impl World {
     pub(crate) fn new(accounts: &[&str], now_seconds: i64) -> Self {
+        let levels = Levels { has_parts: true, ..Levels::DEFAULT };
+        Self::with_levels(accounts, now_seconds, levels)
+    }
+
+    /// The same, with these `LEVELS`.
+    pub(crate) fn with_levels(accounts: &[&str], now_seconds: i64, levels: Levels) -> Self {
         kubecost_worker::service::http::install_tls();
         let ids = accounts.iter().map(|id| AccountId::new(*id).unwrap()).collect();
         let clock = Arc::new(FixedClock::at(now_seconds));
@@ -65,7 +71,7 @@ impl World {
             status: status.clone(),
             rest: RestApi::default(),
             clock: clock.clone(),
-            settings: settings(),
+            settings: settings(levels),
             resource_settings: ResourcesConfig {
                 label_tags: LabelTags::Off,
                 by_rest: false,

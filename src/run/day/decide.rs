@@ -409,13 +409,11 @@ fn summary(inputs: &DayInputs, rows: &DayRows, state: DayState, cause: String) -
 
 fn roll_warnings(roll: &RollUp) -> Vec<String> {
     const NAMED_MAX: usize = 5;
-    /// Children may exceed their parent by rounding alone.
-    const EXCESS_USD_MIN: f64 = 0.001;
     let refused = roll.refused.iter().take(NAMED_MAX).map(|refusal| {
         format!("the cost of {} is refused: {}", display(&refusal.key), refusal.reason)
     });
     let excess =
-        roll.excess.iter().filter(|e| e.usd >= EXCESS_USD_MIN).take(NAMED_MAX).map(|e| {
+        roll.excess.iter().filter(|e| e.is_beyond_rounding()).take(NAMED_MAX).map(|e| {
             format!("the parts of {} add up to ${:.4} more than it", display(&e.key), e.usd)
         });
     refused.chain(excess).collect()

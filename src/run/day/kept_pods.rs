@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::cost::{Cost, CostLine, Level, Levels, NodeLevel, Phase, RollUp};
+use crate::cost::{Cost, CostLine, Excess, Level, Levels, NodeLevel, Phase, RollUp};
 use crate::day_status::DayStatus;
 use crate::ledger::{KeyState, WantedRow};
 
@@ -35,16 +35,24 @@ pub fn may_leave_pods(
 ) -> bool {
     let Some(status) = &due.status else { return false };
     let stored = &status.stored;
-    levels.pod
-        && !levels.has_parts
-        // What nodes get depends on the pods that are on them.
-        && levels.node == NodeLevel::Off
-        && due.phase == Some(Phase::Exporter)
-        && stored.phase == due.phase
+    can_do_without_pods(status, levels, due.phase)
         && due.day.has(now_seconds)
         && !status.attempt.is_pending
         && is_younger(stored.pods_at, intervals.written, now_seconds)
         && is_younger(stored.pods_read_at, intervals.seen, now_seconds)
+}
+
+/// Whether what is above the pods of a running day can be read without them: of metrics that have
+/// totals of it, and where pods had nothing wrong about them when they were last read.
+#[must_use]
+pub fn can_do_without_pods(status: &DayStatus, levels: Levels, phase: Option<Phase>) -> bool {
+    levels.pod
+        && !levels.has_parts
+        // What nodes get depends on the pods that are on them.
+        && levels.node == NodeLevel::Off
+        && phase == Some(Phase::Exporter)
+        && status.stored.phase == phase
+        && status.stored.pods_read_at.is_some()
 }
 
 /// Whether the ledger has at the day's midnight what the status says was stored, and nothing else.
@@ -118,7 +126,7 @@ impl DayInputs {
             && source.conflicts.is_empty()
             && roll.contradictions.is_empty()
             && roll.refused.is_empty()
-            && roll.excess.is_empty();
+            && !roll.excess.iter().any(Excess::is_beyond_rounding);
         (is_sound && self.pods_at(false).is_some()).then_some(self.now_seconds)
     }
 }

@@ -118,6 +118,8 @@ fn pods_of_a_day_whose_costs_have_faults_are_read_each_time() {
     };
     assert_eq!((covers(&["c"]), covers(&["c", "edge"])), (Some(noon()), None));
     assert_eq!((covers(&["edge"]), covers(&[])), (None, None), "its lines are not covered");
+    let with_excess = |usd: f64| at(noon(), 4.0, &[("web", 1.0), ("db", 3.0 + usd)]).pods_read_at();
+    assert_eq!((with_excess(1e-6), with_excess(0.01)), (Some(noon()), None), "rounding is none");
     let contradicting = at(noon(), 4.0, &[("web", 1.0), ("db", 9.0)]);
     assert_eq!(contradicting.pods_read_at(), None);
     let over = |inputs: &mut DayInputs| inputs.now_seconds = inputs.due.day.end_seconds();
