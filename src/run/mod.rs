@@ -104,7 +104,10 @@ async fn preview_all(
     match begin(readers, request).await {
         Ok(accounts) => {
             request.progress.begin(accounts.len());
-            let queue = work_queue(readers, accounts).await;
+            let mut queue = work_queue(readers, accounts).await;
+            // A plan that is carried out names its accounts: what it changes is to be shown.
+            let are_few = queue.len() <= order::RECONCILED_MAX;
+            queue.iter_mut().for_each(|queued| queued.reconciles |= are_few);
             let parallel = readers.settings.parallel;
             let until = StopOrDeadline { stop, deadline: started + parallel.run_deadline };
             let run_id = summary.run_id.clone();

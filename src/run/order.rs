@@ -22,12 +22,15 @@ pub(super) const RECONCILED_MAX: usize = 25;
 /// How long a group's turn lasts, seconds: the schedule of most installations.
 const RECONCILE_SECONDS: i64 = 300;
 
-/// With more rows than these an account is reconciled once an hour at the most: all samples of its last
-/// days are counted for that.
+/// With more rows than these an account is not reconciled by every run, but once an hour at least, or
+/// by each run of a schedule that is rarer: all samples of its last days are counted for that.
 const LARGE_ROWS: u32 = 500;
 /// How many groups there are where each has one turn an hour.
 const GROUPS_AN_HOUR: usize = 12;
 const HOUR_SECONDS: i64 = 3_600;
+/// How long after the beginning of a run an account may be attempted, seconds: its hour may have
+/// turned in between.
+const ATTEMPT_LAG_SECONDS: i64 = 600;
 
 /// An account that is to be worked on.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,7 +77,7 @@ pub(super) fn in_work_order(
             // Each begins its hours at another time.
             let offset = (place % GROUPS_AN_HOUR) as i64 * RECONCILE_SECONDS;
             let hour = |seconds: i64| (seconds + offset).div_euclid(HOUR_SECONDS);
-            hour(now_seconds) != hour(last_seconds)
+            hour(now_seconds) != hour(last_seconds - ATTEMPT_LAG_SECONDS)
         }
     };
     let mut by_account: BTreeMap<&AccountId, Vec<&DayStatus>> = BTreeMap::new();
@@ -139,23 +142,39 @@ mod tests {
     }
 
     #[test]
-    fn a_large_account_is_reconciled_once_an_hour_or_by_each_run_of_a_rarer_schedule() {
-        let accounts = ["a", "b"].map(|id| Account::unnamed(AccountId::new(id).unwrap()));
-        let reconciled = |rows: u64, every_seconds: i64| {
+    fn a_large_account_is_reconciled_every_hour_or_by_each_run_of_a_rarer_schedule() {
+        let accounts: Vec<Account> = (0..25)
+            .map(|n| Account::unnamed(AccountId::new(format!("a{n:02}")).unwrap()))
+            .collect();
+        // Runs begin a minute before the hours of accounts turn, and attempt these so much later.
+        let reconciled = |rows: u64, every_seconds: i64, lag_seconds: i64| -> Vec<Vec<usize>> {
             let of_run = |run: i64| {
-                let (now, last) = (run * every_seconds + 7, (run - 1) * every_seconds + 7);
-                let of = |id| status(id, "2026-11-20", last, DayState::Ok, rows);
-                let queue = in_work_order(accounts.to_vec(), &[of("a"), of("b")], now);
-                queue.into_iter().map(|one| one.reconciles).collect::<Vec<bool>>()
+                let now = run * every_seconds - 60;
+                let last = now - every_seconds + lag_seconds;
+                let of = |account: &Account| {
+                    status(account.id.as_str(), "2026-11-20", last, DayState::Ok, rows)
+                };
+                let statuses: Vec<DayStatus> = accounts.iter().map(of).collect();
+                in_work_order(accounts.clone(), &statuses, now)
             };
-            let runs: Vec<Vec<bool>> = (1..=288).map(of_run).collect();
-            [0, 1].map(|place| runs.iter().filter(|run| run[place]).count())
+            let runs: Vec<_> = (1..=288).map(of_run).collect();
+            let of_account = |place: usize| {
+                let is_done = |run: &&usize| runs[**run][place].reconciles;
+                (0..runs.len()).collect::<Vec<_>>().iter().filter(is_done).copied().collect()
+            };
+            (0..accounts.len()).map(of_account).collect()
         };
-        assert_eq!(reconciled(500, 300), [288, 288]);
-        assert_eq!(reconciled(501, 300), [24, 24]);
-        assert_eq!(reconciled(501, 600), [48, 48]);
-        assert_eq!(reconciled(501, 3_600), [288, 288]);
-        assert_eq!(reconciled(501, 86_400), [288, 288]);
+        for lag_seconds in [0, 90, 290] {
+            assert!(reconciled(500, 300, lag_seconds).iter().all(|runs| runs.len() == 288));
+            for (every_seconds, runs_an_hour) in [(300, 12), (600, 6), (3_600, 1), (86_400, 1)] {
+                for runs in reconciled(501, every_seconds, lag_seconds) {
+                    let gap = runs.windows(2).map(|two| two[1] - two[0]).max().unwrap();
+                    assert!(gap <= runs_an_hour, "{every_seconds} {lag_seconds}: {gap}");
+                    let share = runs.len() * runs_an_hour / 288;
+                    assert!(share <= 3, "{every_seconds} {lag_seconds}: {share} an hour");
+                }
+            }
+        }
     }
 
     #[test]

@@ -37,22 +37,24 @@ pub fn may_leave_pods(
     let stored = &status.stored;
     can_do_without_pods(status, levels, due.phase)
         && due.day.has(now_seconds)
-        && !status.attempt.is_pending
         && is_younger(stored.pods_at, intervals.written, now_seconds)
         && is_younger(stored.pods_read_at, intervals.seen, now_seconds)
 }
 
-/// Whether what is above the pods of a running day can be read without them: of metrics that have
-/// totals of it, and where pods had nothing wrong about them when they were last read.
+/// Whether what is above the pods of a running day can be read without them: where it has lines of
+/// its own and metrics with its totals, and where nothing was wrong about the day when its pods were
+/// last read, nor since.
 #[must_use]
 pub fn can_do_without_pods(status: &DayStatus, levels: Levels, phase: Option<Phase>) -> bool {
-    levels.pod
+    (levels.cluster && levels.namespace && levels.pod)
         && !levels.has_parts
         // What nodes get depends on the pods that are on them.
         && levels.node == NodeLevel::Off
         && phase == Some(Phase::Exporter)
         && status.stored.phase == phase
         && status.stored.pods_read_at.is_some()
+        && status.attempt.state.is_stored()
+        && !status.attempt.is_pending
 }
 
 /// Whether the ledger has at the day's midnight what the status says was stored, and nothing else.

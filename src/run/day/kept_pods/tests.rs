@@ -75,12 +75,13 @@ fn only_pods_of_a_running_day_that_were_written_and_read_not_long_ago_are_left()
     assert!(may(&|_| {}));
     assert!(may(&|inputs| status(inputs).stored.pods_at = Some(noon() - 3_299)));
     assert!(may(&|inputs| status(inputs).stored.pods_read_at = Some(noon() - 1_499)));
-    let not: [&dyn Fn(&mut DayInputs); 9] = [
+    let not: [&dyn Fn(&mut DayInputs); 10] = [
         &|inputs| inputs.due.status = None,
         &|inputs| inputs.due.phase = None,
         &|inputs| inputs.due.phase = Some(Phase::Raw),
         &|inputs| inputs.now_seconds = inputs.due.day.end_seconds(),
         &|inputs| status(inputs).attempt.is_pending = true,
+        &|inputs| status(inputs).attempt.state = crate::day_status::DayState::Failed,
         &|inputs| status(inputs).stored.pods_at = Some(noon() - 3_300),
         &|inputs| status(inputs).stored.pods_read_at = Some(noon() - 1_500),
         &|inputs| status(inputs).stored.pods_read_at = None,
@@ -94,6 +95,8 @@ fn only_pods_of_a_running_day_that_were_written_and_read_not_long_ago_are_left()
         may_leave_pods(&inputs.due, levels, intervals, inputs.now_seconds)
     };
     assert!(!with(Levels { pod: false, ..LEVELS }, INTERVALS));
+    assert!(!with(Levels { namespace: false, ..LEVELS }, INTERVALS));
+    assert!(!with(Levels { cluster: false, ..LEVELS }, INTERVALS));
     assert!(!with(Levels { has_parts: true, ..LEVELS }, INTERVALS));
     assert!(!with(Levels::ALL, INTERVALS), "with nodes");
     assert!(!with(LEVELS, PodIntervals { written: Duration::ZERO, ..INTERVALS }));
