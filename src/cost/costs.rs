@@ -176,6 +176,13 @@ pub struct PodCosts {
 }
 
 impl DayCosts {
+    /// Leaves out pods; what is above them stays.
+    pub fn clear_pods(&mut self) {
+        for cluster in self.clusters.values_mut() {
+            cluster.namespaces.values_mut().for_each(|namespace| namespace.pods.clear());
+        }
+    }
+
     /// How many clusters, namespaces and pods there are.
     #[must_use]
     pub fn resources(&self) -> usize {

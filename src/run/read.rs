@@ -233,11 +233,10 @@ impl Readers {
         enforce_limits(&mut source, self.settings.limits, levels)?;
         let costs = CostedDay::of(source, levels, self.settings.gap_policy);
         let documents = self.read_documents(job, due, &costs, now_seconds).await?;
-        let (status, mut read) = (status.clone(), (costs, documents, states));
-        let left = compute(read.2.len(), move || {
-            let (costs, documents, states) = &mut read;
-            let kept = leave_pods(&status, &mut costs.roll, documents, states);
-            kept.map(|kept| (read, kept))
+        let (status, resources, mut costs) = (status.clone(), states.len(), costs);
+        let left = compute(resources, move || {
+            let kept = leave_pods(&status, &mut costs.roll, &documents, &states);
+            kept.map(|kept| ((costs, documents, states), kept))
         });
         let Some(((costs, documents, states), kept)) = left.await? else { return Ok(None) };
         let own_ids = kept.rows.iter().map(|row| row.resource_id.clone()).collect();
@@ -291,9 +290,6 @@ impl Readers {
 
     /// What is kept of the account's running day; costs do not wait for it.
     async fn read_checkpoint(&self, account: &AccountId) -> Option<Checkpoint> {
-        if !self.status.keeps_checkpoints() {
-            return None;
-        }
         match self.status.checkpoint(account).await {
             Ok(checkpoint) => checkpoint,
             Err(failure) => {

@@ -272,9 +272,13 @@ pub trait CostSource: Send + Sync {
         day: Day,
         phase: Phase,
         now_seconds: i64,
-        _running: Running,
+        running: Running,
     ) -> Result<SourceDay, Failure> {
-        self.day_costs(account, day, phase, now_seconds).await
+        let mut costs = self.day_costs(account, day, phase, now_seconds).await?;
+        if running.without_pods {
+            costs.costs.clear_pods();
+        }
+        Ok(costs)
     }
 
     /// The same of one pod, named by its namespace and its name: what it costs is that of

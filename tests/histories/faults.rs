@@ -470,9 +470,7 @@ impl CostSource for Faulty {
         let mut costs = self.day_costs(account, day, phase, now_seconds).await?;
         if running.without_pods {
             count(&self.counts.unread_pods);
-            for cluster in costs.costs.clusters.values_mut() {
-                cluster.namespaces.values_mut().for_each(|namespace| namespace.pods.clear());
-            }
+            costs.costs.clear_pods();
         }
         Ok(costs)
     }

@@ -149,9 +149,7 @@ impl CostSource for Source {
         let mut costs = self.day_costs(account, day, phase, now_seconds).await?;
         if running.without_pods {
             self.asked_without_pods.fetch_add(1, Ordering::SeqCst);
-            for cluster in costs.costs.clusters.values_mut() {
-                cluster.namespaces.values_mut().for_each(|namespace| namespace.pods.clear());
-            }
+            costs.costs.clear_pods();
         }
         Ok(costs)
     }

@@ -19,7 +19,7 @@ use crate::source::{Presence, SourceDay};
 
 use super::inputs::DayInputs;
 use super::refresh::{drop_new_pods, keep_pod_rows};
-use super::rows::{DayRows, live_totals, wanted};
+use super::rows::{DayRows, is_as_stored, live_totals, wanted};
 use super::verdict::{StoredDay, Verdict, display, verdict};
 
 /// How a day is decided.
@@ -336,14 +336,6 @@ fn document_costs(
         }
     }
     (costs, Recount::Ids(recount))
-}
-
-/// Whether the ledger has of the day what its status says was stored.
-fn is_as_stored(status: Option<&DayStatus>, (rows, usd): (u64, f64)) -> bool {
-    match status.map(|status| &status.stored) {
-        Some(stored) => (stored.rows, stored.total_usd.to_bits()) == (rows, usd.to_bits()),
-        None => rows == 0,
-    }
 }
 
 /// Makes one write of what changes in a document and of its costs: a new one is inserted with them,

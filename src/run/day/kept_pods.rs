@@ -13,7 +13,7 @@ use crate::ledger::{KeyState, WantedRow};
 
 use super::inputs::{CostedDay, DayInputs, DocumentsRead, DueDay, KeptPods};
 use super::refresh::is_younger;
-use super::rows::live_totals;
+use super::rows::{is_as_stored, live_totals};
 
 /// How long pods may go without being read and written.
 #[derive(Clone, Copy, Debug)]
@@ -61,9 +61,8 @@ pub fn can_do_without_pods(status: &DayStatus, levels: Levels, phase: Option<Pha
 #[must_use]
 pub fn is_all_as_stored(status: &DayStatus, states: &[KeyState]) -> bool {
     let midnight = status.day.start_seconds();
-    let (rows, usd) = live_totals(states);
     states.iter().all(|state| state.date_seconds == midnight && state.is_healthy())
-        && (rows, usd.to_bits()) == (status.stored.rows, status.stored.total_usd.to_bits())
+        && is_as_stored(Some(status), live_totals(states))
 }
 
 /// Leaves the rows of pods as they are, and takes them from the lines above, of a day that was read

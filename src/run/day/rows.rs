@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cost::{AccountId, Day, RollUp};
-use crate::day_status::OtherRows;
+use crate::day_status::{DayStatus, OtherRows};
 use crate::ledger::{Dimensions, KeyState, WantedRow};
 use crate::source::{Warning, WarningKind};
 
@@ -81,6 +81,15 @@ pub(super) fn wanted(
 pub fn live_totals(states: &[KeyState]) -> (u64, f64) {
     let rows = states.iter().filter(|state| state.sign_sum > 0).count() as u64;
     (rows, states.iter().map(|state| state.cost_usd).sum::<f64>() + 0.0)
+}
+
+/// Whether the ledger has of the day, by its live rows and their total, what its status says was
+/// stored.
+pub(super) fn is_as_stored(status: Option<&DayStatus>, (rows, usd): (u64, f64)) -> bool {
+    match status.map(|status| &status.stored) {
+        Some(stored) => (stored.rows, stored.total_usd.to_bits()) == (rows, usd.to_bits()),
+        None => rows == 0,
+    }
 }
 
 /// The resources of these states that are not among `known`.

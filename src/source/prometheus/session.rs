@@ -69,7 +69,7 @@ pub(super) struct DaySession<'a> {
     questions: &'a Questions,
     settings: &'a PrometheusSettings,
     account: &'a Account,
-    /// Whether pods are left out, though they are wanted.
+    /// Whether pods are not asked for, though `LEVELS` has them.
     leaves_pods: bool,
     /// Of pods, only this one is asked for: its namespace and its name.
     only_pod: Option<(String, String)>,

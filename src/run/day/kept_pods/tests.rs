@@ -22,9 +22,7 @@ const POLICY: Policy<'_> =
 /// The same inputs, read without pods.
 fn without_pods(mut inputs: DayInputs) -> DayInputs {
     let mut source = inputs.costs.source.clone();
-    for cluster in source.costs.clusters.values_mut() {
-        cluster.namespaces.values_mut().for_each(|one| one.pods.clear());
-    }
+    source.costs.clear_pods();
     inputs.costs = CostedDay::of(source, LEVELS, GapPolicy::None);
     inputs.documents.observed = inputs.costs.observed(&account());
     let of_lines: BTreeSet<String> =
@@ -221,7 +219,11 @@ fn what_pods_keep_is_taken_from_the_line_above_them_or_all_is_read() {
         None,
         "more than the line above"
     );
-    assert_eq!(left(|_, states| pod(states).cost_usd = 1.0 / 3.0, |_| {}), None, "no cost of ours");
+    assert_eq!(
+        left(|_, states| pod(states).cost_usd = 1.0 / 3.0, |_| {}),
+        None,
+        "not a sum that was written"
+    );
     assert_eq!(left(|_, states| pod(states).dimensions.namespace = None, |_| {}), None, "no pod");
     fn clusters(status: &mut DayStatus) -> &mut Vec<ClusterCoverage> {
         &mut status.stored.coverage.clusters
@@ -239,9 +241,7 @@ proptest! {
         let mut with = roll_up(&now, LEVELS);
         keep_pod_rows(&mut with, &account(), &ids, &rows);
         let mut above = now.clone();
-        for cluster in above.clusters.values_mut() {
-            cluster.namespaces.values_mut().for_each(|one| one.pods.clear());
-        }
+        above.clear_pods();
         let mut without = roll_up(&above, LEVELS);
         let document = |line: &CostLine| StoredResource {
             id: line.key.id(&account()),

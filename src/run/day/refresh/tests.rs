@@ -65,7 +65,7 @@ fn state(row: &WantedRow, day: Day) -> KeyState {
 }
 
 /// The inputs where a decision was carried out before.
-pub(in crate::run::day) fn after(before: &DayDecision, mut inputs: DayInputs) -> DayInputs {
+fn after(before: &DayDecision, mut inputs: DayInputs) -> DayInputs {
     inputs.due.status = Some(before.status.clone().unwrap());
     inputs.rows.states = before.wanted.iter().map(|row| state(row, inputs.due.day)).collect();
     let stored = |(stable, id): (&String, &String)| StoredResource {
@@ -92,7 +92,7 @@ fn total(decision: &DayDecision) -> f64 {
     decision.wanted.iter().map(|row| row.cost.usd()).sum()
 }
 
-pub(in crate::run::day) fn first() -> DayDecision {
+fn first() -> DayDecision {
     decide(at(noon(), 4.0, &PODS), POLICY)
 }
 
