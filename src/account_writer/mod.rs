@@ -11,6 +11,7 @@ use crate::day_status::{DayStatus, DayStatusWriter};
 use crate::documents::{Change, CostSummary, DocumentWriter, Written};
 use crate::lease::{HeldLease, Leases};
 use crate::ledger::{Entry, ExpenseLedger, KeyState, ReadBack, append_visible};
+use crate::service::batcher::Presence;
 use crate::service::failure::{Failure, Kind};
 use crate::source::checkpoint::Checkpoint;
 
@@ -111,6 +112,13 @@ impl AccountWriter {
         let (store, account) = (Arc::clone(&self.documents), self.account().clone());
         let write = async move { store.retire(&account, last_seen_before).await };
         self.lease.write("marking documents as inactive", write).await
+    }
+
+    /// Says that rows of the account will be appended, until what is returned is dropped: others' may
+    /// wait for them.
+    #[must_use]
+    pub fn announce_rows(&self) -> Presence {
+        self.ledger.announce()
     }
 
     /// Appends the rows of a day, once, and reads until they show; `before` is what was stored.

@@ -14,12 +14,12 @@ use serde::Deserialize;
 use tokio::sync::Semaphore;
 
 use crate::cost::{AccountId, Day};
-use crate::service::batcher::{BatchLimits, Batcher, LINGER, in_order};
+use crate::service::batcher::{BatchLimits, Batcher, in_order};
 use crate::service::failure::{Failure, Hop, Kind};
 use crate::service::off_thread::off_thread;
 use crate::source::checkpoint::{Checkpoint, STORED_BYTES_MAX};
 use crate::stores::mongo::{found, to_document};
-use crate::stores::mongo_bulk::BulkWrites;
+use crate::stores::mongo_bulk::{BulkWrites, WRITES_AT_ONCE};
 use crate::stores::mongo_update::{Verb, update};
 
 use super::{DayStatus, DayStatusReader, DayStatusWriter};
@@ -33,16 +33,10 @@ const IDS_AT_ONCE: usize = 5_000;
 /// How many finds are under way at a time.
 const READS_AT_ONCE: usize = 2;
 /// Most accounts, and statuses, that are read together.
-const READ_LIMITS: BatchLimits =
-    BatchLimits { questions_max: 500, weight_max: 5_000, linger: LINGER, lingers_max: 1 };
+const READ_LIMITS: BatchLimits = BatchLimits::of_reads(500, 5_000);
 
 /// Most accounts whose checkpoints are read together: 16 MiB at the most.
-const CHECKPOINT_LIMITS: BatchLimits = BatchLimits {
-    questions_max: 16,
-    weight_max: 16 * STORED_BYTES_MAX as u64,
-    linger: LINGER,
-    lingers_max: 1,
-};
+const CHECKPOINT_LIMITS: BatchLimits = BatchLimits::of_reads(16, 16 * STORED_BYTES_MAX as u64);
 
 /// Reads of the same days, first and last, of several accounts.
 type Reads = Batcher<(Day, Day), AccountId, Result<Vec<DayStatus>, Failure>>;
@@ -65,7 +59,9 @@ impl MongoDayStatus {
     pub fn new(database: &Database) -> Self {
         let reads = Batcher::new(Arc::new(Semaphore::new(READS_AT_ONCE)), READ_LIMITS);
         let days: Collection<Document> = database.collection(DAYS_COLLECTION);
-        let writes = BulkWrites::new(Verb::Update, "writing the status of days", days.clone());
+        let what = "writing the status of days";
+        let places = Arc::new(Semaphore::new(WRITES_AT_ONCE));
+        let writes = BulkWrites::new(Verb::Update, what, days.clone(), places);
         let places = Arc::new(Semaphore::new(READS_AT_ONCE));
         Self {
             days,

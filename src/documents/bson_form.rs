@@ -184,7 +184,12 @@ fn tags(update: &TagUpdate, put: &mut dyn FnMut(&str, &str, Bson)) {
 /// Repairs a document, where what is wrong with it is still wrong.
 #[must_use]
 pub fn repair(account: &AccountId, id: &str, repair: &Repair) -> UpdateStatement {
-    let mut filter = doc! { "_id": any_of(id), "cloud_account_id": account.as_str() };
+    let forms = id_forms(id).len();
+    let mut filter = doc! { "_id": any_of(id) };
+    // An `_id` alone, which was found by the account, is what servers find the fastest.
+    if *repair != Repair::default() || forms > 1 {
+        filter.insert("cloud_account_id", account.as_str());
+    }
     let (mut set, mut unset) = (Bdoc::new(), Bdoc::new());
     let dates =
         [(FIRST_SEEN_DATE, repair.first_seen_date), (LAST_SEEN_DATE, repair.last_seen_date)];

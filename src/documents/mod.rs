@@ -112,7 +112,8 @@ pub trait DocumentWriter: Send + Sync {
     /// When a write failed; what was written stays and is found by the next run.
     async fn apply(&self, account: &AccountId, changes: &[Change]) -> Result<Written, Failure>;
 
-    /// Sets `total_cost`, `last_expense` and what they are made of. Returns how many documents changed.
+    /// Sets `total_cost`, `last_expense` and what they are made of, of documents that a reader found as
+    /// the account's. Returns how many documents changed.
     ///
     /// # Errors
     /// When a write failed.

@@ -13,10 +13,10 @@ use mongodb::{Collection, Database};
 use tokio::sync::Semaphore;
 
 use crate::cost::{AccountId, Day};
-use crate::service::batcher::{BatchLimits, Batcher, LINGER};
+use crate::service::batcher::{BatchLimits, Batcher};
 use crate::service::failure::{Failure, Hop, Kind};
 use crate::stores::mongo::{bounded, indexes, ping};
-use crate::stores::mongo_bulk::{BulkWrites, UPDATES_MAX};
+use crate::stores::mongo_bulk::{BulkWrites, UPDATES_MAX, WRITES_AT_ONCE};
 use crate::stores::mongo_update::{Updated, Verb, update};
 
 use super::bson_form::{self, STORED_FIELDS, UpdateStatement, id_text, in_list, number, stored};
@@ -29,8 +29,7 @@ const BATCH_DOCUMENTS: u32 = 2_000;
 const IDS_MAX: usize = BATCH_DOCUMENTS as usize;
 /// How many reads are under way at a time.
 const READS_AT_ONCE: usize = 4;
-const READ_LIMITS: BatchLimits =
-    BatchLimits { questions_max: 500, weight_max: IDS_MAX as u64, linger: LINGER, lingers_max: 1 };
+const READ_LIMITS: BatchLimits = BatchLimits::of_reads(500, IDS_MAX as u64);
 /// The index that keeps a resource from being stored twice; made by `kubecost-worker migrate`.
 pub const UNIQUE_INDEX: &str = "OptResourceUnique";
 /// The field with the account.
@@ -57,7 +56,11 @@ impl MongoResources {
     #[must_use]
     pub fn new(database: Database, collection: &str) -> Self {
         let collection: Collection<Bdoc> = database.collection(collection);
-        let writes = |verb| BulkWrites::new(verb, "writing resources", collection.clone());
+        let places = Arc::new(Semaphore::new(WRITES_AT_ONCE));
+        let writes = |verb| {
+            let places = Arc::clone(&places);
+            BulkWrites::new(verb, "writing resources", collection.clone(), places)
+        };
         let (inserts, updates) = (writes(Verb::Insert), writes(Verb::Update));
         let places = Arc::new(Semaphore::new(READS_AT_ONCE));
         let finds = Arc::new(Batcher::new(Arc::clone(&places), READ_LIMITS));

@@ -18,7 +18,7 @@ use mongodb::{Collection, Database};
 use tokio::sync::Semaphore;
 
 use crate::cost::AccountId;
-use crate::service::batcher::{Asked, BatchLimits, Batcher, LINGER, no_answer};
+use crate::service::batcher::{Asked, BatchLimits, Batcher, Place, no_answer};
 use crate::service::failure::{Failure, Hop, Kind};
 use crate::stores::mongo::{bounded, from_document, server_seconds};
 use crate::stores::mongo_update::update_each;
@@ -34,8 +34,7 @@ const ACQUIRE_ATTEMPTS: u32 = 5;
 /// How many changes are under way at a time: leases never wait long for a place.
 const CHANGES_AT_ONCE: usize = 100;
 /// Leases that are changed together.
-const LIMITS: BatchLimits =
-    BatchLimits { questions_max: 500, weight_max: 500, linger: LINGER, lingers_max: 1 };
+const LIMITS: BatchLimits = BatchLimits::of_reads(500, 500);
 
 /// Puts the leases of accounts together that are asked for, renewed or given back at one time.
 type Together<K, Q, A> = Arc<Batcher<K, Q, Result<A, Failure>>>;
@@ -278,7 +277,8 @@ impl Leases for MongoLeases {
         let ask = |account: &AccountId| {
             let (store, holder) = (self.clone(), holder.to_owned());
             let key = (holder.clone(), length);
-            self.acquired.ask(key, account.clone(), 1, move |asked, _place| async move {
+            self.acquired.ask(key, account.clone(), 1, move |asked, place: Place| async move {
+                let _until_the_end = place;
                 answer_each(asked, |accounts: Vec<AccountId>| async move {
                     store.acquire_all(&accounts, &holder, length).await
                 })
@@ -293,7 +293,8 @@ impl Leases for MongoLeases {
     async fn renew(&self, leases: &[Lease], length: Duration) -> Result<Vec<bool>, Failure> {
         let ask = |lease: &Lease| {
             let store = self.clone();
-            self.renewed.ask(length, lease.clone(), 1, move |asked, _place| async move {
+            self.renewed.ask(length, lease.clone(), 1, move |asked, place: Place| async move {
+                let _until_the_end = place;
                 answer_each(asked, |leases: Vec<Lease>| async move {
                     store.renew_all(&leases, length).await
                 })
@@ -306,7 +307,8 @@ impl Leases for MongoLeases {
     async fn release(&self, leases: &[Lease]) -> Result<(), Failure> {
         let ask = |lease: &Lease| {
             let store = self.clone();
-            self.released.ask((), lease.clone(), 1, move |asked, _place| async move {
+            self.released.ask((), lease.clone(), 1, move |asked, place: Place| async move {
+                let _until_the_end = place;
                 answer_each(
                     asked,
                     |leases: Vec<Lease>| async move { store.release_all(&leases).await },

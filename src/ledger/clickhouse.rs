@@ -11,6 +11,7 @@ use clickhouse::query::Query;
 use serde::Deserialize;
 
 use crate::cost::{AccountId, Day};
+use crate::service::batcher::Presence;
 use crate::service::failure::{Failure, Hop, Kind};
 use crate::settings::worker::CloudTunerConfig;
 
@@ -257,6 +258,10 @@ impl LedgerReader for ClickHouseLedger {
 
 #[async_trait]
 impl LedgerWriter for ClickHouseLedger {
+    fn announce(&self) -> Presence {
+        self.batches.presence()
+    }
+
     async fn append(
         &self,
         account: &AccountId,

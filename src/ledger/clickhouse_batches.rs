@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 use crate::cost::{AccountId, Day};
-use crate::service::batcher::{Asked, BatchLimits, Batcher, LINGER, in_order, no_answer};
+use crate::service::batcher::{
+    Asked, BatchLimits, Batcher, Linger, Place, Presence, in_order, no_answer,
+};
 use crate::service::failure::Failure;
 
 use super::blocks::blocks;
@@ -20,17 +22,19 @@ use super::{DayTotal, Dimensions, Entry, KeyState, SignedCost};
 
 /// How many reads are under way at a time.
 const READS_AT_ONCE: usize = 4;
-const READ_LIMITS: BatchLimits =
-    BatchLimits { questions_max: 200, weight_max: u64::MAX, linger: LINGER, lingers_max: 1 };
+const READ_LIMITS: BatchLimits = BatchLimits::of_reads(200, u64::MAX);
 /// Inserts do not wait for a place: their accounts' leases have just been renewed.
 const INSERTS_AT_ONCE: usize = 1_000;
 /// Rows of an insert: below the number at which servers cut one in two. Few large inserts make few
-/// parts, so rows wait a little for those of other accounts.
+/// parts, so rows wait for those that other accounts are about to add.
 const INSERT_LIMITS: BatchLimits = BatchLimits {
     questions_max: 500,
     weight_max: 400_000,
-    linger: Duration::from_millis(50),
-    lingers_max: 10,
+    linger: Linger::ForThePresent {
+        for_each: Duration::from_millis(30),
+        total_max: Duration::from_secs(3),
+    },
+    place_wait_max: None,
 };
 
 /// A row without Kubernetes columns: a cluster's.
@@ -140,6 +144,10 @@ impl Batches {
         self.totals.ask_all(days, account.clone(), 1, all).await
     }
 
+    pub(super) fn presence(&self) -> Presence {
+        self.inserts.presence()
+    }
+
     /// Inserts rows of an account's day together with those of others.
     pub(super) async fn append(
         &self,
@@ -148,9 +156,10 @@ impl Batches {
         entries: Vec<Entry>,
     ) -> Result<(), Failure> {
         let connection = self.connection.clone();
-        let answer = move |asked: Asked<Rows, Result<(), Failure>>, _place| async move {
+        let answer = move |asked: Asked<Rows, Result<(), Failure>>, place: Place| async move {
             let (all, replies): (Vec<Rows>, Vec<_>) = asked.into_iter().unzip();
-            for (reply, outcome) in replies.into_iter().zip(insert(&connection, all).await) {
+            let outcomes = place.during(insert(&connection, all)).await;
+            for (reply, outcome) in replies.into_iter().zip(outcomes) {
                 reply.send(outcome);
             }
         };

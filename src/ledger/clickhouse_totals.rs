@@ -8,7 +8,7 @@ use serde::Deserialize;
 use tokio::sync::Semaphore;
 
 use crate::cost::AccountId;
-use crate::service::batcher::{BatchLimits, Batcher, LINGER, in_order};
+use crate::service::batcher::{BatchLimits, Batcher, in_order};
 use crate::service::failure::Failure;
 
 use super::ResourceTotal;
@@ -26,10 +26,8 @@ const SUMMED_KEYS_MAX: usize = 250_000;
 const READS_AT_ONCE: usize = 4;
 /// What a statement may take, in shares of it.
 const SHARES_MAX: u64 = 1_000;
-const DATE_LIMITS: BatchLimits =
-    BatchLimits { questions_max: 200, weight_max: u64::MAX, linger: LINGER, lingers_max: 1 };
-const SUM_LIMITS: BatchLimits =
-    BatchLimits { questions_max: 200, weight_max: SHARES_MAX, linger: LINGER, lingers_max: 1 };
+const DATE_LIMITS: BatchLimits = BatchLimits::of_reads(200, u64::MAX);
+const SUM_LIMITS: BatchLimits = BatchLimits::of_reads(200, SHARES_MAX);
 
 #[derive(Clone, Row, Deserialize)]
 struct ResourceTotalRow {

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 
 use crate::cost::{AccountId, Day};
+use crate::service::batcher::Presence;
 use crate::service::failure::Failure;
 
 pub mod blocks;
@@ -111,6 +112,11 @@ pub trait LedgerReader: Send + Sync {
 /// Adds to the ledger of expenses.
 #[async_trait]
 pub trait LedgerWriter: Send + Sync {
+    /// Says that rows will be added, until what is returned is dropped: others' may wait for them.
+    fn announce(&self) -> Presence {
+        Presence::default()
+    }
+
     /// Adds rows: those without dimensions in one insert of 5 columns, the others in one of 8,
     /// each of them one block, in the given order. Not retried: after an error what was written
     /// is unknown. Callers use [`append_visible`], which reads again.

@@ -253,6 +253,7 @@ impl Sink for Writing<'_> {
         if let Verdict::Store { .. } = decision.verdict {
             // New documents have costs before their rows are there: the next run must know it.
             let is_pending = !decision.rows.is_empty();
+            let announced = is_pending.then(|| self.writer.announce_rows());
             if is_pending {
                 let pending = decision.pending.clone();
                 self.writer.put_status(pending).instrument(step!("pending")).await?;
@@ -274,6 +275,7 @@ impl Sink for Writing<'_> {
             }
             let count = decision.rows.entries.len();
             self.write_rows(day, &decision).instrument(step!("rows", rows = count)).await?;
+            drop(announced);
             documents_written += self.write_costs(&mut decision).instrument(step!("costs")).await?;
             decision.summary.documents_written =
                 documents_written + std::mem::take(&mut self.documents_before);

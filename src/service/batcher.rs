@@ -2,13 +2,15 @@
 //!
 //! Accounts are worked side by side and ask the same of the same server. A caller's question waits
 //! for a moment, and for one of the places for questions under way; what has come by then goes
-//! together. Nobody waits for a caller who has not asked yet.
+//! together. Where few large batches matter more than a moment, a batch waits for those who have said
+//! that they will ask ([`Batcher::presence`]).
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::Instant;
 use tracing::field::Empty;
 use tracing::{Instrument, Span};
 
@@ -18,8 +20,28 @@ use crate::service::spans::step;
 /// How long the first question of a batch waits for others: far less than any server needs.
 pub const LINGER: Duration = Duration::from_millis(2);
 
-/// A place among the questions under way; given back when it is dropped.
-pub type Place = OwnedSemaphorePermit;
+/// How long a question keeps its place: a slow one goes on without it and does not hold up others.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A place among the questions under way, given back when it is dropped; empty where a batch went
+/// without one.
+#[derive(Debug)]
+pub struct Place {
+    _held: Option<OwnedSemaphorePermit>,
+}
+
+impl Place {
+    /// Does some work to its end, in this place for [`PATIENCE`] at the most.
+    pub async fn during<T>(self, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        let in_time = tokio::time::timeout(PATIENCE, &mut work).await;
+        drop(self);
+        match in_time {
+            Ok(done) => done,
+            Err(_) => work.await,
+        }
+    }
+}
 
 /// Where a question's answer goes.
 #[derive(Debug)]
@@ -31,10 +53,40 @@ impl<A> Reply<A> {
         // Who asked may have given up.
         let _ = self.0.send(answer);
     }
+
+    /// Whether who asked has given up.
+    fn is_given_up(&self) -> bool {
+        self.0.is_closed()
+    }
 }
 
 /// Questions of a batch, in the order of asking, and where their answers go.
 pub type Asked<Q, A> = Vec<(Q, Reply<A>)>;
+
+/// How long the first question of a batch waits for others.
+#[derive(Clone, Copy, Debug)]
+pub enum Linger {
+    /// A moment, and again where others came meanwhile.
+    WhileTheyCome {
+        /// How long each time.
+        step: Duration,
+        /// How often at the most.
+        steps_max: u32,
+    },
+    /// Until all who are present have asked.
+    ForThePresent {
+        /// How long for each of them at the most.
+        for_each: Duration,
+        /// How long in all.
+        total_max: Duration,
+    },
+}
+
+/// Somebody who will ask, until this is dropped.
+#[derive(Debug, Default)]
+pub struct Presence {
+    _counted: Option<Arc<()>>,
+}
 
 /// How large a batch may become.
 #[derive(Clone, Copy, Debug)]
@@ -44,9 +96,19 @@ pub struct BatchLimits {
     /// Greatest sum of their weights.
     pub weight_max: u64,
     /// How long the first question waits for others.
-    pub linger: Duration,
-    /// How often it waits so long: again where others came meanwhile.
-    pub lingers_max: u32,
+    pub linger: Linger,
+    /// How long a batch waits for a place, and takes in others meanwhile, before it goes without
+    /// one; `None`: as long as it takes.
+    pub place_wait_max: Option<Duration>,
+}
+
+impl BatchLimits {
+    /// Of questions that wait for each other for a moment only, and for a place as long as it takes.
+    #[must_use]
+    pub const fn of_reads(questions_max: usize, weight_max: u64) -> Self {
+        let linger = Linger::WhileTheyCome { step: LINGER, steps_max: 1 };
+        Self { questions_max, weight_max, linger, place_wait_max: None }
+    }
 }
 
 /// Puts questions of one key together.
@@ -54,11 +116,23 @@ pub struct BatchLimits {
 pub struct Batcher<K, Q, A> {
     open: Mutex<BTreeMap<K, Arc<Batch<Q, A>>>>,
     places: Arc<Semaphore>,
+    /// Each who is present holds one more of it.
+    present: Arc<()>,
     limits: BatchLimits,
 }
 
 #[derive(Debug)]
-struct Batch<Q, A>(Mutex<Members<Q, A>>);
+struct Batch<Q, A> {
+    members: Mutex<Members<Q, A>>,
+    /// Told when a question came that it cannot take in.
+    full: Notify,
+}
+
+impl<Q, A> Batch<Q, A> {
+    fn lock(&self) -> MutexGuard<'_, Members<Q, A>> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 #[derive(Debug)]
 struct Members<Q, A> {
@@ -71,7 +145,12 @@ impl<K: Ord + Clone + Send + 'static, Q: Send + 'static, A: Send + 'static> Batc
     /// A batcher with so many questions under way at the most.
     #[must_use]
     pub fn new(places: Arc<Semaphore>, limits: BatchLimits) -> Self {
-        Self { open: Mutex::default(), places, limits }
+        Self { open: Mutex::default(), places, present: Arc::default(), limits }
+    }
+
+    /// Says that somebody will ask, who is waited for where batches wait for those.
+    pub fn presence(&self) -> Presence {
+        Presence { _counted: Some(Arc::clone(&self.present)) }
     }
 
     /// Asks a question of some weight together with others of its key. `answer` is given the
@@ -95,8 +174,11 @@ impl<K: Ord + Clone + Send + 'static, Q: Send + 'static, A: Send + 'static> Batc
             let batcher = Arc::clone(self);
             let span = step!("batch", questions = Empty);
             let answering = async move {
-                batcher.linger(&batch).await;
-                let Ok(place) = Arc::clone(&batcher.places).acquire_owned().await else { return };
+                tokio::select! {
+                    () = batcher.linger(&batch) => {}
+                    () = batch.full.notified() => {}
+                }
+                let place = batcher.place_in_time().await;
                 let asked = batcher.close(&key, &batch);
                 Span::current().record("questions", asked.len());
                 answer(asked, place).await;
@@ -106,24 +188,48 @@ impl<K: Ord + Clone + Send + 'static, Q: Send + 'static, A: Send + 'static> Batc
         receiver.await.ok()
     }
 
-    /// Waits for others, as long as more of them come.
     async fn linger(&self, batch: &Batch<Q, A>) {
-        let mut count = 1;
-        for _ in 0..self.limits.lingers_max.max(1) {
-            tokio::time::sleep(self.limits.linger).await;
-            let now = batch.0.lock().unwrap_or_else(PoisonError::into_inner).asked.len();
-            if now == std::mem::replace(&mut count, now) {
-                return;
+        let asked = || batch.lock().asked.len();
+        match self.limits.linger {
+            Linger::WhileTheyCome { step, steps_max } => {
+                let mut count = 1;
+                for _ in 0..steps_max.max(1) {
+                    tokio::time::sleep(step).await;
+                    let now = asked();
+                    if now == std::mem::replace(&mut count, now) {
+                        return;
+                    }
+                }
+            }
+            Linger::ForThePresent { for_each, total_max } => {
+                let started = Instant::now();
+                loop {
+                    let others = Arc::strong_count(&self.present).saturating_sub(2);
+                    let others = u32::try_from(others).unwrap_or(u32::MAX);
+                    let limit = for_each.saturating_mul(others).min(total_max);
+                    if asked() > others as usize || started.elapsed() >= limit {
+                        return;
+                    }
+                    tokio::time::sleep(for_each).await;
+                }
             }
         }
     }
 
     /// A place for a question that is asked beside a batch.
-    ///
-    /// # Errors
-    /// Never: places are not closed.
-    pub async fn place(&self) -> Result<Place, tokio::sync::AcquireError> {
-        Arc::clone(&self.places).acquire_owned().await
+    pub async fn place(&self) -> Place {
+        // It cannot fail: the semaphore is not closed.
+        Place { _held: Arc::clone(&self.places).acquire_owned().await.ok() }
+    }
+
+    /// A place, or none where that takes too long.
+    async fn place_in_time(&self) -> Place {
+        match self.limits.place_wait_max {
+            None => self.place().await,
+            Some(limit) => {
+                tokio::time::timeout(limit, self.place()).await.unwrap_or(Place { _held: None })
+            }
+        }
     }
 
     /// Adds a question to the open batch of its key. Returns the batch where it is a new one, for
@@ -131,7 +237,7 @@ impl<K: Ord + Clone + Send + 'static, Q: Send + 'static, A: Send + 'static> Batc
     fn join(&self, key: &K, asked: (Q, Reply<A>), weight: u64) -> Option<Arc<Batch<Q, A>>> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(batch) = open.get(key) {
-            let mut members = batch.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut members = batch.lock();
             let is_full = members.asked.len() >= self.limits.questions_max
                 || members.weight.saturating_add(weight) > self.limits.weight_max;
             if !members.is_closed && !is_full {
@@ -139,9 +245,10 @@ impl<K: Ord + Clone + Send + 'static, Q: Send + 'static, A: Send + 'static> Batc
                 members.weight = members.weight.saturating_add(weight);
                 return None;
             }
+            batch.full.notify_one();
         }
         let members = Members { asked: vec![asked], weight, is_closed: false };
-        let batch = Arc::new(Batch(Mutex::new(members)));
+        let batch = Arc::new(Batch { members: Mutex::new(members), full: Notify::new() });
         open.insert(key.clone(), Arc::clone(&batch));
         Some(batch)
     }
@@ -151,7 +258,7 @@ impl<K: Ord + Clone + Send + 'static, Q: Send + 'static, A: Send + 'static> Batc
         if open.get(key).is_some_and(|one| Arc::ptr_eq(one, batch)) {
             open.remove(key);
         }
-        let mut members = batch.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut members = batch.lock();
         members.is_closed = true;
         std::mem::take(&mut members.asked)
     }
@@ -180,7 +287,7 @@ where
         F: Fn(Vec<Q>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Vec<T>, Failure>> + Send,
     {
-        let answer = |asked, _place| answer_together(asked, answer_all);
+        let answer = |asked, place| answer_together(asked, place, answer_all);
         self.ask(key, question, weight, answer).await.unwrap_or_else(|| Err(no_answer()))
     }
 }
@@ -199,13 +306,19 @@ pub fn in_order<K: Ord, T: Clone>(
     keys.into_iter().map(|key| by_key.get(&key).cloned().unwrap_or_default()).collect()
 }
 
-/// Sends each question of a batch its answer.
+/// Sends each question of a batch its answer, but for those whose callers have given up.
 async fn answer_together<Q: Clone, A, Fut: Future<Output = Result<Vec<A>, Failure>>>(
     asked: Asked<Q, Result<A, Failure>>,
+    place: Place,
     answer_all: impl Fn(Vec<Q>) -> Fut,
 ) {
-    let (questions, replies): (Vec<_>, Vec<_>) = asked.into_iter().unzip();
-    for (reply, answer) in replies.into_iter().zip(together(questions, answer_all).await) {
+    let awaited = asked.into_iter().filter(|(_, reply)| !reply.is_given_up());
+    let (questions, replies): (Vec<_>, Vec<_>) = awaited.unzip();
+    if questions.is_empty() {
+        return;
+    }
+    let answers = place.during(together(questions, answer_all)).await;
+    for (reply, answer) in replies.into_iter().zip(answers) {
         reply.send(answer);
     }
 }
@@ -241,119 +354,4 @@ pub fn no_answer() -> Failure {
 }
 
 #[cfg(test)]
-mod tests {
-    use futures_util::future::join_all;
-
-    use super::*;
-
-    type Numbers = Batcher<&'static str, u32, (u32, usize)>;
-
-    fn batcher(places: usize, questions_max: usize, weight_max: u64) -> Arc<Numbers> {
-        let limits = BatchLimits { questions_max, weight_max, linger: LINGER, lingers_max: 1 };
-        Arc::new(Batcher::new(Arc::new(Semaphore::new(places)), limits))
-    }
-
-    /// The question, and how many were asked together.
-    async fn ask(batcher: &Arc<Numbers>, key: &'static str, question: u32) -> (u32, usize) {
-        let answer = |asked: Asked<u32, (u32, usize)>, _place| async move {
-            let count = asked.len();
-            for (question, reply) in asked {
-                reply.send((question * 10, count));
-            }
-        };
-        batcher.ask(key, question, 1, answer).await.unwrap()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn questions_of_a_key_that_wait_together_are_one_batch_and_get_their_own_answers() {
-        let batcher = batcher(1, 10, 10);
-        let asked = [("a", 1), ("b", 2), ("a", 3)].map(|(key, q)| ask(&batcher, key, q));
-        assert_eq!(join_all(asked).await, [(10, 2), (20, 1), (30, 2)]);
-    }
-
-    /// How many were asked together of five who come one after the other, each before the first
-    /// has waited once more.
-    async fn together_of_five(lingers_max: u32) -> usize {
-        let limits = BatchLimits { questions_max: 9, weight_max: 9, linger: LINGER, lingers_max };
-        let batcher: Arc<Numbers> = Arc::new(Batcher::new(Arc::new(Semaphore::new(1)), limits));
-        let asked = (0..5).map(|place| {
-            let batcher = &batcher;
-            async move {
-                tokio::time::sleep(LINGER * 3 / 4 * place).await;
-                ask(batcher, "a", place).await
-            }
-        });
-        join_all(asked).await[0].1
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_batch_waits_as_long_as_others_come_and_no_longer_than_it_may() {
-        assert_eq!(together_of_five(1).await, 2);
-        assert_eq!(together_of_five(2).await, 3);
-        assert_eq!(together_of_five(10).await, 5);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_batch_is_full_by_its_questions_and_by_their_weight() {
-        for batcher in [batcher(9, 2, 100), batcher(9, 100, 2)] {
-            let answers = join_all((0..5).map(|q| ask(&batcher, "a", q))).await;
-            assert_eq!(answers.iter().map(|(_, n)| *n).collect::<Vec<_>>(), [2, 2, 2, 2, 1]);
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_comes_while_there_is_no_place_goes_together() {
-        let batcher = batcher(1, 10, 10);
-        let place = Arc::clone(&batcher.places).acquire_owned().await.unwrap();
-        let first = tokio::spawn({
-            let batcher = Arc::clone(&batcher);
-            async move { ask(&batcher, "a", 1).await }
-        });
-        tokio::time::sleep(LINGER * 10).await;
-        let second = tokio::spawn({
-            let batcher = Arc::clone(&batcher);
-            async move { ask(&batcher, "a", 2).await }
-        });
-        tokio::time::sleep(LINGER * 10).await;
-        drop(place);
-        assert_eq!((first.await.unwrap(), second.await.unwrap()), ((10, 2), (20, 2)));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn others_get_their_answers_where_the_first_who_asked_gives_up() {
-        let batcher = batcher(1, 10, 10);
-        let first = tokio::spawn({
-            let batcher = Arc::clone(&batcher);
-            async move { ask(&batcher, "a", 1).await }
-        });
-        tokio::task::yield_now().await;
-        first.abort();
-        assert_eq!(ask(&batcher, "a", 2).await, (20, 2));
-    }
-
-    #[test]
-    fn what_was_found_goes_to_each_who_asked_for_its_key() {
-        let found = [("b", 1), ("a", 2), ("b", 3)];
-        let answers = in_order(["a", "b", "c", "b"], found);
-        assert_eq!(answers, [vec![2], vec![1, 3], vec![], vec![1, 3]]);
-    }
-
-    #[tokio::test]
-    async fn a_question_that_cannot_be_answered_fails_by_itself() {
-        let all = |questions: Vec<u32>| async move {
-            if questions.contains(&2) { Err(no_answer()) } else { Ok(questions) }
-        };
-        let answers = together(vec![1, 2, 3], all).await;
-        let shown: Vec<Option<u32>> = answers.into_iter().map(Result::ok).collect();
-        assert_eq!(shown, [Some(1), None, Some(3)]);
-        assert!(together(vec![2], all).await[0].is_err());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_panic_is_no_answer() {
-        let batcher = batcher(1, 10, 10);
-        let answer = |_: Asked<u32, (u32, usize)>, _place| async move { panic!("broken") };
-        assert_eq!(batcher.ask("a", 1, 1, answer).await, None);
-        assert_eq!(ask(&batcher, "a", 2).await, (20, 1));
-    }
-}
+mod tests;

@@ -2,26 +2,35 @@
 //! about the same time. What is wrong with one account's is no failure of the others.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use mongodb::Collection;
 use mongodb::bson::Document;
 use tokio::sync::Semaphore;
 
-use crate::service::batcher::{Asked, BatchLimits, Batcher, LINGER, no_answer};
+use crate::service::batcher::{Asked, BatchLimits, Batcher, LINGER, Linger, Place, no_answer};
 use crate::service::failure::{Failure, Kind};
+use crate::settings::worker::LEASE_MIN;
 
+use super::WRITE_TIMEOUT;
 use super::mongo_update::{Updated, Verb, write_each};
 
-/// Writes do not wait for a place: their accounts' leases have just been renewed.
-const WRITES_AT_ONCE: usize = 1_000;
+/// How many batches of a process write a collection at a time, but for slow ones. More of them get in
+/// each other's way: one server took half as long again, and a third more CPU, for the same updates by
+/// four at a time as by two. What waits becomes one larger command.
+pub const WRITES_AT_ONCE: usize = 2;
+/// How long a write waits for others' to end.
+const PLACE_WAIT_MAX: Duration = Duration::from_secs(20);
+// A lease that was renewed before the wait outlives the first command, even if its holder died then.
+const _: () = assert!(PLACE_WAIT_MAX.as_secs() + WRITE_TIMEOUT.as_secs() < LEASE_MIN.as_secs());
 /// Updates in one command: far below the server's limit of 100 000, and about 1 MB.
 pub const UPDATES_MAX: usize = 1_000;
 const LIMITS: BatchLimits = BatchLimits {
     questions_max: 500,
     weight_max: UPDATES_MAX as u64,
-    linger: LINGER,
-    lingers_max: 5,
+    linger: Linger::WhileTheyCome { step: LINGER, steps_max: 5 },
+    place_wait_max: Some(PLACE_WAIT_MAX),
 };
 
 type Outcome = Result<Updated, Failure>;
@@ -39,10 +48,15 @@ pub struct BulkWrites {
 }
 
 impl BulkWrites {
-    /// For this collection; `what` names the writing, as "writing resources".
+    /// For this collection; `what` names the writing, as "writing resources". The places are for the
+    /// commands that are under way, [`WRITES_AT_ONCE`] of them.
     #[must_use]
-    pub fn new(verb: Verb, what: &'static str, collection: Collection<Document>) -> Self {
-        let places = Arc::new(Semaphore::new(WRITES_AT_ONCE));
+    pub fn new(
+        verb: Verb,
+        what: &'static str,
+        collection: Collection<Document>,
+        places: Arc<Semaphore>,
+    ) -> Self {
         Self { verb, what, collection, batcher: Arc::new(Batcher::new(places, LIMITS)) }
     }
 
@@ -57,13 +71,15 @@ impl BulkWrites {
     /// key, or when the write concern was not met: then what was written may be lost again.
     pub async fn write(&self, updates: Vec<Document>, documents: u64) -> Outcome {
         let bulk = self.clone();
-        let answer = move |asked: Asked<Updates, Outcome>, _place| async move {
+        let answer = move |asked: Asked<Updates, Outcome>, place: Place| async move {
             let (all, replies): (Vec<Updates>, Vec<_>) = asked.into_iter().unzip();
-            for (reply, outcome) in replies.into_iter().zip(bulk.send(all).await) {
+            let outcomes = place.during(bulk.send(all)).await;
+            for (reply, outcome) in replies.into_iter().zip(outcomes) {
                 reply.send(outcome);
             }
         };
-        let weight = updates.len() as u64;
+        // One update may be of many documents.
+        let weight = documents.max(updates.len() as u64);
         let asked = self.batcher.ask((), (updates, documents), weight, answer).await;
         asked.unwrap_or_else(|| Err(no_answer()))
     }

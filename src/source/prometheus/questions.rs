@@ -14,7 +14,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 
 use crate::cost::AccountId;
-use crate::service::batcher::{Asked, BatchLimits, Batcher, LINGER, Place};
+use crate::service::batcher::{Asked, BatchLimits, Batcher, PATIENCE, Place};
 use crate::service::failure::{Failure, Kind, REPORT};
 
 use super::client::{Answer, NoAnswer, PromClient};
@@ -22,9 +22,6 @@ use super::promql::{quoted, regex_escaped};
 
 /// Where a batch may hang for an account's sake: then each is asked alone.
 const BATCH_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long one account's question keeps its place among those under way: a slow one goes on
-/// without it, and does not hold up the others.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// Stands for the matcher of the account in a query that is not one account's yet.
 const ACCOUNT_MATCHER: char = '\u{0}';
 
@@ -70,12 +67,7 @@ impl Questions {
         tenant_label: Option<String>,
         settings: BatchSettings,
     ) -> Self {
-        let limits = BatchLimits {
-            questions_max: settings.accounts_max.max(1),
-            weight_max: settings.samples_max,
-            linger: LINGER,
-            lingers_max: 1,
-        };
+        let limits = BatchLimits::of_reads(settings.accounts_max.max(1), settings.samples_max);
         let places = Arc::new(Semaphore::new(settings.concurrency.max(1)));
         Self {
             client,
@@ -168,9 +160,8 @@ impl Questions {
                 Ok(Err(BatchRefused::TooMuch)) => {
                     let other = asked.split_off(asked.len() / 2);
                     let others = async {
-                        if let Ok(place) = self.batcher.place().await {
-                            self.answer_batch(key, other, place).await;
-                        }
+                        let place = self.batcher.place().await;
+                        self.answer_batch(key, other, place).await;
                     };
                     futures_util::future::join(self.answer_batch(key, asked, place), others).await;
                 }
@@ -193,9 +184,8 @@ impl Questions {
         let mut all = Vec::with_capacity(asked.len());
         for (account, reply) in asked {
             all.push(async move {
-                if let Ok(place) = self.batcher.place().await {
-                    reply.send(self.answer_alone(key, &account, place).await);
-                }
+                let place = self.batcher.place().await;
+                reply.send(self.answer_alone(key, &account, place).await);
             });
         }
         futures_util::future::join_all(all).await;

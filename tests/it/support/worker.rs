@@ -47,6 +47,10 @@ pub(crate) fn program() -> OsString {
 pub(crate) fn command(settings: &[(&str, String)], arguments: &[&str]) -> Command {
     let mut command = Command::new(program());
     command.env_clear().args(arguments);
+    // The whole suite holds with batches of any size: BATCH_ACCOUNTS=1 bash tests/all.
+    if let Some(accounts) = std::env::var_os("BATCH_ACCOUNTS") {
+        command.env("BATCH_ACCOUNTS", accounts);
+    }
     for (name, value) in settings {
         command.env(name, value);
     }
