@@ -10,6 +10,9 @@ use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 /// memory would not hold it.
 const SERIES_MAX: usize = 250_000;
 
+/// Most warnings of a reply that are kept: a server sends a few.
+pub const NOTES_MAX: usize = 1_000;
+
 /// Labels of a series, in the order of their names.
 pub type Labels = std::collections::BTreeMap<String, String>;
 
@@ -63,11 +66,11 @@ pub struct Reply {
     /// What went wrong.
     #[serde(default)]
     pub error: String,
-    /// What may be missing from the result.
-    #[serde(default)]
+    /// What may be missing from the result; at most [`NOTES_MAX`] of them, and how many more.
+    #[serde(default, deserialize_with = "notes")]
     pub warnings: Option<Vec<String>>,
-    /// Thanos' and Prometheus' notes: on the query, or on what may be missing.
-    #[serde(default)]
+    /// Thanos' and Prometheus' notes: on the query, or on what may be missing; as many of them.
+    #[serde(default, deserialize_with = "notes")]
     pub infos: Option<Vec<String>>,
     /// VictoriaMetrics: a storage node did not answer.
     #[serde(default, rename = "isPartial")]
@@ -98,6 +101,44 @@ pub struct Data {
     /// The series.
     #[serde(default, deserialize_with = "series_list")]
     pub result: Vec<Series>,
+}
+
+/// Sentences of a server, the first [`NOTES_MAX`] of them. More are one sentence: that something may be
+/// missing is not lost.
+struct Notes(Vec<String>);
+
+impl<'de> Deserialize<'de> for Notes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct List;
+        impl<'de> Visitor<'de> for List {
+            type Value = Notes;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of sentences")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Notes, A::Error> {
+                let mut list = Vec::new();
+                while list.len() < NOTES_MAX {
+                    let Some(note) = items.next_element()? else { return Ok(Notes(list)) };
+                    list.push(note);
+                }
+                let mut more = 0_u64;
+                while items.next_element::<de::IgnoredAny>()?.is_some() {
+                    more += 1;
+                }
+                if more > 0 {
+                    list.push(format!("and {more} more warnings or notes"));
+                }
+                Ok(Notes(list))
+            }
+        }
+        deserializer.deserialize_seq(List)
+    }
+}
+
+fn notes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
+    Ok(Option::<Notes>::deserialize(deserializer)?.map(|notes| notes.0))
 }
 
 /// What a list of results may hold: a series, or the parts of a scalar.
@@ -317,6 +358,20 @@ mod tests {
         )
         .unwrap();
         assert_eq!(reply.data.unwrap().result[0].points, [(1.0, 2.0), (3.0, f64::INFINITY)]);
+    }
+
+    #[test]
+    fn a_flood_of_notes_is_kept_short_and_still_says_that_something_may_be_missing() {
+        let kept = |count: usize| {
+            let text = format!(r#"{{"warnings":[{}]}}"#, vec![r#""w""#; count].join(","));
+            read_reply(text.as_bytes(), 1 << 20).unwrap().warnings.unwrap().len()
+        };
+        assert_eq!((kept(NOTES_MAX), kept(NOTES_MAX + 1)), (NOTES_MAX, NOTES_MAX + 1));
+        assert_eq!(kept(NOTES_MAX + 9), NOTES_MAX + 1);
+        let notes = vec![r#""PromQL info: a hint""#; NOTES_MAX + 7].join(",");
+        let text = format!(r#"{{"status":"success","infos":[{notes}]}}"#);
+        let missing = read_reply(text.as_bytes(), 1 << 20).unwrap().what_is_missing();
+        assert_eq!(missing, ["and 7 more warnings or notes"]);
     }
 
     #[test]
