@@ -5,7 +5,7 @@
 //! first writes everything, the second nothing - and
 //! prints a table of time and peak memory. Then come runs of a running day, five minutes apart and an
 //! hour apart, and from these the rows and parts of a day; then the last of them again on stores with
-//! `DAYS` (180) days of earlier rows. `PODS=1000` makes it smaller.
+//! so many days of earlier rows, one after the other (`DAYS=0,180`). `PODS=1000` makes it smaller.
 
 #![expect(
     clippy::unwrap_used,
@@ -26,7 +26,7 @@ mod worker;
 
 use large_day::{RUN, migrated, pods, prometheus};
 use servers::Stores;
-use support::{Measured, NAMESPACES, measure, number};
+use support::{Measured, NAMESPACES, measure};
 
 #[tokio::main]
 async fn main() {
@@ -47,7 +47,10 @@ async fn main() {
         println!("| {name} | {} | {rows} | {documents} |", taken(&done));
     }
     running_day(&prometheus.url).await;
-    after_history(&prometheus.url).await;
+    let days = std::env::var("DAYS").unwrap_or("0,180".to_owned());
+    for days in days.split(',') {
+        after_history(&prometheus.url, days.parse().unwrap()).await;
+    }
 }
 
 /// The columns of a run: seconds, CPU seconds, MiB.
@@ -90,8 +93,7 @@ async fn running_day(prometheus_url: &str) {
 }
 
 /// A run of a running day in which each cost is another one, on stores with many days before it.
-async fn after_history(prometheus_url: &str) {
-    let days = number("DAYS", 180);
+async fn after_history(prometheus_url: &str, days: usize) {
     let stores = Stores::new("size_history").await;
     let settings = migrated(&stores, prometheus_url);
     measure(&settings, &["--at", "2026-03-01T12:00:00Z", "run"]);
