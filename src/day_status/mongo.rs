@@ -19,7 +19,7 @@ use crate::service::failure::{Failure, Hop, Kind};
 use crate::service::off_thread::off_thread;
 use crate::source::checkpoint::{Checkpoint, STORED_BYTES_MAX};
 use crate::stores::mongo::{found, to_document};
-use crate::stores::mongo_bulk::{BulkWrites, WRITES_AT_ONCE};
+use crate::stores::mongo_bulk::BulkWrites;
 use crate::stores::mongo_update::{Verb, update};
 
 use super::{DayStatus, DayStatusReader, DayStatusWriter};
@@ -59,9 +59,7 @@ impl MongoDayStatus {
     pub fn new(database: &Database) -> Self {
         let reads = Batcher::new(Arc::new(Semaphore::new(READS_AT_ONCE)), READ_LIMITS);
         let days: Collection<Document> = database.collection(DAYS_COLLECTION);
-        let what = "writing the status of days";
-        let places = Arc::new(Semaphore::new(WRITES_AT_ONCE));
-        let writes = BulkWrites::new(Verb::Update, what, days.clone(), places);
+        let writes = BulkWrites::new("writing the status of days", days.clone());
         let places = Arc::new(Semaphore::new(READS_AT_ONCE));
         Self {
             days,
@@ -176,7 +174,7 @@ impl DayStatusWriter for MongoDayStatus {
             "upsert": true,
             "multi": false,
         };
-        let put = || self.writes.write(vec![update.clone()], 1);
+        let put = || self.writes.write(Verb::Update, vec![update.clone()], 1);
         let mut done = put().await?;
         if !done.duplicates.is_empty() {
             // Another process made it in between; now it is there to be replaced.

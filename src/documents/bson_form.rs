@@ -184,10 +184,11 @@ fn tags(update: &TagUpdate, put: &mut dyn FnMut(&str, &str, Bson)) {
 /// Repairs a document, where what is wrong with it is still wrong.
 #[must_use]
 pub fn repair(account: &AccountId, id: &str, repair: &Repair) -> UpdateStatement {
-    let forms = id_forms(id).len();
-    let mut filter = doc! { "_id": any_of(id) };
+    let any_of = any_of(id);
+    let has_one_form = matches!(any_of, Bson::String(_));
+    let mut filter = doc! { "_id": any_of };
     // An `_id` alone, which was found by the account, is what servers find the fastest.
-    if *repair != Repair::default() || forms > 1 {
+    if *repair != Repair::default() || !has_one_form {
         filter.insert("cloud_account_id", account.as_str());
     }
     let (mut set, mut unset) = (Bdoc::new(), Bdoc::new());

@@ -16,7 +16,7 @@ use crate::cost::{AccountId, Day};
 use crate::service::batcher::{BatchLimits, Batcher};
 use crate::service::failure::{Failure, Hop, Kind};
 use crate::stores::mongo::{bounded, indexes, ping};
-use crate::stores::mongo_bulk::{BulkWrites, UPDATES_MAX, WRITES_AT_ONCE};
+use crate::stores::mongo_bulk::{BulkWrites, UPDATES_MAX};
 use crate::stores::mongo_update::{Updated, Verb, update};
 
 use super::bson_form::{self, STORED_FIELDS, UpdateStatement, id_text, in_list, number, stored};
@@ -45,8 +45,7 @@ type Reads<Q, A> = Arc<Batcher<(), Q, Result<A, Failure>>>;
 pub struct MongoResources {
     database: Database,
     collection: Collection<Bdoc>,
-    inserts: BulkWrites,
-    updates: BulkWrites,
+    writes: BulkWrites,
     finds: Reads<(AccountId, Vec<String>), Vec<StoredResource>>,
     takens: Reads<Vec<String>, BTreeSet<String>>,
 }
@@ -56,16 +55,11 @@ impl MongoResources {
     #[must_use]
     pub fn new(database: Database, collection: &str) -> Self {
         let collection: Collection<Bdoc> = database.collection(collection);
-        let places = Arc::new(Semaphore::new(WRITES_AT_ONCE));
-        let writes = |verb| {
-            let places = Arc::clone(&places);
-            BulkWrites::new(verb, "writing resources", collection.clone(), places)
-        };
-        let (inserts, updates) = (writes(Verb::Insert), writes(Verb::Update));
+        let writes = BulkWrites::new("writing resources", collection.clone());
         let places = Arc::new(Semaphore::new(READS_AT_ONCE));
         let finds = Arc::new(Batcher::new(Arc::clone(&places), READ_LIMITS));
         let takens = Arc::new(Batcher::new(places, READ_LIMITS));
-        Self { database, collection, inserts, updates, finds, takens }
+        Self { database, collection, writes, finds, takens }
     }
 
     fn failure(&self, kind: Kind, what: String, fix: &str) -> Failure {
@@ -176,7 +170,7 @@ impl MongoResources {
         };
         let documents: Result<Vec<Bdoc>, String> = inserts.iter().filter_map(document).collect();
         let documents = documents.map_err(|error| self.no_form(&error))?;
-        self.inserts.write(documents, inserts.len() as u64).await
+        self.writes.write(Verb::Insert, documents, inserts.len() as u64).await
     }
 
     /// Carries out changes by updates. Returns how many documents changed.
@@ -193,7 +187,7 @@ impl MongoResources {
         if updates.is_empty() {
             return Ok(0);
         }
-        let updated = self.updates.write(updates, documents).await?;
+        let updated = self.writes.write(Verb::Update, updates, documents).await?;
         self.reject_id_collisions(account, &sources, &updated.duplicates).await?;
         Ok(updated.changed)
     }
@@ -364,7 +358,8 @@ impl DocumentWriter for MongoResources {
         let mut changed = 0;
         for batch in summaries.chunks(UPDATES_MAX) {
             let updates = batch.iter().map(|one| bson_form::costs(account, one).into_element());
-            let updated = self.updates.write(updates.collect(), batch.len() as u64).await?;
+            let updated =
+                self.writes.write(Verb::Update, updates.collect(), batch.len() as u64).await?;
             changed += updated.changed;
         }
         Ok(changed)

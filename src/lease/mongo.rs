@@ -18,7 +18,7 @@ use mongodb::{Collection, Database};
 use tokio::sync::Semaphore;
 
 use crate::cost::AccountId;
-use crate::service::batcher::{Asked, BatchLimits, Batcher, Place, no_answer};
+use crate::service::batcher::{Asked, BatchLimits, Batcher, no_answer};
 use crate::service::failure::{Failure, Hop, Kind};
 use crate::stores::mongo::{bounded, from_document, server_seconds};
 use crate::stores::mongo_update::update_each;
@@ -277,8 +277,7 @@ impl Leases for MongoLeases {
         let ask = |account: &AccountId| {
             let (store, holder) = (self.clone(), holder.to_owned());
             let key = (holder.clone(), length);
-            self.acquired.ask(key, account.clone(), 1, move |asked, place: Place| async move {
-                let _until_the_end = place;
+            self.acquired.ask(key, account.clone(), 1, move |asked| async move {
                 answer_each(asked, |accounts: Vec<AccountId>| async move {
                     store.acquire_all(&accounts, &holder, length).await
                 })
@@ -293,8 +292,7 @@ impl Leases for MongoLeases {
     async fn renew(&self, leases: &[Lease], length: Duration) -> Result<Vec<bool>, Failure> {
         let ask = |lease: &Lease| {
             let store = self.clone();
-            self.renewed.ask(length, lease.clone(), 1, move |asked, place: Place| async move {
-                let _until_the_end = place;
+            self.renewed.ask(length, lease.clone(), 1, move |asked| async move {
                 answer_each(asked, |leases: Vec<Lease>| async move {
                     store.renew_all(&leases, length).await
                 })
@@ -307,8 +305,7 @@ impl Leases for MongoLeases {
     async fn release(&self, leases: &[Lease]) -> Result<(), Failure> {
         let ask = |lease: &Lease| {
             let store = self.clone();
-            self.released.ask((), lease.clone(), 1, move |asked, place: Place| async move {
-                let _until_the_end = place;
+            self.released.ask((), lease.clone(), 1, move |asked| async move {
                 answer_each(
                     asked,
                     |leases: Vec<Lease>| async move { store.release_all(&leases).await },

@@ -11,9 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 use crate::cost::{AccountId, Day};
-use crate::service::batcher::{
-    Asked, BatchLimits, Batcher, Linger, Place, Presence, in_order, no_answer,
-};
+use crate::service::batcher::{Asked, BatchLimits, Batcher, Linger, Presence, in_order, no_answer};
 use crate::service::failure::Failure;
 
 use super::blocks::blocks;
@@ -156,10 +154,9 @@ impl Batches {
         entries: Vec<Entry>,
     ) -> Result<(), Failure> {
         let connection = self.connection.clone();
-        let answer = move |asked: Asked<Rows, Result<(), Failure>>, place: Place| async move {
+        let answer = move |asked: Asked<Rows, Result<(), Failure>>| async move {
             let (all, replies): (Vec<Rows>, Vec<_>) = asked.into_iter().unzip();
-            let outcomes = place.during(insert(&connection, all)).await;
-            for (reply, outcome) in replies.into_iter().zip(outcomes) {
+            for (reply, outcome) in replies.into_iter().zip(insert(&connection, all).await) {
                 reply.send(outcome);
             }
         };

@@ -32,7 +32,7 @@ pub struct Place {
 
 impl Place {
     /// Does some work to its end, in this place for [`PATIENCE`] at the most.
-    pub async fn during<T>(self, work: impl Future<Output = T>) -> T {
+    async fn during<T>(self, work: impl Future<Output = T>) -> T {
         let mut work = std::pin::pin!(work);
         let in_time = tokio::time::timeout(PATIENCE, &mut work).await;
         drop(self);
@@ -155,10 +155,26 @@ impl<K: Ord + Clone + Send + 'static, Q: Send + 'static, A: Send + 'static> Batc
 
     /// Asks a question of some weight together with others of its key. `answer` is given the
     /// batch and sends each its answer, as soon as it has one. It runs to its end even if the
-    /// caller stops waiting, as others wait for it too.
+    /// caller stops waiting, as others wait for it too; it has its place for [`PATIENCE`] at the most.
     ///
     /// Returns `None` where no answer came: the task that was to give it ended by a panic.
     pub async fn ask<F, Fut>(
+        self: &Arc<Self>,
+        key: K,
+        question: Q,
+        weight: u64,
+        answer: F,
+    ) -> Option<A>
+    where
+        F: FnOnce(Asked<Q, A>) -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + Send,
+    {
+        let in_place = |asked, place: Place| place.during(answer(asked));
+        self.ask_in_place(key, question, weight, in_place).await
+    }
+
+    /// Like [`ask`](Self::ask), where `answer` is given the place too, and says how long it has it.
+    pub async fn ask_in_place<F, Fut>(
         self: &Arc<Self>,
         key: K,
         question: Q,
@@ -287,7 +303,7 @@ where
         F: Fn(Vec<Q>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Vec<T>, Failure>> + Send,
     {
-        let answer = |asked, place| answer_together(asked, place, answer_all);
+        let answer = |asked| answer_together(asked, answer_all);
         self.ask(key, question, weight, answer).await.unwrap_or_else(|| Err(no_answer()))
     }
 }
@@ -309,7 +325,6 @@ pub fn in_order<K: Ord, T: Clone>(
 /// Sends each question of a batch its answer, but for those whose callers have given up.
 async fn answer_together<Q: Clone, A, Fut: Future<Output = Result<Vec<A>, Failure>>>(
     asked: Asked<Q, Result<A, Failure>>,
-    place: Place,
     answer_all: impl Fn(Vec<Q>) -> Fut,
 ) {
     let awaited = asked.into_iter().filter(|(_, reply)| !reply.is_given_up());
@@ -317,8 +332,7 @@ async fn answer_together<Q: Clone, A, Fut: Future<Output = Result<Vec<A>, Failur
     if questions.is_empty() {
         return;
     }
-    let answers = place.during(together(questions, answer_all)).await;
-    for (reply, answer) in replies.into_iter().zip(answers) {
+    for (reply, answer) in replies.into_iter().zip(together(questions, answer_all).await) {
         reply.send(answer);
     }
 }

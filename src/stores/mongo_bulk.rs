@@ -9,7 +9,7 @@ use mongodb::Collection;
 use mongodb::bson::Document;
 use tokio::sync::Semaphore;
 
-use crate::service::batcher::{Asked, BatchLimits, Batcher, LINGER, Linger, Place, no_answer};
+use crate::service::batcher::{Asked, BatchLimits, Batcher, LINGER, Linger, no_answer};
 use crate::service::failure::{Failure, Kind};
 use crate::settings::worker::LEASE_MIN;
 
@@ -19,7 +19,7 @@ use super::mongo_update::{Updated, Verb, write_each};
 /// How many batches of a process write a collection at a time, but for slow ones. More of them get in
 /// each other's way: one server took half as long again, and a third more CPU, for the same updates by
 /// four at a time as by two. What waits becomes one larger command.
-pub const WRITES_AT_ONCE: usize = 2;
+const WRITES_AT_ONCE: usize = 2;
 /// How long a write waits for others' to end.
 const PLACE_WAIT_MAX: Duration = Duration::from_secs(20);
 // A lease that was renewed before the wait outlives the first command, even if its holder died then.
@@ -41,27 +41,21 @@ type Updates = (Vec<Document>, u64);
 /// Writes a collection.
 #[derive(Clone, Debug)]
 pub struct BulkWrites {
-    verb: Verb,
     what: &'static str,
     collection: Collection<Document>,
-    batcher: Arc<Batcher<(), Updates, Outcome>>,
+    batcher: Arc<Batcher<Verb, Updates, Outcome>>,
 }
 
 impl BulkWrites {
-    /// For this collection; `what` names the writing, as "writing resources". The places are for the
-    /// commands that are under way, [`WRITES_AT_ONCE`] of them.
+    /// For this collection; `what` names the writing, as "writing resources".
     #[must_use]
-    pub fn new(
-        verb: Verb,
-        what: &'static str,
-        collection: Collection<Document>,
-        places: Arc<Semaphore>,
-    ) -> Self {
-        Self { verb, what, collection, batcher: Arc::new(Batcher::new(places, LIMITS)) }
+    pub fn new(what: &'static str, collection: Collection<Document>) -> Self {
+        let places = Arc::new(Semaphore::new(WRITES_AT_ONCE));
+        Self { what, collection, batcher: Arc::new(Batcher::new(places, LIMITS)) }
     }
 
     /// Carries out updates, or inserts documents, at most [`UPDATES_MAX`], that are to change so many
-    /// documents. They go in one unordered command with those of other callers.
+    /// documents. They go in one unordered command with those of other callers of the same verb.
     ///
     /// Servers count the changed documents of a command, not of an update: where fewer changed
     /// than were to, it is not known whose, and the last callers' counts are lower.
@@ -69,34 +63,33 @@ impl BulkWrites {
     /// # Errors
     /// When the server cannot be asked or refuses an update for another reason than a duplicate
     /// key, or when the write concern was not met: then what was written may be lost again.
-    pub async fn write(&self, updates: Vec<Document>, documents: u64) -> Outcome {
+    pub async fn write(&self, verb: Verb, updates: Vec<Document>, documents: u64) -> Outcome {
         let bulk = self.clone();
-        let answer = move |asked: Asked<Updates, Outcome>, place: Place| async move {
+        let answer = move |asked: Asked<Updates, Outcome>| async move {
             let (all, replies): (Vec<Updates>, Vec<_>) = asked.into_iter().unzip();
-            let outcomes = place.during(bulk.send(all)).await;
-            for (reply, outcome) in replies.into_iter().zip(outcomes) {
+            for (reply, outcome) in replies.into_iter().zip(bulk.send(verb, all).await) {
                 reply.send(outcome);
             }
         };
         // One update may be of many documents.
         let weight = documents.max(updates.len() as u64);
-        let asked = self.batcher.ask((), (updates, documents), weight, answer).await;
+        let asked = self.batcher.ask(verb, (updates, documents), weight, answer).await;
         asked.unwrap_or_else(|| Err(no_answer()))
     }
 
     /// The outcomes are in the order of the callers. A command that the server refused as a whole
     /// is sent caller by caller: it may be for one's sake.
-    fn send(&self, all: Vec<Updates>) -> BoxFuture<'_, Vec<Outcome>> {
+    fn send(&self, verb: Verb, all: Vec<Updates>) -> BoxFuture<'_, Vec<Outcome>> {
         Box::pin(async move {
             let sizes: Vec<(usize, u64)> = all.iter().map(|(one, n)| (one.len(), *n)).collect();
             let together = all.iter().flat_map(|(updates, _)| updates.iter().cloned()).collect();
-            match write_each(self.verb, self.what, &self.collection, together).await {
+            match write_each(verb, self.what, &self.collection, together).await {
                 Ok(updated) => shares(updated, &sizes),
                 Err(failure) if all.len() > 1 && is_for_one(&failure) => {
                     tracing::debug!(%failure, "the updates are sent one caller after the other");
                     let mut outcomes = Vec::with_capacity(all.len());
                     for one in all {
-                        outcomes.extend(self.send(vec![one]).await);
+                        outcomes.extend(self.send(verb, vec![one]).await);
                     }
                     outcomes
                 }

@@ -14,7 +14,7 @@ use super::mongo::{
 };
 
 /// What a command does with what it holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verb {
     /// It holds documents. One whose unique key is taken is a duplicate and changes nothing.
     Insert,

@@ -13,7 +13,7 @@ fn batcher(places: usize, questions_max: usize, weight_max: u64) -> Arc<Numbers>
 
 /// The question, and how many were asked together.
 async fn ask(batcher: &Arc<Numbers>, key: &'static str, question: u32) -> (u32, usize) {
-    let answer = |asked: Asked<u32, (u32, usize)>, _place| async move {
+    let answer = |asked: Asked<u32, (u32, usize)>| async move {
         let count = asked.len();
         for (question, reply) in asked {
             reply.send((question * 10, count));
@@ -230,7 +230,7 @@ async fn a_question_that_cannot_be_answered_fails_by_itself() {
 #[tokio::test(start_paused = true)]
 async fn a_panic_is_no_answer() {
     let batcher = batcher(1, 10, 10);
-    let answer = |_: Asked<u32, (u32, usize)>, _place| async move { panic!("broken") };
+    let answer = |_: Asked<u32, (u32, usize)>| async move { panic!("broken") };
     assert_eq!(batcher.ask("a", 1, 1, answer).await, None);
     assert_eq!(ask(&batcher, "a", 2).await, (20, 1));
 }

@@ -108,7 +108,7 @@ impl Questions {
         let answer = move |asked: Asked<AccountId, Outcome>, place| async move {
             questions.answer_batch(&of_batch, asked, place).await;
         };
-        let answered = self.batcher.ask(key, account.clone(), samples, answer).await;
+        let answered = self.batcher.ask_in_place(key, account.clone(), samples, answer).await;
         answered.unwrap_or_else(|| {
             let what = "a question to the query layer ended without an answer";
             Err(NoAnswer::Failed(Failure::query(Kind::Internal, what.to_owned(), REPORT)))
