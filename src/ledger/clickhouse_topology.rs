@@ -62,23 +62,37 @@ impl Topology {
     /// or inserts that it has not fetched, and may lack some when it has no coordinator. (The index
     /// of an empty log is 0 as that of its first entry is.)
     ///
-    /// On a Distributed table the subquery goes to the shards with the query, so each replica that
+    /// It is looked at twice: a server shows first how long the queue in its memory is, then what
+    /// the coordinator has of its log, and an entry that it takes over in between is in neither
+    /// (`StorageReplicatedMergeTree::getStatus`). Between the looks it has time to note the entry.
+    ///
+    /// On a Distributed table the subqueries go to the shards with the query, so each replica that
     /// is read decides for itself. No alias and no function is newer than ClickHouse 18.16.
     #[must_use]
     pub fn freshness(&self) -> Option<String> {
         let (Self::Replicated(table) | Self::Distributed { table, .. }) = self else { return None };
-        let behind = format!(
-            "SELECT toUInt8(throwIf(max(is_readonly OR is_session_expired OR inserts_in_queue > 0 \
-             OR log_max_index > 0 AND log_pointer <= log_max_index))) FROM system.replicas \
-             WHERE database = {} AND table = {}",
-            quoted(&table.database),
-            quoted(&table.name)
-        );
-        Some(match self {
+        let (database, name) = (quoted(&table.database), quoted(&table.name));
+        let look = |of_table: String| {
+            format!(
+                "SELECT toUInt8(throwIf(max(is_readonly OR is_session_expired OR \
+                 inserts_in_queue > 0 OR log_max_index > 0 AND log_pointer <= log_max_index))) \
+                 FROM system.replicas WHERE {of_table}"
+            )
+        };
+        // Subqueries of one text are computed once.
+        let looks = [
+            look(format!("database = {database} AND table = {name}")),
+            format!("SELECT sleep({NOTED_SECONDS})"),
+            look(format!("table = {name} AND database = {database}")),
+        ];
+        let conditions = looks.map(|look| match self {
             // A plain subquery is computed before any part is looked at.
-            Self::Replicated(_) => format!("({behind}) = 0"),
-            _ => format!("toUInt8(0) IN ({behind})"),
-        })
+            Self::Replicated(_) => format!("({look}) = 0"),
+            // So is one after a column of the primary key, as parts may be chosen by it; others are
+            // computed when parts have been chosen. `ignore` is 0 whatever it is given.
+            _ => format!("ignore(cloud_account_id) IN ({look})"),
+        });
+        Some(conditions.join(" AND "))
     }
 
     /// Why rows of one key may be on different shards, where that may be: they never collapse
@@ -101,6 +115,10 @@ impl Topology {
 
 /// The server's error code of `throwIf`, which no statement uses but for [`Topology::freshness`].
 pub const BEHIND_CODE: u32 = 395;
+
+/// What a replica takes over from its log is in the queue in its memory after this, seconds: a
+/// thread of it has to wake up.
+const NOTED_SECONDS: f64 = 0.05;
 
 /// The columns by which rows collapse.
 const KEY: [&str; 3] = ["cloud_account_id", "resource_id", "date"];
@@ -215,8 +233,11 @@ mod tests {
         assert!(condition.contains("database = 'it\\'s' AND table = 'expenses'"), "{condition}");
         assert!(condition.ends_with(") = 0"), "{condition}");
         let condition = distributed("Distributed(grid, costs, rows)").freshness().unwrap();
-        assert!(condition.starts_with("toUInt8(0) IN (SELECT"), "{condition}");
+        assert!(condition.starts_with("ignore(cloud_account_id) IN (SELECT"), "{condition}");
         assert!(condition.contains("database = 'costs' AND table = 'rows'"), "{condition}");
+        let looks: Vec<&str> = condition.split(" AND ignore(cloud_account_id) IN ").collect();
+        assert_eq!(looks[1], "(SELECT sleep(0.05))");
+        assert!(looks[2].contains("table = 'rows' AND database = 'costs'"), "{condition}");
     }
 
     #[test]

@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use kubecost_worker::cost::{AccountId, Day};
 use kubecost_worker::ledger::clickhouse::ClickHouseLedger;
+use kubecost_worker::ledger::{Dimensions, Entry, LedgerReader, LedgerWriter};
 use kubecost_worker::settings::worker::CloudTunerConfig;
 use kubecost_worker::settings::{Endpoint, Secret};
 
@@ -222,16 +224,52 @@ async fn a_replica_that_is_behind_is_not_read() {
 #[tokio::test(flavor = "multi_thread")]
 async fn replicas_drop_no_block_that_comes_again() {
     let world = World::replicated("").await;
-    let config = CloudTunerConfig {
+    stores_equal_blocks_again(&ledger(&world.service.url)).await;
+}
+
+/// A replica takes each insert over at the very moment at which it is asked.
+async fn no_answer_lacks_rows(world: World) {
+    const ROWS: i64 = 100;
+    let (account, day) = (AccountId::new(account(0)).unwrap(), Day::of_unix(MARCH));
+    let writer = ledger(world.cluster.url(1));
+    let readers = [(); 4].map(|()| ledger(world.cluster.url(2)));
+    for number in 1..=ROWS {
+        let entry = Entry {
+            resource_id: format!("r{number}"),
+            date_seconds: day.start_seconds(),
+            cost_usd: 1.0,
+            sign: 1,
+            dimensions: Dimensions::default(),
+        };
+        writer.append(&account, day, &[entry]).await.unwrap();
+        let reads = readers.iter().map(|reader| reader.day_totals(&account, day, day));
+        for totals in futures_util::future::join_all(reads).await {
+            assert_eq!(totals.unwrap().iter().map(|total| total.rows).sum::<i64>(), number);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_is_taking_rows_over_does_not_answer_without_them() {
+    no_answer_lacks_rows(World::replicated("").await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_of_shards_that_are_taking_rows_over_do_not_answer_without_them() {
+    no_answer_lacks_rows(World::distributed("").await).await;
+}
+
+/// The ledger that a server's table is.
+fn ledger(url: &str) -> ClickHouseLedger {
+    ClickHouseLedger::new(&CloudTunerConfig {
         mongo_url: Secret::new(""),
         mongo_database: String::new(),
         resources_collection: None,
-        clickhouse: Endpoint::parse(&world.service.url).unwrap(),
+        clickhouse: Endpoint::parse(url).unwrap(),
         clickhouse_database: "default".to_owned(),
         clickhouse_user: "default".to_owned(),
         clickhouse_password: Secret::new(""),
-    };
-    stores_equal_blocks_again(&ClickHouseLedger::new(&config)).await;
+    })
 }
 
 async fn a_replica_is_killed(world: World) {
