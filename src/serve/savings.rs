@@ -6,9 +6,10 @@ use tokio::sync::Semaphore;
 use crate::cost::AccountId;
 use crate::service::failure::{Failure, Hop, Kind, REPORT};
 use crate::settings::worker::QueryConfig;
+use crate::source::labels::Labels;
 use crate::source::prometheus::client::{NoAnswer, PromClient};
 use crate::source::prometheus::promql::quoted;
-use crate::source::prometheus::reply::{Labels, Series};
+use crate::source::prometheus::reply::Series;
 
 use super::span::Span;
 
@@ -158,8 +159,7 @@ mod tests {
     use super::*;
 
     fn series(points: Vec<(f64, f64)>) -> Series {
-        let labels = [("container".to_owned(), "a \"b\"".to_owned())];
-        Series { labels: Labels::from(labels), points }
+        Series { labels: Labels::from_iter([("container", "a \"b\"")]), points }
     }
 
     #[test]

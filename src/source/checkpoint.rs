@@ -13,6 +13,7 @@ use flate2::write::GzEncoder;
 use serde::{Deserialize, Serialize};
 
 use crate::cost::Day;
+use crate::source::labels::Labels;
 
 /// The longest stored form, bytes: about 40 000 values. A day that needs more is asked for whole.
 pub const STORED_BYTES_MAX: usize = 1 << 20;
@@ -22,7 +23,7 @@ const VALUES_MAX: usize = 100_000;
 const UNPACKED_BYTES_MAX: u64 = 64 << 20;
 
 /// The values of an answer, by the labels of their series.
-pub type Values = BTreeMap<BTreeMap<String, String>, f64>;
+pub type Values = BTreeMap<Labels, f64>;
 
 /// What was answered about a day up to a time.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,7 +65,7 @@ struct StoredAnswer {
     /// Earlier versions do not say it: the checkpoint's.
     #[serde(default)]
     until: Option<i64>,
-    values: Vec<(BTreeMap<String, String>, u64)>,
+    values: Vec<(Labels, u64)>,
 }
 
 impl Checkpoint {
@@ -128,7 +129,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn with(values: Vec<(String, f64)>) -> Checkpoint {
-        let one = |(name, usd): (String, f64)| (BTreeMap::from([("pod".to_owned(), name)]), usd);
+        let one = |(name, usd): (String, f64)| (Labels::from_iter([("pod", name)]), usd);
         let answer =
             Answer { start: -5, until: 2_700, values: values.into_iter().map(one).collect() };
         Checkpoint {
@@ -139,7 +140,7 @@ mod tests {
         }
     }
 
-    fn bits(checkpoint: &Checkpoint) -> Vec<(BTreeMap<String, String>, u64)> {
+    fn bits(checkpoint: &Checkpoint) -> Vec<(Labels, u64)> {
         let answer = &checkpoint.answers["question"];
         answer.values.iter().map(|(labels, usd)| (labels.clone(), usd.to_bits())).collect()
     }

@@ -22,6 +22,7 @@ pub use reading::{ReadPart, ReadScrapers, Reading};
 
 pub use warning::{Warning, WarningKind};
 
+pub mod labels;
 pub mod metric_names;
 pub mod metroculus;
 pub mod prometheus;

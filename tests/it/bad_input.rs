@@ -222,8 +222,14 @@ async fn samples_that_are_no_costs_are_left_out_on_the_server_and_said() {
     let bench = Bench::new("bad_samples").await;
     let odd = |asked: &Asked| {
         let is_about = asked.parameter("query").contains("namespace_total_cost");
-        let bad = series(ACCOUNT, r#""cluster":"prod","namespace":"rotten""#, "0");
-        (question(asked) == Question::BadSamples && is_about).then(|| vector(&[bad]))
+        let bad = match question(asked) {
+            Question::Extent => series(ACCOUNT, r#""extent_":"least""#, "-1"),
+            Question::BadSamples => {
+                series(ACCOUNT, r#""cluster":"prod","namespace":"rotten""#, "0")
+            }
+            _ => return None,
+        };
+        is_about.then(|| vector(&[bad]))
     };
     let server = fake_prometheus::start(odd).await;
     let finished = bench.run(&server.url);

@@ -438,11 +438,12 @@ impl CostSource for MetroculusQuery {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::labels::Labels;
 
     #[test]
     fn a_sample_stands_for_five_minutes_at_most() {
         let of = |points: &[(f64, f64)], end| {
-            let series = Series { labels: BTreeMap::new(), points: points.to_vec() };
+            let series = Series { labels: Labels::default(), points: points.to_vec() };
             integrated(&[&series], (0, end), LOOKBACK_SECONDS)
         };
         assert_eq!(of(&[(0.0, 60.0)], 3_600), (5.0, 5));
@@ -454,7 +455,7 @@ mod tests {
     #[test]
     fn doubled_series_are_integrated_once_the_greater_one_minute_by_minute() {
         let series =
-            |points: &[(f64, f64)]| Series { labels: BTreeMap::new(), points: points.to_vec() };
+            |points: &[(f64, f64)]| Series { labels: Labels::default(), points: points.to_vec() };
         let (one, other) = (series(&[(0.0, 60.0), (60.0, 30.0)]), series(&[(60.0, 90.0)]));
         assert_eq!(integrated(&[&one, &other], (0, 120), LOOKBACK_SECONDS), (2.5, 2));
     }
@@ -462,7 +463,7 @@ mod tests {
     #[test]
     fn hourly_points_stand_for_an_hour_and_a_missing_one_is_a_gap() {
         let hours = |of: &[i64]| Series {
-            labels: BTreeMap::new(),
+            labels: Labels::default(),
             points: of.iter().map(|hour| ((hour * 3_600) as f64, 2.0)).collect(),
         };
         let whole = hours(&(0..24).collect::<Vec<_>>());
@@ -489,7 +490,7 @@ mod tests {
 
     #[test]
     fn the_lag_is_the_window_and_its_age() {
-        let one = |value| vec![Series { labels: BTreeMap::new(), points: vec![(0.0, value)] }];
+        let one = |value| vec![Series { labels: Labels::default(), points: vec![(0.0, value)] }];
         assert_eq!(lag(&one(7_200.0), &one(3_600.0), 7_500), Some(3_900));
         assert_eq!(lag(&[], &one(3_600.0), 7_500), None);
         assert_eq!(lag(&one(0.0), &one(3_600.0), 1_795_000_000), None);

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::source::prometheus::reply::{Labels, Reply, Series};
+use crate::source::labels::Labels;
+use crate::source::prometheus::reply::{Reply, Series};
 
 /// Numbers from here on are times in milliseconds, not seconds.
 const MILLISECONDS_FROM: f64 = 1e11;

@@ -9,9 +9,9 @@ use crate::cost::{Limits, OverLimit};
 use crate::service::failure::{Failure, Kind};
 use crate::settings::cluster_label::{CLUSTER, CLUSTER_ID, ClusterLabel};
 
+use crate::source::labels::Labels;
 use crate::source::metric_names::pod_label;
 use crate::source::prometheus::promql::{Selector, Window, quoted};
-use crate::source::prometheus::reply::Labels;
 
 /// A label for a metric's name: aggregations drop `__name__` itself.
 const METRIC: &str = "metric_name_";
@@ -40,7 +40,7 @@ impl Counted {
     /// The counts of a reply to [`query`].
     pub(super) fn all(found: &BTreeMap<Labels, f64>, cluster_label: &str) -> Vec<Self> {
         let one = |(labels, count): (&Labels, &f64)| {
-            let label = |name: &str| labels.get(name).cloned().unwrap_or_default();
+            let label = |name: &str| labels.get(name).unwrap_or_default().to_owned();
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
             let series = *count as u64;
             let (metric, cluster) = (label(METRIC), label(cluster_label));

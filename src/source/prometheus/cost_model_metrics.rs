@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use crate::cost::Day;
 use crate::service::failure::{Failure, Kind};
 
+use crate::source::labels::Labels;
 use crate::source::prometheus::gaps::{self, CoverageMetrics};
 use crate::source::prometheus::promql::{Selector, Window};
-use crate::source::prometheus::reply::Labels;
 use crate::source::prometheus::session::DaySession;
 use crate::source::prometheus::source_conflicts::{self, ComparedRate};
 use crate::source::{Phase, SourceDay};
@@ -284,7 +284,7 @@ impl RawDay<'_, '_> {
             let found = self.session.summed(self.window, series, query).await?;
             for (labels, points) in found.into_iter().take(NAMED_MAX) {
                 self.session.is_partial = true;
-                let node = labels.get("node").cloned().unwrap_or_default();
+                let node = labels.get("node").unwrap_or_default();
                 let minutes = points * f64::from(STEP_MINUTES);
                 self.session.warn(format!(
                     "node '{node}' has {amount} but no price ({price}) for about {minutes} \

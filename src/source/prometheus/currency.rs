@@ -30,7 +30,7 @@ pub(super) async fn convert(
     let found = session.summed(window, 1, query).await?;
     let mut rates = BTreeMap::new();
     for labels in found.keys() {
-        let code = labels.get("currency").cloned().unwrap_or_default();
+        let code = labels.get("currency").unwrap_or_default().to_owned();
         let Some(rate) = session.currency().rate(&code, day) else {
             let cluster = session.cluster(labels);
             return Err(Failure::query(

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 
 use crate::service::failure::Failure;
 
+use crate::source::labels::Labels;
 use crate::source::prometheus::promql::{ClusterNames, Selector, Window, quoted, regex_escaped};
-use crate::source::prometheus::reply::Labels;
 use crate::source::prometheus::session::DaySession;
 
 /// Most groups that are asked for again by their finest label, rather than all of them.
@@ -82,7 +82,7 @@ fn group_of(selector: &Selector, metric: Metric<'_>, labels: &Labels) -> Labels 
     tenant
         .chain([selector.cluster_label()])
         .chain(metric.labels.iter().copied())
-        .filter_map(|label| Some((label.to_owned(), labels.get(label)?.clone())))
+        .filter_map(|label| Some((label, labels.get(label)?)))
         .collect()
 }
 
@@ -90,7 +90,7 @@ fn group_of(selector: &Selector, metric: Metric<'_>, labels: &Labels) -> Labels 
 fn restricted(selector: &Selector, metric: Metric<'_>, groups: &[Labels]) -> Selector {
     let finest = metric.labels.last().copied();
     let label = finest.unwrap_or(selector.cluster_label());
-    let name = |group: &Labels| group.get(label).cloned().unwrap_or_default();
+    let name = |group: &Labels| group.get(label).unwrap_or_default().to_owned();
     let names: Vec<String> = groups.iter().map(name).collect();
     let list = names.iter().map(|name| regex_escaped(name)).collect::<Vec<_>>().join("|");
     let mut restricted = selector.clone();

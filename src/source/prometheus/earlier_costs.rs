@@ -7,6 +7,7 @@ use crate::cost::{Day, Level};
 use crate::service::failure::Failure;
 use crate::settings::reader::parse_duration;
 
+use crate::source::labels::Labels;
 use crate::source::metric_names::{
     CLUSTER_TOTAL, EARLIER_INFO, EARLIER_SUCCESS, NAMESPACE_TOTAL, POD_TOTAL,
 };
@@ -17,7 +18,7 @@ use crate::source::prometheus::gauges::{
     Coverage, REAL_PODS, add_up, record_level, set_node_and_service, shifted,
 };
 use crate::source::prometheus::promql::{ClusterNames, GRID_SECONDS, Selector, Sources, Window};
-use crate::source::prometheus::reply::{Labels, Series};
+use crate::source::prometheus::reply::Series;
 use crate::source::prometheus::session::DaySession;
 use crate::source::prometheus::source_conflicts;
 use crate::source::prometheus::windows::Sampling;
@@ -72,7 +73,8 @@ pub(super) async fn earlier(
     let infos = session.summed(window, 1, count(EARLIER_INFO, &[])).await?;
     let mut said: BTreeMap<String, (f64, Earlier)> = BTreeMap::new();
     for (labels, samples) in infos {
-        let label = |name: &str| labels.get(name).filter(|text| !text.is_empty()).cloned();
+        let label =
+            |name: &str| labels.get(name).filter(|text| !text.is_empty()).map(str::to_owned);
         let cluster = label("cluster").or_else(|| label("cluster_name"));
         let cluster = cluster.unwrap_or_else(|| session.default_cluster().to_owned());
         let is_total = label("mode").or_else(|| label("metric_mode")).as_deref() == Some("total");
@@ -408,7 +410,7 @@ impl Reading<'_> {
         for (pod, readings) in by_pod(values) {
             let mut usd = 0.0;
             let mut most = (0.0, &pod);
-            let namespace = pod.get("namespace").map_or("", String::as_str);
+            let namespace = pod.get("namespace").unwrap_or_default();
             for (at, hours) in self.weights() {
                 let is_there = match gone_at.get(&at) {
                     Some(Some(gone)) => !gone.contains(namespace),
@@ -439,7 +441,7 @@ fn by_pod(
     let mut by_pod: BTreeMap<Labels, BTreeMap<i64, (f64, Labels)>> = BTreeMap::new();
     for (labels, points) in values {
         let mut pod = labels.clone();
-        pod.retain(|label, _| label != "node" && label != "service");
+        pod.retain(|label| label != "node" && label != "service");
         let readings = by_pod.entry(pod).or_default();
         for (time, usd) in points.into_iter().filter(|(_, usd)| usd.is_finite() && *usd >= 0.0) {
             let known = readings.entry(time).or_insert((usd, labels.clone()));

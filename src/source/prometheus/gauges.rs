@@ -3,13 +3,13 @@
 use crate::cost::costs::is_special;
 use crate::cost::{Breakdown, Day, DayCosts, Level, Levels, Part, PodCosts};
 
+use crate::source::labels::Labels;
 use crate::source::metric_names::{
     CLUSTER_CPU, CLUSTER_LB, CLUSTER_NETWORK, CLUSTER_PV, CLUSTER_RAM, CLUSTER_TOTAL,
     NAMESPACE_CPU, NAMESPACE_PV, NAMESPACE_RAM, NAMESPACE_TOTAL, NODE_GAUGE, NODE_IDLE_GAUGE,
     POD_CPU, POD_RAM, POD_TOTAL, WINDOW_END, WINDOW_SECONDS,
 };
 use crate::source::prometheus::promql::Window;
-use crate::source::prometheus::reply::Labels;
 use crate::source::prometheus::session::DaySession;
 
 /// Rows that belong to the cluster are not asked for.
@@ -242,7 +242,7 @@ pub(super) fn record_level(
     usd: f64,
 ) {
     let cluster = session.cluster(labels).to_owned();
-    let label = |name: &str| labels.get(name).cloned().unwrap_or_default();
+    let label = |name: &str| labels.get(name).unwrap_or_default().to_owned();
     let (namespace, pod) = (label("namespace"), label("pod"));
     let lacks = |name: &str| format!("a series of cluster '{cluster}' has no label {name}");
     match level {
@@ -293,7 +293,7 @@ pub(super) fn set_node_and_service(
     labels: &Labels,
     costs: &mut DayCosts,
 ) {
-    let label = |name: &str| labels.get(name).filter(|text| !text.is_empty()).cloned();
+    let label = |name: &str| labels.get(name).filter(|text| !text.is_empty()).map(str::to_owned);
     if let Some(pod) = pod_of(session, labels, costs) {
         (pod.node, pod.service) = (label("node"), label("service"));
     }

@@ -8,8 +8,8 @@ use crate::service::failure::Failure;
 use crate::settings::worker::LabelTags;
 
 use super::promql::{Selector, Window};
-use super::reply::Labels;
 use super::session::DaySession;
+use crate::source::labels::Labels;
 
 const NAMESPACE_LABELS: &str = "kube_namespace_labels";
 const POD_LABELS: &str = "kube_pod_labels";
@@ -84,7 +84,7 @@ fn labels_query(selector: &Selector, metric: &str, names: &[&str], chosen: &Labe
 }
 
 fn key(cluster: String, labels: &Labels, is_pod: bool) -> Option<ResourceKey> {
-    let name = |label: &str| labels.get(label).filter(|name| !name.is_empty()).cloned();
+    let name = |label: &str| labels.get(label).filter(|name| !name.is_empty()).map(str::to_owned);
     let namespace = name("namespace")?;
     if !is_pod {
         return Some(ResourceKey::Namespace { cluster, namespace });
@@ -101,14 +101,17 @@ fn labels_of(labels: &Labels, chosen: &LabelTags) -> BTreeMap<String, String> {
     };
     labels
         .iter()
-        .filter_map(|(name, value)| Some((name.strip_prefix(PREFIX)?.to_owned(), value.clone())))
+        .filter_map(|(name, value)| Some((name.strip_prefix(PREFIX)?.to_owned(), value.to_owned())))
         .filter(|(name, value)| !value.is_empty() && is_chosen(name))
         .collect()
 }
 
 /// Kind and name of a pod's owner; `<none>` stands for none.
 fn owner(labels: &Labels) -> Option<(String, String)> {
-    let name = |label: &str| labels.get(label).filter(|n| !n.is_empty() && *n != "<none>").cloned();
+    let name = |label: &str| {
+        let name = labels.get(label)?;
+        (!name.is_empty() && name != "<none>").then(|| name.to_owned())
+    };
     Some((name("owner_kind")?, name("owner_name")?))
 }
 

@@ -102,6 +102,7 @@ fn keys(cluster: String, series: &Series, levels: Levels) -> Vec<ResourceKey> {
 mod tests {
     use super::*;
     use crate::cost::NodeLevel;
+    use crate::source::labels::Labels;
 
     #[test]
     fn one_question_asks_for_all_levels() {
@@ -123,12 +124,11 @@ mod tests {
     #[test]
     fn a_sample_is_one_of_its_resource_and_of_those_above_it() {
         let labels = [("namespace", "shop"), ("pod", "web-1")];
-        let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let series = Series { labels: labels.into(), points: vec![(1_000.0, 940.5)] };
+        let series = Series { labels: Labels::from_iter(labels), points: vec![(1_000.0, 940.5)] };
         let all = Levels::ALL;
         assert_eq!(keys("c".into(), &series, all).len(), 3);
-        let node = [("node".to_owned(), "n".to_owned())];
-        let node = Series { labels: node.into(), points: vec![] };
+        let node = Labels::from_iter([("node", "n")]);
+        let node = Series { labels: node, points: vec![] };
         let of_node = ResourceKey::Node { cluster: "c".into(), node: "n".into() };
         assert!(keys("c".into(), &node, all).contains(&of_node));
         assert_eq!(keys("c".into(), &series, Levels::DEFAULT).len(), 2);

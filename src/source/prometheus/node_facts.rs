@@ -7,8 +7,8 @@ use crate::service::failure::Failure;
 use crate::source::metric_names::{CPU_PRICE, NODE_TOTAL};
 
 use super::promql::{Selector, Window};
-use super::reply::Labels;
 use super::session::DaySession;
+use crate::source::labels::Labels;
 
 const CAPACITY: &str = "kube_node_status_capacity";
 const CORES: &str = "kube_node_status_capacity_cpu_cores";
@@ -69,7 +69,7 @@ pub(super) async fn add(
         };
         for (labels, value) in session.extreme(recent, f64::max, last).await? {
             let Some(node) = labels.get("node").filter(|node| !node.is_empty()) else { continue };
-            let place = (session.cluster(&labels).to_owned(), node.clone());
+            let place = (session.cluster(&labels).to_owned(), node.to_owned());
             learn(known.entry(place).or_default(), source.metric, &labels, value);
         }
     }
@@ -85,7 +85,7 @@ pub(super) async fn add(
 
 /// Takes from one series what is not known yet. Zones are better than regions, and come last.
 fn learn(facts: &mut NodeFacts, metric: &str, labels: &Labels, value: f64) {
-    let text = |name: &str| labels.get(name).filter(|text| !text.is_empty()).cloned();
+    let text = |name: &str| labels.get(name).filter(|text| !text.is_empty()).map(str::to_owned);
     let is_number = value.is_finite() && value >= 0.0;
     let number = Some(value).filter(|_| is_number);
     fn fill<T>(slot: &mut Option<T>, value: Option<T>) {

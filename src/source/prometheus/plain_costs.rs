@@ -9,6 +9,7 @@ use crate::cost::{Day, DayCosts, Level};
 use crate::service::failure::Failure;
 
 use crate::source::SourceDay;
+use crate::source::labels::Labels;
 use crate::source::metric_names::{CLUSTER_TOTAL, EXPORTER_SUCCESS, POD_TOTAL, WINDOW_END};
 use crate::source::prometheus::dedup::{self, Metric};
 use crate::source::prometheus::gaps::{self, CoverageMetrics};
@@ -16,7 +17,6 @@ use crate::source::prometheus::gauges::{self, REAL_PODS, set_node_and_service, s
 use crate::source::prometheus::promql::{
     ClusterNames, GRID_SECONDS, Selector, Window, next_grid_point,
 };
-use crate::source::prometheus::reply::Labels;
 use crate::source::prometheus::session::DaySession;
 use crate::source::prometheus::source_conflicts;
 
@@ -179,7 +179,7 @@ async fn pod_places(
     let mut most: BTreeMap<Labels, f64> = BTreeMap::new();
     for (labels, samples) in counts {
         let mut name = labels.clone();
-        name.retain(|label, _| label != "node" && label != "service");
+        name.retain(|label| label != "node" && label != "service");
         let best = most.entry(name.clone()).or_insert(-1.0);
         if samples <= *best || single.contains_key(&name) {
             continue;

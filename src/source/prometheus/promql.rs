@@ -68,6 +68,9 @@ impl Window {
     }
 }
 
+/// Which number of [`Selector::extent`] a series is.
+const EXTENT: &str = "extent_";
+
 /// A text as a PromQL string literal.
 #[must_use]
 pub fn quoted(text: &str) -> String {
@@ -364,6 +367,21 @@ impl Selector {
             "(sum_over_time({series}[{range}]) * 0 != 0) or (min_over_time({series}[{range}]) < 0) \
              or ({first} * 0 != 0) or ({first} * 1 < 0)"
         )
+    }
+
+    /// Two numbers about all samples of the metric in the window together: their sum, which is finite
+    /// where all of them are, and the least one where that is below 0, else 0. A server that leaves
+    /// out what is no number has one of them only.
+    #[must_use]
+    pub fn extent(&self, metric: &str, extra: &[&str], window: Window) -> String {
+        let samples = format!("{}[{}]", self.stored(metric, extra), window.range());
+        let sum = self.over_clusters("sum", &format!("sum_over_time({samples})"));
+        let least = self.over_clusters("min", &format!("min_over_time({samples})"));
+        let named = |of: &str, number: &str| {
+            format!("label_replace({number}, \"{EXTENT}\", \"{of}\", \"\", \"\")")
+        };
+        let (sum, least) = (named("sum", &sum), named("least", &format!("clamp_max({least}, 0)")));
+        format!("{sum} or {least}")
     }
 
     /// An aggregation over all of the account's clusters.

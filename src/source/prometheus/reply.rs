@@ -6,15 +6,14 @@ use std::io::Read;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 
+use crate::source::labels::Labels;
+
 /// Most series of a reply: five for each resource that an account may have by default. Beyond it
 /// memory would not hold it.
 const SERIES_MAX: usize = 250_000;
 
 /// Most warnings of a reply that are kept: a server sends a few.
 pub const NOTES_MAX: usize = 1_000;
-
-/// Labels of a series, in the order of their names.
-pub type Labels = std::collections::BTreeMap<String, String>;
 
 /// One series of a reply.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,7 +28,7 @@ impl Series {
     /// A label's value; empty when the series has no such label.
     #[must_use]
     pub fn label(&self, name: &str) -> &str {
-        self.labels.get(name).map_or("", String::as_str)
+        self.labels.get(name).unwrap_or_default()
     }
 
     /// The first point's value.
@@ -231,16 +230,35 @@ struct Point((f64, f64));
 
 impl<'de> Deserialize<'de> for Point {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (time, text): (f64, String) = Deserialize::deserialize(deserializer)?;
-        let value = match text.as_str() {
-            "NaN" => f64::NAN,
-            "+Inf" | "Inf" => f64::INFINITY,
-            "-Inf" => f64::NEG_INFINITY,
-            number => number
-                .parse()
-                .map_err(|_| de::Error::custom(format!("'{number}' is no sample value")))?,
-        };
-        Ok(Self((time, value)))
+        let (time, value): (f64, SampleValue) = Deserialize::deserialize(deserializer)?;
+        Ok(Self((time, value.0)))
+    }
+}
+
+struct SampleValue(f64);
+
+impl<'de> Deserialize<'de> for SampleValue {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ValueVisitor;
+        impl Visitor<'_> for ValueVisitor {
+            type Value = SampleValue;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a sample's value as a text")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<SampleValue, E> {
+                Ok(SampleValue(match text {
+                    "NaN" => f64::NAN,
+                    "+Inf" | "Inf" => f64::INFINITY,
+                    "-Inf" => f64::NEG_INFINITY,
+                    number => number
+                        .parse()
+                        .map_err(|_| E::custom(format!("'{number}' is no sample value")))?,
+                }))
+            }
+        }
+        deserializer.deserialize_str(ValueVisitor)
     }
 }
 
@@ -264,6 +282,7 @@ pub enum ReplyError {
 /// Most memory that a reply's values may take, bytes, as [`Weighed`] estimates it: about 140 000
 /// pods.
 const MEMORY_MAX: u64 = 144 << 20;
+/// More than labels take, so that a reply is refused too early rather than too late.
 /// What a map takes beside its text, bytes. A series is two: itself and its labels.
 const MAP_BYTES: u64 = 290;
 /// What a label, a point or a member of a list takes beside its text, bytes.

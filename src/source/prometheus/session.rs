@@ -11,15 +11,17 @@ use crate::settings::currency::CurrencyConfig;
 use crate::source::Warning;
 use crate::source::metric_names::{CLUSTER_TOTAL, NAMESPACE_TOTAL, POD_TOTAL};
 
+use crate::source::labels::Labels;
 use crate::source::prometheus::client::{Answer, NoAnswer};
 use crate::source::prometheus::cluster_names::{self, Counted};
 use crate::source::prometheus::promql::{Selector, Window};
 use crate::source::prometheus::questions::{BatchSettings, Questions, Times};
-use crate::source::prometheus::reply::{Labels, Series, shown_labels};
+use crate::source::prometheus::reply::Series;
 use crate::source::prometheus::series_parts::SeriesPart;
 
 use kept_answers::KeptAnswers;
 
+mod bad_samples;
 mod kept_answers;
 mod pieces;
 
@@ -263,7 +265,7 @@ impl<'a> DaySession<'a> {
         let (kept, foreign): (BTreeMap<_, _>, BTreeMap<_, _>) =
             sums.into_iter().partition(|(labels, _)| labels.get(&label).is_some_and(|v| v == own));
         let Some((labels, _)) = foreign.first_key_value() else { return Ok(kept) };
-        let named = labels.get(&label).map_or("none at all", String::as_str);
+        let named = labels.get(&label).unwrap_or("none at all");
         let what = format!(
             "{} series of other tenants came back for account {own} ({label}: {named})",
             foreign.len()
@@ -275,37 +277,6 @@ impl<'a> DaySession<'a> {
         self.is_partial = true;
         self.warn(format!("{what}; they are not stored"));
         Ok(kept)
-    }
-
-    /// Learns which of the metrics have samples that are no cost in the window, names their
-    /// series, and makes `selector` leave such samples out.
-    pub(super) async fn filter_bad_samples(
-        &mut self,
-        selector: &mut Selector,
-        metrics: &[(&str, &[&str])],
-        window: Window,
-        series: u64,
-    ) -> Result<(), Failure> {
-        const NAMED_MAX: usize = 5;
-        for (metric, extra) in metrics {
-            let plain = selector.in_parts();
-            let bad = self
-                .summed(window, series, |piece| plain.bad_samples(metric, extra, piece))
-                .await?;
-            if bad.is_empty() {
-                continue;
-            }
-            selector.filtered.insert((*metric).to_owned());
-            self.is_partial = true;
-            let named: Vec<_> = bad.keys().take(NAMED_MAX).map(|l| shown(metric, l)).collect();
-            self.warn(format!(
-                "{} series of {metric} have samples that are no cost (NaN, infinite or negative); \
-                 those samples are left out: {}",
-                bad.len(),
-                named.join(", ")
-            ));
-        }
-        Ok(())
     }
 
     /// The ledger's currency, and the rates of others.
@@ -360,8 +331,4 @@ impl<'a> DaySession<'a> {
             _ => &self.settings.default_cluster,
         }
     }
-}
-
-fn shown(metric: &str, labels: &Labels) -> String {
-    format!("{metric}{}", shown_labels(labels))
 }

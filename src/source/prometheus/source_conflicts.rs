@@ -10,9 +10,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::service::failure::Failure;
 
+use crate::source::labels::Labels;
 use crate::source::metric_names::{CLUSTER_TOTAL, NAMESPACE_TOTAL, WINDOW_END};
 use crate::source::prometheus::promql::{Selector, Window, minutes_present};
-use crate::source::prometheus::reply::{Labels, Series, shown_labels};
+use crate::source::prometheus::reply::{Series, shown_labels};
 use crate::source::prometheus::session::DaySession;
 
 /// Sources that differ by less report the same: two polls of one window while its data come in.
@@ -211,21 +212,18 @@ fn conflict_message(session: &DaySession<'_>, rates: &[Series], group: &Labels) 
 }
 
 fn is_of_group(series: &Series, group: &Labels, cluster_label: &str) -> bool {
-    let cluster = group.get(cluster_label).map_or("", String::as_str);
+    let cluster = group.get(cluster_label).unwrap_or_default();
     series.label(cluster_label) == cluster
         && group.iter().all(|(label, value)| series.label(label) == value)
 }
 
 /// The labels by which a series differs from the others.
 fn differing_labels(of: &Series, all: &[Series]) -> Labels {
-    let names: BTreeSet<&String> = all.iter().flat_map(|one| one.labels.keys()).collect();
-    let differs = |name: &&String| all.iter().any(|one| one.label(name) != of.label(name));
-    names
-        .into_iter()
-        .filter(differs)
-        .filter(|name| name.as_str() != "__name__")
-        .map(|name| (name.clone(), of.label(name).to_owned()))
-        .collect()
+    let labels = all.iter().flat_map(|one| one.labels.iter());
+    let names: BTreeSet<&str> = labels.map(|(name, _)| name).collect();
+    let differs = |name: &&str| all.iter().any(|one| one.label(name) != of.label(name));
+    let differing = names.into_iter().filter(differs).filter(|name| *name != "__name__");
+    differing.map(|name| (name, of.label(name))).collect()
 }
 
 /// Series whose samples go to and fro between two costs: two sources with the same labels.

@@ -6,6 +6,7 @@ use crate::cost::{Day, DayCosts, Level};
 use crate::service::failure::Failure;
 
 use crate::source::SourceDay;
+use crate::source::labels::Labels;
 use crate::source::metric_names::{CLUSTER_TOTAL, EXPORTER_SUCCESS};
 use crate::source::prometheus::exposed_windows::Windowed;
 use crate::source::prometheus::gaps;
@@ -13,7 +14,6 @@ use crate::source::prometheus::gauges::{
     self, Coverage, Gauge, add_up, record_level, set_node_and_service,
 };
 use crate::source::prometheus::promql::{ClusterNames, GRID_SECONDS, Selector, Sources, Window};
-use crate::source::prometheus::reply::Labels;
 use crate::source::prometheus::session::DaySession;
 use crate::source::prometheus::source_conflicts;
 use crate::source::prometheus::windows::{self, Group, Sampling, WindowSlice};
@@ -230,7 +230,7 @@ fn pods(found: BTreeMap<Labels, f64>) -> BTreeMap<Labels, Vec<(Labels, f64)>> {
     let mut by_pod: BTreeMap<Labels, Vec<(Labels, f64)>> = BTreeMap::new();
     for (labels, usd) in found {
         let mut pod = labels.clone();
-        pod.retain(|label, _| label != "node" && label != "service");
+        pod.retain(|label| label != "node" && label != "service");
         by_pod.entry(pod).or_default().push((labels, usd));
     }
     by_pod

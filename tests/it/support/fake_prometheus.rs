@@ -15,6 +15,7 @@ pub(crate) enum Question {
     /// On which days there are samples.
     Presence,
     /// Which series have samples that are no cost.
+    Extent,
     BadSamples,
     /// The cost by cluster.
     ClusterCost,
@@ -37,6 +38,7 @@ pub(crate) fn question(asked: &Asked) -> Question {
     match query {
         "vector(1)" => Question::Alive,
         _ if asked.path.ends_with("query_range") => Question::Presence,
+        _ if query.contains("\"extent_\"") => Question::Extent,
         _ if query.starts_with("(sum_over_time(") => Question::BadSamples,
         _ if is_cost && query.contains(CLUSTER) => Question::ClusterCost,
         _ if is_cost && query.contains(NAMESPACE) => Question::NamespaceCost,
@@ -71,6 +73,7 @@ pub(crate) fn healthy(asked: &Asked) -> Response {
     match question(asked) {
         Question::Alive => one("", "1"),
         Question::Presence => presence(asked, &tenant),
+        Question::Extent => vector(&[]),
         Question::BadSamples => vector(&[]),
         Question::ClusterCost => one(r#""cluster":"prod""#, "240"),
         Question::NamespaceCost => one(r#""cluster":"prod","namespace":"shop""#, "144"),

@@ -9,6 +9,7 @@ use kubecost_worker::day_status::{
 };
 use kubecost_worker::rate_journal::{RateJournal, SLOT_SECONDS, SeenRate, SlotRates};
 use kubecost_worker::source::checkpoint::{Answer, Checkpoint};
+use kubecost_worker::source::labels::Labels;
 use kubecost_worker::source::{Phase, Presence};
 
 use super::{account, day};
@@ -90,7 +91,7 @@ pub(crate) async fn day_status_contract(store: &dyn DayStatusStore, tag: &str) {
 pub(crate) async fn checkpoint_contract(store: &dyn DayStatusStore, tag: &str) {
     let (own, other) = (account(tag, "checkpoint"), account(tag, "checkpoint:other"));
     assert_eq!(store.checkpoint(&own).await.unwrap(), None);
-    let labels = BTreeMap::from([("$a.b".to_owned(), "\"é\"".to_owned())]);
+    let labels = Labels::from_iter([("$a.b", "\"é\"")]);
     let answer = Answer { start: 60, until: 3_000, values: BTreeMap::from([(labels, 0.1 + 0.2)]) };
     let mut checkpoint = Checkpoint {
         day: day(),

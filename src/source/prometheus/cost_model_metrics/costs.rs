@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use crate::cost::{Breakdown, Level, Part, PodCosts};
 use crate::service::failure::Failure;
 
+use crate::source::labels::Labels;
 use crate::source::prometheus::node_facts;
 use crate::source::prometheus::promql::{Window, minutes_present};
-use crate::source::prometheus::reply::Labels;
 
 use super::formulas::{Formulas, NodeBasis, RESOURCES};
 use super::names::{BALANCERS, CLAIMS, CPU, MANAGEMENT, NODE_TOTAL, OF_NODES, VOLUME_PRICE};
@@ -47,7 +47,7 @@ impl RawDay<'_, '_> {
                     self.nodes.allocate((&cluster, node), part, usd);
                 }
                 if wants_pods {
-                    let label = |name: &str| labels.get(name).cloned().unwrap_or_default();
+                    let label = |name: &str| labels.get(name).unwrap_or_default().to_owned();
                     let name = (cluster, namespace, label("pod"));
                     if levels.has_parts {
                         pod_parts.entry(name.clone()).or_default().add(part, usd);
@@ -97,19 +97,19 @@ impl RawDay<'_, '_> {
                 self.out.costs.cluster_mut(&cluster).breakdown.add(part, usd);
             }
         }
-        Some((cluster, namespace.clone()))
+        Some((cluster, namespace.to_owned()))
     }
 
     fn add_to_pod(
         &mut self,
         (cluster, namespace): (&str, &str),
-        pod: Option<&String>,
+        pod: Option<&str>,
         part: Part,
         usd: f64,
     ) {
         if let Some(pod) = pod.filter(|pod| !pod.is_empty() && *pod != UNMOUNTED_POD) {
             let pods = &mut self.out.costs.namespace_mut(cluster, namespace).pods;
-            let costs = pods.entry(pod.clone()).or_default();
+            let costs = pods.entry(pod.to_owned()).or_default();
             costs.total_usd += usd;
             if self.session.levels().has_parts {
                 costs.breakdown.add(part, usd);
@@ -158,7 +158,7 @@ impl RawDay<'_, '_> {
         let found = self.session.summed(self.window, series, query).await?;
         for (labels, points) in found.into_iter().take(NAMED_MAX) {
             self.session.is_partial = true;
-            let volume = labels.get("persistentvolume").cloned().unwrap_or_default();
+            let volume = labels.get("persistentvolume").unwrap_or_default();
             let minutes = points * f64::from(STEP_MINUTES);
             self.session.warn(format!(
                 "volume '{volume}' has a size but no price ({VOLUME_PRICE}) for about {minutes} \
@@ -295,7 +295,7 @@ impl RawDay<'_, '_> {
         for (labels, usd) in self.session.integrate(&rate, self.window, series).await? {
             let cluster = self.session.cluster(&labels).to_owned();
             let Some(node) = labels.get("node").filter(|node| !node.is_empty()) else { continue };
-            let place = (cluster, node.clone());
+            let place = (cluster, node.to_owned());
             let (total, idle) = self.nodes.of_machine(&place, usd);
             let costs = self.out.costs.node_mut(&place.0, &place.1);
             (costs.total_usd, costs.idle_usd) = (Some(total), Some(idle));

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::service::failure::Failure;
+use crate::source::labels::Labels;
 use crate::source::prometheus::promql::{Selector, Window};
-use crate::source::prometheus::reply::Labels;
 use crate::source::prometheus::session::DaySession;
 
 use super::formulas::Formulas;

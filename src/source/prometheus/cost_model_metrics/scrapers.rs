@@ -8,8 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::source::ReadScrapers;
+use crate::source::labels::Labels;
 use crate::source::prometheus::promql::{Selector, quoted};
-use crate::source::prometheus::reply::Labels;
 
 /// For so long two series of one node must stand side by side to be two scrapers': a node whose
 /// labels change has both for the five minutes of look-back at the most.
@@ -45,7 +45,7 @@ pub(super) struct Life {
 
 /// The labels by which scrapers of the same nodes differ; empty where each node has one scraper.
 pub(super) fn differing_labels(lives: &[Life], cluster_label: &str) -> Vec<String> {
-    let mut by_node: BTreeMap<(Option<&String>, Option<&String>), Vec<&Life>> = BTreeMap::new();
+    let mut by_node: BTreeMap<(Option<&str>, Option<&str>), Vec<&Life>> = BTreeMap::new();
     for life in lives {
         let place = (life.labels.get(cluster_label), life.labels.get("node"));
         by_node.entry(place).or_default().push(life);
@@ -56,22 +56,22 @@ pub(super) fn differing_labels(lives: &[Life], cluster_label: &str) -> Vec<Strin
             for other in series.iter().take(index) {
                 let together = one.last.min(other.last) - one.first.max(other.first);
                 if together >= TOGETHER_SECONDS_MIN {
-                    let names = one.labels.keys().chain(other.labels.keys());
-                    differing.extend(
-                        names.filter(|name| one.labels.get(*name) != other.labels.get(*name)),
-                    );
+                    let names = one.labels.iter().chain(other.labels.iter()).map(|(name, _)| name);
+                    let differs = |name: &&str| one.labels.get(name) != other.labels.get(name);
+                    differing.extend(names.filter(differs));
                 }
             }
         }
     }
-    differing.into_iter().filter(|name| !OWN_LABELS.contains(&name.as_str())).cloned().collect()
+    let of_scrapers = differing.into_iter().filter(|name| !OWN_LABELS.contains(name));
+    of_scrapers.map(str::to_owned).collect()
 }
 
 /// The values of the labels by which scrapers differ.
 type Tuple = Vec<String>;
 
 fn tuple(labels: &Labels, names: &[String]) -> Tuple {
-    names.iter().map(|name| labels.get(name).cloned().unwrap_or_default()).collect()
+    names.iter().map(|name| labels.get(name).unwrap_or_default().to_owned()).collect()
 }
 
 /// Scrapers of the same cost models, the one that is taken first coming first.
@@ -113,7 +113,7 @@ impl Scrapers {
     /// scraper has of it in a cluster: where all of them are known, and the first one has as good
     /// as all. Elsewhere all series are taken, the greatest of the same name and minute.
     pub(super) fn choose_for(&mut self, metric: &str, counts: &[(&Labels, f64)], cluster: &str) {
-        let mut by_cluster: BTreeMap<Option<&String>, Vec<(usize, f64)>> = BTreeMap::new();
+        let mut by_cluster: BTreeMap<Option<&str>, Vec<(usize, f64)>> = BTreeMap::new();
         for (labels, count) in counts {
             let of = tuple(labels, &self.labels);
             let Some(rank) = self.ranked.iter().position(|known| *known == of) else { return };

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 
 use crate::cost::{Breakdown, Level};
 use crate::service::failure::Failure;
+use crate::source::labels::Labels;
 use crate::source::metric_names::{CPU_USED, RAM_USED, REQUESTED};
 use crate::source::prometheus::efficiencies::ratio;
 use crate::source::prometheus::gauges::breakdown_of;
 use crate::source::prometheus::promql::{Selector, Window};
-use crate::source::prometheus::reply::Labels;
 
 use super::RawDay;
 

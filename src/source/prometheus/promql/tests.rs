@@ -17,6 +17,20 @@ fn what_stands_for_the_first_minute_is_looked_at_and_no_offset_is_zero() {
 }
 
 #[test]
+fn the_extent_of_samples_is_that_of_all_series_together() {
+    let tenant = Some(("t".to_owned(), "a".to_owned()));
+    let selector = Selector { tenant, ..Selector::default() };
+    let asked = selector.extent("m", &["n=\"b\""], Window { start: 0, end: 60 });
+    let samples = r#"m{t="a",n="b"}[59500ms]"#;
+    let sum = format!("sum by (t) (sum_over_time({samples}))");
+    let least = format!("clamp_max(min by (t) (min_over_time({samples})), 0)");
+    let wanted = format!(
+        r#"label_replace({sum}, "extent_", "sum", "", "") or label_replace({least}, "extent_", "least", "", "")"#
+    );
+    assert_eq!(asked, wanted);
+}
+
+#[test]
 fn of_one_pod_only_metrics_of_pods_are_narrowed() {
     let only_pod = Some(("shop".to_owned(), "we\"b".to_owned()));
     let selector = Selector { only_pod, ..Selector::default() };

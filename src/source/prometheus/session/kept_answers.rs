@@ -108,6 +108,7 @@ pub(super) fn question(query: impl Fn(Window) -> String, window: Window) -> Stri
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::labels::Labels;
 
     const HOUR: i64 = HOUR_SECONDS;
 
@@ -159,7 +160,7 @@ mod tests {
         assert_eq!(name.len(), 24);
         assert_eq!(name, question(ask("a"), Window { end: at(9, 0), ..window }));
         assert_ne!(name, question(ask("b"), window));
-        let values = Values::from([(BTreeMap::new(), 1.5)]);
+        let values = Values::from([(Labels::default(), 1.5)]);
         let mut first = kept(at(4, 0), 3, None);
         assert_eq!(first.known(&name, window), None);
         first.learn(name.clone(), window, &values);
@@ -203,7 +204,7 @@ mod tests {
     fn what_was_not_asked_this_time_stays_as_of_its_time() {
         let window = Window { start: at(0, 0), end: at(5, 30) };
         let (pods, above) = ("pods".to_owned(), "above".to_owned());
-        let value = |usd| Values::from([(BTreeMap::new(), usd)]);
+        let value = |usd| Values::from([(Labels::default(), usd)]);
         let mut of_both = kept(at(4, 0), 3, None);
         of_both.learn(pods.clone(), window, &value(1.0));
         of_both.learn(above.clone(), window, &value(2.0));

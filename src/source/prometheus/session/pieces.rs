@@ -8,10 +8,11 @@ use futures_util::future::join_all;
 use crate::cost::Day;
 use crate::service::failure::{Failure, Kind};
 use crate::source::checkpoint::Checkpoint;
+use crate::source::labels::Labels;
 use crate::source::prometheus::client::NoAnswer;
 use crate::source::prometheus::promql::{Selector, Window, integral, minutes_present};
 use crate::source::prometheus::questions::Times;
-use crate::source::prometheus::reply::{Labels, Series};
+use crate::source::prometheus::reply::Series;
 use crate::source::prometheus::sample_counts;
 use crate::source::prometheus::series_parts::{self, SeriesPart};
 use crate::source::prometheus::windows::Sampling;
@@ -126,10 +127,14 @@ impl DaySession<'_> {
         series: u64,
         query: impl Fn(Window) -> String,
     ) -> Result<BTreeMap<Labels, f64>, Failure> {
-        let samples = series.max(1) * u64::from(window.minutes());
-        let count = samples.div_ceil(self.settings.samples_max.max(1));
-        let count = u32::try_from(count).unwrap_or(u32::MAX).clamp(1, window.minutes().max(1));
+        let count = self.pieces(window, series.saturating_mul(u64::from(window.minutes())));
         self.in_pieces(window, (count, series.max(1)), add, query).await
+    }
+
+    /// In how many pieces a window is asked for so that none touches more samples than allowed.
+    pub(super) fn pieces(&self, window: Window, samples: u64) -> u32 {
+        let count = samples.div_ceil(self.settings.samples_max.max(1));
+        u32::try_from(count).unwrap_or(u32::MAX).clamp(1, window.minutes().max(1))
     }
 
     /// The same in no more pieces than the server needs: of what counters gain, and of changes, those
@@ -465,7 +470,7 @@ impl DaySession<'_> {
     }
 }
 
-fn add(one: f64, other: f64) -> f64 {
+pub(super) fn add(one: f64, other: f64) -> f64 {
     one + other
 }
 
