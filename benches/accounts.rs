@@ -45,12 +45,12 @@ use servers::{PrometheusVersion, Server, Stores};
 const MIDNIGHT: i64 = 1_772_409_600;
 const HISTORY_START: i64 = MIDNIGHT - 86_400;
 const HISTORY_END: i64 = MIDNIGHT + 2 * BLOCK;
-/// 11:00, and five minutes later.
-const NOW: i64 = MIDNIGHT + 11 * 3_600;
+/// 11:55, and five minutes later: there are no samples of the future.
+const NOW: i64 = HISTORY_END - 300;
 const RUNS: [(&str, i64, &str); 3] = [
-    ("first", NOW, "2026-03-02T11:00:00Z"),
-    ("nothing changed", NOW, "2026-03-02T11:00:00Z"),
-    ("five minutes later", NOW + 300, "2026-03-02T11:05:00Z"),
+    ("first", NOW, "2026-03-02T11:55:00Z"),
+    ("nothing changed", NOW, "2026-03-02T11:55:00Z"),
+    ("five minutes later", NOW + 300, "2026-03-02T12:00:00Z"),
 ];
 const PACKAGES: [&str; 3] = ["requests", "pymongo", "clickhouse-driver"];
 

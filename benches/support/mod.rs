@@ -52,8 +52,11 @@ fn write_block(directory: &Path, pods: usize, start: i64) {
             out.write_all(lines.as_bytes()).unwrap();
         }
     };
-    put("cloudtuner_kubecost_cluster_total_cost", &mut [(String::new(), 900.0)].into_iter());
-    let namespaces = (0..NAMESPACES).map(|n| (format!(",namespace=\"team-{n}\""), 2.5));
+    // Namespaces cost more than their pods, and the cluster more than they.
+    let of_namespace = 0.03 * pods.div_ceil(NAMESPACES) as f64;
+    let of_cluster = 1.2 * of_namespace * NAMESPACES as f64;
+    put("cloudtuner_kubecost_cluster_total_cost", &mut [(String::new(), of_cluster)].into_iter());
+    let namespaces = (0..NAMESPACES).map(|n| (format!(",namespace=\"team-{n}\""), of_namespace));
     put("cloudtuner_kubecost_namespace_total_cost", &mut namespaces.into_iter());
     let pods = (0..pods).map(|p| {
         let (namespace, node) = (p % NAMESPACES, p % 500);

@@ -13,6 +13,8 @@ use tokio::sync::Semaphore;
 use crate::cost::{AccountId, Day};
 use crate::service::batcher::{Asked, BatchLimits, Batcher, Linger, Presence, in_order, no_answer};
 use crate::service::failure::Failure;
+use crate::settings::worker::LEASE_MIN;
+use crate::stores::WRITE_TIMEOUT;
 
 use super::blocks::blocks;
 use super::clickhouse_connection::Connection;
@@ -23,15 +25,16 @@ const READS_AT_ONCE: usize = 4;
 const READ_LIMITS: BatchLimits = BatchLimits::of_reads(200, u64::MAX);
 /// Inserts do not wait for a place: their accounts' leases have just been renewed.
 const INSERTS_AT_ONCE: usize = 1_000;
+/// How long rows wait for others at the most.
+const WAIT_MAX: Duration = Duration::from_secs(8);
+// A lease that was renewed before the wait outlives the insert, even if its holder died then.
+const _: () = assert!(WAIT_MAX.as_secs() + WRITE_TIMEOUT.as_secs() < LEASE_MIN.as_secs());
 /// Rows of an insert: below the number at which servers cut one in two. Few large inserts make few
 /// parts, so rows wait for those that other accounts are about to add.
 const INSERT_LIMITS: BatchLimits = BatchLimits {
     questions_max: 500,
     weight_max: 400_000,
-    linger: Linger::ForThePresent {
-        for_each: Duration::from_millis(30),
-        total_max: Duration::from_secs(3),
-    },
+    linger: Linger::ForThePresent { for_each: Duration::from_millis(100), total_max: WAIT_MAX },
     place_wait_max: None,
 };
 
