@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 use crate::cost::{AccountId, Day};
-use crate::service::batcher::{Asked, BatchLimits, Batcher, Linger, Presence, in_order, no_answer};
+use crate::service::batcher::{
+    Asked, BatchLimits, Batcher, Linger, Presence, answer_in_order, in_order, no_answer,
+};
 use crate::service::failure::Failure;
 use crate::settings::worker::LEASE_MIN;
 use crate::stores::WRITE_TIMEOUT;
@@ -158,10 +160,7 @@ impl Batches {
     ) -> Result<(), Failure> {
         let connection = self.connection.clone();
         let answer = move |asked: Asked<Rows, Result<(), Failure>>| async move {
-            let (all, replies): (Vec<Rows>, Vec<_>) = asked.into_iter().unzip();
-            for (reply, outcome) in replies.into_iter().zip(insert(&connection, all).await) {
-                reply.send(outcome);
-            }
+            answer_in_order(asked, |all| insert(&connection, all)).await;
         };
         let weight = entries.len() as u64;
         let asked = self.inserts.ask(day.month(), (account.clone(), entries), weight, answer).await;

@@ -327,12 +327,19 @@ async fn answer_together<Q: Clone, A, Fut: Future<Output = Result<Vec<A>, Failur
     asked: Asked<Q, Result<A, Failure>>,
     answer_all: impl Fn(Vec<Q>) -> Fut,
 ) {
-    let awaited = asked.into_iter().filter(|(_, reply)| !reply.is_given_up());
-    let (questions, replies): (Vec<_>, Vec<_>) = awaited.unzip();
-    if questions.is_empty() {
-        return;
+    let awaited: Vec<_> = asked.into_iter().filter(|(_, reply)| !reply.is_given_up()).collect();
+    if !awaited.is_empty() {
+        answer_in_order(awaited, |questions| together(questions, answer_all)).await;
     }
-    for (reply, answer) in replies.into_iter().zip(together(questions, answer_all).await) {
+}
+
+/// Sends each question of a batch the answer at its place.
+pub async fn answer_in_order<Q, A, Fut: Future<Output = Vec<A>>>(
+    asked: Asked<Q, A>,
+    answer_all: impl FnOnce(Vec<Q>) -> Fut,
+) {
+    let (questions, replies): (Vec<_>, Vec<_>) = asked.into_iter().unzip();
+    for (reply, answer) in replies.into_iter().zip(answer_all(questions).await) {
         reply.send(answer);
     }
 }

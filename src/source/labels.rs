@@ -51,16 +51,11 @@ impl Labels {
         self.ends.is_empty()
     }
 
-    /// Takes away the labels for whose name `keep` is false.
-    pub fn retain(&mut self, keep: impl Fn(&str) -> bool) {
-        if !self.iter().all(|(name, _)| keep(name)) {
-            *self = self.iter().filter(|(name, _)| keep(name)).collect();
-        }
-    }
-
     /// Takes a label away.
     pub fn remove(&mut self, name: &str) {
-        self.retain(|known| known != name);
+        if self.get(name).is_some() {
+            *self = self.iter().filter(|(known, _)| *known != name).collect();
+        }
     }
 }
 

@@ -9,7 +9,9 @@ use mongodb::Collection;
 use mongodb::bson::Document;
 use tokio::sync::Semaphore;
 
-use crate::service::batcher::{Asked, BatchLimits, Batcher, LINGER, Linger, no_answer};
+use crate::service::batcher::{
+    Asked, BatchLimits, Batcher, LINGER, Linger, answer_in_order, no_answer,
+};
 use crate::service::failure::{Failure, Kind};
 use crate::settings::worker::LEASE_MIN;
 
@@ -66,10 +68,7 @@ impl BulkWrites {
     pub async fn write(&self, verb: Verb, updates: Vec<Document>, documents: u64) -> Outcome {
         let bulk = self.clone();
         let answer = move |asked: Asked<Updates, Outcome>| async move {
-            let (all, replies): (Vec<Updates>, Vec<_>) = asked.into_iter().unzip();
-            for (reply, outcome) in replies.into_iter().zip(bulk.send(verb, all).await) {
-                reply.send(outcome);
-            }
+            answer_in_order(asked, |all| bulk.send(verb, all)).await;
         };
         // One update may be of many documents.
         let weight = documents.max(updates.len() as u64);

@@ -15,7 +15,7 @@ use crate::source::prometheus::earlier::{self, Rates, Spans, Stretch};
 use crate::source::prometheus::exposed_windows::Windowed;
 use crate::source::prometheus::gaps;
 use crate::source::prometheus::gauges::{
-    Coverage, REAL_PODS, add_up, record_level, set_node_and_service, shifted,
+    Coverage, REAL_PODS, add_up, record_level, set_node_and_service, shifted, without_place,
 };
 use crate::source::prometheus::promql::{ClusterNames, GRID_SECONDS, Selector, Sources, Window};
 use crate::source::prometheus::reply::Series;
@@ -440,9 +440,7 @@ fn by_pod(
 ) -> BTreeMap<Labels, BTreeMap<i64, (f64, Labels)>> {
     let mut by_pod: BTreeMap<Labels, BTreeMap<i64, (f64, Labels)>> = BTreeMap::new();
     for (labels, points) in values {
-        let mut pod = labels.clone();
-        pod.retain(|label| label != "node" && label != "service");
-        let readings = by_pod.entry(pod).or_default();
+        let readings = by_pod.entry(without_place(&labels)).or_default();
         for (time, usd) in points.into_iter().filter(|(_, usd)| usd.is_finite() && *usd >= 0.0) {
             let known = readings.entry(time).or_insert((usd, labels.clone()));
             if known.0 < usd {

@@ -287,6 +287,11 @@ fn pod_of<'c>(
     cluster.namespaces.get_mut(labels.get("namespace")?)?.pods.get_mut(labels.get("pod")?)
 }
 
+/// A pod's labels without those of its place: its node and its service.
+pub(super) fn without_place(labels: &Labels) -> Labels {
+    labels.iter().filter(|(name, _)| !matches!(*name, "node" | "service")).collect()
+}
+
 /// Gives the pod that labels name the node and the service that they name.
 pub(super) fn set_node_and_service(
     session: &DaySession<'_>,

@@ -13,7 +13,9 @@ use crate::source::labels::Labels;
 use crate::source::metric_names::{CLUSTER_TOTAL, EXPORTER_SUCCESS, POD_TOTAL, WINDOW_END};
 use crate::source::prometheus::dedup::{self, Metric};
 use crate::source::prometheus::gaps::{self, CoverageMetrics};
-use crate::source::prometheus::gauges::{self, REAL_PODS, set_node_and_service, shifted};
+use crate::source::prometheus::gauges::{
+    self, REAL_PODS, set_node_and_service, shifted, without_place,
+};
 use crate::source::prometheus::promql::{
     ClusterNames, GRID_SECONDS, Selector, Window, next_grid_point,
 };
@@ -178,8 +180,7 @@ async fn pod_places(
         .await?;
     let mut most: BTreeMap<Labels, f64> = BTreeMap::new();
     for (labels, samples) in counts {
-        let mut name = labels.clone();
-        name.retain(|label| label != "node" && label != "service");
+        let name = without_place(&labels);
         let best = most.entry(name.clone()).or_insert(-1.0);
         if samples <= *best || single.contains_key(&name) {
             continue;

@@ -282,8 +282,8 @@ pub enum ReplyError {
 /// Most memory that a reply's values may take, bytes, as [`Weighed`] estimates it: about 140 000
 /// pods.
 const MEMORY_MAX: u64 = 144 << 20;
-/// More than labels take, so that a reply is refused too early rather than too late.
-/// What a map takes beside its text, bytes. A series is two: itself and its labels.
+/// What a map takes beside its text, bytes. A series is two: itself and its labels, which take less:
+/// a reply is refused too early rather than too late.
 const MAP_BYTES: u64 = 290;
 /// What a label, a point or a member of a list takes beside its text, bytes.
 const ITEM_BYTES: u64 = 64;

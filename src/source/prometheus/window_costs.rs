@@ -11,7 +11,7 @@ use crate::source::metric_names::{CLUSTER_TOTAL, EXPORTER_SUCCESS};
 use crate::source::prometheus::exposed_windows::Windowed;
 use crate::source::prometheus::gaps;
 use crate::source::prometheus::gauges::{
-    self, Coverage, Gauge, add_up, record_level, set_node_and_service,
+    self, Coverage, Gauge, add_up, record_level, set_node_and_service, without_place,
 };
 use crate::source::prometheus::promql::{ClusterNames, GRID_SECONDS, Selector, Sources, Window};
 use crate::source::prometheus::session::DaySession;
@@ -229,9 +229,7 @@ async fn weighed(
 fn pods(found: BTreeMap<Labels, f64>) -> BTreeMap<Labels, Vec<(Labels, f64)>> {
     let mut by_pod: BTreeMap<Labels, Vec<(Labels, f64)>> = BTreeMap::new();
     for (labels, usd) in found {
-        let mut pod = labels.clone();
-        pod.retain(|label| label != "node" && label != "service");
-        by_pod.entry(pod).or_default().push((labels, usd));
+        by_pod.entry(without_place(&labels)).or_default().push((labels, usd));
     }
     by_pod
 }

@@ -4,12 +4,11 @@ use crate::service::failure::Failure;
 use crate::source::labels::Labels;
 use crate::source::prometheus::promql::{Selector, Window};
 use crate::source::prometheus::reply::shown_labels;
+use crate::source::prometheus::windows::LOOKBACK_SECONDS;
 
 use super::DaySession;
 use super::pieces::add;
 
-/// For how long a sample is in effect, seconds, unless a server is told otherwise.
-const IN_EFFECT_SECONDS: i64 = 300;
 /// A function of a range holds the samples of one series at a time, a subquery those of all: so many
 /// times the samples are no harder on a server.
 const RANGE_SHARE: u64 = 4;
@@ -58,11 +57,11 @@ impl DaySession<'_> {
         window: Window,
         series: u64,
     ) -> Result<bool, Failure> {
-        // What is in effect when a piece begins counts in it. Servers that are told to look back for
+        // A piece's first minutes may have the value of a sample before it. Servers that are told to look back for
         // longer do so at the first one.
         let query = |piece: Window| {
             let times = if piece.start == window.start { 2 } else { 1 };
-            let start = piece.start - times * IN_EFFECT_SECONDS;
+            let start = piece.start - times * LOOKBACK_SECONDS;
             selector.extent(metric, extra, Window { start, ..piece })
         };
         let samples = series.saturating_mul(u64::from(window.minutes()));
@@ -72,6 +71,7 @@ impl DaySession<'_> {
         let found = self.in_pieces(window, (count, series.max(1)), add, query).await?;
         self.max_window_minutes = max_window_minutes;
         let is_fine = |number: &f64| number.is_finite() && *number >= 0.0;
+        // A server that leaves out what is no number answers with one of the two.
         Ok(found.len() % 2 != 0 || !found.values().all(is_fine))
     }
 }
