@@ -9,9 +9,11 @@ the texts of cells.
 
 import argparse
 import base64
+import contextlib
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
@@ -55,7 +57,8 @@ class Browser:
             os.dup2(second, 4)
 
         self.process = subprocess.Popen(
-            arguments, preexec_fn=pipes, close_fds=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            arguments, preexec_fn=pipes, close_fds=False, start_new_session=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         os.close(to_browser)
         os.close(from_browser)
         self.write, self.read = own_write, own_read
@@ -110,6 +113,15 @@ class Browser:
         self.ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 500)
         return self.facts()
 
+    def end(self):
+        """Ends the browser with the processes it has started: these outlive it for a moment."""
+        self.process.terminate()
+        try:
+            self.process.wait(SECONDS)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+
     def picture(self, width, height):
         clip = {"x": 0, "y": 0, "width": width, "height": min(height, HEIGHT_MAX), "scale": 1}
         shot = self.ask("Page.captureScreenshot", format="png", clip=clip, captureBeyondViewport=True)
@@ -142,7 +154,8 @@ def main():
     parser.add_argument("--chromium", default="chromium")
     options = parser.parse_args()
     own = options.file.resolve().as_uri()
-    with tempfile.TemporaryDirectory() as folder:
+    # A process of the browser may still write its last file while the folder goes.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         browser = Browser(options.chromium, folder)
         try:
             browser.open(own)
@@ -158,8 +171,7 @@ def main():
                     path = options.pictures / f"report-{name}.png"
                     path.write_bytes(browser.picture(width, facts["height"]))
         finally:
-            browser.process.terminate()
-            browser.process.wait(SECONDS)
+            browser.end()
     print(json.dumps(said))
 
 
