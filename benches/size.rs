@@ -5,7 +5,8 @@
 //! first writes everything, the second nothing - and
 //! prints a table of time and peak memory. Then come runs of a running day, five minutes apart and an
 //! hour apart, and from these the rows and parts of a day; then the last of them again on stores with
-//! so many days of earlier rows, one after the other (`DAYS=0,180`). `PODS=1000` makes it smaller.
+//! so many days of earlier rows, one after the other (`DAYS=0,180`). `PODS=1000` makes it smaller,
+//! `WINDOW_SECONDS=3600` has gauges say of which hour they are, as the exporter of this project does.
 
 #![expect(
     clippy::unwrap_used,

@@ -30,7 +30,7 @@ pub enum QueryConfig {
         tenant_label: Option<String>,
         /// The label that names a series' cluster.
         cluster_label: ClusterLabel,
-        /// Most samples one query may touch.
+        /// Most samples one query may touch at a time.
         samples_max: u64,
         /// The ledger's currency, and the rates of others.
         currency: CurrencyConfig,

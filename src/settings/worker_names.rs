@@ -85,7 +85,7 @@ super::table::settings! {
     TODAY_REFRESH = "1h":
         "How often the rows of a running day's pods are written (LEVELS with pod); in between, what \
          pods cost since is in their namespace's row; 0: by every run";
-    MAX_SAMPLES = "10000000": "Most samples one query may touch; longer ones are split by time";
+    MAX_SAMPLES = "10000000": "Most samples one query may touch at a time; longer ones are split by time";
     CONCURRENCY = "auto":
         "Most questions to the query layer under way, and batches of accounts at a time; auto: as \
          many as there are cores, at least 4";

@@ -46,6 +46,7 @@ mod nodes;
 mod outages;
 mod own_metrics;
 mod parts;
+mod pieces;
 mod pinned_settings;
 mod proxies;
 mod query_layers;

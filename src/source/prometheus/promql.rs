@@ -70,6 +70,8 @@ impl Window {
 
 /// Which number of [`Selector::extent`] a series is.
 const EXTENT: &str = "extent_";
+/// Of which piece of a window a sum is, until it is added to the others.
+const PIECE: &str = "piece_";
 
 /// A text as a PromQL string literal.
 #[must_use]
@@ -109,6 +111,30 @@ pub fn regex_escaped(text: &str) -> String {
 #[must_use]
 pub fn integral(rate: &str, window: Window) -> String {
     format!("sum_over_time(({rate})[{}:{GRID_SECONDS}s]) / {GRID_SECONDS}", window.range())
+}
+
+/// The same, added up by the server from so many pieces of the window: it evaluates one after the
+/// other, so that it holds the samples of one of them at a time, and sends each series once.
+#[must_use]
+pub fn integral_in_pieces(rate: &str, window: Window, count: u32) -> String {
+    let pieces = window.split(count);
+    if pieces.len() < 2 {
+        return integral(rate, window);
+    }
+    let of = |(index, piece): (usize, &Window)| {
+        let offset = match window.evaluation_time() - piece.evaluation_time() {
+            // No offset may be zero.
+            0 => String::new(),
+            seconds => format!(" offset {seconds}s"),
+        };
+        let range = piece.range();
+        format!(
+            "label_replace(sum_over_time(({rate})[{range}:{GRID_SECONDS}s]{offset}), \
+             \"{PIECE}\", \"{index}\", \"\", \"\")"
+        )
+    };
+    let sums: Vec<String> = pieces.iter().enumerate().map(of).collect();
+    format!("sum without ({PIECE}) ({}) / {GRID_SECONDS}", sums.join(" or "))
 }
 
 /// For how many minutes of a window an expression has a value, one number a series.

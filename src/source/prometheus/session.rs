@@ -22,6 +22,7 @@ use crate::source::prometheus::series_parts::SeriesPart;
 use kept_answers::KeptAnswers;
 
 mod bad_samples;
+mod integrals;
 mod kept_answers;
 mod pieces;
 
@@ -34,7 +35,7 @@ const PIECES_AT_ONCE: usize = 2;
 pub struct PrometheusSettings {
     /// The label that holds the account's id; `None`: the server holds one tenant only.
     pub tenant_label: Option<String>,
-    /// Most samples one query may touch.
+    /// Most samples one query may touch at a time.
     pub samples_max: u64,
     /// The label that names a series' cluster.
     pub cluster_label: ClusterLabel,

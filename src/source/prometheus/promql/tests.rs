@@ -148,6 +148,18 @@ fn gauges_are_taken_by_what_their_exporter_says_of_its_window() {
 }
 
 #[test]
+fn pieces_of_a_window_are_added_up_by_the_server() {
+    let window = Window { start: 0, end: 7_200 };
+    assert_eq!(integral_in_pieces("m{}", window, 1), integral("m{}", window));
+    assert_eq!(
+        integral_in_pieces("m{}", window, 2),
+        "sum without (piece_) (\
+         label_replace(sum_over_time((m{})[3599500ms:60s] offset 3600s), \"piece_\", \"0\", \"\", \"\") \
+         or label_replace(sum_over_time((m{})[3599500ms:60s]), \"piece_\", \"1\", \"\", \"\")) / 60"
+    );
+}
+
+#[test]
 fn other_currencies_are_converted_where_they_are_read() {
     let selector = Selector {
         conversions: vec![("EUR".into(), 1.25), ("J.Y".into(), 0.5)],

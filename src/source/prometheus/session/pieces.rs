@@ -10,7 +10,7 @@ use crate::service::failure::{Failure, Kind};
 use crate::source::checkpoint::Checkpoint;
 use crate::source::labels::Labels;
 use crate::source::prometheus::client::NoAnswer;
-use crate::source::prometheus::promql::{Selector, Window, integral, minutes_present};
+use crate::source::prometheus::promql::{Selector, Window, minutes_present};
 use crate::source::prometheus::questions::Times;
 use crate::source::prometheus::reply::Series;
 use crate::source::prometheus::sample_counts;
@@ -96,18 +96,6 @@ impl DaySession<'_> {
         let count = series.values().fold(0.0_f64, |most, value| most.max(*value));
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
         Ok(count as u64)
-    }
-
-    /// The cost of a rate over a window by labels, split so that no query touches more samples
-    /// than allowed when the rate reads `series` series.
-    pub(in crate::source::prometheus) async fn integrate(
-        &mut self,
-        rate: &str,
-        window: Window,
-        series: u64,
-    ) -> Result<BTreeMap<Labels, f64>, Failure> {
-        let sums = self.summed(window, series, |piece| integral(rate, piece)).await?;
-        self.own_only(sums)
     }
 
     /// For how many minutes a window's expression has a value, by labels.
