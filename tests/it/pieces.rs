@@ -5,13 +5,12 @@ use std::collections::BTreeMap;
 
 use crate::support::embedded::SqliteStore;
 use crate::support::exporters::{ACCOUNT, AT, assert_share, day};
+use crate::support::layer::{Fate, Layer, Query};
 use crate::support::metrics::History;
-use crate::support::proxy::Proxy;
+use crate::support::servers::{PrometheusVersion, prometheus, victoriametrics};
 use crate::support::world::{DAY, HOUR, MARCH, MINUTE, gauges, source};
 
 const PODS: usize = 1_200;
-/// Of a day of all pods, a twelfth.
-const SAMPLES_MAX: &str = "144000";
 /// Pods with a sample that is no cost, at what time of the day, and which one.
 const NO_COSTS: [(usize, i64, f64); 3] = [
     (5, 3 * HOUR + 30 * MINUTE, f64::NAN),
@@ -71,21 +70,30 @@ fn stored(store: &SqliteStore) -> BTreeMap<String, f64> {
     rows.unwrap().map(Result::unwrap).collect()
 }
 
-/// Runs the day; returns it, what is stored of pods, and the questions.
+/// Runs the day against a server behind a layer; returns the day, what is stored of pods, and the
+/// questions about what pods cost.
 async fn run(
-    no_costs: &[(usize, i64, f64)],
+    url: &str,
+    samples_max: &str,
+    rule: impl Fn(&mut Query) -> Fate + Send + Sync + 'static,
 ) -> (serde_json::Value, BTreeMap<String, f64>, Vec<String>) {
-    let server = source(&[history(no_costs)]);
-    let proxy = Proxy::open_to(&server.url).await;
+    let layer = Layer::new(url, rule).await;
     let settings = [
-        ("PROMETHEUS_URL", proxy.url.as_str()),
+        ("PROMETHEUS_URL", layer.url.as_str()),
         ("LEVELS", "cluster,namespace,pod"),
-        ("MAX_SAMPLES", SAMPLES_MAX),
+        ("MAX_SAMPLES", samples_max),
     ];
     let store = SqliteStore::new(&[ACCOUNT], &settings);
     let arguments = ["run", "--from", "2026-03-01", "--to", "2026-03-01", "--at", AT];
     let summary = store.run(&[&arguments[..], &["--output", "json"]].concat()).summary();
-    (day(&summary, "2026-03-01").clone(), stored(&store), proxy.queries())
+    let asked = layer.seen().into_iter().map(|query| query.text("query").to_owned());
+    let is_cost = |query: &String| query.contains("pod_total_cost") && pieces(query) > 0;
+    (day(&summary, "2026-03-01").clone(), stored(&store), asked.filter(is_cost).collect())
+}
+
+/// Of how many pieces of the day a question has the cost.
+fn pieces(query: &str) -> usize {
+    query.matches("sum_over_time((").count()
 }
 
 fn assert_all(found: &BTreeMap<String, f64>, wanted: &BTreeMap<String, f64>) {
@@ -95,22 +103,52 @@ fn assert_all(found: &BTreeMap<String, f64>, wanted: &BTreeMap<String, f64>) {
     }
 }
 
+/// Has the server asked for pieces that are and are not whole minutes long.
+async fn assert_joined(url: &str) {
+    // A twelfth of a day of all pods, and less than a 24th.
+    for (samples_max, questions, of_each) in [("144000", 3, 4), ("70000", 7, 4)] {
+        let (day, found, queries) = run(url, samples_max, |_| Fate::Passed).await;
+        assert_eq!(day["state"], "ok", "{day}");
+        assert_all(&found, &wanted(&[]));
+        let asked: Vec<usize> = queries.iter().map(|query| pieces(query)).collect();
+        assert_eq!(asked, vec![of_each; questions], "{queries:#?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_server_adds_up_pieces_of_many_series() {
-    let (day, found, queries) = run(&[]).await;
+    for version in [PrometheusVersion::Two, PrometheusVersion::Three] {
+        let data = tempfile::tempdir().unwrap();
+        history(&[]).write_blocks(data.path());
+        let server = prometheus(version, data.path());
+        assert_joined(&server.url).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn victoriametrics_adds_up_pieces_of_many_series() {
+    let server = victoriametrics(history(&[]).in_milliseconds(), &[]).await;
+    assert_joined(&server.url).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_a_server_does_not_add_up_pieces_it_is_asked_for_each() {
+    let server = source(&[history(&[])]);
+    let refusing = |query: &mut Query| match pieces(query.text("query")) {
+        0 | 1 => Fate::Passed,
+        _ => Fate::Refused(414, "Request-URI Too Large".to_owned()),
+    };
+    let (day, found, queries) = run(&server.url, "144000", refusing).await;
     assert_eq!(day["state"], "ok", "{day}");
     assert_all(&found, &wanted(&[]));
-    let of_pods =
-        |query: &&String| query.contains("pod_total_cost") && query.contains("sum_over_time((");
-    let integrals: Vec<_> = queries.iter().filter(of_pods).collect();
-    let pieces: usize =
-        integrals.iter().map(|query| query.matches("sum_over_time((").count()).sum();
-    assert_eq!((integrals.len(), pieces), (3, 12), "{integrals:#?}");
+    let apart = queries.iter().filter(|query| pieces(query) == 1).count();
+    assert_eq!((apart, queries.len()), (12, 14), "two are asked at a time, and none after them");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn samples_that_are_no_costs_are_found_among_many_on_a_real_server() {
-    let (day, found, _) = run(&NO_COSTS).await;
+    let server = source(&[history(&NO_COSTS)]);
+    let (day, found, _) = run(&server.url, "144000", |_| Fate::Passed).await;
     assert_eq!(day["state"], "partial", "{day}");
     assert_all(&found, &wanted(&NO_COSTS));
     let said = day["warnings"].to_string();

@@ -48,8 +48,8 @@ pub(super) async fn integrate(
     series: u64,
 ) -> Result<Integrals, Failure> {
     let selector = &selector.in_parts();
-    let plain =
-        session.integrate(&selector.of(metric.name, metric.matchers), window, series).await?;
+    let rate = selector.of(metric.name, metric.matchers);
+    let plain = session.integrate_each(&rate, window, series).await?;
     let mut groups: BTreeMap<Labels, Vec<(Labels, f64)>> = BTreeMap::new();
     for (labels, usd) in plain {
         groups.entry(group_of(selector, metric, &labels)).or_default().push((labels, usd));

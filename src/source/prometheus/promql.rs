@@ -70,8 +70,9 @@ impl Window {
 
 /// Which number of [`Selector::extent`] a series is.
 const EXTENT: &str = "extent_";
-/// Of which piece of a window a sum is, until it is added to the others.
-const PIECE: &str = "piece_";
+/// Of which piece of a window a sum is, until it is added to the others. No scrape takes over a label
+/// of this form.
+const PIECE: &str = "__piece__";
 
 /// A text as a PromQL string literal.
 #[must_use]
@@ -113,8 +114,8 @@ pub fn integral(rate: &str, window: Window) -> String {
     format!("sum_over_time(({rate})[{}:{GRID_SECONDS}s]) / {GRID_SECONDS}", window.range())
 }
 
-/// The same, added up by the server from so many pieces of the window: it evaluates one after the
-/// other, so that it holds the samples of one of them at a time, and sends each series once.
+/// The same, added up by the server from so many pieces of the window, so that it sends each series
+/// once. Prometheus evaluates one piece after the other, and holds the samples of one at a time.
 #[must_use]
 pub fn integral_in_pieces(rate: &str, window: Window, count: u32) -> String {
     let pieces = window.split(count);
@@ -234,7 +235,9 @@ impl Selector {
             return self.unlabelled_too(metric, extra);
         }
         let gauges = self.converted(metric, extra);
-        let ends = || self.unlabelled_too(WINDOW_END, &[]);
+        // What holds gauges to some namespaces or pods would leave no window's end.
+        let of_ends = || Self { matchers: Vec::new(), ..self.clone() };
+        let ends = || of_ends().unlabelled_too(WINDOW_END, &[]);
         match self.sources {
             Sources::All => gauges,
             Sources::Windowed => format!("({gauges} and ignoring ({GAUGE_LABELS}) {})", ends()),

@@ -7,6 +7,7 @@
 //! parts or account by account, so one account's problem affects only that account.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -59,6 +60,8 @@ pub(super) struct Questions {
     batcher: Arc<Batcher<Key, AccountId, Outcome>>,
     /// Accounts whose questions failed by themselves: they are asked alone from then on.
     alone: Arc<Mutex<BTreeSet<AccountId>>>,
+    /// Whether the server was asked to add up pieces and did not do so in time.
+    pieces_are_apart: Arc<AtomicBool>,
 }
 
 impl Questions {
@@ -74,11 +77,22 @@ impl Questions {
             tenant_label,
             batcher: Arc::new(Batcher::new(places, limits)),
             alone: Arc::default(),
+            pieces_are_apart: Arc::default(),
         }
     }
 
     pub(super) fn client(&self) -> &PromClient {
         &self.client
+    }
+
+    /// Whether the server may be asked to add up pieces of a long answer.
+    pub(super) fn joins_pieces(&self) -> bool {
+        !self.pieces_are_apart.load(Ordering::Relaxed)
+    }
+
+    /// Has the server no more be asked for that.
+    pub(super) fn join_no_more_pieces(&self) {
+        self.pieces_are_apart.store(true, Ordering::Relaxed);
     }
 
     /// Forgets which accounts are to be asked about alone: a new run tries all together again.

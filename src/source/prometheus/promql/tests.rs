@@ -148,14 +148,28 @@ fn gauges_are_taken_by_what_their_exporter_says_of_its_window() {
 }
 
 #[test]
+fn gauges_of_some_pods_are_held_against_the_windows_of_all() {
+    let selector = Selector {
+        matchers: vec!["pod=~\"a|b\"".into()],
+        sources: Sources::Windowless,
+        ..Selector::default()
+    };
+    assert_eq!(
+        selector.raw(POD_TOTAL, &[]),
+        "(cloudtuner_kubecost_pod_total_cost{pod=~\"a|b\"} unless ignoring (namespace, pod, node, \
+         service, currency, mode) cloudtuner_kubecost_window_end_timestamp_seconds{})"
+    );
+}
+
+#[test]
 fn pieces_of_a_window_are_added_up_by_the_server() {
     let window = Window { start: 0, end: 7_200 };
     assert_eq!(integral_in_pieces("m{}", window, 1), integral("m{}", window));
     assert_eq!(
         integral_in_pieces("m{}", window, 2),
-        "sum without (piece_) (\
-         label_replace(sum_over_time((m{})[3599500ms:60s] offset 3600s), \"piece_\", \"0\", \"\", \"\") \
-         or label_replace(sum_over_time((m{})[3599500ms:60s]), \"piece_\", \"1\", \"\", \"\")) / 60"
+        "sum without (__piece__) (\
+         label_replace(sum_over_time((m{})[3599500ms:60s] offset 3600s), \"__piece__\", \"0\", \"\", \"\") \
+         or label_replace(sum_over_time((m{})[3599500ms:60s]), \"__piece__\", \"1\", \"\", \"\")) / 60"
     );
 }
 

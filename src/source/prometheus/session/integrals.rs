@@ -1,19 +1,30 @@
 //! Costs of rates over a window: of many series, the server adds up several pieces before it answers.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
 
 use crate::service::failure::Failure;
 use crate::source::labels::Labels;
-use crate::source::prometheus::promql::{Window, integral_in_pieces};
+use crate::source::prometheus::promql::{Window, integral, integral_in_pieces};
+use crate::source::prometheus::questions::Times;
+use crate::source::prometheus::series_parts::SeriesPart;
 
-use super::DaySession;
-use super::pieces::add;
+use super::pieces::{add, by_labels, join_up};
+use super::{DaySession, PIECES_AT_ONCE};
 
 /// From how many series on the server adds up pieces: to send and read such an answer takes as long
 /// as to evaluate a piece of it.
 const LONG_ANSWER_SERIES: u64 = 1_000;
-/// How many pieces the server adds up at a time. More could take longer than it allows a query.
+/// How many pieces the server adds up in one question at the most.
 const PIECES_JOINED: u32 = 4;
+/// In how many questions the window is asked for at the least: a server evaluates one on one core.
+const QUESTIONS_MIN: u32 = 2;
+/// How long such a question may take: gateways give up after 30 s.
+const JOINED_PATIENCE: Duration = Duration::from_secs(20);
+/// How long its text may be: VictoriaMetrics takes 16 KiB, and an address is longer than its text.
+const JOINED_BYTES_MAX: usize = 6_000;
 
 impl DaySession<'_> {
     /// The cost of a rate over a window by labels, split so that no query touches more samples
@@ -24,11 +35,76 @@ impl DaySession<'_> {
         window: Window,
         series: u64,
     ) -> Result<BTreeMap<Labels, f64>, Failure> {
-        let count = self.pieces(window, series.saturating_mul(u64::from(window.minutes())));
-        let joined = if series >= LONG_ANSWER_SERIES { count.min(PIECES_JOINED) } else { 1 };
-        let query = |part| integral_in_pieces(rate, part, joined);
-        let counts = (count.div_ceil(joined), series.max(1));
-        let sums = self.in_pieces(window, counts, add, query).await?;
+        let sums = self.summed(window, series, |piece| integral(rate, piece)).await?;
         self.own_only(sums)
+    }
+
+    /// The same of a rate that has a value for each series that it reads.
+    pub(in crate::source::prometheus) async fn integrate_each(
+        &mut self,
+        rate: &str,
+        window: Window,
+        series: u64,
+    ) -> Result<BTreeMap<Labels, f64>, Failure> {
+        match self.integrate_joined(rate, window, series).await {
+            Some(sums) => self.own_only(sums),
+            None => self.integrate(rate, window, series).await,
+        }
+    }
+
+    /// The same, of a day that is over, added up by the server; `None` where that is of no use, or
+    /// where the server does not do it at once: then nobody asks it for that again.
+    async fn integrate_joined(
+        &mut self,
+        rate: &str,
+        window: Window,
+        series: u64,
+    ) -> Option<BTreeMap<Labels, f64>> {
+        let (count, joined) = self.joined_pieces(window, series)?;
+        let part = SeriesPart::default();
+        let questions: Vec<(Window, String)> = window
+            .split(count)
+            .into_iter()
+            .map(|piece| (piece, part.of(&integral_in_pieces(rate, piece, joined))))
+            .collect();
+        if questions.iter().any(|(_, query)| query.len() > JOINED_BYTES_MAX) {
+            return None;
+        }
+        let mut sums = BTreeMap::new();
+        for at_once in questions.chunks(PIECES_AT_ONCE) {
+            let this = &*self;
+            let asked = at_once.iter().map(|(piece, query)| {
+                let samples = series.saturating_mul(u64::from(piece.minutes()));
+                this.ask(query, Times::At(piece.evaluation_time()), samples)
+            });
+            let Ok(Ok(answers)) = tokio::time::timeout(JOINED_PATIENCE, try_join_all(asked)).await
+            else {
+                tracing::debug!(
+                    series,
+                    "the query layer is not asked to add up pieces from here on"
+                );
+                self.questions.join_no_more_pieces();
+                return None;
+            };
+            for answer in answers {
+                self.note_warnings(&answer);
+                join_up(&mut sums, by_labels(answer.series), add);
+            }
+        }
+        Some(sums)
+    }
+
+    /// In how many questions a window is asked for, and how many pieces each of them has.
+    fn joined_pieces(&self, window: Window, series: u64) -> Option<(u32, u32)> {
+        // What is kept of a running day's answers goes by the questions.
+        let is_whole = self.kept.is_none() && self.max_window_minutes == u32::MAX;
+        let is_asked = is_whole && self.series_halvings == 0 && self.working_splits.is_empty();
+        if series < LONG_ANSWER_SERIES || !is_asked || !self.questions.joins_pieces() {
+            return None;
+        }
+        let pieces = self.pieces(window, series.saturating_mul(u64::from(window.minutes())));
+        let questions = pieces.div_ceil(PIECES_JOINED).max(QUESTIONS_MIN);
+        let joined = pieces.div_ceil(questions);
+        (joined > 1).then_some((questions, joined))
     }
 }

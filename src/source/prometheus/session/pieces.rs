@@ -463,7 +463,7 @@ pub(super) fn add(one: f64, other: f64) -> f64 {
 }
 
 /// The values of an answer, by labels.
-fn by_labels(series: Vec<Series>) -> impl Iterator<Item = (Labels, f64)> {
+pub(super) fn by_labels(series: Vec<Series>) -> impl Iterator<Item = (Labels, f64)> {
     series.into_iter().filter_map(|mut one| {
         let value = one.value()?;
         one.labels.remove("__name__");
@@ -472,7 +472,7 @@ fn by_labels(series: Vec<Series>) -> impl Iterator<Item = (Labels, f64)> {
 }
 
 /// Joins values to others, by labels.
-fn join_up(
+pub(super) fn join_up(
     joined: &mut BTreeMap<Labels, f64>,
     values: impl IntoIterator<Item = (Labels, f64)>,
     join: fn(f64, f64) -> f64,
