@@ -26,11 +26,14 @@ const WRITES_AT_ONCE: usize = 2;
 const PLACE_WAIT_MAX: Duration = Duration::from_secs(20);
 // A lease that was renewed before the wait outlives the first command, even if its holder died then.
 const _: () = assert!(PLACE_WAIT_MAX.as_secs() + WRITE_TIMEOUT.as_secs() < LEASE_MIN.as_secs());
-/// Updates in one command: far below the server's limit of 100 000, and about 1 MB.
+/// Updates of one caller in one command: about 1 MB.
 pub const UPDATES_MAX: usize = 1_000;
+/// Updates of all callers in one command: far below the server's limits of 100 000 and of 48 MB. The
+/// accounts that are answered together insert their rows together: many of them make few inserts.
+const UPDATES_TOGETHER_MAX: u64 = 4_000;
 const LIMITS: BatchLimits = BatchLimits {
     questions_max: 500,
-    weight_max: UPDATES_MAX as u64,
+    weight_max: UPDATES_TOGETHER_MAX,
     linger: Linger::WhileTheyCome { step: LINGER, steps_max: 5 },
     place_wait_max: Some(PLACE_WAIT_MAX),
 };
