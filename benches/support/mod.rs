@@ -77,7 +77,7 @@ fn write_block(directory: &Path, pods: usize, start: i64, window_seconds: Option
         (format!(",namespace=\"team-{namespace}\",pod=\"{pod}\",node=\"node-{node}\""), 0.02)
     });
     put("pod_total_cost", &mut pods.into_iter());
-    for seconds in window_seconds {
+    if let Some(seconds) = window_seconds {
         let mut put_one = |metric: &str, labels: &str, value: f64| {
             put(metric, &mut [(labels.to_owned(), value)].into_iter());
         };
