@@ -137,6 +137,26 @@ fn a_pod_that_uses_more_than_its_node_has_leaves_nothing_of_it() {
 }
 
 #[test]
+fn a_node_has_a_row_where_it_has_a_name_that_may_be_shown() {
+    let mut costs = cluster_of(&[(1 << 24, vec![])], &[0], 0);
+    for name in ["", "a\u{1b}b"] {
+        costs.node_mut("c", name).total_usd = Some(1.0);
+    }
+    let roll = roll_up(&costs, Levels::ALL);
+    let nodes: Vec<_> = roll.lines.iter().filter_map(|line| line.key.node()).collect();
+    assert_eq!((nodes, roll.refused.len()), (vec!["node-0"], 1));
+}
+
+#[test]
+fn a_node_of_which_the_idle_part_alone_is_known_carries_that_part() {
+    let mut costs = cluster_of(&[(2 << 24, vec![(0, 1 << 24)])], &[0], 0);
+    costs.node_mut("c", "node-0").total_usd = None;
+    let roll = roll_up(&costs, Levels::ALL);
+    let line = roll.lines.iter().find(|line| line.key.node() == Some("node-0")).unwrap();
+    assert_eq!((line.cost.usd(), roll.total.usd()), (2.0, 3.0));
+}
+
+#[test]
 fn nodes_carry_nothing_where_pods_are_left_out_as_a_contradiction() {
     let mut costs = cluster_of(&[(1 << 24, vec![(0, 8 << 24)])], &[0], 0);
     costs.namespace_mut("c", "ns-0").total_usd = Some(2.0);

@@ -29,6 +29,36 @@ fn cost_of(roll: &RollUp, namespace: Option<&str>, pod: Option<&str>) -> Option<
 }
 
 #[test]
+fn an_excess_is_beyond_rounding_from_a_tenth_of_a_cent_on() {
+    let excess = |usd| Excess { key: ResourceKey::Cluster { cluster: "c".into() }, usd };
+    assert!(!excess(0.000_999).is_beyond_rounding());
+    assert!(excess(0.001).is_beyond_rounding());
+}
+
+#[test]
+fn children_that_cost_what_their_parent_does_are_no_excess() {
+    let mut costs = sample();
+    costs.namespace_mut("c", "shop").total_usd = Some(2.5);
+    let roll = roll_up(&costs, Levels::ALL);
+    assert_eq!(cost_of(&roll, Some("shop"), None), Some(0.0));
+    assert!(roll.excess.is_empty());
+}
+
+#[test]
+fn children_may_cost_a_hundredth_more_than_their_parent() {
+    let excess = |pods_usd| {
+        let mut costs = DayCosts::default();
+        costs.cluster_mut("c").total_usd = Some(60.0);
+        let shop = costs.namespace_mut("c", "shop");
+        shop.total_usd = Some(50.0);
+        shop.pods.insert("cart".into(), pod(pods_usd));
+        let roll = roll_up(&costs, Levels::ALL);
+        (roll.excess.len(), roll.contradictions.len())
+    };
+    assert_eq!((excess(50.5), excess(50.500_001)), ((1, 0), (0, 1)));
+}
+
+#[test]
 fn each_row_is_what_its_children_leave() {
     let roll = roll_up(&sample(), Levels::ALL);
     assert_eq!(cost_of(&roll, Some("shop"), Some("cart-1")), Some(1.5));

@@ -144,6 +144,17 @@ fn a_day_that_was_refused_since_has_the_faults_that_the_source_has() {
 }
 
 #[test]
+fn a_refused_day_that_was_stored_incomplete_is_partial_however_little_is_due_by_now() {
+    let mut refused = before();
+    refused.attempt.state = DayState::Failed;
+    refused.stored.coverage.covered_minutes = 1_392;
+    let mut source = source(1_388);
+    source.expected_minutes = 1_390;
+    let verdict = judged(&source, 0.99, Some(&refused), 1.0, false);
+    assert_eq!(kept(&verdict), (DayState::Partial, "the source has samples for 1388 of 1390 min"));
+}
+
+#[test]
 fn what_was_left_half_written_is_no_reason_to_keep_a_few_minutes_more() {
     let mut half = before();
     half.attempt.is_pending = true;
