@@ -57,8 +57,8 @@ impl DaySession<'_> {
         window: Window,
         series: u64,
     ) -> Result<bool, Failure> {
-        // A piece's first minutes may have the value of a sample before it. Servers that are told to look back for
-        // longer do so at the first one.
+        // A piece's first minutes may have the value of a sample before it. Servers that are told to
+        // look back for longer do so at the first one.
         let query = |piece: Window| {
             let times = if piece.start == window.start { 2 } else { 1 };
             let start = piece.start - times * LOOKBACK_SECONDS;

@@ -19,8 +19,6 @@ use super::{DaySession, PIECES_AT_ONCE};
 const LONG_ANSWER_SERIES: u64 = 1_000;
 /// How many pieces the server adds up in one question at the most.
 const PIECES_JOINED: u32 = 4;
-/// In how many questions the window is asked for at the least: a server evaluates one on one core.
-const QUESTIONS_MIN: u32 = 2;
 /// How long such a question may take: gateways give up after 30 s.
 const JOINED_PATIENCE: Duration = Duration::from_secs(20);
 /// How long its text may be: VictoriaMetrics takes 16 KiB, and an address is longer than its text.
@@ -99,11 +97,15 @@ impl DaySession<'_> {
         // What is kept of a running day's answers goes by the questions.
         let is_whole = self.kept.is_none() && self.max_window_minutes == u32::MAX;
         let is_asked = is_whole && self.series_halvings == 0 && self.working_splits.is_empty();
-        if series < LONG_ANSWER_SERIES || !is_asked || !self.questions.joins_pieces() {
+        // A server that found a piece too much beside another is not asked for more at a time.
+        let is_at_ease = self.pieces_at_once == PIECES_AT_ONCE;
+        if series < LONG_ANSWER_SERIES || !is_asked || !is_at_ease || !self.questions.joins_pieces()
+        {
             return None;
         }
         let pieces = self.pieces(window, series.saturating_mul(u64::from(window.minutes())));
-        let questions = pieces.div_ceil(PIECES_JOINED).max(QUESTIONS_MIN);
+        let at_once = u32::try_from(PIECES_AT_ONCE).unwrap_or(u32::MAX);
+        let questions = pieces.div_ceil(PIECES_JOINED).max(at_once);
         let joined = pieces.div_ceil(questions);
         (joined > 1).then_some((questions, joined))
     }
