@@ -369,8 +369,9 @@ pub fn retire(account: &AccountId, own_form: &str, day: Day) -> UpdateStatement 
         "cloud_account_id": account.as_str(),
         "deleted_at": 0,
         "active": true,
-        "cloud_resource_id": { "$regex": own_form },
         LAST_SEEN_DATE: { "$lt": date(day) },
+        // Last: of documents that were seen lately, no server need match it.
+        "cloud_resource_id": { "$regex": own_form },
     };
     let change = doc! { "$set": { "active": false } };
     UpdateStatement { is_multi: true, ..UpdateStatement::one(filter, change) }

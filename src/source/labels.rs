@@ -62,7 +62,14 @@ impl Labels {
 /// As maps are ordered: by the first name or value that differs.
 impl Ord for Labels {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.iter().cmp(other.iter())
+        // Those that end at the same places are compared at once.
+        let aligned = self.ends.iter().zip(&other.ends).take_while(|(one, two)| one == two).count();
+        let bytes = aligned.checked_sub(1).map_or(0, |last| self.ends[last] as usize);
+        let own = self.text.get(..bytes).unwrap_or(&self.text);
+        let others = other.text.get(..bytes).unwrap_or(&other.text);
+        let next = (aligned < self.ends.len()).then(|| self.text(aligned));
+        let other_next = (aligned < other.ends.len()).then(|| other.text(aligned));
+        own.cmp(others).then_with(|| next.cmp(&other_next))
     }
 }
 

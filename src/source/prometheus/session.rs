@@ -28,7 +28,9 @@ mod pieces;
 
 /// How many pieces of a question are asked for at a time: a server evaluates one query on one core.
 /// More would hold as many large replies in memory.
-const PIECES_AT_ONCE: usize = 2;
+const PIECES_AT_ONCE: u32 = 2;
+/// From how many series on a question takes longer than its way to the server and back.
+const MANY_SERIES: u64 = 1_000;
 
 /// What the adapter needs to know beside the address.
 #[derive(Clone, Debug)]
@@ -121,7 +123,7 @@ impl<'a> DaySession<'a> {
             },
             max_window_minutes: u32::MAX,
             working_splits: BTreeMap::new(),
-            pieces_at_once: PIECES_AT_ONCE,
+            pieces_at_once: PIECES_AT_ONCE as usize,
             series_halvings: 0,
             counted: BTreeMap::new(),
             kept: None,

@@ -6,8 +6,8 @@ use crate::source::prometheus::promql::{Selector, Window};
 use crate::source::prometheus::reply::shown_labels;
 use crate::source::prometheus::windows::LOOKBACK_SECONDS;
 
-use super::DaySession;
 use super::pieces::add;
+use super::{DaySession, MANY_SERIES, PIECES_AT_ONCE};
 
 /// A function of a range holds the samples of one series at a time, a subquery those of all: so many
 /// times the samples are no harder on a server.
@@ -65,7 +65,9 @@ impl DaySession<'_> {
             selector.extent(metric, extra, Window { start, ..piece })
         };
         let samples = series.saturating_mul(u64::from(window.minutes()));
-        let count = self.pieces(window, samples / RANGE_SHARE);
+        // Servers evaluate one question on one core.
+        let least = if series < MANY_SERIES { 1 } else { PIECES_AT_ONCE };
+        let count = self.pieces(window, samples / RANGE_SHARE).max(least);
         // How long a time was too much is of no concern to other questions, which are harder.
         let max_window_minutes = self.max_window_minutes;
         let found = self.in_pieces(window, (count, series.max(1)), add, query).await?;

@@ -12,11 +12,8 @@ use crate::source::prometheus::questions::Times;
 use crate::source::prometheus::series_parts::SeriesPart;
 
 use super::pieces::{add, by_labels, join_up};
-use super::{DaySession, PIECES_AT_ONCE};
+use super::{DaySession, MANY_SERIES, PIECES_AT_ONCE};
 
-/// From how many series on the server adds up pieces: to send and read such an answer takes as long
-/// as to evaluate a piece of it.
-const LONG_ANSWER_SERIES: u64 = 1_000;
 /// How many pieces the server adds up in one question at the most.
 const PIECES_JOINED: u32 = 4;
 /// How long such a question may take: gateways give up after 30 s.
@@ -69,7 +66,7 @@ impl DaySession<'_> {
             return None;
         }
         let mut sums = BTreeMap::new();
-        for at_once in questions.chunks(PIECES_AT_ONCE) {
+        for at_once in questions.chunks(self.pieces_at_once) {
             let this = &*self;
             let asked = at_once.iter().map(|(piece, query)| {
                 let samples = series.saturating_mul(u64::from(piece.minutes()));
@@ -98,14 +95,12 @@ impl DaySession<'_> {
         let is_whole = self.kept.is_none() && self.max_window_minutes == u32::MAX;
         let is_asked = is_whole && self.series_halvings == 0 && self.working_splits.is_empty();
         // A server that found a piece too much beside another is not asked for more at a time.
-        let is_at_ease = self.pieces_at_once == PIECES_AT_ONCE;
-        if series < LONG_ANSWER_SERIES || !is_asked || !is_at_ease || !self.questions.joins_pieces()
-        {
+        let is_at_ease = self.pieces_at_once == PIECES_AT_ONCE as usize;
+        if series < MANY_SERIES || !is_asked || !is_at_ease || !self.questions.joins_pieces() {
             return None;
         }
         let pieces = self.pieces(window, series.saturating_mul(u64::from(window.minutes())));
-        let at_once = u32::try_from(PIECES_AT_ONCE).unwrap_or(u32::MAX);
-        let questions = pieces.div_ceil(PIECES_JOINED).max(at_once);
+        let questions = pieces.div_ceil(PIECES_JOINED).max(PIECES_AT_ONCE);
         let joined = pieces.div_ceil(questions);
         (joined > 1).then_some((questions, joined))
     }
