@@ -25,6 +25,8 @@ use std::process::Command;
 
 #[path = "support/counters.rs"]
 mod counters;
+#[path = "support/goals.rs"]
+mod goals;
 #[path = "support/many.rs"]
 mod many;
 #[path = "support/performance.rs"]
@@ -37,6 +39,7 @@ mod servers;
 mod worker;
 
 use counters::{Counts, Servers, container_address};
+use goals::goals_table;
 use many::{BLOCK, Size, number};
 use performance::{Line, TABLE_HEAD, of_a_day};
 use servers::{PrometheusVersion, Server, Stores};
@@ -77,7 +80,7 @@ async fn main() {
         lines.extend(of_reference);
     }
     println!("\n{}\n", of_a_day(&lines));
-    println!("{}", performance::goals_table(size, &lines));
+    println!("{}", goals_table(&performance::goals(size, &lines)));
 }
 
 /// Returns what each run took, and the ledger's sum after it.

@@ -1,8 +1,7 @@
 //! What was measured of many accounts, beside the goals.
 
-use std::fmt::Write as _;
-
 use crate::counters::{Counts, Taken};
+use crate::goals::Goal;
 use crate::many::Size;
 
 const DAY_SECONDS: f64 = 86_400.0;
@@ -50,20 +49,6 @@ impl Line {
     }
 }
 
-/// What was measured beside the goals.
-pub(crate) fn goals_table(size: Size, lines: &[Line]) -> String {
-    let mut table = "| what | goal | measured | |\n|---|--:|--:|---|\n".to_owned();
-    for (what, goal, measured) in goals(size, lines) {
-        let verdict = if measured <= goal {
-            "met".to_owned()
-        } else {
-            format!("missed by {:.2} times", measured / goal)
-        };
-        writeln!(table, "| {what} | {goal} | {measured:.2} | {verdict} |").unwrap();
-    }
-    table
-}
-
 /// What a day of runs writes, each of which finds every cost of the running day changed.
 pub(crate) fn of_a_day(lines: &[Line]) -> String {
     let is_later = |line: &&Line| (line.program, line.run) == ("worker", "five minutes later");
@@ -75,7 +60,8 @@ pub(crate) fn of_a_day(lines: &[Line]) -> String {
     )
 }
 
-fn goals(size: Size, lines: &[Line]) -> Vec<(&'static str, f64, f64)> {
+/// What there are goals for of this size.
+pub(crate) fn goals(size: Size, lines: &[Line]) -> Vec<Goal> {
     let find = |program: &str, run: &str| {
         lines.iter().find(|line| (line.program, line.run) == (program, run))
     };

@@ -52,6 +52,24 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    #[test]
+    fn gaps_and_edges_and_roundings_each_take_their_part() {
+        let inputs = BoundInputs {
+            rate_max: 120.0,
+            missing_minutes: 5,
+            edges: 3,
+            step_minutes: 4.0,
+            roundings: 1 << 26,
+        };
+        // Two dollars a minute; a rounding takes 2^-25 USD at the most.
+        let (gaps_usd, of_edges, of_roundings) = (10.0, 24.0, 2.0);
+        let high_by_usd = of_edges + of_roundings;
+        let wanted = DayBound { low_by_usd: gaps_usd + high_by_usd, high_by_usd, gaps_usd };
+        assert_eq!(bound(inputs), wanted);
+        let of_credit = bound(BoundInputs { rate_max: -120.0, ..inputs });
+        assert_eq!(of_credit, DayBound { low_by_usd: 2.0, high_by_usd: 2.0, gaps_usd: 0.0 });
+    }
+
     proptest! {
         /// The goal: what a made-up resource costs lies within the bound of what its samples say.
         /// The method: it lives from one second to another at one rate, and is sampled each minute.

@@ -131,3 +131,80 @@ impl Breakdown {
         parts
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CPU: Part = Part::Cpu;
+    const RAM: Part = Part::Ram;
+
+    #[test]
+    fn a_part_has_one_name_in_all_forms() {
+        for part in Part::ALL {
+            let json = serde_json::to_value(part).unwrap();
+            assert_eq!(json, part.as_str());
+        }
+    }
+
+    #[test]
+    fn a_sum_has_of_each_cost_its_share() {
+        let mut sum = Parts::from([(CPU, 1.0)]);
+        add_parts(&mut sum, &[(CPU, 4.0), (RAM, 6.0)].into(), 0.5);
+        assert_eq!(sum, [(CPU, 3.0), (RAM, 3.0)].into());
+    }
+
+    #[test]
+    fn parts_of_a_sum_are_known_while_those_of_all_its_costs_are() {
+        let mut sum = Some(Parts::from([(CPU, 1.0)]));
+        let more = Parts::from([(CPU, 4.0)]);
+        add_known_parts(&mut sum, Some(&more), 0.5);
+        assert_eq!(sum, Some([(CPU, 3.0)].into()));
+        add_known_parts(&mut sum, None, 1.0);
+        assert_eq!(sum, None);
+        add_known_parts(&mut sum, Some(&more), 1.0);
+        assert_eq!(sum, None);
+    }
+
+    #[test]
+    fn stretches_of_a_day_add_up_and_are_scaled() {
+        let mut whole = Breakdown::default();
+        assert!(whole.is_empty());
+        whole.add(CPU, 1.0);
+        whole.add(CPU, 2.0);
+        assert!(!whole.is_empty());
+        let more = Breakdown {
+            parts: [(CPU, 5.0), (RAM, 2.0)].into(),
+            idle_of: [(CPU, 4.0)].into(),
+            cpu_efficiency: Some(0.5),
+            ram_efficiency: None,
+        };
+        whole.add_up(&more);
+        whole.scale(0.5);
+        let wanted = Breakdown {
+            parts: [(CPU, 4.0), (RAM, 1.0)].into(),
+            idle_of: [(CPU, 2.0)].into(),
+            ..Breakdown::default()
+        };
+        assert_eq!(whole, wanted);
+    }
+
+    #[test]
+    fn idle_is_a_part_of_its_own_and_no_more_than_what_it_is_of() {
+        let divided = |parts: &[(Part, f64)], idle_of: &[(Part, f64)]| {
+            let of = |parts: &[(Part, f64)]| parts.iter().copied().collect();
+            let whole =
+                Breakdown { parts: of(parts), idle_of: of(idle_of), ..Breakdown::default() };
+            whole.divided().into_iter().collect::<Vec<_>>()
+        };
+        let parts = [(CPU, 3.0), (RAM, 2.0), (Part::Idle, 1.0)];
+        assert_eq!(
+            divided(&parts, &[(CPU, 1.0), (RAM, 5.0), (Part::Pv, 9.0)]),
+            [(CPU, 2.0), (RAM, 0.0), (Part::Idle, 4.0)]
+        );
+        for nothing in [0.0, -1.0, f64::INFINITY, f64::NAN] {
+            assert_eq!(divided(&parts[..2], &[(CPU, nothing)]), parts[..2], "{nothing}");
+        }
+        assert_eq!(divided(&[(CPU, f64::NAN), (RAM, 2.0)], &[(CPU, 1.0)]), [(RAM, 2.0)]);
+    }
+}

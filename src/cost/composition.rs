@@ -34,3 +34,20 @@ pub struct Composition {
     /// How much of what was requested was used.
     pub efficiency: Efficiency,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_efficiency_that_is_no_number_is_not_known() {
+        let whole = Breakdown {
+            cpu_efficiency: Some(0.5),
+            ram_efficiency: Some(f64::NAN),
+            ..Breakdown::default()
+        };
+        assert_eq!(Efficiency::of(&whole), Efficiency { cpu: Some(0.5), ram: None });
+        let known = Efficiency::known(Some(f64::INFINITY), Some(0.25));
+        assert_eq!(known, Efficiency { cpu: None, ram: Some(0.25) });
+    }
+}

@@ -13,6 +13,7 @@ pub mod day;
 pub mod kubernetes;
 pub mod limits;
 pub mod money;
+pub mod names;
 pub mod odd_days;
 pub mod phase;
 pub mod resource_id;

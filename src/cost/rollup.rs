@@ -17,8 +17,8 @@ use std::collections::BTreeMap;
 use super::costs::{
     ClusterCosts, DayCosts, Level, Levels, NamespaceCosts, NodeCosts, NodeLevel, is_special,
 };
-use super::limits::{NAME_BYTES_MAX, is_no_name};
 use super::money::{BadCost, Cost};
+use super::names::{NAME_BYTES_MAX, is_no_name};
 use super::resource_id::ResourceKey;
 
 /// By which share of a parent its children may exceed it through rounding and timing.
@@ -125,7 +125,61 @@ fn spread(lines: &mut [CostLine], sum: Cost, total: Cost) {
     }
 }
 
+/// The row above one.
+fn parent(key: &ResourceKey, levels: Levels) -> ResourceKey {
+    let cluster = key.cluster().to_owned();
+    match key {
+        ResourceKey::Pod { namespace, .. } if levels.namespace => {
+            ResourceKey::Namespace { cluster, namespace: namespace.clone() }
+        }
+        _ => ResourceKey::Cluster { cluster },
+    }
+}
+
 impl RollUp {
+    /// How many rows can be folded into rows above them. Nodes are not: a cluster has few.
+    #[must_use]
+    pub fn foldable(&self) -> usize {
+        let is_foldable =
+            |line: &&CostLine| matches!(line.key.level(), Level::Namespace | Level::Pod);
+        self.lines.iter().filter(is_foldable).count()
+    }
+
+    /// Adds the `count` cheapest rows of pods, and then of namespaces, to the rows above them, which
+    /// are to have rows. Returns how many were folded.
+    pub fn fold(&mut self, levels: Levels, count: usize) -> usize {
+        let pods = self.fold_level(Level::Pod, levels, count);
+        pods + self.fold_level(Level::Namespace, levels, count - pods)
+    }
+
+    fn fold_level(&mut self, level: Level, levels: Levels, count: usize) -> usize {
+        let of_level = self.lines.iter().filter(|line| line.key.level() == level);
+        let mut costs: Vec<Cost> = of_level.map(|line| line.cost).collect();
+        let count = count.min(costs.len());
+        let Some(last) = count.checked_sub(1) else { return 0 };
+        let (cheaper, dearest, _) = costs.select_nth_unstable(last);
+        // Of those that cost as much as the dearest one that is folded, so many are.
+        let mut alike = count - cheaper.iter().filter(|cost| *cost < dearest).count();
+        let mut moved: BTreeMap<ResourceKey, Cost> = BTreeMap::new();
+        self.lines.retain(|line| {
+            if line.key.level() != level || line.cost > *dearest {
+                return true;
+            }
+            if line.cost == *dearest {
+                if alike == 0 {
+                    return true;
+                }
+                alike -= 1;
+            }
+            *moved.entry(parent(&line.key, levels)).or_default() += line.cost;
+            false
+        });
+        for line in &mut self.lines {
+            line.cost += moved.remove(&line.key).unwrap_or_default();
+        }
+        count
+    }
+
     fn cluster(&mut self, name: &str, costs: &ClusterCosts, levels: Levels) {
         let key = ResourceKey::Cluster { cluster: name.to_owned() };
         if self.refuses_name(&key, name) {
@@ -237,7 +291,8 @@ impl RollUp {
                 }
                 let Some(cost) = self.rounded(&key, Some(pod_costs.total_usd)) else { continue };
                 beneath += cost;
-                let (node, service) = (pod_costs.node.clone(), pod_costs.service.clone());
+                let named = |name: &Option<String>| name.clone().filter(|name| !is_no_name(name));
+                let (node, service) = (named(&pod_costs.node), named(&pod_costs.service));
                 self.lines.push(CostLine { key, cost, node, service });
             }
         }
@@ -303,6 +358,8 @@ impl RollUp {
     }
 }
 
+#[cfg(test)]
+mod fold_tests;
 #[cfg(test)]
 mod node_tests;
 #[cfg(test)]

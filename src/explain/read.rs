@@ -13,9 +13,9 @@ use crate::run::day::inputs::CostedDay;
 use crate::run::day::refresh::keep_pod_rows;
 use crate::service::failure::Failure;
 use crate::settings::worker::RunConfig;
+use crate::source::Phase;
 use crate::source::prometheus::client::PromClient;
 use crate::source::prometheus::promql::{Window, integral, minutes_present};
-use crate::source::{Phase, SourceDay};
 
 use super::build::{bound_of, build};
 use super::model::{Explanation, Hour, Wanted};
@@ -152,10 +152,10 @@ async fn whole_day(
     };
     let costed = match phase {
         Some(phase) => {
-            let mut source = stores.source.day_costs(account, day, phase, now_seconds).await?;
-            enforce_limits(&mut source, stores.settings);
+            let source = stores.source.day_costs(account, day, phase, now_seconds).await?;
             let settings = stores.settings;
             let mut costed = CostedDay::of(source, settings.levels, settings.gap_policy);
+            enforce_limits(&mut costed, settings);
             keep_older_pods(&mut costed, read, (&key, &names));
             Some(costed)
         }
@@ -195,14 +195,14 @@ fn keep_older_pods(
 }
 
 /// Folds a day as a run does, and notes that.
-fn enforce_limits(source: &mut SourceDay, settings: &RunConfig) {
-    match settings.limits.enforce(&mut source.costs, settings.levels) {
+fn enforce_limits(costed: &mut CostedDay, settings: &RunConfig) {
+    match costed.enforce(settings.limits, settings.levels) {
         Ok(0) => {}
-        Ok(folded) => source.warnings.push(
+        Ok(folded) => costed.source.warnings.push(
             format!("{folded} of the cheapest resources have no rows of their own (MAX_RESOURCES)")
                 .into(),
         ),
-        Err(over) => source.warnings.push(format!("a run refuses the day: {over}").into()),
+        Err(over) => costed.source.warnings.push(format!("a run refuses the day: {over}").into()),
     }
 }
 

@@ -185,13 +185,16 @@ impl Readers {
         if let Some(inputs) = self.read_without_pods(job, due, now_seconds).await? {
             return Ok(inputs);
         }
-        let mut source = self.source_day(job, due, now_seconds).await?;
-        enforce_limits(&mut source, self.settings.limits, self.settings.levels)?;
+        let source = self.source_day(job, due, now_seconds).await?;
         // A plan holds what was scaled when it was made.
         let gap_policy = job.plan().map_or(self.settings.gap_policy, |_| GapPolicy::None);
-        let levels = self.settings.levels;
+        let (levels, limits) = (self.settings.levels, self.settings.limits);
         let resources = source.costs.resources();
-        let costs = compute(resources, move || CostedDay::of(source, levels, gap_policy)).await?;
+        let costing = compute(resources, move || {
+            let mut costs = CostedDay::of(source, levels, gap_policy);
+            enforce_limits(&mut costs, limits, levels).map(|()| costs)
+        });
+        let costs = costing.await??;
         let documents = self.read_documents(job, due, &costs, now_seconds).await?;
         let rows = self.read_rows(&job.account.id, due.day, &documents).await?;
         Ok(DayInputs {
@@ -230,8 +233,9 @@ impl Readers {
         }
         let mut source = self.day_costs(job.account, (due.day, phase), now_seconds, true).await?;
         name_missed_clusters(&mut source, &due.clusters_before);
-        enforce_limits(&mut source, self.settings.limits, levels)?;
-        let costs = CostedDay::of(source, levels, self.settings.gap_policy);
+        let limits = self.settings.limits;
+        let mut costs = CostedDay::of(source, levels, self.settings.gap_policy);
+        enforce_limits(&mut costs, limits, levels)?;
         let documents = self.read_documents(job, due, &costs, now_seconds).await?;
         let (status, resources, mut costs) = (status.clone(), states.len(), costs);
         let left = compute(resources, move || {
@@ -239,6 +243,9 @@ impl Readers {
             kept.map(|kept| ((costs, documents, states), kept))
         });
         let Some(((costs, documents, states), kept)) = left.await? else { return Ok(None) };
+        if costs.roll.lines.len() + kept.rows.len() > limits.resources_max {
+            return Ok(None);
+        }
         let own_ids = kept.rows.iter().map(|row| row.resource_id.clone()).collect();
         Ok(Some(DayInputs {
             account: account.clone(),
@@ -352,13 +359,13 @@ impl Readers {
 
 /// Sees that a day is no larger than it may be, before anything of it is stored.
 pub(crate) fn enforce_limits(
-    source: &mut SourceDay,
+    costs: &mut CostedDay,
     limits: Limits,
     levels: Levels,
 ) -> Result<(), Failure> {
-    match limits.enforce(&mut source.costs, levels) {
+    match costs.enforce(limits, levels) {
         Ok(0) => {}
-        Ok(folded) => source.warnings.push(Warning::new(WarningKind::Folded, &format!(
+        Ok(folded) => costs.source.warnings.push(Warning::new(WarningKind::Folded, &format!(
             "{folded} of the cheapest resources have no rows of their own, as there are more than \
              the {} of MAX_RESOURCES: their costs are in those of their namespaces and clusters",
             limits.resources_max

@@ -153,8 +153,8 @@ impl Looker {
         let of_day = (day, phase);
         let mut costs = self.readers.day_costs(account, of_day, now_seconds, without_pods).await?;
         name_missed_clusters(&mut costs, &job.clusters_before);
-        enforce_limits(&mut costs, settings.limits, settings.levels)?;
-        let costed = CostedDay::of(costs, settings.levels, settings.gap_policy);
+        let mut costed = CostedDay::of(costs, settings.levels, settings.gap_policy);
+        enforce_limits(&mut costed, settings.limits, settings.levels)?;
         let stored = StoredDay { status, total_usd: job.stored_usd() };
         let (source, roll) = (&costed.source, &costed.roll);
         let verdict = verdict(source, roll, stored, settings.shrink_limit, false);

@@ -1,6 +1,6 @@
 //! Text of which others wrote a part, as people may be shown it.
 
-use crate::cost::limits::is_format;
+use crate::cost::names::is_format;
 
 /// Longer words are cut: no name that a cluster may have is of use beyond that in a sentence.
 const WORD_CHARACTERS_MAX: usize = 80;

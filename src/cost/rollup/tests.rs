@@ -181,6 +181,25 @@ fn a_namespaces_name_matters_where_it_or_its_pods_have_rows() {
 }
 
 #[test]
+fn nodes_and_services_with_such_names_are_left_out() {
+    let mut costs = sample();
+    let (bad, good) = (Some("n\u{7}".to_owned()), Some("n".to_owned()));
+    let shop = costs.namespace_mut("c", "shop");
+    let mut set = |name: &str, node: &Option<String>, service: &Option<String>| {
+        let pod = shop.pods.get_mut(name).unwrap();
+        (pod.node, pod.service) = (node.clone(), service.clone());
+    };
+    set("cart-1", &bad, &good);
+    set("cart-2", &good, &bad);
+    let roll = roll_up(&costs, Levels::ALL);
+    let of = |pod: &str| {
+        let line = roll.lines.iter().find(|line| line.key.pod() == Some(pod)).unwrap();
+        (line.node.clone(), line.service.clone())
+    };
+    assert_eq!([of("cart-1"), of("cart-2")], [(None, good.clone()), (good, None)]);
+}
+
+#[test]
 fn a_name_with_a_control_character_is_refused_and_its_dollars_stay_with_the_parent() {
     let mut costs = sample();
     let shop = costs.namespace_mut("c", "shop");

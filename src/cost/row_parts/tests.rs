@@ -111,6 +111,7 @@ proptest! {
         node in prop_oneof![
             Just(NodeLevel::Off), Just(NodeLevel::Documents), Just(NodeLevel::Rows)],
         bits in 0u8..4,
+        folded in 0usize..4,
     ) {
         let mut costs = sample();
         let cluster = costs.cluster_mut("c");
@@ -124,7 +125,8 @@ proptest! {
         let web = costs.namespace_mut("c", "web");
         (web.total_usd, web.breakdown) = (Some(usd[4]), of[4].clone());
         let levels = levels(node, bits & 1 != 0, bits & 2 != 0);
-        let roll = roll_up(&costs, levels);
+        let mut roll = roll_up(&costs, levels);
+        roll.fold(levels, folded);
         for (key, row) in row_parts(&costs, &roll, levels) {
             let line = roll.lines.iter().find(|line| line.key == key).unwrap();
             let sum: f64 = row.parts.values().sum();

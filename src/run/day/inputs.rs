@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cost::{
-    AccountId, ClusterCosts, Composition, Cost, CostLine, Day, Efficiency, Levels, NodeFacts,
-    Parts, ResourceKey, RollUp, RowParts, add_known_parts, roll_up, row_parts,
+    AccountId, ClusterCosts, Composition, Cost, CostLine, Day, Efficiency, Levels, Limits,
+    NodeFacts, OverLimit, Parts, ResourceKey, RollUp, RowParts, add_known_parts, roll_up,
+    row_parts,
 };
 use crate::day_status::DayStatus;
 use crate::documents::{ObservedResource, PoolOwner, SeenNow, StoredResource};
@@ -85,6 +86,20 @@ impl CostedDay {
         let roll = roll_up(&source.costs, levels);
         let parts = levels.has_parts.then(|| row_parts(&source.costs, &roll, levels));
         Self { source, roll, parts }
+    }
+
+    /// Sees that the day is no larger than it may be, or folds the cheapest of its rows. Returns how
+    /// many were folded.
+    ///
+    /// # Errors
+    /// [`OverLimit`] where it is too large; then nothing is changed.
+    pub fn enforce(&mut self, limits: Limits, levels: Levels) -> Result<usize, OverLimit> {
+        limits.enforce_clusters(&self.source.costs)?;
+        let folded = limits.enforce(&mut self.roll, levels)?;
+        if folded > 0 && self.parts.is_some() {
+            self.parts = Some(row_parts(&self.source.costs, &self.roll, levels));
+        }
+        Ok(folded)
     }
 
     /// What the day's total is made of.

@@ -15,9 +15,9 @@ use super::pieces::{add, by_labels, join_up};
 use super::{DaySession, MANY_SERIES, PIECES_AT_ONCE};
 
 /// How many pieces the server adds up in one question at the most.
-const PIECES_JOINED: u32 = 4;
+const PIECES_JOINED: u32 = 3;
 /// How long such a question may take: gateways give up after 30 s.
-const JOINED_PATIENCE: Duration = Duration::from_secs(20);
+const JOINED_PATIENCE: Duration = Duration::from_secs(25);
 /// How long its text may be: VictoriaMetrics takes 16 KiB, and an address is longer than its text.
 const JOINED_BYTES_MAX: usize = 6_000;
 
