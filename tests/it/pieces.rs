@@ -106,7 +106,7 @@ fn assert_all(found: &BTreeMap<String, f64>, wanted: &BTreeMap<String, f64>) {
 /// Has the server asked for pieces that are and are not whole minutes long.
 async fn assert_joined(url: &str) {
     // A twelfth of a day of all pods, and less than a 24th.
-    for (samples_max, questions, of_each) in [("144000", 4, 3), ("70000", 9, 3)] {
+    for (samples_max, questions, of_each) in [("144000", 4, 3), ("70000", 10, 3)] {
         let (day, found, queries) = run(url, samples_max, |_| Fate::Passed).await;
         assert_eq!(day["state"], "ok", "{day}");
         assert_all(&found, &wanted(&[]));

@@ -221,3 +221,139 @@ fn the_newest_day_is_judged_alone_and_not_without_enough_to_hold_it_against() {
     assert_eq!(newest_day(&costs(30.0), &few, Limits::default()), None);
     assert_eq!(newest_day(&Costs::new(), &all, Limits::default()), None);
 }
+
+/// What the rule says of a cost: the kind of what is odd.
+fn kind_of(usd: f64, basis: &[f64], spreads: f64, least_usd: f64) -> Option<AnomalyKind> {
+    judge(usd, basis, Limits { spreads, least_usd }).map(|odd| odd.kind)
+}
+
+#[test]
+fn a_spike_exceeds_each_of_its_three_bounds() {
+    // A median of 10, a spread of 1.2 and nine of ten days at 10.
+    let kind = |usd, spreads, least_usd| kind_of(usd, &[10.0; 10], spreads, least_usd);
+    let spike = Some(AnomalyKind::Spike);
+    // By five dollars at least.
+    assert_eq!((kind(15.0, 0.0, 5.0), kind(15.5, 0.0, 5.0)), (None, spike));
+    // By five spreads: six dollars.
+    assert_eq!((kind(16.0, 5.0, 0.0), kind(16.1, 5.0, 0.0)), (None, spike));
+    // A fifth above the dear days.
+    assert_eq!((kind(12.0, 0.0, 0.0), kind(12.5, 0.0, 0.0)), (None, spike));
+}
+
+#[test]
+fn a_drop_is_below_a_tenth_of_the_least_day_and_by_enough() {
+    let kind = |usd, least_usd| kind_of(usd, &[10.0; 10], 0.0, least_usd);
+    let drop = Some(AnomalyKind::Drop);
+    assert_eq!((kind(1.0, 0.0), kind(0.5, 0.0)), (None, drop));
+    assert_eq!((kind(0.5, 9.5), kind(0.25, 9.5)), (None, drop));
+}
+
+#[test]
+fn five_days_are_a_basis_and_four_are_none() {
+    assert_eq!(kind_of(100.0, &[10.0; 4], 4.0, 1.0), None);
+    assert_eq!(kind_of(100.0, &[10.0; 5], 4.0, 1.0), Some(AnomalyKind::Spike));
+}
+
+#[test]
+fn the_spread_is_the_median_distance_and_never_less_than_an_eighth_or_so() {
+    let spread = |basis: &[f64]| {
+        let odd = judge(100.0, basis, Limits::default()).unwrap();
+        (odd.expected_usd, odd.spread_usd)
+    };
+    assert_eq!(spread(&[8.0, 9.0, 10.0, 11.0, 12.0]), (10.0, 1.482_6));
+    assert_eq!(spread(&[10.0; 5]), (10.0, 1.2));
+}
+
+#[test]
+fn medians_and_the_day_that_nine_of_ten_do_not_exceed() {
+    assert_eq!([median(&[]), median(&[5.0]), median(&[3.0, 1.0, 2.0])], [0.0, 5.0, 2.0]);
+    assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
+    let up_to = |count: u32| (1..=count).map(f64::from).rev().collect::<Vec<_>>();
+    assert_eq!(
+        [high(&[]), high(&up_to(1)), high(&up_to(10)), high(&up_to(21))],
+        [0.0, 1.0, 9.0, 19.0]
+    );
+}
+
+#[test]
+fn saturdays_and_sundays_are_weekends() {
+    let week: Vec<Day> = "2026-11-16".parse::<Day>().unwrap().through(day("2026-11-22")).collect();
+    let found: Vec<bool> = week.iter().map(|day| is_weekend(*day)).collect();
+    assert_eq!(found, [false, false, false, false, false, true, true]);
+}
+
+fn day(text: &str) -> Day {
+    text.parse().unwrap()
+}
+
+#[test]
+fn a_day_is_held_against_days_like_it_of_the_eight_weeks_before() {
+    let days = days();
+    let spike = |at: usize| {
+        let mut costs = steady(20.0);
+        costs.insert(days[at], 100.0);
+        odd_days(&costs, &days, Limits::default())
+    };
+    let wanted = |at: usize, basis_days: usize| Odd {
+        day: days[at],
+        kind: AnomalyKind::Spike,
+        usd: 100.0,
+        expected_usd: 20.0,
+        spread_usd: 20.0 * 0.12,
+        basis_days,
+    };
+    // A Saturday and the Friday before it.
+    assert_eq!(days[60], day("2026-10-31"));
+    assert_eq!(spike(60), [wanted(60, 16)]);
+    assert_eq!(spike(59), [wanted(59, 40)]);
+}
+
+#[test]
+fn a_name_that_came_back_drops_again() {
+    let days = days();
+    let mut costs = steady(20.0);
+    // A Friday, and the Saturday of the week after.
+    for at in [45, 53] {
+        costs.insert(days[at], 0.0);
+    }
+    let dropped = |costs: &Costs| -> Vec<Day> {
+        odd_days(costs, &days, Limits::default()).iter().map(|odd| odd.day).collect()
+    };
+    assert_eq!(dropped(&costs), [days[45], days[53]]);
+    // What is gone from a Friday to a Saturday dropped once.
+    costs = steady(20.0);
+    for at in [45, 46] {
+        costs.insert(days[at], 0.0);
+    }
+    assert_eq!(dropped(&costs), [days[45]]);
+    // A spike between two drops parts them.
+    let mut costs = steady(20.0);
+    for (at, usd) in [(45, 0.0), (46, 100.0), (47, 0.0)] {
+        costs.insert(days[at], usd);
+    }
+    let kinds: Vec<AnomalyKind> =
+        odd_days(&costs, &days, Limits::default()).iter().map(|odd| odd.kind).collect();
+    assert_eq!(kinds, [AnomalyKind::Drop, AnomalyKind::Spike, AnomalyKind::Drop]);
+}
+
+#[test]
+fn the_newest_day_is_judged_from_a_week_and_five_days_like_it_on() {
+    // Mondays: the first is all of a week old, and has five working days behind it.
+    let first = day("2026-11-02");
+    let judged = |begin: &str, last: &str| {
+        let complete: Vec<Day> = first.through(day(last)).collect();
+        let usd = |one: &Day| if *one < day(begin) { 0.0 } else { 10.0 };
+        let costs: Costs = complete.iter().map(|day| (*day, usd(day))).collect();
+        newest_day(&costs, &complete, Limits::default()).is_some()
+    };
+    let of = |last: &str| judged("2026-11-02", last);
+    assert!(of("2026-11-09") && !of("2026-11-08") && !of("2026-11-06"));
+    // A name begins with its first cost.
+    assert!(!judged("2026-11-03", "2026-11-09"));
+}
+
+#[test]
+fn kinds_have_names() {
+    let names = [AnomalyKind::Spike, AnomalyKind::Drop].map(|kind| kind.to_string());
+    assert_eq!(names, ["spike", "drop"]);
+}

@@ -63,6 +63,24 @@ fn a_row_is_made_of_what_the_levels_below_leave() {
 }
 
 #[test]
+fn a_node_is_made_of_what_its_pods_leave_and_without_pods_it_is_idle() {
+    let mut costs = sample();
+    let node = costs.node_mut("c", "n1");
+    node.breakdown = made_of(&[(Part::Cpu, 8.0), (Part::Ram, 1.0), (Part::Idle, 1.0)]);
+    let of_node = |pod: bool| rows(&costs, levels(NodeLevel::Rows, true, pod))["n1"].clone();
+    // Of 2 that the pod leaves, its CPU is known to be 2.
+    assert_eq!(of_node(true), [(Part::Cpu, 2.0)].into());
+    assert_eq!(of_node(false), [(Part::Idle, 2.0)].into());
+}
+
+#[test]
+fn without_rows_for_namespaces_a_cluster_is_made_of_what_its_pods_leave() {
+    let rows = rows(&sample(), levels(NodeLevel::Off, false, true));
+    let wanted = [(Part::Cpu, 3.0), (Part::Ram, 2.0), (Part::Pv, 3.0), (Part::Idle, 4.0)];
+    assert_eq!(rows["c"], wanted.into());
+}
+
+#[test]
 fn nothing_is_said_of_what_a_source_does_not_divide() {
     let mut costs = sample();
     costs.cluster_mut("c").namespaces.get_mut("web").unwrap().breakdown = Breakdown::default();

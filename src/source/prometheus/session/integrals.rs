@@ -100,7 +100,8 @@ impl DaySession<'_> {
             return None;
         }
         let pieces = self.pieces(window, series.saturating_mul(u64::from(window.minutes())));
-        let questions = pieces.div_ceil(PIECES_JOINED).max(PIECES_AT_ONCE);
+        // As many as are asked for at a time, or a multiple: none is the last one alone.
+        let questions = pieces.div_ceil(PIECES_JOINED).next_multiple_of(PIECES_AT_ONCE);
         let joined = pieces.div_ceil(questions);
         (joined > 1).then_some((questions, joined))
     }
