@@ -84,9 +84,16 @@ async fn each_planted_fault_is_found_and_mended() {
     assert_eq!((shown.code, small.stored().await == before), (1, true));
 
     small.stores.execute(&merges("START")).await;
-    audit(&["--fix"]);
-    let left = audit(&[]);
-    assert_eq!(kinds(&left.summary()), ["earlier-worker"]);
+    // A merge may come between the rows of a correction, which then takes another one (docs/adr).
+    let mut left = Vec::new();
+    for _ in 0..3 {
+        audit(&["--fix"]);
+        left = kinds(&audit(&[]).summary());
+        if left == ["earlier-worker"] {
+            break;
+        }
+    }
+    assert_eq!(left, ["earlier-worker"]);
     let adopted = audit(&["--adopt"]).expect_success().summary();
     assert_eq!(adopted["mended"]["usd_taken_back"], 5.0);
     assert_eq!(kinds(&audit(&[]).expect_success().summary()), [] as [&str; 0]);
