@@ -4,8 +4,9 @@
 //! minutes: with the look-back every minute has a value), then runs the worker twice - the
 //! first writes everything, the second nothing - and
 //! prints a table of time and peak memory. Then come runs of a running day, five minutes apart and an
-//! hour apart (every six hours, the first at noon, a run asks for all of the day: these do not), and from these the rows and parts of a day; then the last of them again on stores with
-//! so many days of earlier rows, one after the other (`DAYS=0,180`). `PODS=1000` makes it smaller,
+//! hour apart (every six hours, the first at noon, a run asks for all of the day: these do not), and
+//! from these the rows and parts of a day; then the last of them again on stores with so many days of
+//! earlier rows, one after the other (`DAYS=0,180`). `PODS=1000` makes it smaller,
 //! `WINDOW_SECONDS=3600` has gauges say of which hour they are, as the exporter of this project does.
 
 #![expect(

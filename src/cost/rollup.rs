@@ -162,15 +162,12 @@ impl RollUp {
         let mut alike = count - cheaper.iter().filter(|cost| *cost < dearest).count();
         let mut moved: BTreeMap<ResourceKey, Cost> = BTreeMap::new();
         self.lines.retain(|line| {
-            if line.key.level() != level || line.cost > *dearest {
+            let is_alike = line.cost == *dearest;
+            let is_cheap = line.cost < *dearest || is_alike && alike > 0;
+            if line.key.level() != level || !is_cheap {
                 return true;
             }
-            if line.cost == *dearest {
-                if alike == 0 {
-                    return true;
-                }
-                alike -= 1;
-            }
+            alike -= usize::from(is_alike);
             *moved.entry(parent(&line.key, levels)).or_default() += line.cost;
             false
         });

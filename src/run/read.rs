@@ -237,7 +237,7 @@ impl Readers {
         let mut costs = CostedDay::of(source, levels, self.settings.gap_policy);
         enforce_limits(&mut costs, limits, levels)?;
         let documents = self.read_documents(job, due, &costs, now_seconds).await?;
-        let (status, resources, mut costs) = (status.clone(), states.len(), costs);
+        let (status, resources) = (status.clone(), states.len());
         let left = compute(resources, move || {
             let kept = leave_pods(&status, &mut costs.roll, &documents, &states);
             kept.map(|kept| ((costs, documents, states), kept))
