@@ -60,10 +60,13 @@ fn is_counted(status: Option<&DayStatus>) -> bool {
 }
 
 /// Where a run that does not reconcile the account starts looking: its first open day, else today.
-/// Settled days wait for the run that reconciles it. `first` for an account without any status.
+/// Settled days wait for the run that reconciles it. `first` for an account without any status, or with
+/// a single one: a run works on today first, and may have ended after it.
 #[must_use]
 pub fn first_open(today: Day, first: Day, statuses: &BTreeMap<Day, DayStatus>) -> Day {
-    let Some(known_since) = statuses.keys().next() else { return first };
+    let Some(known_since) = statuses.keys().next().filter(|_| statuses.len() > 1) else {
+        return first;
+    };
     let is_first = |day: &Day| match statuses.get(day) {
         // Between days that were computed: time was up, or a run was killed.
         None => day > known_since,
@@ -243,7 +246,15 @@ mod tests {
         assert_eq!(first_looked_at(uncounted), "2026-11-19");
         let hole = days(["2026-11-14", "2026-11-19", "2026-11-20"]);
         assert_eq!(first_looked_at(hole), "2026-11-15");
-        assert_eq!(first_looked_at(vec![counted("2026-11-18")]), "2026-11-19");
+        assert_eq!(
+            first_looked_at(vec![counted("2026-11-17"), counted("2026-11-18")]),
+            "2026-11-19"
+        );
+        assert_eq!(
+            first_looked_at(vec![counted("2026-11-20")]),
+            "2026-11-10",
+            "it may have ended there"
+        );
     }
 
     #[test]
