@@ -358,8 +358,7 @@ impl DocumentWriter for MongoResources {
         let mut changed = 0;
         for batch in summaries.chunks(UPDATES_MAX) {
             let updates = batch.iter().map(|one| bson_form::costs(account, one).into_element());
-            let updated =
-                self.writes.write(Verb::Update, updates.collect(), batch.len() as u64).await?;
+            let updated = self.writes.write(Verb::Update, updates, batch.len() as u64).await?;
             changed += updated.changed;
         }
         Ok(changed)

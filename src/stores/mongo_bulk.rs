@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use mongodb::Collection;
-use mongodb::bson::Document;
+use mongodb::bson::{Document, RawDocumentBuf};
 use tokio::sync::Semaphore;
 
 use crate::service::batcher::{
@@ -16,7 +16,7 @@ use crate::service::failure::{Failure, Kind};
 use crate::settings::worker::LEASE_MIN;
 
 use super::WRITE_TIMEOUT;
-use super::mongo_update::{Updated, Verb, write_each};
+use super::mongo_update::{Updated, Verb, encoded, write_each};
 
 /// How many batches of a process write a collection at a time, but for slow ones. More of them get in
 /// each other's way: one server took half as long again, and a third more CPU, for the same updates by
@@ -40,8 +40,8 @@ const LIMITS: BatchLimits = BatchLimits {
 
 type Outcome = Result<Updated, Failure>;
 
-/// Updates or documents of one account, and how many documents they are to change.
-type Updates = (Vec<Document>, u64);
+/// Updates or documents of one account as they are sent, and how many documents they are to change.
+type Updates = (Vec<RawDocumentBuf>, u64);
 
 /// Writes a collection.
 #[derive(Clone, Debug)]
@@ -66,9 +66,17 @@ impl BulkWrites {
     /// than were to, it is not known whose, and the last callers' counts are lower.
     ///
     /// # Errors
-    /// When the server cannot be asked or refuses an update for another reason than a duplicate
-    /// key, or when the write concern was not met: then what was written may be lost again.
-    pub async fn write(&self, verb: Verb, updates: Vec<Document>, documents: u64) -> Outcome {
+    /// When one of them cannot be sent, when the server cannot be asked or refuses an update for
+    /// another reason than a duplicate key, or when the write concern was not met: then what was
+    /// written may be lost again.
+    pub async fn write(
+        &self,
+        verb: Verb,
+        updates: impl IntoIterator<Item = Document>,
+        documents: u64,
+    ) -> Outcome {
+        let updates = updates.into_iter().map(|one| encoded(self.what, &one));
+        let updates = updates.collect::<Result<Vec<_>, _>>()?;
         let bulk = self.clone();
         let answer = move |asked: Asked<Updates, Outcome>| async move {
             answer_in_order(asked, |all| bulk.send(verb, all)).await;
@@ -84,7 +92,7 @@ impl BulkWrites {
     fn send(&self, verb: Verb, all: Vec<Updates>) -> BoxFuture<'_, Vec<Outcome>> {
         Box::pin(async move {
             let sizes: Vec<(usize, u64)> = all.iter().map(|(one, n)| (one.len(), *n)).collect();
-            let together = all.iter().flat_map(|(updates, _)| updates.iter().cloned()).collect();
+            let together = all.iter().flat_map(|(updates, _)| updates);
             match write_each(verb, self.what, &self.collection, together).await {
                 Ok(updated) => shares(updated, &sizes),
                 Err(failure) if all.len() > 1 && is_for_one(&failure) => {
