@@ -11,7 +11,8 @@
 //!
 //! `ACCOUNTS` (200), `NAMESPACES` (20 each) and `STEP` (60 seconds between samples) set the size;
 //! `WORKER` names another build of the program; `REFERENCE=0` leaves the Python worker out.
-//! `HISTORY=DIRECTORY` keeps the samples there.
+//! `HISTORY=DIRECTORY` keeps the samples there. `SIGNALS` (0) first runs on empty stores are told to
+//! end at moments by chance (`SEED`), and the run after them must have all costs.
 
 #![expect(
     clippy::unwrap_used,
@@ -22,7 +23,10 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
+#[path = "support/chance.rs"]
+mod chance;
 #[path = "support/counters.rs"]
 mod counters;
 #[path = "support/goals.rs"]
@@ -31,6 +35,8 @@ mod goals;
 mod many;
 #[path = "support/performance.rs"]
 mod performance;
+#[path = "support/running.rs"]
+mod running;
 #[path = "../tests/it/support/servers.rs"]
 #[expect(dead_code, reason = "the tests use the rest of it")]
 mod servers;
@@ -38,10 +44,12 @@ mod servers;
 #[expect(dead_code, reason = "the tests use the rest of it")]
 mod worker;
 
+use chance::Chance;
 use counters::{Counts, Servers, container_address};
 use goals::goals_table;
 use many::{BLOCK, Size, number};
 use performance::{Line, TABLE_HEAD, of_a_day};
+use running::{END_WITHIN, Running};
 use servers::{PrometheusVersion, Server, Stores};
 
 /// 2026-03-02 00:00:00 UTC: the day before it is whole.
@@ -55,6 +63,8 @@ const RUNS: [(&str, i64, &str); 3] = [
     ("nothing changed", NOW, "2026-03-02T11:55:00Z"),
     ("five minutes later", NOW + 300, "2026-03-02T12:00:00Z"),
 ];
+/// Within this a first run is told to end, where it is.
+const SIGNAL_WITHIN_SECONDS: f64 = 30.0;
 const PACKAGES: [&str; 3] = ["requests", "pymongo", "clickhouse-driver"];
 
 #[tokio::main]
@@ -80,18 +90,51 @@ async fn main() {
         lines.extend(of_reference);
     }
     println!("\n{}\n", of_a_day(&lines));
-    println!("{}", goals_table(&performance::goals(size, &lines)));
+    let mut goals = performance::goals(size, &lines);
+    if number("SIGNALS", 0) > 0 {
+        let slowest = slowest_end(&prometheus, size, sums[0]).await;
+        goals.push((
+            "first runs that get SIGTERM: s until the slowest has ended",
+            END_WITHIN,
+            slowest,
+        ));
+    }
+    println!("{}", goals_table(&goals));
+}
+
+/// How long after SIGTERM the slowest of some first runs ended, seconds. The run after them must
+/// have this sum of costs.
+async fn slowest_end(prometheus: &Server, size: Size, sum_usd: f64) -> f64 {
+    let stores = Stores::new("signals").await;
+    let settings = settings(prometheus, size, &stores);
+    let (_, _, at) = RUNS[0];
+    let mut chance = Chance(number("SEED", 1) as u64);
+    let mut slowest = 0.0_f64;
+    for _ in 0..number("SIGNALS", 0) {
+        let running = Running::start(worker::command(&settings, &["--at", at, "run"]));
+        tokio::time::sleep(Duration::from_secs_f64(chance.share() * SIGNAL_WITHIN_SECONDS)).await;
+        slowest = slowest.max(running.end_by_signal().await);
+    }
+    counters::run(&mut worker::command(&settings, &["--at", at, "run"]));
+    let ended_usd = ledger_sum(&stores).await;
+    assert_eq!(ended_usd.to_bits(), sum_usd.to_bits(), "{ended_usd} and {sum_usd} USD");
+    slowest
+}
+
+fn settings(prometheus: &Server, size: Size, stores: &Stores) -> Vec<(&'static str, String)> {
+    let mut settings = stores.settings();
+    settings.push(("PROMETHEUS_URL", prometheus.url.clone()));
+    settings.push(("ACCOUNTS", size.ids().join(",")));
+    settings.push(("RUST_LOG", std::env::var("RUST_LOG").unwrap_or("error".to_owned())));
+    worker::run(&settings, &["migrate"]).expect_success();
+    settings
 }
 
 /// Returns what each run took, and the ledger's sum after it.
 async fn run_worker(prometheus: &Server, size: Size) -> (Vec<Line>, Vec<f64>) {
     let stores = Stores::new("accounts").await;
     let servers = Servers { prometheus, stores: &stores };
-    let mut settings = stores.settings();
-    settings.push(("PROMETHEUS_URL", prometheus.url.clone()));
-    settings.push(("ACCOUNTS", size.ids().join(",")));
-    settings.push(("RUST_LOG", std::env::var("RUST_LOG").unwrap_or("error".to_owned())));
-    worker::run(&settings, &["migrate"]).expect_success();
+    let settings = settings(prometheus, size, &stores);
     let (mut lines, mut sums) = (Vec::new(), Vec::new());
     for (name, _, at) in RUNS {
         let before = servers.counts().await;

@@ -28,7 +28,7 @@ const READ_LIMITS: BatchLimits = BatchLimits::of_reads(200, u64::MAX);
 /// Inserts do not wait for a place: their accounts' leases have just been renewed.
 const INSERTS_AT_ONCE: usize = 1_000;
 /// How long rows wait for others at the most.
-const WAIT_MAX: Duration = Duration::from_secs(3);
+const WAIT_MAX: Duration = Duration::from_secs(7);
 // A lease that was renewed before the wait outlives the insert, even if its holder died then.
 const _: () = assert!(WAIT_MAX.as_secs() + WRITE_TIMEOUT.as_secs() < LEASE_MIN.as_secs());
 /// Rows of an insert: below the number at which servers cut one in two. Few large inserts make few
@@ -36,7 +36,7 @@ const _: () = assert!(WAIT_MAX.as_secs() + WRITE_TIMEOUT.as_secs() < LEASE_MIN.a
 const INSERT_LIMITS: BatchLimits = BatchLimits {
     questions_max: 500,
     weight_max: 400_000,
-    linger: Linger::ForThePresent { for_each: Duration::from_millis(30), total_max: WAIT_MAX },
+    linger: Linger::ForThePresent { for_each: Duration::from_millis(70), total_max: WAIT_MAX },
     place_wait_max: None,
 };
 

@@ -16,6 +16,7 @@ use crate::documents::{
 };
 use crate::ledger::{KeyState, difference};
 use crate::rest_api::NewResource;
+use crate::service::batcher::Presence;
 use crate::service::failure::{Failure, Hop, Kind};
 use crate::service::spans::step;
 
@@ -136,13 +137,20 @@ impl Sink for Preview<'_> {
 pub(super) struct Writing<'a> {
     readers: &'a Readers,
     writer: &'a AccountWriter,
+    /// While this is there, others' rows wait for the account's, to be inserted with them.
+    announced: Option<Presence>,
     /// Documents that were written for a decision that must be made again.
     documents_before: u64,
 }
 
 impl<'a> Writing<'a> {
     pub(super) fn new(readers: &'a Readers, writer: &'a AccountWriter) -> Self {
-        Self { readers, writer, documents_before: 0 }
+        Self { readers, writer, announced: None, documents_before: 0 }
+    }
+
+    /// Of an account that will have rows for days that others have rows for too, as far as is known.
+    pub(super) fn announced(readers: &'a Readers, writer: &'a AccountWriter) -> Self {
+        Self { announced: Some(writer.announce_rows()), ..Self::new(readers, writer) }
     }
 
     fn account(&self) -> &AccountId {
@@ -253,7 +261,8 @@ impl Sink for Writing<'_> {
         if let Verdict::Store { .. } = decision.verdict {
             // New documents have costs before their rows are there: the next run must know it.
             let is_pending = !decision.rows.is_empty();
-            let announced = is_pending.then(|| self.writer.announce_rows());
+            let announces = is_pending && self.announced.is_none();
+            let announced = announces.then(|| self.writer.announce_rows());
             if is_pending {
                 let pending = decision.pending.clone();
                 self.writer.put_status(pending).instrument(step!("pending")).await?;

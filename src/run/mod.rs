@@ -275,7 +275,11 @@ impl Work<'_> {
             Err(failure) => return AccountSummary::untouched(account).failed(&failure),
         };
         let job = job(queued, self.days, self.request, run_id);
-        let mut writing = Writing::new(readers, &writer);
+        // Accounts that have the same days due write at about the same time.
+        let mut writing = match self.days {
+            Days::Due => Writing::announced(readers, &writer),
+            _ => Writing::new(readers, &writer),
+        };
         let done = work_account(readers, &job, &mut writing, stop).await;
         writer.release().await;
         done

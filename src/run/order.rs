@@ -19,11 +19,16 @@ pub(super) const ROWS_AT_ONCE_MAX: u32 = 60_000;
 /// How many accounts a run compares as a whole, documents with ledger and each past day with its
 /// status: that takes more the longer their history is.
 pub(super) const RECONCILED_MAX: usize = 25;
+/// Of more accounts than [`RECONCILED_MAX`], a run that follows another one soon compares this part at
+/// the most: all samples of two days are counted for each.
+const FREQUENT_GROUPS: usize = 24;
+/// How long after the run before it a run follows soon, seconds.
+const FREQUENT_SECONDS: i64 = 900;
 /// How long a group's turn lasts, seconds: the schedule of most installations.
 const RECONCILE_SECONDS: i64 = 300;
 
-/// With more rows than these an account is not reconciled by every run, but once an hour at least, or
-/// by each run of a schedule that is rarer: all samples of its last days are counted for that.
+/// With more rows than these one of few accounts is not reconciled by every run, but once an hour at
+/// least, or by each run of a schedule that is rarer: all samples of its last days are counted for that.
 const LARGE_ROWS: u32 = 500;
 /// How many groups there are where each has one turn an hour.
 const GROUPS_AN_HOUR: usize = 12;
@@ -58,6 +63,14 @@ fn group_at(now_seconds: i64, groups: u64) -> u64 {
     (turn % groups + hasher.finish() % groups) % groups
 }
 
+/// How many groups of accounts there are, of which each run compares one. `last_seconds` is when any
+/// account was last attempted.
+fn groups_of(accounts: usize, now_seconds: i64, last_seconds: Option<i64>) -> usize {
+    let groups = accounts.div_ceil(RECONCILED_MAX).max(1);
+    let is_frequent = last_seconds.is_some_and(|last| now_seconds - last < FREQUENT_SECONDS);
+    if groups > 1 && is_frequent { groups.max(FREQUENT_GROUPS) } else { groups }
+}
+
 /// Puts accounts in the order of work, by what is stored of their last days. Which of them are
 /// reconciled goes by the time: each in its turn.
 pub(super) fn in_work_order(
@@ -65,7 +78,8 @@ pub(super) fn in_work_order(
     statuses: &[DayStatus],
     now_seconds: i64,
 ) -> Vec<QueuedAccount> {
-    let groups = accounts.len().div_ceil(RECONCILED_MAX).max(1);
+    let attempts = statuses.iter().map(|status| status.attempt.at_seconds);
+    let groups = groups_of(accounts.len(), now_seconds, attempts.max());
     let group_now = group_at(now_seconds, groups as u64);
     let mut ids: Vec<AccountId> = accounts.iter().map(|account| account.id.clone()).collect();
     ids.sort();
@@ -198,9 +212,38 @@ mod tests {
     }
 
     #[test]
+    fn runs_that_follow_one_another_soon_reconcile_a_small_part_of_many_accounts() {
+        let (now, soon) = (100_000, Some(99_700));
+        assert_eq!(groups_of(25, now, soon), 1);
+        assert_eq!(groups_of(26, now, soon), 24);
+        assert_eq!(groups_of(200, now, soon), 24, "nine accounts at the most");
+        assert_eq!(groups_of(1_000, now, soon), 40, "25 accounts");
+        assert_eq!(groups_of(200, now, Some(now - 900)), 8, "a rare run has more to do anyway");
+        assert_eq!(groups_of(200, now, None), 8);
+        assert_eq!(groups_of(0, now, None), 1);
+    }
+
+    #[test]
+    fn accounts_of_frequent_runs_have_their_turns() {
+        let accounts: Vec<Account> = (0..60)
+            .map(|n| Account::unnamed(AccountId::new(format!("a{n:02}")).unwrap()))
+            .collect();
+        let mut had: BTreeSet<String> = BTreeSet::new();
+        for run in 0..24 {
+            let now = run * 300;
+            let last = [status("a07", "2026-11-20", now - 290, DayState::Ok, 9)];
+            let queue = in_work_order(accounts.clone(), &last, now);
+            let these: Vec<_> = queue.into_iter().filter(|one| one.reconciles).collect();
+            assert!((2..=3).contains(&these.len()), "{}", these.len());
+            had.extend(these.into_iter().map(|one| one.account.id.to_string()));
+        }
+        assert_eq!(had.len(), 60, "each within two hours");
+    }
+
+    #[test]
     fn each_group_has_its_turn_whatever_the_schedule() {
         for minutes in [5, 7, 10, 15, 20, 30, 60, 120, 360, 1_440] {
-            for groups in 1..=12 {
+            for groups in (1..=12).chain([24]) {
                 let runs = (0..groups as i64 * 20).map(|run| 1_795_000_000 + run * minutes * 60);
                 let had: BTreeSet<u64> = runs.map(|now| group_at(now, groups)).collect();
                 assert_eq!(had.len() as u64, groups, "{groups} groups, {minutes} minutes");
