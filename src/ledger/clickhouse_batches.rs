@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use clickhouse::Row;
 use clickhouse::query::Query;
-use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
@@ -229,34 +228,15 @@ pub(super) fn bind_accounts(query: Query, accounts: &[AccountId]) -> Query {
     accounts.iter().fold(query, |query, account| query.bind(account.as_str()))
 }
 
-/// Inserts the rows of accounts, one insert a shape of rows and layer of blocks. What is wrong with
-/// one account's rows must not keep the others': where nothing was stored for sure, each account's
-/// rows are inserted by themselves.
-fn insert(connection: &Connection, all: Vec<Rows>) -> BoxFuture<'_, Vec<Result<(), Failure>>> {
-    Box::pin(async move {
-        let mut is_begun = false;
-        let outcome = insert_layers(connection, &all, &mut is_begun).await;
-        let is_for_one = |failure: &Failure| !is_begun && failure.says_nothing_was_written();
-        match outcome {
-            Err(failure) if all.len() > 1 && is_for_one(&failure) => {
-                tracing::debug!(%failure, "the accounts' rows are inserted one by one");
-                let mut outcomes = Vec::with_capacity(all.len());
-                for rows in all {
-                    outcomes.extend(insert(connection, vec![rows]).await);
-                }
-                outcomes
-            }
-            outcome => all.iter().map(|_| outcome.clone()).collect(),
-        }
-    })
+/// Inserts the rows of accounts, one insert a shape of rows and layer of blocks. A failure is all
+/// accounts': an insert that is refused may be stored in part, on another shard or before a
+/// materialized view was written, so no row of it is sent again before it was looked for.
+async fn insert(connection: &Connection, all: Vec<Rows>) -> Vec<Result<(), Failure>> {
+    let outcome = insert_layers(connection, &all).await;
+    all.iter().map(|_| outcome.clone()).collect()
 }
 
-/// Sets `is_begun` once something was stored.
-async fn insert_layers(
-    connection: &Connection,
-    all: &[Rows],
-    is_begun: &mut bool,
-) -> Result<(), Failure> {
+async fn insert_layers(connection: &Connection, all: &[Rows]) -> Result<(), Failure> {
     let layered: Vec<(&str, Vec<Vec<Entry>>)> =
         all.iter().map(|(account, entries)| (account.as_str(), blocks(entries))).collect();
     let layers = layered.iter().map(|(_, blocks)| blocks.len()).max().unwrap_or(0);
@@ -271,11 +251,8 @@ async fn insert_layers(
                 }
             }
         }
-        let has_plain = !plain.is_empty();
         connection.insert(plain).await?;
-        *is_begun |= has_plain;
         connection.insert(dimensioned).await?;
-        *is_begun = true;
     }
     Ok(())
 }

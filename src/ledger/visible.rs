@@ -56,7 +56,7 @@ pub async fn append_visible(
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(read_back.pause_max);
         }
-        shown = ledger.states(account, day).await?;
+        shown = ledger.states(account, day).await.map_err(unread)?;
         let found = touched(&shown, entries);
         // A merge of rows that contradict each other may leave fewer of them.
         if found == expected || (found != stored && sums(&found) == sums(&expected)) {
@@ -65,6 +65,15 @@ pub async fn append_visible(
     }
     let is_unchanged = touched(&shown, entries) == stored;
     Err(not_visible(day, entries.len(), is_unchanged))
+}
+
+/// A failure to read rows after they were written: whatever it says of the reading, they were.
+fn unread(failure: Failure) -> Failure {
+    if !failure.says_nothing_was_written() {
+        return failure;
+    }
+    let what = format!("rows were written, and reading them back failed: {}", failure.what);
+    Failure { kind: Kind::NotVisible, what, ..failure }
 }
 
 type Groups = BTreeMap<(String, i64, Dimensions), Vec<SignedCost>>;

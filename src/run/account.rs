@@ -82,34 +82,36 @@ impl<'a> AccountWork<'a> {
         self.note_differences(&differences);
         self.summary.settled_yesterday = settled_yesterday.as_ref().map(DaySummary::of_status);
         let mut was_late = false;
-        for (index, day) in due.iter().enumerate() {
+        let count = due.len();
+        for (index, mut day) in due.into_iter().enumerate() {
             // A run does its first day whatever happens; days that were listed can all wait.
             let is_listed = matches!(job.days, Days::List(_));
             let may_end = index > 0 || is_listed;
             if may_end && (self.is_out_of_time() || self.stop.is_asked()) {
-                self.leave(due.len() - index);
+                self.leave(count - index);
                 break;
             }
-            match self.work_day(day).instrument(step!("day", day = %day.day)).await {
+            let span = step!("day", day = %day.day);
+            match self.work_day(&mut day).instrument(span).await {
                 Ok(done) => {
                     was_late = false;
                     log_day(job, &done);
                     self.summary.days.push(done);
                 }
                 // The stop cancelled the read; the day itself did not fail.
-                Err(failure) if failure.kind == Kind::Timeout && self.stop.is_asked() => {
-                    self.leave(due.len() - index);
+                Err(failure) if self.is_cancelled(&failure) => {
+                    self.leave(count - index);
                     break;
                 }
                 Err(failure) if is_of_one_day(&failure) => {
                     // Two days in a row: the query layer is down, or too slow for all days.
                     let is_late = failure.kind == Kind::Timeout;
-                    if is_late && (was_late || is_pending(day)) {
+                    if is_late && (was_late || is_pending(&day)) {
                         let what = format!("{}: {}", day.day, failure.what);
                         return Err(Failure { what, ..failure });
                     }
                     was_late = is_late;
-                    self.fail_day(day, failure).await?;
+                    self.fail_day(&day, failure).await?;
                 }
                 Err(failure) => return Err(failure),
             }
@@ -117,12 +119,12 @@ impl<'a> AccountWork<'a> {
         Ok(())
     }
 
-    /// Reads and decides the day, and has it applied; again where its documents have other ids.
-    async fn work_day(&mut self, due: &DueDay) -> Result<DaySummary, Failure> {
+    /// Reads and decides the day, and has it applied; again where its documents have other ids: then
+    /// its status is that of the half that was written.
+    async fn work_day(&mut self, due: &mut DueDay) -> Result<DaySummary, Failure> {
         let (readers, job) = (self.readers, self.job);
-        let mut due = due.clone();
         for attempt in 1..=ATTEMPTS_MAX {
-            let batch = [DayJob { job: *job, due: &due }];
+            let batch = [DayJob { job: *job, due: &*due }];
             let reading =
                 async { readers.read(&batch).await.into_iter().collect::<Result<Vec<_>, _>>() };
             let reading = reading.instrument(step!("read"));
@@ -223,6 +225,12 @@ impl<'a> AccountWork<'a> {
     fn limit(&self) -> Duration {
         let deadline = self.readers.settings.account_deadline;
         deadline.saturating_sub(self.started.elapsed()).max(deadline / 2)
+    }
+
+    /// Whether a stop cancelled a reading: a write is never cancelled, its time-out is a failure.
+    fn is_cancelled(&self, failure: &Failure) -> bool {
+        let is_of_reading = failure.hop == Hop::Worker && failure.kind == Kind::Timeout;
+        is_of_reading && self.stop.is_asked()
     }
 
     fn is_out_of_time(&self) -> bool {

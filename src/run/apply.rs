@@ -157,6 +157,12 @@ impl<'a> Writing<'a> {
         self.writer.account()
     }
 
+    fn renew_presence(&self) {
+        if let Some(announced) = &self.announced {
+            announced.renew();
+        }
+    }
+
     /// Documents first, so that no expense is ever without one. Where the REST API makes new ones,
     /// those that it refuses, or has as deleted, are made in MongoDB.
     async fn write_documents(&self, changes: Vec<Change>) -> Result<Written, Failure> {
@@ -227,6 +233,7 @@ impl<'a> Writing<'a> {
         if decision.rows.is_empty() {
             return Ok(());
         }
+        self.renew_presence();
         let (before, entries) = (decision.stored.clone(), decision.rows.entries.clone());
         let pending = Some(decision.pending.clone());
         let after = self.writer.append_rows(day, before, entries, pending).await?;
@@ -298,6 +305,7 @@ impl Sink for Writing<'_> {
             let account = self.account();
             tracing::warn!(account.id = %account, %failure, "the next run reads all of the day");
         }
+        self.renew_presence();
         Ok(Applied::Done(Box::new(decision.summary)))
     }
 

@@ -60,13 +60,12 @@ fn is_counted(status: Option<&DayStatus>) -> bool {
 }
 
 /// Where a run that does not reconcile the account starts looking: its first open day, else today.
-/// Settled days wait for the run that reconciles it. `first` for an account without any status, or with
-/// a single one: a run works on today first, and may have ended after it.
+/// Settled days wait for the run that reconciles it. `first` for an account whose first known day is
+/// open, or that has none: a run works on today first, and may have ended after it.
 #[must_use]
 pub fn first_open(today: Day, first: Day, statuses: &BTreeMap<Day, DayStatus>) -> Day {
-    let Some(known_since) = statuses.keys().next().filter(|_| statuses.len() > 1) else {
-        return first;
-    };
+    let known = statuses.first_key_value().filter(|(_, status)| !is_open(status));
+    let Some((known_since, _)) = known else { return first };
     let is_first = |day: &Day| match statuses.get(day) {
         // Between days that were computed: time was up, or a run was killed.
         None => day > known_since,
@@ -239,22 +238,27 @@ mod tests {
         let all = days(["2026-11-18", "2026-11-19", "2026-11-20"]);
         assert_eq!(first_looked_at(all.clone()), "2026-11-20");
         let mut open = all.clone();
-        open[0].attempt.is_settled = false;
-        assert_eq!(first_looked_at(open), "2026-11-18");
+        open[1].attempt.is_settled = false;
+        assert_eq!(first_looked_at(open), "2026-11-19");
         let mut uncounted = all;
         uncounted[1].seen.all_samples = None;
         assert_eq!(first_looked_at(uncounted), "2026-11-19");
         let hole = days(["2026-11-14", "2026-11-19", "2026-11-20"]);
         assert_eq!(first_looked_at(hole), "2026-11-15");
-        assert_eq!(
-            first_looked_at(vec![counted("2026-11-17"), counted("2026-11-18")]),
-            "2026-11-19"
-        );
-        assert_eq!(
-            first_looked_at(vec![counted("2026-11-20")]),
-            "2026-11-10",
-            "it may have ended there"
-        );
+        assert_eq!(first_looked_at(vec![counted("2026-11-18")]), "2026-11-19");
+    }
+
+    #[test]
+    fn a_run_looks_at_all_days_where_the_runs_before_may_have_ended_after_today() {
+        let running = |name: &str| {
+            let mut status = counted(name);
+            status.attempt.is_settled = false;
+            status
+        };
+        let since_yesterday = vec![running("2026-11-19"), running("2026-11-20")];
+        for statuses in [vec![running("2026-11-20")], since_yesterday] {
+            assert_eq!(first_looked_at(statuses), "2026-11-10");
+        }
     }
 
     #[test]

@@ -16,23 +16,20 @@ const ROWS_UNKNOWN: u32 = 500;
 /// Rows of all accounts that are worked on at a time: a bound on memory. An account that is larger
 /// counts as that many and is worked on alone.
 pub(super) const ROWS_AT_ONCE_MAX: u32 = 60_000;
-/// How many accounts a run compares as a whole, documents with ledger and each past day with its
-/// status: that takes more the longer their history is.
+/// How many accounts each run compares as a whole, documents with ledger and each past day with its
+/// status: that takes more the longer their history is. More of them go by turns.
 pub(super) const RECONCILED_MAX: usize = 25;
-/// Of more accounts than [`RECONCILED_MAX`], a run that follows another one soon compares this part at
-/// the most: all samples of two days are counted for each.
-const FREQUENT_GROUPS: usize = 24;
-/// How long after the run before it a run follows soon, seconds.
-const FREQUENT_SECONDS: i64 = 900;
-/// How long a group's turn lasts, seconds: the schedule of most installations.
+/// How long a turn lasts, seconds: the schedule of most installations.
 const RECONCILE_SECONDS: i64 = 300;
 
 /// With more rows than these one of few accounts is not reconciled by every run, but once an hour at
 /// least, or by each run of a schedule that is rarer: all samples of its last days are counted for that.
 const LARGE_ROWS: u32 = 500;
-/// How many groups there are where each has one turn an hour.
-const GROUPS_AN_HOUR: usize = 12;
 const HOUR_SECONDS: i64 = 3_600;
+/// How long it takes until each of many accounts was reconciled: less than the two days of which late
+/// samples are counted. All samples of these are counted for it, so that a run every five minutes
+/// reconciles a 48th of the accounts: a 144th, and those of two more turns by [`ATTEMPT_LAG_SECONDS`].
+const ROUND_SECONDS: i64 = 12 * HOUR_SECONDS;
 /// How long after the beginning of a run an account may be attempted, seconds: its hour may have
 /// turned in between.
 const ATTEMPT_LAG_SECONDS: i64 = 600;
@@ -63,12 +60,34 @@ fn group_at(now_seconds: i64, groups: u64) -> u64 {
     (turn % groups + hasher.finish() % groups) % groups
 }
 
-/// How many groups of accounts there are, of which each run compares one. `last_seconds` is when any
-/// account was last attempted.
-fn groups_of(accounts: usize, now_seconds: i64, last_seconds: Option<i64>) -> usize {
-    let groups = accounts.div_ceil(RECONCILED_MAX).max(1);
-    let is_frequent = last_seconds.is_some_and(|last| now_seconds - last < FREQUENT_SECONDS);
-    if groups > 1 && is_frequent { groups.max(FREQUENT_GROUPS) } else { groups }
+/// Which accounts a run reconciles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turns {
+    /// Each by every run, but for large ones: these once an hour.
+    EachRun,
+    /// Each once in [`ROUND_SECONDS`], or by every run of a schedule that is rarer.
+    Round,
+    /// One of so many groups: a first run, or the first one in two days.
+    Group(usize),
+}
+
+impl Turns {
+    /// For so many accounts, of some of which the last days' status is known or of none.
+    fn of(accounts: usize, is_known: bool) -> Self {
+        match accounts.div_ceil(RECONCILED_MAX) {
+            0 | 1 => Self::EachRun,
+            _ if is_known => Self::Round,
+            groups => Self::Group(groups),
+        }
+    }
+}
+
+/// Whether a period has begun for an account, of a place among all, since it was last attempted. Each
+/// begins its periods at another time.
+fn has_begun(period_seconds: i64, place: usize, now_seconds: i64, last_seconds: i64) -> bool {
+    let offset = (place as i64 * RECONCILE_SECONDS) % period_seconds;
+    let period = |seconds: i64| (seconds + offset).div_euclid(period_seconds);
+    period(now_seconds) != period(last_seconds - ATTEMPT_LAG_SECONDS)
 }
 
 /// Puts accounts in the order of work, by what is stored of their last days. Which of them are
@@ -78,20 +97,17 @@ pub(super) fn in_work_order(
     statuses: &[DayStatus],
     now_seconds: i64,
 ) -> Vec<QueuedAccount> {
-    let attempts = statuses.iter().map(|status| status.attempt.at_seconds);
-    let groups = groups_of(accounts.len(), now_seconds, attempts.max());
-    let group_now = group_at(now_seconds, groups as u64);
+    let turns = Turns::of(accounts.len(), !statuses.is_empty());
     let mut ids: Vec<AccountId> = accounts.iter().map(|account| account.id.clone()).collect();
     ids.sort();
     let reconciles = |account: &Account, rows: u32, last_seconds: i64| {
         let place = ids.binary_search(&account.id).unwrap_or_default();
-        if rows <= LARGE_ROWS || groups >= GROUPS_AN_HOUR {
-            (place % groups) as u64 == group_now
-        } else {
-            // Each begins its hours at another time.
-            let offset = (place % GROUPS_AN_HOUR) as i64 * RECONCILE_SECONDS;
-            let hour = |seconds: i64| (seconds + offset).div_euclid(HOUR_SECONDS);
-            hour(now_seconds) != hour(last_seconds - ATTEMPT_LAG_SECONDS)
+        let has_begun =
+            |period_seconds| has_begun(period_seconds, place, now_seconds, last_seconds);
+        match turns {
+            Turns::EachRun => rows <= LARGE_ROWS || has_begun(HOUR_SECONDS),
+            Turns::Group(groups) => (place % groups) as u64 == group_at(now_seconds, groups as u64),
+            Turns::Round => has_begun(ROUND_SECONDS),
         }
     };
     let mut by_account: BTreeMap<&AccountId, Vec<&DayStatus>> = BTreeMap::new();
@@ -212,38 +228,38 @@ mod tests {
     }
 
     #[test]
-    fn runs_that_follow_one_another_soon_reconcile_a_small_part_of_many_accounts() {
-        let (now, soon) = (100_000, Some(99_700));
-        assert_eq!(groups_of(25, now, soon), 1);
-        assert_eq!(groups_of(26, now, soon), 24);
-        assert_eq!(groups_of(200, now, soon), 24, "nine accounts at the most");
-        assert_eq!(groups_of(1_000, now, soon), 40, "25 accounts");
-        assert_eq!(groups_of(200, now, Some(now - 900)), 8, "a rare run has more to do anyway");
-        assert_eq!(groups_of(200, now, None), 8);
-        assert_eq!(groups_of(0, now, None), 1);
-    }
-
-    #[test]
-    fn accounts_of_frequent_runs_have_their_turns() {
-        let accounts: Vec<Account> = (0..60)
-            .map(|n| Account::unnamed(AccountId::new(format!("a{n:02}")).unwrap()))
+    fn many_accounts_are_reconciled_within_twelve_hours_or_by_each_run_of_a_rarer_schedule() {
+        assert_eq!(Turns::of(25, true), Turns::EachRun);
+        assert_eq!(Turns::of(26, true), Turns::Round);
+        assert_eq!(Turns::of(200, false), Turns::Group(8));
+        assert_eq!(Turns::of(0, false), Turns::EachRun);
+        let accounts: Vec<Account> = (0..1_000)
+            .map(|n| Account::unnamed(AccountId::new(format!("a{n:03}")).unwrap()))
             .collect();
-        let mut had: BTreeSet<String> = BTreeSet::new();
-        for run in 0..24 {
-            let now = run * 300;
-            let last = [status("a07", "2026-11-20", now - 290, DayState::Ok, 9)];
-            let queue = in_work_order(accounts.clone(), &last, now);
-            let these: Vec<_> = queue.into_iter().filter(|one| one.reconciles).collect();
-            assert!((2..=3).contains(&these.len()), "{}", these.len());
-            had.extend(these.into_iter().map(|one| one.account.id.to_string()));
+        for (minutes, within, most) in
+            [(5, 144, 21), (15, 48, 35), (60, 12, 98), (360, 2, 518), (1_440, 1, 1_000)]
+        {
+            let mut had: BTreeSet<String> = BTreeSet::new();
+            for run in 0..within {
+                let now = 1_795_000_000 + run * minutes * 60;
+                let last = |account: &Account| {
+                    let at_seconds = now - minutes * 60 + 290;
+                    status(account.id.as_str(), "2026-11-20", at_seconds, DayState::Ok, 9)
+                };
+                let statuses: Vec<DayStatus> = accounts.iter().map(last).collect();
+                let queue = in_work_order(accounts.clone(), &statuses, now);
+                let these: Vec<_> = queue.into_iter().filter(|one| one.reconciles).collect();
+                assert!(these.len() <= most, "every {minutes} minutes: {}", these.len());
+                had.extend(these.into_iter().map(|one| one.account.id.to_string()));
+            }
+            assert_eq!(had.len(), accounts.len(), "every {minutes} minutes");
         }
-        assert_eq!(had.len(), 60, "each within two hours");
     }
 
     #[test]
     fn each_group_has_its_turn_whatever_the_schedule() {
         for minutes in [5, 7, 10, 15, 20, 30, 60, 120, 360, 1_440] {
-            for groups in (1..=12).chain([24]) {
+            for groups in 1..=12 {
                 let runs = (0..groups as i64 * 20).map(|run| 1_795_000_000 + run * minutes * 60);
                 let had: BTreeSet<u64> = runs.map(|now| group_at(now, groups)).collect();
                 assert_eq!(had.len() as u64, groups, "{groups} groups, {minutes} minutes");

@@ -6,7 +6,7 @@
 //! that they will ask ([`Batcher::presence`]).
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
@@ -82,10 +82,23 @@ pub enum Linger {
     },
 }
 
+/// How long somebody who is present is waited for, since they last said so: one who hangs holds up
+/// the others no longer.
+const PRESENT_FOR: Duration = Duration::from_secs(20);
+
 /// Somebody who will ask, until this is dropped.
 #[derive(Debug, Default)]
 pub struct Presence {
-    _counted: Option<Arc<()>>,
+    said_at: Option<Arc<Mutex<Instant>>>,
+}
+
+impl Presence {
+    /// Says again that they will ask.
+    pub fn renew(&self) {
+        if let Some(said_at) = &self.said_at {
+            *said_at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        }
+    }
 }
 
 /// How large a batch may become.
@@ -116,8 +129,8 @@ impl BatchLimits {
 pub struct Batcher<K, Q, A> {
     open: Mutex<BTreeMap<K, Arc<Batch<Q, A>>>>,
     places: Arc<Semaphore>,
-    /// Each who is present holds one more of it.
-    present: Arc<()>,
+    /// When each who is present said so.
+    present: Mutex<Vec<Weak<Mutex<Instant>>>>,
     limits: BatchLimits,
 }
 
@@ -145,12 +158,26 @@ impl<K: Ord + Clone + Send + 'static, Q: Send + 'static, A: Send + 'static> Batc
     /// A batcher with so many questions under way at the most.
     #[must_use]
     pub fn new(places: Arc<Semaphore>, limits: BatchLimits) -> Self {
-        Self { open: Mutex::default(), places, present: Arc::default(), limits }
+        Self { open: Mutex::default(), places, present: Mutex::default(), limits }
     }
 
     /// Says that somebody will ask, who is waited for where batches wait for those.
     pub fn presence(&self) -> Presence {
-        Presence { _counted: Some(Arc::clone(&self.present)) }
+        let said_at = Arc::new(Mutex::new(Instant::now()));
+        let mut present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
+        present.retain(|one| one.strong_count() > 0);
+        present.push(Arc::downgrade(&said_at));
+        Presence { said_at: Some(said_at) }
+    }
+
+    /// How many are present and have said so not long ago.
+    fn present(&self) -> usize {
+        let present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
+        let said_at = present.iter().filter_map(Weak::upgrade);
+        let is_fresh = |at: &Arc<Mutex<Instant>>| {
+            at.lock().unwrap_or_else(PoisonError::into_inner).elapsed() < PRESENT_FOR
+        };
+        said_at.filter(is_fresh).count()
     }
 
     /// Asks a question of some weight together with others of its key. `answer` is given the
@@ -220,7 +247,7 @@ impl<K: Ord + Clone + Send + 'static, Q: Send + 'static, A: Send + 'static> Batc
             Linger::ForThePresent { for_each, total_max } => {
                 let started = Instant::now();
                 loop {
-                    let others = Arc::strong_count(&self.present).saturating_sub(2);
+                    let others = self.present().saturating_sub(1);
                     let others = u32::try_from(others).unwrap_or(u32::MAX);
                     let limit = for_each.saturating_mul(others).min(total_max);
                     if asked() > others as usize || started.elapsed() >= limit {

@@ -1,9 +1,9 @@
 //! Logs: to standard error, as text or JSON, at the level of `RUST_LOG`.
 
-use tracing_subscriber::filter::Directive;
+use tracing_subscriber::filter::{FilterExt, LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer, Registry};
+use tracing_subscriber::{Layer, Registry};
 
 use super::spans;
 use super::terminal::{LogLines, is_terminal};
@@ -27,18 +27,13 @@ const CAPPED: [&str; 11] = [
 /// What sends spans and events to a trace collector.
 pub type TraceLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
-/// Starts logging. A second call changes nothing.
+/// Starts logging, at `info` where `RUST_LOG` is absent or cannot be read, which is said then. A second
+/// call changes nothing.
 pub fn start(is_json: bool, rust_log: Option<&str>, traces: Option<TraceLayer>) {
-    let mut filter =
-        EnvFilter::try_new(rust_log.unwrap_or("info")).unwrap_or_else(|_| EnvFilter::new("info"));
-    // Lines name their account and day themselves.
-    let spans_off = format!("{}=off", spans::TARGET);
-    let capped = CAPPED.map(|name| format!("{name}=warn"));
-    for text in capped.into_iter().chain([spans_off]) {
-        if let Ok(directive) = text.parse::<Directive>() {
-            filter = filter.add_directive(directive);
-        }
-    }
+    let asked = rust_log.unwrap_or("info").parse::<Targets>();
+    let unread = asked.as_ref().err().map(ToString::to_string);
+    let filter =
+        asked.unwrap_or_else(|_| Targets::new().with_default(LevelFilter::INFO)).and(caps());
     let logs = tracing_subscriber::fmt::layer().with_writer(LogLines::default);
     let logs: Box<dyn Layer<_> + Send + Sync> = if is_json {
         logs.json().flatten_event(true).with_filter(filter).boxed()
@@ -47,4 +42,33 @@ pub fn start(is_json: bool, rust_log: Option<&str>, traces: Option<TraceLayer>) 
     };
     // An error means that logging was started before.
     let _ = tracing_subscriber::registry().with(traces).with(logs).try_init();
+    if let Some(error) = unread {
+        tracing::warn!("RUST_LOG cannot be read ({error}): info is logged");
+    }
+}
+
+/// What is logged at the most, whatever is asked for.
+fn caps() -> Targets {
+    let capped = CAPPED.map(|name| (name, LevelFilter::WARN));
+    // Lines name their account and day themselves.
+    let spans = (spans::TARGET, LevelFilter::OFF);
+    Targets::new().with_default(LevelFilter::TRACE).with_targets(capped).with_targets([spans])
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn parts_of_capped_libraries_are_capped_too() {
+        let caps = caps();
+        for target in ["hyper", "hyper::client", "mongodb::cmap", "hickory_proto::xfer"] {
+            assert!(!caps.would_enable(target, &Level::INFO), "{target}");
+            assert!(caps.would_enable(target, &Level::WARN), "{target}");
+        }
+        assert!(caps.would_enable("kubecost_worker::run", &Level::TRACE));
+        assert!(!caps.would_enable(spans::TARGET, &Level::ERROR));
+    }
 }

@@ -11,6 +11,7 @@ use axum::response::Response;
 use std::sync::Arc;
 
 use crate::support::ask::live;
+use crate::support::early_answer::EarlyAnswer;
 use crate::support::http::reply;
 use crate::support::metrics::History;
 use crate::support::servers::{Server, Stores};
@@ -159,6 +160,41 @@ async fn accounts_that_are_alike_are_asked_about_at_once() {
     let (_, each) = stored_with(&source, 12, "1").await;
     let (_, together) = stored_with(&source, 12, "25").await;
     assert!(together * 3 <= each, "{together} questions for all, {each} one by one");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_several_accounts_that_a_server_says_it_refused_are_not_sent_again() {
+    let mut history = History::default();
+    for index in 1..=12 {
+        let life = (MARCH, MARCH + DAY);
+        gauges(&mut history, &id(index), life, |_| Some(3.0), &[("shop", 1.0)]);
+    }
+    let source = source(&[history]);
+    let stores = Stores::new("refused").await;
+    let proxy = EarlyAnswer::refusing(&stores.clickhouse.url).await;
+    let mut settings = stores.settings();
+    settings.push(("PROMETHEUS_URL", source.url.clone()));
+    settings.push(("ACCOUNTS", (1..=12).map(id).collect::<Vec<_>>().join(",")));
+    run(&settings, &["migrate"]).expect_success();
+    let mut refusing = settings.clone();
+    refusing.retain(|(name, _)| *name != "CLICKHOUSE_URL");
+    refusing.push(("CLICKHOUSE_URL", proxy.url.clone()));
+    let day = ["run", "--from", "2026-03-01", "--to", "2026-03-01"];
+    let arguments = refusing.clone();
+    let refused = tokio::task::spawn_blocking(move || run(&arguments, &day)).await.unwrap();
+    let summary = refused.summary();
+    assert_eq!(summary["accounts_failed"], 12, "{summary:#}");
+    assert!(proxy.inserts().0 < 12, "accounts inserted together: {:?}", proxy.inserts());
+    for index in 1..=12 {
+        let rows = live(&stores, &id(index)).await;
+        let total: f64 = rows.iter().map(|row| row.2).sum();
+        assert!((total - 48.0).abs() < 1e-6, "{index}: {total} of the first insert, 48 by itself");
+    }
+    run(&settings, &day).expect_success();
+    for index in 1..=12 {
+        let total: f64 = live(&stores, &id(index)).await.iter().map(|row| row.2).sum();
+        assert!((total - 72.0).abs() < 1e-6, "{index}: {total}");
+    }
 }
 
 async fn beside_one_that_is(ill: Ill) {

@@ -107,6 +107,24 @@ async fn who_is_no_longer_present_is_not_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_hangs_is_waited_for_no_longer_than_they_may_be_present() {
+    let [for_each, total_max] = [4, 100].map(Duration::from_secs);
+    let batcher = lingering(Linger::ForThePresent { for_each, total_max });
+    let (asks, hangs) = (batcher.presence(), batcher.presence());
+    let _others: Vec<Presence> = (0..8).map(|_| batcher.presence()).collect();
+    let started = Instant::now();
+    ask(&batcher, "a", 1).await;
+    assert_eq!(started.elapsed(), PRESENT_FOR);
+    asks.renew();
+    ask(&batcher, "a", 2).await;
+    assert_eq!(started.elapsed(), PRESENT_FOR, "nobody else is there");
+    asks.renew();
+    hangs.renew();
+    ask(&batcher, "a", 3).await;
+    assert_eq!(started.elapsed(), PRESENT_FOR + for_each, "the one that is there again");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_full_batch_goes_at_once() {
     let linger = Linger::WhileTheyCome { step: Duration::from_secs(9), steps_max: 1 };
     let limits = BatchLimits { linger, ..BatchLimits::of_reads(2, 100) };

@@ -1,5 +1,6 @@
 //! A proxy before ClickHouse that acknowledges an insert at once and hands it on later: what
-//! asynchronous inserts and queues do.
+//! asynchronous inserts and queues do. Or one that hands it on and says that it was refused: what an
+//! insert comes to that one shard of two refuses, or a materialized view.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,6 +9,8 @@ use std::time::Duration;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::Response;
+
+const TOO_MANY_PARTS: &str = "Code: 252, e.displayText() = DB::Exception: Too many parts";
 
 /// The proxy; it ends with the test's runtime.
 pub(crate) struct EarlyAnswer {
@@ -20,6 +23,7 @@ pub(crate) struct EarlyAnswer {
 struct Shared {
     upstream: String,
     late: Duration,
+    refuses: bool,
     inserts: Arc<AtomicUsize>,
     stored: Arc<AtomicUsize>,
     client: reqwest::Client,
@@ -28,11 +32,21 @@ struct Shared {
 impl EarlyAnswer {
     /// In front of `upstream`, which gets each insert `late` after its acknowledgement.
     pub(crate) async fn before(upstream: &str, late: Duration) -> Self {
+        Self::with(upstream, late, false).await
+    }
+
+    /// In front of `upstream`, which stores each insert before it is said to be refused.
+    pub(crate) async fn refusing(upstream: &str) -> Self {
+        Self::with(upstream, Duration::ZERO, true).await
+    }
+
+    async fn with(upstream: &str, late: Duration, refuses: bool) -> Self {
         kubecost_worker::service::http::install_tls();
         let (inserts, stored) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
         let shared = Shared {
             upstream: upstream.to_owned(),
             late,
+            refuses,
             inserts: Arc::clone(&inserts),
             stored: Arc::clone(&stored),
             client: reqwest::Client::builder().no_gzip().build().unwrap(),
@@ -63,6 +77,13 @@ async fn pass(State(shared): State<Shared>, request: Request) -> Response<Body> 
     }
     headers.insert("content-length", body.len().into());
     let sent = shared.client.request(parts.method, url).headers(headers).body(body);
+    if is_insert && shared.refuses {
+        shared.inserts.fetch_add(1, Ordering::SeqCst);
+        let answer = sent.send().await.unwrap();
+        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
+        shared.stored.fetch_add(1, Ordering::SeqCst);
+        return Response::builder().status(500).body(Body::from(TOO_MANY_PARTS)).unwrap();
+    }
     if is_insert {
         shared.inserts.fetch_add(1, Ordering::SeqCst);
         tokio::spawn(async move {
