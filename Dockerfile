@@ -9,6 +9,9 @@ ARG RUST_IMAGE=docker.io/library/rust:1.95-bookworm
 FROM ${RUST_IMAGE} AS dependencies
 WORKDIR /build
 ENV CARGO_TERM_COLOR=never
+# A megabyte of relocations less. Loaders before glibc 2.36 cannot read these, so that only this image, which has its own,
+# is built so.
+ENV RUSTFLAGS="-C link-arg=-Wl,-z,pack-relative-relocs"
 # The dependencies alone, so that this layer holds as long as Cargo.lock does.
 COPY Cargo.toml Cargo.lock ./
 # cargo asks for a file of every program, test and bench that Cargo.toml names: empty ones will do.

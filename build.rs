@@ -17,12 +17,6 @@ fn main() {
         println!("cargo:rerun-if-env-changed={name}");
     }
     let set = |name: &str| std::env::var(name).ok();
-    if set("CARGO_CFG_TARGET_OS").as_deref() == Some("linux")
-        && set("CARGO_CFG_TARGET_ENV").as_deref() == Some("gnu")
-    {
-        // A twentieth of the bytes that relocations take else; wants glibc 2.36, which the image has.
-        println!("cargo:rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
-    }
     let is_release = set("PROFILE").as_deref() == Some("release");
     let given = given(set("KUBECOST_WORKER_COMMIT").as_deref());
     let here = Path::new(".");

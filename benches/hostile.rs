@@ -16,9 +16,11 @@
     reason = "a bench prints its table and fails by panicking"
 )]
 
-use std::process::Command;
+use std::io::Read;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 #[path = "support/chance.rs"]
@@ -27,10 +29,10 @@ mod chance;
 mod faulty_layer;
 #[path = "support/flood.rs"]
 mod flood;
+#[path = "support/memory.rs"]
+mod memory;
 #[path = "support/number.rs"]
 mod number;
-#[path = "support/running.rs"]
-mod running;
 #[path = "../tests/it/support/servers.rs"]
 #[expect(dead_code, reason = "the tests use the rest of it")]
 mod servers;
@@ -43,20 +45,85 @@ mod worker;
 use chance::Chance;
 use faulty_layer::Fault;
 use flood::{FLOOD_DAY, Flood, GOOD_RATE, NOW, NOW_MINUTES, good_accounts};
+use memory::{PEAK, memory_mib};
 use number::number;
-use running::{END_WITHIN, PATIENCE, Running};
 use servers::{PrometheusVersion, Stores};
 
 /// Within this the good ones have their costs, seconds.
 const GOOD_WITHIN: f64 = 60.0;
 const MEMORY_MIB: f64 = 512.0;
 const OUTPUT_BYTES: usize = 256_000;
-/// Within this `/healthz` answers, seconds.
+/// Within this a signal ends a run, and `/healthz` answers, seconds.
+const END_WITHIN: f64 = 10.0;
 const HEALTH_WITHIN: f64 = 1.0;
+/// A run that takes longer than this hangs.
+const PATIENCE: Duration = Duration::from_secs(400);
 /// Costs are the source's up to this, USD.
 const EXACT: f64 = 1e-5;
 
 type Settings = Vec<(&'static str, String)>;
+
+/// A worker whose output is read as it comes.
+struct Running {
+    child: Child,
+    began: Instant,
+    output: Vec<JoinHandle<Vec<u8>>>,
+    peak_mib: f64,
+}
+
+/// What became of it.
+struct Ended {
+    seconds: f64,
+    peak_mib: f64,
+    stdout: String,
+    stderr: String,
+}
+
+impl Running {
+    fn start(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        let output = vec![read_all(out), read_all(err)];
+        Self { child, began: Instant::now(), output, peak_mib: 0.0 }
+    }
+
+    fn signal(&self) {
+        let killed = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        assert!(killed.unwrap().success());
+    }
+
+    /// Whether it has ended; its greatest size is noted meanwhile.
+    fn has_ended(&mut self) -> bool {
+        if self.child.try_wait().unwrap().is_some() {
+            return true;
+        }
+        assert!(self.began.elapsed() < PATIENCE, "it hangs");
+        let peak_mib = memory_mib(self.child.id(), PEAK).unwrap_or(0.0);
+        self.peak_mib = self.peak_mib.max(peak_mib);
+        false
+    }
+
+    /// Waits for its end.
+    async fn end(mut self) -> Ended {
+        while !self.has_ended() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let seconds = self.began.elapsed().as_secs_f64();
+        let texts = self.output.into_iter().map(|reader| reader.join().unwrap());
+        let mut texts = texts.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        let (stdout, stderr) = (texts.next().unwrap(), texts.next().unwrap());
+        assert!(!stderr.contains("panicked"), "{stderr}");
+        Ended { seconds, peak_mib: self.peak_mib, stdout, stderr }
+    }
+}
+
+fn read_all(mut from: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut all = Vec::new();
+        from.read_to_end(&mut all).unwrap();
+        all
+    })
+}
 
 /// The query layer that all runs ask.
 struct Bench {
@@ -228,7 +295,10 @@ async fn signals(bench: &Bench, hostile: &[String], longest_seconds: f64) {
             continue;
         }
         in_time += 1;
-        slowest = slowest.max(running.end_by_signal().await);
+        running.signal();
+        let signalled = Instant::now();
+        running.end().await;
+        slowest = slowest.max(signalled.elapsed().as_secs_f64());
         assert!(slowest <= END_WITHIN, "a run ended {slowest} s after the signal");
     }
     let ended = Running::start(worker::command(&settings, &["--at", NOW, "run"])).end().await;
