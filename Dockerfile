@@ -9,8 +9,8 @@ ARG RUST_IMAGE=docker.io/library/rust:1.95-bookworm
 FROM ${RUST_IMAGE} AS dependencies
 WORKDIR /build
 ENV CARGO_TERM_COLOR=never
-# A megabyte of relocations less. Loaders before glibc 2.36 cannot read these, so that only this image, which has its own,
-# is built so.
+# Packed relocations make the programs smaller. Loaders before glibc 2.36 cannot read them: only this image, which has its
+# own loader, is built so.
 ENV RUSTFLAGS="-C link-arg=-Wl,-z,pack-relative-relocs"
 # The dependencies alone, so that this layer holds as long as Cargo.lock does.
 COPY Cargo.toml Cargo.lock ./

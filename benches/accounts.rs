@@ -60,9 +60,9 @@ const RUNS: [(&str, i64, &str); 3] = [
     ("nothing changed", NOW, "2026-03-02T11:55:00Z"),
     ("five minutes later", NOW + 300, "2026-03-02T12:00:00Z"),
 ];
-/// Within this a first run is told to end, where it is.
+/// A first run gets SIGTERM at a moment within this time.
 const SIGNAL_WITHIN_SECONDS: f64 = 30.0;
-/// And within this it must have ended then.
+/// A run that got SIGTERM should end within this time.
 const END_WITHIN_SECONDS: f64 = 10.0;
 const PACKAGES: [&str; 3] = ["requests", "pymongo", "clickhouse-driver"];
 

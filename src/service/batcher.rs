@@ -96,9 +96,13 @@ impl Presence {
     /// Says again that they will ask.
     pub fn renew(&self) {
         if let Some(said_at) = &self.said_at {
-            *said_at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+            *locked(said_at) = Instant::now();
         }
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How large a batch may become.
@@ -141,12 +145,6 @@ struct Batch<Q, A> {
     full: Notify,
 }
 
-impl<Q, A> Batch<Q, A> {
-    fn lock(&self) -> MutexGuard<'_, Members<Q, A>> {
-        self.members.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 #[derive(Debug)]
 struct Members<Q, A> {
     asked: Asked<Q, A>,
@@ -164,7 +162,7 @@ impl<K: Ord + Clone + Send + 'static, Q: Send + 'static, A: Send + 'static> Batc
     /// Says that somebody will ask, who is waited for where batches wait for those.
     pub fn presence(&self) -> Presence {
         let said_at = Arc::new(Mutex::new(Instant::now()));
-        let mut present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut present = locked(&self.present);
         present.retain(|one| one.strong_count() > 0);
         present.push(Arc::downgrade(&said_at));
         Presence { said_at: Some(said_at) }
@@ -172,11 +170,9 @@ impl<K: Ord + Clone + Send + 'static, Q: Send + 'static, A: Send + 'static> Batc
 
     /// How many are present and have said so not long ago.
     fn present(&self) -> usize {
-        let present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
+        let present = locked(&self.present);
         let said_at = present.iter().filter_map(Weak::upgrade);
-        let is_fresh = |at: &Arc<Mutex<Instant>>| {
-            at.lock().unwrap_or_else(PoisonError::into_inner).elapsed() < PRESENT_FOR
-        };
+        let is_fresh = |at: &Arc<Mutex<Instant>>| locked(at).elapsed() < PRESENT_FOR;
         said_at.filter(is_fresh).count()
     }
 
@@ -232,7 +228,7 @@ impl<K: Ord + Clone + Send + 'static, Q: Send + 'static, A: Send + 'static> Batc
     }
 
     async fn linger(&self, batch: &Batch<Q, A>) {
-        let asked = || batch.lock().asked.len();
+        let asked = || locked(&batch.members).asked.len();
         match self.limits.linger {
             Linger::WhileTheyCome { step, steps_max } => {
                 let mut count = 1;
@@ -278,9 +274,9 @@ impl<K: Ord + Clone + Send + 'static, Q: Send + 'static, A: Send + 'static> Batc
     /// Adds a question to the open batch of its key. Returns the batch where it is a new one, for
     /// which the caller must find the answers.
     fn join(&self, key: &K, asked: (Q, Reply<A>), weight: u64) -> Option<Arc<Batch<Q, A>>> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = locked(&self.open);
         if let Some(batch) = open.get(key) {
-            let mut members = batch.lock();
+            let mut members = locked(&batch.members);
             let is_full = members.asked.len() >= self.limits.questions_max
                 || members.weight.saturating_add(weight) > self.limits.weight_max;
             if !members.is_closed && !is_full {
@@ -297,11 +293,11 @@ impl<K: Ord + Clone + Send + 'static, Q: Send + 'static, A: Send + 'static> Batc
     }
 
     fn close(&self, key: &K, batch: &Arc<Batch<Q, A>>) -> Asked<Q, A> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = locked(&self.open);
         if open.get(key).is_some_and(|one| Arc::ptr_eq(one, batch)) {
             open.remove(key);
         }
-        let mut members = batch.lock();
+        let mut members = locked(&batch.members);
         members.is_closed = true;
         std::mem::take(&mut members.asked)
     }

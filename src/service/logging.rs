@@ -27,8 +27,8 @@ const CAPPED: [&str; 11] = [
 /// What sends spans and events to a trace collector.
 pub type TraceLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
-/// Starts logging, at `info` where `RUST_LOG` is absent or cannot be read, which is said then. A second
-/// call changes nothing.
+/// Starts logging, at `info` where `RUST_LOG` is absent or invalid; a warning names an invalid one. A
+/// second call changes nothing.
 pub fn start(is_json: bool, rust_log: Option<&str>, traces: Option<TraceLayer>) {
     let asked = rust_log.unwrap_or("info").parse::<Targets>();
     let unread = asked.as_ref().err().map(ToString::to_string);

@@ -16,7 +16,7 @@ use crate::service::failure::{Failure, Kind};
 use crate::settings::worker::LEASE_MIN;
 
 use super::WRITE_TIMEOUT;
-use super::mongo_update::{Updated, Verb, encoded, write_each};
+use super::mongo_update::{Updated, Verb, all_encoded, write_each};
 
 /// How many batches of a process write a collection at a time, but for slow ones. More of them get in
 /// each other's way: one server took half as long again, and a third more CPU, for the same updates by
@@ -75,8 +75,7 @@ impl BulkWrites {
         updates: impl IntoIterator<Item = Document>,
         documents: u64,
     ) -> Outcome {
-        let updates = updates.into_iter().map(|one| encoded(self.what, &one));
-        let updates = updates.collect::<Result<Vec<_>, _>>()?;
+        let updates = all_encoded(self.what, updates)?;
         let bulk = self.clone();
         let answer = move |asked: Asked<Updates, Outcome>| async move {
             answer_in_order(asked, |all| bulk.send(verb, all)).await;

@@ -73,15 +73,22 @@ pub async fn update_each(
     collection: &Collection<Document>,
     updates: Vec<Document>,
 ) -> Result<Updated, Failure> {
-    let updates: Result<Vec<_>, _> = updates.iter().map(|one| encoded(what, one)).collect();
-    write_each(Verb::Update, what, collection, &updates?).await
+    write_each(Verb::Update, what, collection, &all_encoded(what, updates)?).await
 }
 
-/// A document as it is sent, which takes a fifth of the memory; `what` names the writing.
+/// Documents as they are sent, which takes a fifth of the memory; `what` names the writing.
 ///
 /// # Errors
-/// When it has no form that can be sent: a zero byte in a name.
-pub fn encoded(what: &str, document: &Document) -> Result<RawDocumentBuf, Failure> {
+/// When one of them has no form that can be sent.
+pub fn all_encoded(
+    what: &str,
+    documents: impl IntoIterator<Item = Document>,
+) -> Result<Vec<RawDocumentBuf>, Failure> {
+    documents.into_iter().map(|one| encoded(what, &one)).collect()
+}
+
+/// It has no form that can be sent where a name holds a zero byte.
+fn encoded(what: &str, document: &Document) -> Result<RawDocumentBuf, Failure> {
     RawDocumentBuf::from_document(document).map_err(|error| {
         let what = format!("{what}: a document has no form that can be sent: {error}");
         Failure::new(Hop::MongoDb, Kind::BadData, what, REPORT)

@@ -105,6 +105,16 @@ fn accounts_of_all_kinds() -> Server {
 
 const KINDS: u32 = 7;
 
+/// So many accounts of a cluster each, whose day costs 72 USD: 24 of them a namespace's.
+fn alike(accounts: u32) -> History {
+    let mut history = History::default();
+    let life = (MARCH, MARCH + DAY);
+    for index in 1..=accounts {
+        gauges(&mut history, &id(index), life, |_| Some(3.0), &[("shop", 1.0)]);
+    }
+    history
+}
+
 /// What is stored of an account: its rows, costs to the bit, and its day's state and cause.
 type Found = (BTreeMap<String, u64>, String, String);
 
@@ -151,12 +161,7 @@ async fn batches_of_one_of_three_and_of_all_accounts_store_the_same_to_the_bit()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn accounts_that_are_alike_are_asked_about_at_once() {
-    let mut history = History::default();
-    for index in 1..=12 {
-        let life = (MARCH, MARCH + DAY);
-        gauges(&mut history, &id(index), life, |_| Some(3.0), &[("shop", 1.0)]);
-    }
-    let source = source(&[history]);
+    let source = source(&[alike(12)]);
     let (_, each) = stored_with(&source, 12, "1").await;
     let (_, together) = stored_with(&source, 12, "25").await;
     assert!(together * 3 <= each, "{together} questions for all, {each} one by one");
@@ -164,12 +169,7 @@ async fn accounts_that_are_alike_are_asked_about_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_of_several_accounts_that_a_server_says_it_refused_are_not_sent_again() {
-    let mut history = History::default();
-    for index in 1..=12 {
-        let life = (MARCH, MARCH + DAY);
-        gauges(&mut history, &id(index), life, |_| Some(3.0), &[("shop", 1.0)]);
-    }
-    let source = source(&[history]);
+    let source = source(&[alike(12)]);
     let stores = Stores::new("refused").await;
     let proxy = EarlyAnswer::refusing(&stores.clickhouse.url).await;
     let mut settings = stores.settings();
@@ -180,14 +180,12 @@ async fn rows_of_several_accounts_that_a_server_says_it_refused_are_not_sent_aga
     refusing.retain(|(name, _)| *name != "CLICKHOUSE_URL");
     refusing.push(("CLICKHOUSE_URL", proxy.url.clone()));
     let day = ["run", "--from", "2026-03-01", "--to", "2026-03-01"];
-    let arguments = refusing.clone();
-    let refused = tokio::task::spawn_blocking(move || run(&arguments, &day)).await.unwrap();
+    let refused = tokio::task::spawn_blocking(move || run(&refusing, &day)).await.unwrap();
     let summary = refused.summary();
     assert_eq!(summary["accounts_failed"], 12, "{summary:#}");
     assert!(proxy.inserts().0 < 12, "accounts inserted together: {:?}", proxy.inserts());
     for index in 1..=12 {
-        let rows = live(&stores, &id(index)).await;
-        let total: f64 = rows.iter().map(|row| row.2).sum();
+        let total: f64 = live(&stores, &id(index)).await.iter().map(|row| row.2).sum();
         assert!((total - 48.0).abs() < 1e-6, "{index}: {total} of the first insert, 48 by itself");
     }
     run(&settings, &day).expect_success();
@@ -198,12 +196,7 @@ async fn rows_of_several_accounts_that_a_server_says_it_refused_are_not_sent_aga
 }
 
 async fn beside_one_that_is(ill: Ill) {
-    let mut history = History::default();
-    for index in 1..=4 {
-        let life = (MARCH, MARCH + DAY);
-        gauges(&mut history, &id(index), life, |_| Some(3.0), &[("shop", 1.0)]);
-    }
-    let source = source(&[history]);
+    let source = source(&[alike(4)]);
     let stores = Stores::new("ill").await;
     let (url, _) = through(&source.url, &id(1), ill).await;
     let mut settings = stores.settings();
@@ -239,12 +232,8 @@ async fn an_account_whose_questions_fail_fails_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn accounts_that_send_too_much_fail_by_name_and_leave_nothing() {
-    let mut history = History::default();
+    let mut history = alike(2);
     let minute = (MARCH + HOUR, MARCH + HOUR + 60);
-    for index in 1..=2 {
-        let life = (MARCH, MARCH + DAY);
-        gauges(&mut history, &id(index), life, |_| Some(3.0), &[("shop", 1.0)]);
-    }
     for cluster in 0..1_500 {
         let labels = format!("tenant_id=\"{}\",cluster=\"c{cluster}\"", id(3));
         history.every_minute(TOTAL, &labels, 0, minute, |_| Some(1.0));

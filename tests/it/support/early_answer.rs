@@ -1,6 +1,6 @@
 //! A proxy before ClickHouse that acknowledges an insert at once and hands it on later: what
-//! asynchronous inserts and queues do. Or one that hands it on and says that it was refused: what an
-//! insert comes to that one shard of two refuses, or a materialized view.
+//! asynchronous inserts and queues do. Or one that stores it and then answers with an error, as a
+//! server does where another shard, or a materialized view, could not take the insert.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -35,7 +35,7 @@ impl EarlyAnswer {
         Self::with(upstream, late, false).await
     }
 
-    /// In front of `upstream`, which stores each insert before it is said to be refused.
+    /// In front of `upstream`, which stores each insert; the answer is an error nevertheless.
     pub(crate) async fn refusing(upstream: &str) -> Self {
         Self::with(upstream, Duration::ZERO, true).await
     }
@@ -77,21 +77,19 @@ async fn pass(State(shared): State<Shared>, request: Request) -> Response<Body> 
     }
     headers.insert("content-length", body.len().into());
     let sent = shared.client.request(parts.method, url).headers(headers).body(body);
-    if is_insert && shared.refuses {
-        shared.inserts.fetch_add(1, Ordering::SeqCst);
-        let answer = sent.send().await.unwrap();
-        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
-        shared.stored.fetch_add(1, Ordering::SeqCst);
-        return Response::builder().status(500).body(Body::from(TOO_MANY_PARTS)).unwrap();
-    }
     if is_insert {
         shared.inserts.fetch_add(1, Ordering::SeqCst);
-        tokio::spawn(async move {
-            tokio::time::sleep(shared.late).await;
+        let (late, stored, refuses) = (shared.late, shared.stored, shared.refuses);
+        let storing = tokio::spawn(async move {
+            tokio::time::sleep(late).await;
             let answer = sent.send().await.unwrap();
             assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
-            shared.stored.fetch_add(1, Ordering::SeqCst);
+            stored.fetch_add(1, Ordering::SeqCst);
         });
+        if refuses {
+            storing.await.unwrap();
+            return Response::builder().status(500).body(Body::from(TOO_MANY_PARTS)).unwrap();
+        }
         return Response::new(Body::empty());
     }
     let answer = sent.send().await.unwrap();
