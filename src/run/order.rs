@@ -28,11 +28,11 @@ const LARGE_ROWS: u32 = 500;
 const HOUR_SECONDS: i64 = 3_600;
 /// How long it takes until each of many accounts was reconciled: less than the two days of which late
 /// samples are counted. All samples of these are counted for it, so that a run every five minutes
-/// reconciles a 48th of the accounts: a 144th, and those of two more turns by [`ATTEMPT_LAG_SECONDS`].
+/// reconciles a 72nd of the accounts: a 144th, and those of one more turn by [`ATTEMPT_LAG_SECONDS`].
 const ROUND_SECONDS: i64 = 12 * HOUR_SECONDS;
 /// How long after the beginning of a run an account may be attempted, seconds: its hour may have
-/// turned in between.
-const ATTEMPT_LAG_SECONDS: i64 = 600;
+/// turned in between. Of a longer run some wait for their next turn.
+const ATTEMPT_LAG_SECONDS: i64 = 300;
 
 /// An account that is to be worked on.
 #[derive(Clone, Debug, PartialEq)]
@@ -237,7 +237,7 @@ mod tests {
             .map(|n| Account::unnamed(AccountId::new(format!("a{n:03}")).unwrap()))
             .collect();
         for (minutes, within, most) in
-            [(5, 144, 21), (15, 48, 35), (60, 12, 98), (360, 2, 518), (1_440, 1, 1_000)]
+            [(5, 144, 14), (15, 48, 28), (60, 12, 91), (360, 2, 511), (1_440, 1, 1_000)]
         {
             let mut had: BTreeSet<String> = BTreeSet::new();
             for run in 0..within {

@@ -4,6 +4,7 @@ use crate::cost::Day;
 use crate::service::failure::Failure;
 use crate::source::prometheus::client::NoAnswer;
 use crate::source::prometheus::promql::{Selector, Window};
+use crate::source::prometheus::reply::Series;
 use crate::source::prometheus::session::DaySession;
 
 /// For how long after its end a day's costs may be shown, seconds: longer than exporters lag.
@@ -41,14 +42,27 @@ pub(super) async fn count(
 ) -> Result<u64, NoAnswer> {
     let query = query(&session.selector(), metrics, window);
     let counts = session.try_at(&query, window).await?;
-    let counts = counts.iter().filter_map(|one| one.value());
+    Ok(of(&counts))
+}
+
+/// The sum of the counts that were answered.
+pub(super) fn of(counts: &[Series]) -> u64 {
+    let counts = counts.iter().filter_map(Series::value);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts")]
     let counts = counts.map(|count| count.max(0.0) as u64);
-    Ok(counts.sum())
+    counts.sum()
+}
+
+/// The samples of a metric in a window that were not in the question about the one before it, which
+/// ends with the last whole second.
+pub(super) fn rest(selector: &Selector, metric: &str, window: Window) -> String {
+    let milliseconds = (window.end - window.start) * 1_000 - 1;
+    let stored = format!("{}[{milliseconds}ms]", selector.stored(metric, &[]));
+    selector.over_clusters("sum", &format!("count_over_time({stored})"))
 }
 
 /// One question: the samples of each metric, all its series together.
-fn query(selector: &Selector, metrics: &[&str], window: Window) -> String {
+pub(super) fn query(selector: &Selector, metrics: &[&str], window: Window) -> String {
     let count = |metric: &&str| {
         let stored = format!("{}[{}]", selector.stored(metric, &[]), window.range());
         let sum = selector.over_clusters("sum", &format!("count_over_time({stored})"));

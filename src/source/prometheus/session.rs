@@ -21,6 +21,8 @@ use crate::source::prometheus::series_parts::SeriesPart;
 
 use kept_answers::KeptAnswers;
 
+pub(super) use kept_answers::kept_until;
+
 mod bad_samples;
 mod integrals;
 mod kept_answers;

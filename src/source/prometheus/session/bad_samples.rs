@@ -57,11 +57,12 @@ impl DaySession<'_> {
         window: Window,
         series: u64,
     ) -> Result<bool, Failure> {
-        // A piece's first minutes may have the value of a sample before it. Servers that are told to
-        // look back for longer do so at the first one.
+        // The window's first minutes may have the value of a sample before it; servers may be told
+        // to look back for longer. What is before a later piece is in the one before it, but for
+        // the last second.
         let query = |piece: Window| {
-            let times = if piece.start == window.start { 2 } else { 1 };
-            let start = piece.start - times * LOOKBACK_SECONDS;
+            let earlier = if piece.start == window.start { 2 * LOOKBACK_SECONDS } else { 1 };
+            let start = piece.start - earlier;
             selector.extent(metric, extra, Window { start, ..piece })
         };
         let samples = series.saturating_mul(u64::from(window.minutes()));

@@ -26,7 +26,7 @@ const LATE_SECONDS: i64 = 600;
 const GIVEN_UP_SECONDS: i64 = 6 * HOUR_SECONDS;
 
 /// The time of a running day before which answers are kept, Unix seconds.
-pub(super) fn kept_until(day: Day, now_seconds: i64) -> Option<i64> {
+pub(in crate::source::prometheus) fn kept_until(day: Day, now_seconds: i64) -> Option<i64> {
     let start = day.start_seconds();
     let until = (now_seconds - LATE_SECONDS).div_euclid(STEP_SECONDS) * STEP_SECONDS;
     (start < until && now_seconds < day.end_seconds()).then_some(until)

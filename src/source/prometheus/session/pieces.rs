@@ -10,6 +10,7 @@ use crate::service::failure::{Failure, Kind};
 use crate::source::checkpoint::Checkpoint;
 use crate::source::labels::Labels;
 use crate::source::prometheus::client::NoAnswer;
+use crate::source::prometheus::presence::SamplesBefore;
 use crate::source::prometheus::promql::{Selector, Window, minutes_present};
 use crate::source::prometheus::questions::Times;
 use crate::source::prometheus::reply::Series;
@@ -28,13 +29,15 @@ impl DaySession<'_> {
     /// checkpoint knows of them be used, where these metrics have no more samples than they had.
     pub(in crate::source::prometheus) async fn keep_answers(
         &mut self,
-        metrics: Vec<&'static str>,
+        (metrics, before): (Vec<&'static str>, Option<SamplesBefore>),
         (day, now_seconds): (Day, i64),
         known: Option<Checkpoint>,
     ) {
         let Some(until) = kept_answers::kept_until(day, now_seconds) else { return };
         let warned = self.warned_answers;
-        match self.counted(metrics, (day, until), kept_answers::usable(known, day, until)).await {
+        let before = before.filter(|one| one.until == until).map(|one| one.samples);
+        let known = kept_answers::usable(known, day, until);
+        match self.counted((metrics, before), (day, until), known).await {
             Ok(kept) if warned == self.warned_answers => self.kept = Some(kept),
             Ok(_) => {}
             Err(no_answer) => {
@@ -48,11 +51,14 @@ impl DaySession<'_> {
     /// known: one that comes in between is found by the next count.
     async fn counted(
         &mut self,
-        metrics: Vec<&'static str>,
+        (metrics, before): (Vec<&'static str>, Option<u64>),
         (day, until): (Day, i64),
         known: Option<Checkpoint>,
     ) -> Result<KeptAnswers, NoAnswer> {
-        let samples = self.count_before(&metrics, (day, until)).await?;
+        let samples = match before {
+            Some(samples) => samples,
+            None => self.count_before(&metrics, (day, until)).await?,
+        };
         let mut unchanged = None;
         if let Some(known) = known {
             let count = match known.until == until {
