@@ -109,10 +109,11 @@ impl Faults {
         self.0.get(&fault).map_or(0, |(count, _)| *count)
     }
 
-    /// How many rows have a cost that is not known, or only in part: their sum is too low.
+    /// How many rows have a cost that is not known, or only in part, or that cannot be: what is
+    /// summed lacks it.
     #[must_use]
     pub fn unknown_costs(&self) -> u64 {
-        let faults = [Fault::NoCost, Fault::NullRow, Fault::UnknownTotal];
+        let faults = [Fault::NoCost, Fault::NullRow, Fault::UnknownTotal, Fault::AbsurdCost];
         faults.into_iter().map(|fault| self.count(fault)).sum()
     }
 
@@ -454,6 +455,7 @@ mod tests {
     fn absurd_costs_refuse_the_row_and_negative_ones_are_kept() {
         let (row, faults) = read(r#"{"cpuCost":-1.97e25,"totalCost":0.5}"#);
         assert_eq!((row, faults.count(Fault::AbsurdCost)), (None, 1));
+        assert_eq!(faults.unknown_costs(), 1);
         let (row, faults) = read(r#"{"cpuCost":1,"cpuCostAdjustment":-3,"totalCost":-2}"#);
         assert_eq!(row.unwrap().costs.total, -2.0);
         assert_eq!(faults.count(Fault::NegativeCost), 1);

@@ -21,8 +21,7 @@ use async_trait::async_trait;
 use crate::accounts::Account;
 use crate::allocation_api::window::HOUR_SECONDS;
 use crate::allocation_api::{
-    AllocationClient, AllocationSet, Fault, Faults, Idle, Refusal, Request, Row, Window, keys,
-    verdict,
+    AllocationClient, AllocationSet, Faults, Idle, Refusal, Request, Row, Window, keys, verdict,
 };
 use crate::cost::costs::is_special;
 use crate::cost::{Day, DayCosts, PodCosts};
@@ -278,7 +277,7 @@ impl CostSource for AllocationApiQuery {
             out.warnings.push(format!("{day}: odd rows: {}", faults.line()).into());
         }
         // Rows that were refused or have no cost are missing in the sums.
-        out.is_partial = faults.count(Fault::AbsurdCost) + faults.unknown_costs() > 0;
+        out.is_partial = faults.unknown_costs() > 0;
         Ok(out)
     }
 }

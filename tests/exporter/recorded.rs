@@ -239,19 +239,7 @@ const ODD: &[(&str, u16, Expected)] = {
             200,
             Gauges(&[("__idle__", 1.0), ("shop", 2.0)], &[("bad-minutes", 1.0)]),
         ),
-        (
-            "bad-numbers.json",
-            200,
-            Gauges(
-                &[("__idle__", 1.0), ("busy", 4.0), ("credit", -1.0), ("text", 1.0)],
-                &[
-                    ("absurd-cost", 1.0),
-                    ("not-a-number", 1.0),
-                    ("negative-cost", 1.0),
-                    ("bad-efficiency", 2.0),
-                ],
-            ),
-        ),
+        ("bad-numbers.json", 200, Refused("partial")),
         (
             "negative-idle.json",
             200,
@@ -305,51 +293,52 @@ async fn each_odd_shape_has_its_rule() {
     }
 }
 
-/// Rows without a cost are doubted, and left out where they stay so.
+/// Rows without a cost, or with one that cannot be, are doubted, and left out where they stay so.
 #[tokio::test]
 async fn a_window_with_rows_of_unknown_cost_is_accepted_once_it_stays_so() {
-    let server = Server::opencost(|seen| {
-        let text = String::from_utf8(fixture("odd/missing-fields.json")).unwrap();
-        let (start, end) = seen.query["window"].split_once(',').unwrap();
-        Answer::json(text.replace("START", start).replace("END", end))
-    })
-    .await;
-    let (poller, clock) = exporter(&server.url, "2026-11-20T17:05:00Z", &[]);
-    for minute in 5..=20 {
-        assert!(!scraped(&poller).contains_key("cluster_total_cost"), "17:{minute:02}");
-        clock.set(at("2026-11-20T17:00:00Z") + minute * 60);
-        poller.poll().await;
+    let missing = (
+        "missing-fields.json",
+        &[("__idle__", 1.0), ("nulls", 1.5), ("shop", 2.0)][..],
+        &[
+            ("no-cost", 16.0),
+            ("null-row", 16.0),
+            ("null-cost", 32.0),
+            ("total-missing", 16.0),
+            ("unknown-total", 16.0),
+        ][..],
+    );
+    let absurd = (
+        "bad-numbers.json",
+        &[("__idle__", 1.0), ("busy", 4.0), ("credit", -1.0), ("text", 1.0)][..],
+        &[
+            ("absurd-cost", 16.0),
+            ("not-a-number", 16.0),
+            ("negative-cost", 16.0),
+            ("bad-efficiency", 32.0),
+        ][..],
+    );
+    for (name, namespaces, odd) in [missing, absurd] {
+        let server = Server::opencost(move |seen| {
+            let text = String::from_utf8(fixture(&format!("odd/{name}"))).unwrap();
+            let (start, end) = seen.query["window"].split_once(',').unwrap();
+            Answer::json(text.replace("START", start).replace("END", end))
+        })
+        .await;
+        let (poller, clock) = exporter(&server.url, "2026-11-20T17:05:00Z", &[]);
+        for minute in 5..=20 {
+            assert!(!scraped(&poller).contains_key("cluster_total_cost"), "17:{minute:02}");
+            clock.set(at("2026-11-20T17:00:00Z") + minute * 60);
+            poller.poll().await;
+        }
+        let shown = scraped(&poller);
+        let expected = namespaces.iter().map(|(name, usd)| ((*name).to_owned(), *usd)).collect();
+        assert_eq!(by_namespace(&shown, "namespace_total_cost"), expected);
+        for (reason, count) in odd {
+            let series = format!("exporter_odd_values_total{{reason=\"{reason}\"}}");
+            assert_eq!(shown.get(&series), Some(count), "{series}");
+        }
+        assert_eq!(shown["exporter_scrape_success"], 1.0);
     }
-    let shown = scraped(&poller);
-    let expected = [("__idle__", 1.0), ("nulls", 1.5), ("shop", 2.0)];
-    let expected = expected.map(|(name, usd)| (name.to_owned(), usd)).into();
-    assert_eq!(by_namespace(&shown, "namespace_total_cost"), expected);
-    for (reason, count) in [
-        ("no-cost", 16.0),
-        ("null-row", 16.0),
-        ("null-cost", 32.0),
-        ("total-missing", 16.0),
-        ("unknown-total", 16.0),
-    ] {
-        let series = format!("exporter_odd_values_total{{reason=\"{reason}\"}}");
-        assert_eq!(shown.get(&series), Some(&count), "{series}");
-    }
-    assert_eq!(shown["exporter_scrape_success"], 1.0);
-}
-
-#[tokio::test]
-async fn an_efficiency_of_58_5_is_5850_per_cent() {
-    let server = Server::opencost(|seen| {
-        let text = String::from_utf8(fixture("odd/bad-numbers.json")).unwrap();
-        let (start, end) = seen.query["window"].split_once(',').unwrap();
-        Answer::json(text.replace("START", start).replace("END", end))
-    })
-    .await;
-    let (poller, _) = exporter(&server.url, "2026-11-20T17:05:00Z", &[]);
-    poller.poll().await;
-    let shown = scraped(&poller);
-    assert_eq!(shown["namespace_cpu_efficiency{namespace=\"busy\"}"], 5_850.0);
-    assert!(!shown.contains_key("namespace_ram_efficiency{namespace=\"busy\"}"));
 }
 
 /// An overcommitted hour: OpenCost shares negative idle cost, so that a node's whole is its price.
