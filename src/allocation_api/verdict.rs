@@ -9,8 +9,8 @@ use super::window::{Window, rfc3339};
 use crate::cost::costs::is_special;
 use crate::service::failure::{Failure, Kind};
 
-/// How far before a window's end its rows may end and the window still be whole: two steps of the
-/// 5-minute grid to which OpenCost cuts times.
+/// How long after a window's start its rows may begin, and before its end they may end, and the
+/// window still be whole: two steps of the 5-minute grid to which OpenCost cuts times.
 const REACH_SLACK_SECONDS: i64 = 600;
 
 /// Why an answer is not accepted.
@@ -183,10 +183,25 @@ pub fn reach(rows: &[Row]) -> Option<Window> {
     })
 }
 
-/// Whether the rows end before their window does, so that more of them may be to come.
+/// The part of a window that its rows are of; all of it where that cannot be seen.
+///
+/// A cluster that was made in the window, or whose source has data from then on only, looks the
+/// same as a gap: there are no costs of the rest.
+#[must_use]
+pub fn covered(window: Window, rows: &[Row]) -> Window {
+    let Some(reach) = reach(rows) else { return window };
+    let is_from_start = reach.start <= window.start + REACH_SLACK_SECONDS;
+    let is_to_end = reach.end >= window.end - REACH_SLACK_SECONDS;
+    let start = if is_from_start { window.start } else { reach.start.min(window.end) };
+    let end = if is_to_end { window.end } else { reach.end };
+    Window::new(start, end)
+}
+
+/// Whether the rows begin later or end earlier than their window, so that more of them may be to
+/// come.
 #[must_use]
 pub fn is_cut_short(window: Window, rows: &[Row]) -> bool {
-    reach(rows).is_some_and(|reach| reach.end < window.end - REACH_SLACK_SECONDS)
+    covered(window, rows) != window
 }
 
 #[cfg(test)]
@@ -256,5 +271,22 @@ mod tests {
         assert!(!is_cut_short(ASKED, std::slice::from_ref(&volume)));
         let idle = Row { span: span(3_600, 7_200), ..row("__idle__", 1.0, 0.0) };
         assert!(!is_cut_short(ASKED, &[volume, plain, idle]));
+    }
+
+    #[test]
+    fn a_window_is_covered_from_where_its_rows_begin_to_where_they_end() {
+        let of = |start: i64, end: i64| {
+            let span = Some(Window { start: ASKED.start + start, end: ASKED.start + end });
+            let covered = covered(ASKED, &[Row { span, ..row("__idle__", 1.0, 0.0) }]);
+            (covered.start - ASKED.start, covered.end - ASKED.start)
+        };
+        assert_eq!(of(600, 3_000), (0, 3_600), "within two steps of the grid at both ends");
+        assert_eq!(of(601, 3_600), (601, 3_600));
+        assert_eq!(of(0, 2_999), (0, 2_999));
+        assert_eq!(of(900, 1_800), (900, 1_800));
+        assert_eq!(of(-7_200, 7_200), (0, 3_600));
+        assert_eq!(of(4_000, 5_000), (3_600, 3_600), "rows of another time");
+        assert_eq!(of(-900, -300), (0, 0), "rows of another time");
+        assert_eq!(covered(ASKED, &[row("shop", 1.0, 0.0)]), ASKED, "rows without times");
     }
 }

@@ -13,9 +13,9 @@ use crate::settings::exporter::POLLS_LEAST;
 /// A window that fell is not accepted before it ended this long ago: by then both servers have
 /// computed it.
 const FALL_SETTLES_SECONDS: i64 = 600;
-/// A window whose rows end early may be half computed, or a gap in the data. It is taken for a gap
-/// when it ended this long ago and has not changed for [`PARTIAL_UNCHANGED_SECONDS`]. So is one
-/// with rows that have no cost.
+/// A window whose rows begin late or end early may be half computed, a gap in the data, or of a
+/// cluster that was made in it. It is taken for what it is when it ended this long ago and has not
+/// changed for [`PARTIAL_UNCHANGED_SECONDS`]. So is one with rows that have no cost.
 const PARTIAL_SETTLES_SECONDS: i64 = 1_200;
 const PARTIAL_UNCHANGED_SECONDS: i64 = 600;
 /// Totals that differ by less than this share are the same: byte fields flicker, costs do not.
@@ -30,17 +30,23 @@ pub struct AnswerFacts {
     pub rows: usize,
     /// Its total, USD in the window.
     pub total: f64,
-    /// When its rows end, if that can be seen.
-    pub reach_end: Option<i64>,
-    /// Whether they end before the window does, or some of them have no cost.
-    pub is_partial: bool,
+    /// The part of the window that its rows are of.
+    pub covered: Window,
+    /// How many rows have no cost that can be used, or only a part of it.
+    pub unknown_rows: u64,
 }
 
 impl AnswerFacts {
+    /// Whether it has less than the whole cost of its window.
+    fn is_partial(&self) -> bool {
+        self.covered != self.window || self.unknown_rows > 0
+    }
+
     fn is_same(&self, other: &Self) -> bool {
         self.window == other.window
             && self.rows == other.rows
-            && self.reach_end == other.reach_end
+            && self.covered == other.covered
+            && self.unknown_rows == other.unknown_rows
             && (self.total - other.total).abs() <= SAME_SHARE * self.total.abs().max(1e-3)
     }
 }
@@ -93,7 +99,7 @@ impl AcceptedAnswer {
         }
         let fell = known.is_some_and(|known| fell(&known, &facts));
         // A gap that was accepted once is not doubted again.
-        let partial = facts.is_partial && known.is_none_or(|known| !known.is_same(&facts));
+        let partial = facts.is_partial() && known.is_none_or(|known| !known.is_same(&facts));
         if !fell && !partial {
             self.suspect = None;
             return Acceptance::Accepted;
@@ -134,10 +140,10 @@ impl AcceptedAnswer {
         is_fresh.then(|| Arc::clone(&accepted.snapshot))
     }
 
-    /// The window of the last good answer, stale or not.
+    /// What is known of the last good answer, stale or not.
     #[must_use]
-    pub fn window(&self) -> Option<Window> {
-        self.accepted.as_ref().map(|accepted| accepted.facts.window)
+    pub fn facts(&self) -> Option<AnswerFacts> {
+        self.accepted.as_ref().map(|accepted| accepted.facts)
     }
 
     /// The nodes of the last good answer, where it is of this window.
@@ -199,11 +205,12 @@ mod tests {
 
     fn facts(hour: i64, rows: usize, total: f64) -> AnswerFacts {
         let window = Window { start: hour * 3_600, end: (hour + 1) * 3_600 };
-        AnswerFacts { window, rows, total, reach_end: Some(window.end), is_partial: false }
+        AnswerFacts { window, rows, total, covered: window, unknown_rows: 0 }
     }
 
-    fn cut(hour: i64, total: f64, reach_end: i64) -> AnswerFacts {
-        AnswerFacts { reach_end: Some(reach_end), is_partial: true, ..facts(hour, 10, total) }
+    fn cut(hour: i64, total: f64, end: i64) -> AnswerFacts {
+        let whole = facts(hour, 10, total);
+        AnswerFacts { covered: Window { end, ..whole.window }, ..whole }
     }
 
     fn snapshot(facts: &AnswerFacts) -> Snapshot {
@@ -261,6 +268,30 @@ mod tests {
         assert_eq!(accepted.check(gap, 7_200 + 1_260), Acceptance::Accepted, "known by now");
     }
 
+    #[test]
+    fn a_window_that_begins_late_waits_as_one_that_ends_early_and_also_as_the_first() {
+        let whole = facts(1, 10, 2.0);
+        let born = AnswerFacts { covered: Window { start: 5_400, ..whole.window }, ..whole };
+        for mut accepted in [after(&facts(0, 10, 8.0)), AcceptedAnswer::default()] {
+            let again = Acceptance::CheckAgain("partial");
+            assert_eq!(accepted.check(born, 7_200 + 300), again);
+            assert_eq!(accepted.check(born, 7_200 + 1_140), again);
+            assert_eq!(accepted.check(born, 7_200 + 1_200), Acceptance::Accepted);
+        }
+        let mut accepted = AcceptedAnswer::default();
+        assert_eq!(accepted.check(born, 9_000), Acceptance::CheckAgain("partial"));
+        assert_eq!(accepted.check(born, 9_600), Acceptance::Accepted, "unchanged for 10 minutes");
+    }
+
+    #[test]
+    fn rows_that_lose_their_cost_make_another_answer() {
+        let whole = facts(0, 10, 8.0);
+        let mut accepted = after(&whole);
+        let lost = AnswerFacts { unknown_rows: 1, ..whole };
+        assert_eq!(accepted.check(lost, 4_000), Acceptance::CheckAgain("partial"));
+        assert_eq!(accepted.check(whole, 4_060), Acceptance::Accepted);
+    }
+
     /// How a doubted window that stays the same ends, asked for every `interval` seconds from
     /// `phase` on for as long as it is the last closed one: since its end, seconds.
     fn settled_after(length: i64, (interval, phase): (i64, i64), fallen: bool) -> Option<i64> {
@@ -270,11 +301,11 @@ mod tests {
             window,
             rows,
             total,
-            reach_end: Some(window.end),
-            is_partial: false,
+            covered: window,
+            unknown_rows: 0,
         };
         let mut accepted = after(&of(before, 10, 8.0));
-        let doubted = AnswerFacts { is_partial: !fallen, ..of(window, 3, 2.0) };
+        let doubted = AnswerFacts { unknown_rows: u64::from(!fallen), ..of(window, 3, 2.0) };
         let asked_from = window.end + SETTLE_SECONDS.min(length);
         (asked_from + phase..)
             .step_by(usize::try_from(interval).unwrap())
@@ -324,7 +355,7 @@ mod tests {
         let confirmed = 3_600 + 180;
         assert!(accepted.shown(confirmed + 10_800, 10_800).is_some());
         assert!(accepted.shown(confirmed + 10_801, 10_800).is_none());
-        assert_eq!(accepted.window(), Some(first.window));
+        assert_eq!(accepted.facts(), Some(first));
         // A server that repeats an old window for ever does not keep it fresh.
         accepted.accept(first, snapshot(&first), 50_000);
         assert!(accepted.shown(50_000, 10_800).is_none());

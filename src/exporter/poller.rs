@@ -159,7 +159,6 @@ impl Poller {
     async fn ask(&self, now: i64, faults: &mut Faults) -> Result<String, PollError> {
         let asked = Window::last_closed(now, self.config.window_seconds);
         let selected = self.rows(asked, self.aggregate(false), faults).await?;
-        let unknown = faults.unknown_costs();
         self.warn_of_clusters(&selected.rows, faults);
         let window = selected.window;
         let namespaces = Snapshot::of_namespaces(window, &selected.rows, self.config.idle, faults);
@@ -167,14 +166,14 @@ impl Poller {
             window,
             rows: selected.rows.len(),
             total: namespaces.cluster.total,
-            reach_end: verdict::reach(&selected.rows).map(|reach| reach.end),
-            is_partial: verdict::is_cut_short(window, &selected.rows) || unknown > 0,
+            covered: verdict::covered(window, &selected.rows),
+            unknown_rows: faults.unknown_costs(),
         };
         drop(selected);
         if let Some(reason) = self.state().accepted.check(facts, now).reason() {
             let what = format!(
-                "the window {window} is {reason}: {} rows, {:.5} USD; rows of unknown cost: {unknown}",
-                facts.rows, facts.total
+                "the window {window} is {reason}: {} rows of {}, {:.5} USD; rows of unknown cost: {}",
+                facts.rows, facts.covered, facts.total, facts.unknown_rows
             );
             return Err(PollError { reason, what });
         }
@@ -333,7 +332,7 @@ impl Poller {
     pub fn view(&self) -> View {
         let now = self.clock.now_seconds();
         let state = self.state();
-        let window = state.accepted.window();
+        let answer = state.accepted.facts();
         View {
             tenant: Arc::clone(&self.tenant),
             cluster: Arc::clone(&self.cluster),
@@ -343,8 +342,8 @@ impl Poller {
             has_pods: self.config.has_pods,
             has_nodes: self.config.has_nodes,
             snapshot: state.accepted.shown(now, seconds(self.config.stale_after)),
-            window,
-            data_age_seconds: window.map(|window| (now - window.end).max(0)),
+            answer,
+            data_age_seconds: answer.map(|answer| (now - answer.window.end).max(0)),
             is_success: state.is_success,
             duration_seconds: state.duration.as_secs_f64(),
             errors: state.errors.clone(),
@@ -356,7 +355,7 @@ impl Poller {
     /// Whether a window was ever accepted.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.state().accepted.window().is_some()
+        self.state().accepted.facts().is_some()
     }
 }
 

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder};
 use prometheus_client::metrics::MetricType;
 
+use super::accepted::AnswerFacts;
 use super::snapshot::{Efficiencies, Node, Snapshot};
-use crate::allocation_api::{Costs, Window};
+use crate::allocation_api::Costs;
 use crate::settings::exporter::{MetricMode, PodLabels};
 
 /// Everything that one scrape shows.
@@ -30,9 +31,9 @@ pub struct View {
     pub has_nodes: bool,
     /// The last good answer, unless it is stale.
     pub snapshot: Option<Arc<Snapshot>>,
-    /// The window of the last good answer, stale or not.
-    pub window: Option<Window>,
-    /// Seconds since that window's end.
+    /// What is known of the last good answer, stale or not.
+    pub answer: Option<AnswerFacts>,
+    /// Seconds since the end of its window.
     pub data_age_seconds: Option<i64>,
     /// Whether the last poll gave a window that is accepted; `None` before the first poll.
     pub is_success: Option<bool>,
@@ -248,30 +249,46 @@ impl View {
         Ok(())
     }
 
+    /// What the costs are of.
+    fn window(&self, writer: &mut Writer<'_>, base: &Labels<'_>) -> fmt::Result {
+        if let Some(AnswerFacts { window, covered, unknown_rows, .. }) = self.answer {
+            for (name, help, value) in [
+                (
+                    "window_end_timestamp_seconds",
+                    "End of the window that the costs are of, Unix time.",
+                    window.end as f64,
+                ),
+                (
+                    "window_seconds",
+                    "Length of the window that the costs are of.",
+                    window.seconds() as f64,
+                ),
+                (
+                    "window_covered_seconds",
+                    "How much of that window the source has data of.",
+                    covered.seconds() as f64,
+                ),
+                (
+                    "window_unknown_rows",
+                    "Rows of that window whose cost is not known, or only in part: it is missing.",
+                    unknown_rows as f64,
+                ),
+            ] {
+                writer.one(&format!("cloudtuner_kubecost_{name}"), help, base, value)?;
+            }
+        }
+        let Some(age) = self.data_age_seconds else { return Ok(()) };
+        writer.one(
+            "cloudtuner_kubecost_data_age_seconds",
+            "Time since the end of the window that the costs are of.",
+            base,
+            age as f64,
+        )
+    }
+
     fn health(&self, writer: &mut Writer<'_>) -> fmt::Result {
         let base = self.base();
-        if let Some(window) = self.window {
-            writer.one(
-                "cloudtuner_kubecost_window_end_timestamp_seconds",
-                "End of the window that the costs are of, Unix time.",
-                &base,
-                window.end as f64,
-            )?;
-            writer.one(
-                "cloudtuner_kubecost_window_seconds",
-                "Length of the window that the costs are of.",
-                &base,
-                window.seconds() as f64,
-            )?;
-        }
-        if let Some(age) = self.data_age_seconds {
-            writer.one(
-                "cloudtuner_kubecost_data_age_seconds",
-                "Time since the end of the window that the costs are of.",
-                &base,
-                age as f64,
-            )?;
-        }
+        self.window(writer, &base)?;
         writer.one(
             "cloudtuner_kubecost_exporter_scrape_success",
             "1 when the last poll of the allocation API gave a window that is accepted, else 0.",

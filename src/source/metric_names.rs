@@ -72,6 +72,10 @@ pub const EXPORTER_SUCCESS: &str = "cloudtuner_kubecost_exporter_scrape_success"
 pub const WINDOW_END: &str = "cloudtuner_kubecost_window_end_timestamp_seconds";
 /// Length of that window, seconds.
 pub const WINDOW_SECONDS: &str = "cloudtuner_kubecost_window_seconds";
+/// How much of that window the source of the gauges had data of, seconds.
+pub const WINDOW_COVERED: &str = "cloudtuner_kubecost_window_covered_seconds";
+/// How many rows of that window have no cost that could be used, or only a part of it.
+pub const WINDOW_UNKNOWN_ROWS: &str = "cloudtuner_kubecost_window_unknown_rows";
 /// One for each exporter; its labels tell the version and the mode of the gauges.
 pub const BUILD_INFO: &str = "cloudtuner_kubecost_exporter_build_info";
 /// The same of the earlier exporter, whose labels also tell the length of its window.

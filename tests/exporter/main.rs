@@ -7,6 +7,7 @@
 
 mod boundary;
 mod client;
+mod coverage;
 mod floods;
 mod program;
 mod prometheus;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kubecost_worker::allocation_api::{Faults, Idle, Window, reply, verdict};
+use kubecost_worker::exporter::accepted::AnswerFacts;
 use kubecost_worker::exporter::render::View;
 use kubecost_worker::exporter::snapshot::Snapshot;
 use kubecost_worker::settings::exporter::{MetricMode, PodLabels};
@@ -61,6 +62,13 @@ pub(crate) fn exporter_page() -> Vec<u8> {
     let selected = verdict::select(reply::parse(&file).unwrap(), RECORDED_HOUR, &mut faults);
     let rows = selected.unwrap().rows;
     let snapshot = Snapshot::of_namespaces(RECORDED_HOUR, &rows, Idle::Separate, &mut faults);
+    let answer = AnswerFacts {
+        window: RECORDED_HOUR,
+        rows: rows.len(),
+        total: snapshot.cluster.total,
+        covered: RECORDED_HOUR,
+        unknown_rows: 0,
+    };
     let view = View {
         tenant: "bc55eb8c-5db2-4c32-b976-2df0edb0619a".into(),
         cluster: "prod".into(),
@@ -70,7 +78,7 @@ pub(crate) fn exporter_page() -> Vec<u8> {
         has_pods: false,
         has_nodes: false,
         snapshot: Some(Arc::new(snapshot)),
-        window: Some(RECORDED_HOUR),
+        answer: Some(answer),
         data_age_seconds: Some(300),
         is_success: Some(true),
         duration_seconds: 0.25,

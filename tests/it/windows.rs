@@ -8,6 +8,8 @@ use crate::support::metrics::History;
 use crate::support::world::{DAY, HOUR, MARCH};
 
 const EXACT: f64 = 1e-6;
+const COVERED: &str = "cloudtuner_kubecost_window_covered_seconds";
+const UNKNOWN: &str = "cloudtuner_kubecost_window_unknown_rows";
 
 fn hour(number: i64) -> i64 {
     MARCH + number * HOUR
@@ -191,4 +193,111 @@ async fn a_day_whose_window_is_shown_on_the_next_day_alone_is_billed() {
     let summary = case.first_day().expect_success().summary();
     assert_share(case.total(MARCH), 48.0, EXACT);
     assert_eq!(day(&summary, "2026-03-01")["state"], "ok", "{summary}");
+}
+
+/// Puts how much of the window that is shown the costs are of, seconds, and how many of its rows
+/// have no cost.
+fn put_coverage(
+    history: &mut History,
+    (exporter, more): (&Windowed<'_>, &str),
+    covered: &dyn Fn(i64, i64) -> i64,
+    unknown: &dyn Fn(i64) -> i64,
+) {
+    let of = |time: i64| (exporter.end)(time) - exporter.length;
+    let labels = labels(more);
+    history.every_minute(COVERED, &labels, 0, exporter.life, |time| {
+        Some(covered(of(time), time) as f64)
+    });
+    history.every_minute(UNKNOWN, &labels, 0, exporter.life, |time| Some(unknown(of(time)) as f64));
+}
+
+/// OpenCost's own Prometheus was away from 20:35 to 21:25.
+fn outage(start: i64) -> i64 {
+    if start == hour(20) || start == hour(21) { 2_100 } else { HOUR }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn minutes_that_a_window_lacks_are_not_covered_and_named() {
+    let mut history = History::default();
+    let end = |time: i64| closed(time, HOUR);
+    let jobs = |start: i64, _: i64| outage(start) as f64 / HOUR as f64;
+    let exporter = exporter(HOUR, &end);
+    exporter.put(&mut history, &[("jobs", &jobs)]);
+    put_coverage(&mut history, (&exporter, ""), &|start, _| outage(start), &|_| 0);
+    let case = Case::new(history, &[]);
+    let summary = case.first_day().expect_success().summary();
+    let first = day(&summary, "2026-03-01");
+    assert_share(case.total(MARCH), 24.0 - 50.0 / 60.0, EXACT);
+    assert_eq!((&first["state"], &first["covered_minutes"]), (&"partial".into(), &1_390.into()));
+    let cause = first["cause"].as_str().unwrap();
+    for part in ["35 of 60 min of 03-01 20:00 to 03-01 21:00", "03-01 21:00 to 03-01 22:00"] {
+        assert!(cause.contains(part), "{cause}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_that_became_whole_while_it_was_shown_is_covered() {
+    let mut history = History::default();
+    let end = |time: i64| closed(time, HOUR);
+    let exporter = exporter(HOUR, &end);
+    exporter.put(&mut history, &[("jobs", &rate(1.0))]);
+    let late = |start: i64, time: i64| {
+        if start == hour(7) && time < hour(8) + 2_400 { 900 } else { HOUR }
+    };
+    put_coverage(&mut history, (&exporter, ""), &late, &|_| 0);
+    let case = Case::new(history, &[]);
+    let summary = case.first_day().expect_success().summary();
+    let first = day(&summary, "2026-03-01");
+    assert_eq!((&first["state"], &first["covered_minutes"]), (&"ok".into(), &1_440.into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_with_rows_that_have_no_cost_makes_its_day_partial() {
+    let mut history = History::default();
+    let end = |time: i64| closed(time, HOUR);
+    let exporter = exporter(HOUR, &end);
+    exporter.put(&mut history, &[("jobs", &rate(1.0))]);
+    let unknown = |start: i64| if start == hour(5) { 3 } else { 0 };
+    put_coverage(&mut history, (&exporter, ""), &|_, _| HOUR, &unknown);
+    let case = Case::new(history, &[]);
+    let summary = case.store.run(&["run", "--at", AT]).expect_success().summary();
+    let (first, second) = (day(&summary, "2026-03-01"), day(&summary, "2026-03-02"));
+    assert_eq!((&first["state"], &first["covered_minutes"]), (&"partial".into(), &1_440.into()));
+    assert_eq!(second["state"], "ok", "{summary}");
+    let text = summary.to_string();
+    assert!(text.contains("3 rows of 03-01 05:00 to 03-01 06:00"), "{text}");
+    assert_share(case.total(MARCH), 24.0, EXACT);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_better_of_two_replicas_says_what_is_covered() {
+    let mut history = History::default();
+    let end = |time: i64| closed(time, HOUR);
+    for (more, from) in [(",instance=\"a:1\"", 25), (",instance=\"b:1\"", 0)] {
+        let exporter = Windowed { more, ..exporter(HOUR, &end) };
+        let jobs =
+            |start: i64, _: i64| if start == hour(5) { 1.0 - from as f64 / 60.0 } else { 1.0 };
+        exporter.put(&mut history, &[("jobs", &jobs)]);
+        let covered = |start: i64, _| if start == hour(5) { HOUR - from * 60 } else { HOUR };
+        put_coverage(&mut history, (&exporter, more), &covered, &|_| i64::from(from > 0));
+    }
+    let case = Case::new(history, &[]);
+    let summary = case.first_day().expect_success().summary();
+    assert_eq!(day(&summary, "2026-03-01")["state"], "ok", "{summary}");
+    assert_share(case.total(MARCH), 24.0, EXACT);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_of_a_window_across_midnight_is_covered_as_the_window_is() {
+    let mut history = History::default();
+    let end = |time: i64| closed(time - 3 * HOUR, 6 * HOUR) + 3 * HOUR;
+    let exporter = exporter(6 * HOUR, &end);
+    exporter.put(&mut history, &[("shop", &rate(1.0))]);
+    let covered = |start: i64, _| if start == hour(21) { 4 * HOUR } else { 6 * HOUR };
+    put_coverage(&mut history, (&exporter, ""), &covered, &|_| 0);
+    let case = Case::new(history, &[]);
+    let summary = case.store.run(&["run", "--at", AT]).expect_success().summary();
+    for name in ["2026-03-01", "2026-03-02"] {
+        assert_eq!(day(&summary, name)["covered_minutes"], 1_380, "{summary}");
+    }
 }

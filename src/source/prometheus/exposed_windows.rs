@@ -9,6 +9,7 @@ use crate::source::metric_names::{
     BUILD_INFO, CLUSTER_TOTAL, EARLIER_INFO, WINDOW_END, WINDOW_SECONDS,
 };
 use crate::source::prometheus::gauges::shifted;
+use crate::source::prometheus::incomplete_windows;
 use crate::source::prometheus::promql::{
     GRID_SECONDS, Selector, Sources, Window, minutes_present, next_grid_point,
 };
@@ -34,6 +35,8 @@ pub(super) struct Windowed {
     pub(super) windowless_minutes: u32,
     /// Whether more than one series has its whole cost.
     pub(super) is_doubled: bool,
+    /// Whether its exporter said of some window that it had only a part of it.
+    pub(super) is_incomplete: bool,
 }
 
 impl Windowed {
@@ -41,6 +44,12 @@ impl Windowed {
     fn last_minute(&self) -> i64 {
         let last = self.exposed.iter().filter_map(|one| one.minutes.last()).max();
         last.copied().unwrap_or(i64::MIN)
+    }
+
+    /// The length of its longest window, seconds.
+    fn longest(&self) -> i64 {
+        let lengths = self.exposed.iter().map(|one| one.window.end - one.window.start);
+        lengths.max().unwrap_or(0)
     }
 
     /// What of a day is taken from gauges without a window: what was before this exporter's
@@ -88,8 +97,20 @@ pub(super) async fn windowed(
         warn_of_implausible(session, &cluster, &list);
         let exposed = windows::exposed_windows(&list);
         if !exposed.is_empty() {
-            let (sources, windowless_minutes, is_doubled) = (Sources::All, 0, false);
-            found.insert(cluster, Windowed { exposed, sources, windowless_minutes, is_doubled });
+            let new = Windowed {
+                exposed,
+                sources: Sources::All,
+                windowless_minutes: 0,
+                is_doubled: false,
+                is_incomplete: false,
+            };
+            found.insert(cluster, new);
+        }
+    }
+    let longest = found.iter().map(|(cluster, one)| (cluster.clone(), one.longest())).collect();
+    for cluster in incomplete_windows::clusters(session, selector, shown_in, &longest).await? {
+        if let Some(windowed) = found.get_mut(&cluster) {
+            windowed.is_incomplete = true;
         }
     }
     separate_sources(session, selector, shown_in, &mut found).await?;

@@ -9,8 +9,8 @@ use crate::service::failure::Failure;
 use crate::source::prometheus::promql::{GRID_SECONDS, Selector, Window, next_grid_point};
 use crate::source::prometheus::session::DaySession;
 
-/// Most holes of a cluster that are named.
-const NAMED_MAX: usize = 3;
+/// Most holes of a cluster that are named, and most windows that lack something.
+pub(super) const NAMED_MAX: usize = 3;
 
 /// The metrics that show when a cluster has costs, and when their source is alive.
 #[derive(Clone, Copy, Debug)]
@@ -178,7 +178,7 @@ pub(super) fn phrase(cluster: &str, holes: &[(i64, i64)], alive: &BTreeSet<i64>)
 }
 
 /// `05-13 09:05`: a shifted day reaches into the next one.
-fn clock(seconds: i64) -> String {
+pub(super) fn clock(seconds: i64) -> String {
     let time = DateTime::from_timestamp(seconds, 0);
     time.map_or_else(|| seconds.to_string(), |time| time.format("%m-%d %H:%M").to_string())
 }

@@ -7,7 +7,7 @@ use crate::source::labels::Labels;
 use crate::source::metric_names::{
     CLUSTER_CPU, CLUSTER_LB, CLUSTER_NETWORK, CLUSTER_PV, CLUSTER_RAM, CLUSTER_TOTAL,
     NAMESPACE_CPU, NAMESPACE_PV, NAMESPACE_RAM, NAMESPACE_TOTAL, NODE_GAUGE, NODE_IDLE_GAUGE,
-    POD_CPU, POD_RAM, POD_TOTAL, WINDOW_END, WINDOW_SECONDS,
+    POD_CPU, POD_RAM, POD_TOTAL, WINDOW_COVERED, WINDOW_END, WINDOW_SECONDS, WINDOW_UNKNOWN_ROWS,
 };
 use crate::source::prometheus::promql::Window;
 use crate::source::prometheus::session::DaySession;
@@ -180,7 +180,7 @@ pub(super) fn breakdown_of<'c>(
 /// All metrics that costs of these levels come from.
 pub(super) fn all_metrics(levels: Levels) -> Vec<&'static str> {
     let mut all: Vec<_> = gauges_for(levels).map(|one| one.metric).collect();
-    all.extend([WINDOW_END, WINDOW_SECONDS]);
+    all.extend([WINDOW_END, WINDOW_SECONDS, WINDOW_COVERED, WINDOW_UNKNOWN_ROWS]);
     all.sort_unstable();
     all.dedup();
     all

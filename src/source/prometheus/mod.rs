@@ -36,6 +36,7 @@ pub mod exporter_metrics;
 mod exposed_windows;
 mod gaps;
 pub(in crate::source) mod gauges;
+mod incomplete_windows;
 mod kubernetes;
 mod last_samples;
 mod node_facts;

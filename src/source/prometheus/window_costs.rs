@@ -13,6 +13,7 @@ use crate::source::prometheus::gaps;
 use crate::source::prometheus::gauges::{
     self, Coverage, Gauge, add_up, record_level, set_node_and_service, without_place,
 };
+use crate::source::prometheus::incomplete_windows::{self, Lack};
 use crate::source::prometheus::promql::{ClusterNames, GRID_SECONDS, Selector, Sources, Window};
 use crate::source::prometheus::session::DaySession;
 use crate::source::prometheus::source_conflicts;
@@ -33,44 +34,91 @@ pub(super) async fn add_costs(
     out: &mut SourceDay,
 ) -> Result<BTreeMap<String, Coverage>, Failure> {
     let whole = Window { start: day.start_seconds(), end: day.end_seconds() };
-    let mut coverage = BTreeMap::new();
-    let mut to_read = Vec::new();
-    for (cluster, windowed) in clusters {
-        let taken = elsewhere.get(cluster).map_or(&[][..], Vec::as_slice);
+    let taken = |cluster: &String| elsewhere.get(cluster).map_or(&[][..], Vec::as_slice);
+    let chosen = clusters.iter().map(|(cluster, windowed)| {
         let mut parts = windows::choose(&windowed.exposed, whole);
-        parts.retain(|part| taken.iter().all(|one| !overlaps(*one, part.span)));
-        let due_end = windows::due_end(&windowed.exposed, now_seconds).unwrap_or(whole.start);
-        let shown_end = parts.last().map_or(whole.start, |part| part.span.end);
-        let due = Window { end: due_end.max(shown_end).clamp(whole.start, whole.end), ..whole };
-        out.lag_seconds = out.lag_seconds.max(windows::lag(&windowed.exposed));
-        let spans: Vec<Window> = parts.iter().map(|part| part.span).collect();
-        let known: Vec<Window> = spans.iter().chain(taken).copied().collect();
-        let holes = windows::uncovered(due, &known);
-        let missing: u32 = holes.iter().map(|hole| minutes_long(*hole)).sum();
-        let is_at_edge = |hole: &&Window| hole.start <= due.start || hole.end >= due.end;
-        let edges = holes.iter().filter(is_at_edge).map(|hole| minutes_long(*hole)).sum();
-        out.edge_minutes.insert(cluster.clone(), edges);
-        let covered = spans.iter().map(|span| minutes_long(*span)).sum();
-        coverage.insert(cluster.clone(), Coverage { due: covered + missing, covered });
-        if covered > 0 && missing > 0 {
-            let phrase = hole_phrase(session, selector, (cluster, windowed), &holes).await;
-            out.gap_causes.push(phrase);
-        } else if covered == 0 && missing > 0 && taken.is_empty() {
-            session.is_partial = true;
-            session.warn(format!("cluster '{cluster}' has shown no window of this day"));
-        }
-        to_read.push((cluster.clone(), windowed.sources, parts));
-    }
-    to_read.retain(|(_, _, parts)| !parts.is_empty());
+        parts.retain(|part| taken(cluster).iter().all(|one| !overlaps(*one, part.span)));
+        (cluster.clone(), windowed.sources, parts)
+    });
+    let chosen: Vec<_> = chosen.collect();
+    let to_read = chosen.iter().filter(|(_, _, parts)| !parts.is_empty()).cloned().collect();
+    let mut lacks: BTreeMap<String, Vec<Lack>> = BTreeMap::new();
     for group in windows::groups(to_read) {
         let mut selector = Selector { sources: group.sources, ..selector.clone() };
         selector.clusters =
             Some(ClusterNames::new(group.clusters.clone(), session.default_cluster()));
         let conflicts = conflicts(session, &selector, &group, clusters).await?;
         out.conflicts.extend(conflicts);
+        if group.clusters.iter().filter_map(|name| clusters.get(name)).any(|one| one.is_incomplete)
+        {
+            lacks.append(&mut incomplete_windows::lacks(session, &selector, &group.parts).await?);
+        }
         add_up(&mut out.costs, group_costs(session, &selector, &group.parts).await?);
     }
+    let mut coverage = BTreeMap::new();
+    for (cluster, _, parts) in &chosen {
+        let Some(windowed) = clusters.get(cluster) else { continue };
+        let spans = Spans {
+            parts: parts.iter().map(|part| part.span).collect(),
+            elsewhere: taken(cluster),
+            lacks: lacks.get(cluster).map_or(&[][..], Vec::as_slice),
+        };
+        let due_end = windows::due_end(&windowed.exposed, now_seconds).unwrap_or(whole.start);
+        let shown_end = spans.parts.last().map_or(whole.start, |last| last.end);
+        let due = Window { end: due_end.max(shown_end).clamp(whole.start, whole.end), ..whole };
+        let of_cluster = covered(session, selector, (cluster, windowed), &spans, due, out).await;
+        coverage.insert(cluster.clone(), of_cluster);
+    }
     Ok(coverage)
+}
+
+/// What a cluster has of a day.
+struct Spans<'a> {
+    /// What its windows are of, the earliest first.
+    parts: Vec<Window>,
+    /// What is taken from other gauges.
+    elsewhere: &'a [Window],
+    /// What its windows lack.
+    lacks: &'a [Lack],
+}
+
+/// How much of what is due of a day a cluster's windows cover, and says what they lack.
+async fn covered(
+    session: &mut DaySession<'_>,
+    selector: &Selector,
+    (cluster, windowed): (&str, &Windowed),
+    spans: &Spans<'_>,
+    due: Window,
+    out: &mut SourceDay,
+) -> Coverage {
+    out.lag_seconds = out.lag_seconds.max(windows::lag(&windowed.exposed));
+    let known: Vec<Window> = spans.parts.iter().chain(spans.elsewhere).copied().collect();
+    let holes = windows::uncovered(due, &known);
+    let missing: u32 = holes.iter().map(|hole| minutes_long(*hole)).sum();
+    let shown: u32 = spans.parts.iter().map(|span| minutes_long(*span)).sum();
+    let lacking: u32 = spans.lacks.iter().map(|lack| lack.minutes).sum();
+    // A cluster that has costs of the day has some of its minutes.
+    let lacking = lacking.min(shown.saturating_sub(1));
+    let at_edges = holes.iter().filter(|hole| hole.start <= due.start || hole.end >= due.end);
+    let edges = at_edges.map(|hole| minutes_long(*hole)).sum::<u32>();
+    // A cluster may have been made in its first window, and be gone since its last one.
+    let outermost = [spans.parts.first(), spans.parts.last()];
+    let short_edges = spans.lacks.iter().filter(|lack| outermost.contains(&Some(&lack.span)));
+    let short_edges: u32 = short_edges.map(|lack| lack.minutes).sum();
+    out.edge_minutes.insert(cluster.to_owned(), edges + short_edges.min(lacking));
+    if shown > 0 && missing > 0 {
+        let phrase = hole_phrase(session, selector, (cluster, windowed), &holes).await;
+        out.gap_causes.push(phrase);
+    } else if shown == 0 && missing > 0 && spans.elsewhere.is_empty() {
+        session.is_partial = true;
+        session.warn(format!("cluster '{cluster}' has shown no window of this day"));
+    }
+    out.gap_causes.extend(incomplete_windows::short_windows(cluster, spans.lacks));
+    if let Some(warning) = incomplete_windows::unknown_rows(cluster, spans.lacks) {
+        session.is_partial = true;
+        session.warn(warning);
+    }
+    Coverage { due: shown + missing, covered: shown - lacking }
 }
 
 /// What each of a cluster's windows costs on a day, USD.
