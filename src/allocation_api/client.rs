@@ -141,7 +141,7 @@ impl Request {
     #[must_use]
     pub fn parameters(&self) -> Vec<(&'static str, String)> {
         let includes_idle = (self.idle != Idle::None).to_string();
-        let shares = matches!(self.idle, Idle::SharedWeighted | Idle::SharedEven);
+        let shares = self.idle.is_shared();
         let mut parameters = vec![
             ("window", self.window.to_string()),
             ("aggregate", self.aggregate.to_owned()),

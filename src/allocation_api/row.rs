@@ -50,7 +50,7 @@ pub enum Fault {
     OtherWindow,
     /// A name that Kubernetes does not allow: its cost goes to `__other__`.
     BadName,
-    /// `__idle__` beside costs that idle is already shared among: left out.
+    /// `__idle__` although idle cost was not asked for: left out.
     IdleTwice,
     /// Idle was asked for and is not there.
     IdleMissing,

@@ -13,6 +13,9 @@ use crate::service::failure::{Failure, Kind};
 /// window still be whole: two steps of the 5-minute grid to which OpenCost cuts times.
 const REACH_SLACK_SECONDS: i64 = 600;
 
+/// As little of a part of idle cost is rounding, USD: costs have five decimals.
+const IDLE_ROUNDING_USD: f64 = 1e-4;
+
 /// Why an answer is not accepted.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Refusal {
@@ -25,6 +28,8 @@ pub enum Refusal {
     WrongWindow(Option<Window>),
     /// The sum of all rows is below zero.
     NegativeTotal(f64),
+    /// Idle cost is listed that the server was asked to share among the other rows.
+    IdleNotShared,
 }
 
 impl Refusal {
@@ -36,6 +41,7 @@ impl Refusal {
             Self::PodsMissing => "pods-missing",
             Self::WrongWindow(_) => "wrong-window",
             Self::NegativeTotal(_) => "negative-total",
+            Self::IdleNotShared => "idle-not-shared",
         }
     }
 
@@ -55,6 +61,11 @@ impl Refusal {
             Self::NegativeTotal(usd) => {
                 (format!("costs {usd} USD in all"), "see the prices and adjustments of the server")
             }
+            Self::IdleNotShared => (
+                "has idle cost beside rows that it was to be shared among (shareIdle)".to_owned(),
+                "set SHARE_IDLE=false (gauges of nodes need sharing too: NODE_METRICS=false), or \
+                 use an OpenCost from July 2024 on",
+            ),
         };
         Failure::query(Kind::BadData, format!("the window {window} {what}"), fix)
     }
@@ -166,21 +177,52 @@ pub fn check(rows: &[Row]) -> Result<(), Refusal> {
     if total < 0.0 { Err(Refusal::NegativeTotal(total)) } else { Ok(()) }
 }
 
+/// Leaves in rows of idle cost that was to be shared only what could not be, and refuses a reply
+/// whose idle cost was not shared.
+///
+/// Servers share the idle cost of each resource by what the other rows of a set cost of it. Where
+/// none has any, as with GPU nodes on which nothing uses a GPU, they list that part as `__idle__`:
+/// it is in no other row. A part that others have is listed only by a server that does not know
+/// `shareIdle`: its rows have no idle cost, and whoever leaves the row out loses it.
+///
+/// # Errors
+/// [`Refusal::IdleNotShared`].
+pub fn check_shared_idle(sets: &mut [AllocationSet]) -> Result<(), Refusal> {
+    for set in sets {
+        let others = || set.rows.iter().filter(|row| !row.is_idle());
+        let has_cpu = others().any(|row| row.costs.cpu > 0.0);
+        let has_ram = others().any(|row| row.costs.ram > 0.0);
+        let has_gpu = others().any(|row| row.costs.gpu > 0.0);
+        for row in set.rows.iter_mut().filter(|row| row.is_idle()) {
+            let Costs { cpu, ram, gpu, .. } = row.costs;
+            let listed = [(cpu, has_cpu), (ram, has_ram), (gpu, has_gpu)];
+            if listed.iter().any(|(usd, is_of_others)| *is_of_others && is_cost(*usd)) {
+                return Err(Refusal::IdleNotShared);
+            }
+            let [cpu, ram, gpu] = listed.map(|(usd, of_others)| if of_others { 0.0 } else { usd });
+            row.costs = Costs { total: cpu + ram + gpu, cpu, ram, gpu, ..Costs::default() };
+        }
+        set.rows.retain(|row| !row.is_idle() || row.costs != Costs::default());
+    }
+    Ok(())
+}
+
+fn is_cost(usd: f64) -> bool {
+    usd.abs() > IDLE_ROUNDING_USD
+}
+
 /// Which part of the window the rows tell about, as far as it can be seen.
 ///
-/// `__idle__` begins and ends with the data. Rows that hold a volume say the whole window even
-/// when it has hardly begun, so they tell nothing.
+/// `__idle__` begins and ends with the data, where it is there in all of the time: of sets that are
+/// summed, some may have none. Rows that hold a volume say the whole window even when it has hardly
+/// begun, so they tell nothing.
 #[must_use]
 pub fn reach(rows: &[Row]) -> Option<Window> {
-    let spans = |wanted: &dyn Fn(&&Row) -> bool| {
-        rows.iter()
-            .filter(wanted)
-            .filter_map(|row| row.span)
-            .reduce(|a, b| Window { start: a.start.min(b.start), end: a.end.max(b.end) })
-    };
-    spans(&|row| row.is_idle()).or_else(|| {
-        spans(&|row| row.costs.pv == 0.0 && row.costs.cpu > 0.0 && !is_special(&row.key))
-    })
+    let is_plain = |row: &Row| row.costs.pv == 0.0 && row.costs.cpu > 0.0 && !is_special(&row.key);
+    rows.iter()
+        .filter(|row| row.is_idle() || is_plain(row))
+        .filter_map(|row| row.span)
+        .reduce(|a, b| Window { start: a.start.min(b.start), end: a.end.max(b.end) })
 }
 
 /// The part of a window that its rows are of; all of it where that cannot be seen.
@@ -288,5 +330,35 @@ mod tests {
         assert_eq!(of(4_000, 5_000), (3_600, 3_600), "rows of another time");
         assert_eq!(of(-900, -300), (0, 0), "rows of another time");
         assert_eq!(covered(ASKED, &[row("shop", 1.0, 0.0)]), ASKED, "rows without times");
+    }
+
+    #[test]
+    fn of_shared_idle_cost_only_what_no_other_row_has_is_left() {
+        let costs = |cpu, ram, gpu| Costs {
+            total: cpu + ram + gpu,
+            cpu,
+            ram,
+            gpu,
+            ..row("", 0.0, 0.0).costs
+        };
+        let left = |idle: Costs, shop: Costs| {
+            let rows = vec![
+                Row { costs: idle, ..row("__idle__", 0.0, 0.0) },
+                Row { costs: shop, ..row("shop", 0.0, 0.0) },
+            ];
+            let mut sets = [AllocationSet { window: None, rows }];
+            check_shared_idle(&mut sets)?;
+            let idle = sets[0].rows.iter().filter(|row| row.is_idle());
+            Ok(idle.map(|row| row.costs).next())
+        };
+        let shop = costs(2.0, 1.0, 0.0);
+        assert_eq!(left(costs(0.0, 0.0, 12.0), shop), Ok(Some(costs(0.0, 0.0, 12.0))));
+        assert_eq!(left(costs(5e-5, 0.0, 12.0), shop), Ok(Some(costs(0.0, 0.0, 12.0))), "rounding");
+        assert_eq!(left(costs(0.0, -5e-5, 0.0), shop), Ok(None));
+        for unshared in [costs(0.5, 0.0, 12.0), costs(0.0, -0.5, 0.0), costs(3.0, 2.0, 1.0)] {
+            assert_eq!(left(unshared, shop), Err(Refusal::IdleNotShared));
+        }
+        let nothing = costs(0.0, 0.0, 0.0);
+        assert_eq!(left(costs(1.0, 1.0, 0.0), nothing), Ok(Some(costs(1.0, 1.0, 0.0))));
     }
 }

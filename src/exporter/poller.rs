@@ -24,7 +24,7 @@ use crate::settings::secret::Endpoint;
 const ATTEMPTS: usize = 2;
 
 /// Reasons that are counted from the start, so that their first increase can be seen.
-const REASONS: [&str; 11] = [
+const REASONS: [&str; 12] = [
     "unavailable",
     "timeout",
     "denied",
@@ -34,6 +34,7 @@ const REASONS: [&str; 11] = [
     "pods-missing",
     "wrong-window",
     "negative-total",
+    "idle-not-shared",
     "partial",
     "fell",
 ];
@@ -322,6 +323,9 @@ impl Poller {
             );
         }
         faults.merge(std::mem::take(&mut reply.faults));
+        if idle.is_shared() {
+            verdict::check_shared_idle(&mut reply.sets).map_err(|d| refused(&d, window))?;
+        }
         let selected = verdict::select(reply, window, faults).map_err(|d| refused(&d, window))?;
         verdict::check(&selected.rows).map_err(|d| refused(&d, window))?;
         Ok(selected)

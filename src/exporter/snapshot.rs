@@ -82,7 +82,8 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Sums the rows of a window keyed by namespace.
+    /// Sums the rows of a window keyed by namespace. A row of idle cost beside shared idle cost is
+    /// what could not be shared.
     #[must_use]
     pub fn of_namespaces(window: Window, rows: &[Row], idle: Idle, faults: &mut Faults) -> Self {
         let mut by_name = BTreeMap::<&str, Vec<&Row>>::new();
@@ -90,8 +91,7 @@ impl Snapshot {
         for row in rows {
             if row.is_idle() {
                 has_idle = true;
-                if idle != Idle::Separate {
-                    // Shared idle is in every row already; on top it would count twice.
+                if idle == Idle::None {
                     faults.add(Fault::IdleTwice, &row.key);
                     continue;
                 }
@@ -330,10 +330,12 @@ mod tests {
     }
 
     #[test]
-    fn shared_idle_is_never_counted_twice() {
+    fn idle_cost_that_was_not_asked_for_is_left_out() {
         let rows = [row("shop", 3.0), row("__idle__", 1.0)];
         let mut faults = Faults::default();
         let snapshot = Snapshot::of_namespaces(WINDOW, &rows, Idle::SharedWeighted, &mut faults);
+        assert_eq!((snapshot.cluster.total, faults.count(Fault::IdleTwice)), (4.0, 0));
+        let snapshot = Snapshot::of_namespaces(WINDOW, &rows, Idle::None, &mut faults);
         assert_eq!((snapshot.cluster.total, faults.count(Fault::IdleTwice)), (3.0, 1));
         let snapshot = Snapshot::of_namespaces(WINDOW, &rows[..1], Idle::Separate, &mut faults);
         assert_eq!((snapshot.cluster.total, faults.count(Fault::IdleMissing)), (3.0, 1));

@@ -58,6 +58,14 @@ pub enum Idle {
     SharedEven,
 }
 
+impl Idle {
+    /// Whether it is asked for as part of the other rows.
+    #[must_use]
+    pub fn is_shared(self) -> bool {
+        matches!(self, Self::SharedWeighted | Self::SharedEven)
+    }
+}
+
 /// What a gauge of cost says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricMode {

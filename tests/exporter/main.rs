@@ -9,6 +9,7 @@ mod boundary;
 mod client;
 mod coverage;
 mod floods;
+mod idle;
 mod program;
 mod prometheus;
 mod query;

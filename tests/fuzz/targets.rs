@@ -43,6 +43,7 @@ fn allocation(input: &[u8]) -> bool {
     };
     let window = Window::new(1_795_190_400, 1_795_194_000);
     let mut faults = Faults::default();
+    let _ = verdict::check_shared_idle(&mut reply.sets.clone());
     let Ok(selected) = verdict::select(reply, window, &mut faults) else { return true };
     let rows = selected.rows;
     let _ = (verdict::check(&rows), verdict::reach(&rows), verdict::is_cut_short(window, &rows));
