@@ -94,6 +94,7 @@ fn finding(account: &AccountId, stored: &StoredState, earlier: &StoredResource) 
     Finding {
         account: account.clone(),
         kind: FindingKind::EarlierDocument,
+        repaired_by: FindingKind::EarlierDocument.repaired_by(),
         resource_id: earlier.id.clone(),
         date_seconds: None,
         day: None,

@@ -10,8 +10,9 @@ use crate::documents::repair::repair;
 use crate::ledger::KeyState;
 
 use super::adopt::earlier_documents;
+use super::days::unfinished_days;
 
-pub use super::kinds::{Finding, FindingKind, StoredState};
+pub use super::kinds::{Finding, FindingKind, RepairedBy, StoredState};
 
 /// All faults, rows' before documents', in the order of dates and resources.
 #[must_use]
@@ -43,6 +44,7 @@ pub fn findings(account: &AccountId, stored: &StoredState) -> Vec<Finding> {
             out.push(Finding {
                 account: account.clone(),
                 kind,
+                repaired_by: kind.repaired_by(),
                 resource_id: resource_id.to_owned(),
                 date_seconds: Some(date_seconds),
                 day: Some(Day::of_unix(date_seconds)),
@@ -51,6 +53,7 @@ pub fn findings(account: &AccountId, stored: &StoredState) -> Vec<Finding> {
             });
         }
     }
+    out.extend(unfinished_days(account, stored));
     out.extend(documents(account, stored));
     out.extend(earlier_documents(account, stored));
     out.extend(stored.documents.iter().filter_map(|document| form(account, document)));
@@ -75,6 +78,7 @@ fn form(account: &AccountId, document: &StoredResource) -> Option<Finding> {
     Some(Finding {
         account: account.clone(),
         kind,
+        repaired_by: kind.repaired_by(),
         resource_id: document.id.clone(),
         date_seconds: None,
         day: None,
@@ -163,6 +167,7 @@ fn documents(account: &AccountId, stored: &StoredState) -> Vec<Finding> {
         out.push(Finding {
             account: account.clone(),
             kind,
+            repaired_by: kind.repaired_by(),
             resource_id: total.resource_id.clone(),
             date_seconds: None,
             day: None,
@@ -269,7 +274,8 @@ mod tests {
             ..document("uuid", 0.0)
         };
         assert_eq!(kinds(&of(numbers)), [DocumentUnreadable]);
-        assert!(FirstFormId.is_notice() && !DocumentUnreadable.is_notice());
+        assert_eq!(FirstFormId.repaired_by(), RepairedBy::Nothing);
+        assert_eq!(DocumentUnreadable.repaired_by(), RepairedBy::Fix);
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! The kinds of faults that an audit finds, and what it finds them in.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
 use crate::cost::{AccountId, Day};
+use crate::day_status::DayStatus;
 use crate::documents::{PoolOwner, StoredResource};
 use crate::ledger::{KeyState, ResourceTotal};
 
@@ -25,6 +26,10 @@ pub struct StoredState {
     pub default_owner: Option<PoolOwner>,
     /// Those resource ids of rows that some document has as its `_id`.
     pub known_ids: BTreeSet<String>,
+    /// The status of days, those before the range too: documents hold the costs of all days.
+    pub statuses: BTreeMap<Day, DayStatus>,
+    /// The first day that runs compute again by themselves.
+    pub caught_up_from: Option<Day>,
 }
 
 /// A kind of fault.
@@ -54,6 +59,23 @@ pub enum FindingKind {
     /// A document whose `_id` is its stable id, as version 0.1.0 made it: it works, but what of the
     /// UI validates ids refuses it. Nothing can change an `_id` that rows are stored under.
     FirstFormId,
+    /// A day older than `CATCH_UP_DAYS` whose status says that its costs are still to be computed: a
+    /// repair, a backfill or a run of it broke off. No run does so by itself.
+    DayUnfinished,
+}
+
+/// What repairs a finding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RepairedBy {
+    /// `audit --fix`.
+    Fix,
+    /// `audit --adopt`.
+    Adopt,
+    /// A backfill of the day, for the stores alone do not say what it cost.
+    Backfill,
+    /// Nothing: it is for information only.
+    Nothing,
 }
 
 impl FindingKind {
@@ -71,19 +93,25 @@ impl FindingKind {
             Self::DocumentCost => "document-cost",
             Self::DocumentUnreadable => "document-unreadable",
             Self::FirstFormId => "first-form-id",
+            Self::DayUnfinished => "day-unfinished",
         }
     }
 
-    /// Whether it is something of earlier software, which is adopted, not repaired.
+    /// What repairs a finding of this kind.
     #[must_use]
-    pub fn is_earlier(self) -> bool {
-        matches!(self, Self::EarlierWorker | Self::EarlierDocument)
-    }
-
-    /// Whether it is for information only: no cost is wrong, and no repair changes it.
-    #[must_use]
-    pub fn is_notice(self) -> bool {
-        self == Self::FirstFormId
+    pub fn repaired_by(self) -> RepairedBy {
+        match self {
+            Self::Sign
+            | Self::CancelDiffers
+            | Self::OffMidnight
+            | Self::RowWithoutDocument
+            | Self::DocumentWithoutRows
+            | Self::DocumentCost
+            | Self::DocumentUnreadable => RepairedBy::Fix,
+            Self::EarlierWorker | Self::EarlierDocument => RepairedBy::Adopt,
+            Self::DayUnfinished => RepairedBy::Backfill,
+            Self::FirstFormId => RepairedBy::Nothing,
+        }
     }
 }
 
@@ -94,11 +122,13 @@ pub struct Finding {
     pub account: AccountId,
     /// Its kind.
     pub kind: FindingKind,
-    /// The `_id` and `resource_id`.
+    /// What repairs it.
+    pub repaired_by: RepairedBy,
+    /// The `_id` and `resource_id`; empty for days.
     pub resource_id: String,
-    /// The row's date, Unix seconds; `None` for documents.
+    /// The row's date, Unix seconds; `None` for documents and days.
     pub date_seconds: Option<i64>,
-    /// The row's day.
+    /// The row's day, or the day that is wrong.
     pub day: Option<Day>,
     /// How much money it is about, USD.
     pub usd: f64,

@@ -1,8 +1,9 @@
 //! Puts right what can be put right from the stores alone.
 //!
 //! Rows that contradict each other, are off midnight, or belong to no document are taken back, each
-//! at its own cost; then documents get the costs that their rows have. A day that lost or changed
-//! rows is marked as not settled.
+//! at its own cost; then documents get the costs that their rows have. A day is marked as pending
+//! before its first row, and stays open after the last one until its costs are computed again
+//! ([`day_record`](super::day_record)).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,14 +11,16 @@ use serde::Serialize;
 
 use crate::account_writer::AccountWriter;
 use crate::cost::{AccountId, Day};
-use crate::day_status::{DayStatusReader, OtherRows};
+use crate::day_status::{DayStatus, DayStatusReader};
 use crate::documents::costs::cost_summary;
 use crate::documents::merge::{DeleteUpdate, repair_alone};
 use crate::documents::{Change, CostSummary, DocumentReader, PoolOwner, StoredResource};
 use crate::ledger::{Entry, KeyState, LedgerReader, take_back};
+use crate::run::day::rows::{DayRows, live_totals, unknown_ids};
 use crate::service::failure::Failure;
 
 use super::adopt::adoptions;
+use super::day_record::{Repairer, is_open};
 use super::finding::{Finding, FindingKind};
 
 /// What was done.
@@ -33,7 +36,7 @@ pub struct RepairReport {
     pub documents_adopted: u64,
     /// Documents of earlier software that were marked as deleted.
     pub documents_retired: u64,
-    /// Days that are marked to be computed again: by the next run, or by a backfill.
+    /// Days whose costs are to be computed again: by the next run, or by a backfill.
     pub days_unsettled: u64,
 }
 
@@ -61,16 +64,21 @@ pub struct Repairing<'a> {
     pub writer: &'a AccountWriter,
     /// Pool and owner that the account's documents get by default, where known.
     pub default_owner: Option<&'a PoolOwner>,
+    /// The name of this audit in the status of days.
+    pub run_id: &'a str,
     /// Unix seconds.
     pub now_seconds: i64,
 }
 
-/// Repairs these findings.
+/// Repairs these findings, and adds what is done to `done`.
 ///
 /// # Errors
-/// When a store fails; what is repaired by then stays so, and asking again goes on.
-pub async fn repair(work: &Repairing<'_>, findings: &[Finding]) -> Result<RepairReport, Failure> {
-    let mut done = RepairReport::default();
+/// When a store fails; what is repaired by then stays so and is in `done`, and asking again goes on.
+pub async fn repair(
+    work: &Repairing<'_>,
+    findings: &[Finding],
+    done: &mut RepairReport,
+) -> Result<(), Failure> {
     let mut keys: BTreeMap<Day, BTreeMap<(String, i64), FindingKind>> = BTreeMap::new();
     for finding in findings {
         if let (Some(day), Some(date)) = (finding.day, finding.date_seconds) {
@@ -78,12 +86,11 @@ pub async fn repair(work: &Repairing<'_>, findings: &[Finding]) -> Result<Repair
         }
     }
     for (day, faulty) in &keys {
-        work.rows(*day, faulty, &mut done).await?;
+        work.rows(*day, faulty, done).await?;
     }
-    work.repair_documents(findings, &mut done).await?;
-    work.costs(findings, &mut done).await?;
-    work.earlier_documents(findings, &mut done).await?;
-    Ok(done)
+    work.repair_documents(findings, done).await?;
+    work.costs(findings, done).await?;
+    work.earlier_documents(findings, done).await
 }
 
 impl Repairing<'_> {
@@ -91,38 +98,74 @@ impl Repairing<'_> {
         self.writer.account()
     }
 
+    /// Takes a day's faulty rows back, between two writes of its status.
     async fn rows(
         &self,
         day: Day,
         faulty: &BTreeMap<(String, i64), FindingKind>,
         done: &mut RepairReport,
     ) -> Result<(), Failure> {
+        let statuses = self.status.statuses(self.account(), day, day).await?;
+        let before = statuses.into_iter().next();
         let states = self.ledger.states(self.account(), day).await?;
+        let ids = unknown_ids(&states, &BTreeSet::new());
+        let own_ids = self.documents.own_ids(self.account(), &ids).await?;
         let entries = entries(&states, faulty);
-        done.rows_written += entries.len() as u64;
-        done.usd_taken_back -= entries.iter().map(|e| e.cost_usd * f64::from(e.sign)).sum::<f64>();
-        if !entries.is_empty() {
-            self.writer.append_rows(day, states, entries, None).await?;
+        // A day without a status and without a row of this program has nothing to lose.
+        let is_own_day =
+            before.is_some() || entries.iter().any(|entry| own_ids.contains(&entry.resource_id));
+        let (after, is_written) = if entries.is_empty() {
+            (states, false)
+        } else {
+            let pending = is_own_day.then(|| self.pending(day, before.as_ref()));
+            (self.take_back(day, states, entries, pending, done).await?, is_own_day)
+        };
+        let is_left_as_it_is =
+            !is_written && before.as_ref().is_some_and(|before| before.attempt.is_pending);
+        if !is_own_day || is_left_as_it_is {
+            return Ok(());
         }
-        self.unsettle(day, done).await
+        let rows = DayRows::of(day, after, |id| own_ids.contains(id));
+        let (left, others) = (live_totals(&rows.own), rows.others);
+        let status = self.repairer().repaired(self.account(), day, before.clone(), left, others);
+        let is_changed = is_written || before.as_ref() != Some(&status);
+        if before.is_none_or(|before| before.attempt != status.attempt) && is_open(&status) {
+            done.days_unsettled += 1;
+        }
+        if is_changed { self.writer.put_status(status).await } else { Ok(()) }
     }
 
-    /// Sets the status to what is stored now, and marks that the day is to be computed again.
-    async fn unsettle(&self, day: Day, done: &mut RepairReport) -> Result<(), Failure> {
-        let statuses = self.status.statuses(self.account(), day, day).await?;
-        let Some(mut status) = statuses.into_iter().next() else { return Ok(()) };
-        let own_ids = self.own_ids().await?;
-        let mut states = self.ledger.states(self.account(), day).await?;
-        states.retain(|state| state.date_seconds == day.start_seconds());
-        let (own, others): (Vec<_>, Vec<_>) =
-            states.iter().partition(|state| own_ids.contains(&state.resource_id));
-        let usd = |states: &[&KeyState]| states.iter().map(|s| s.cost_usd).sum::<f64>() + 0.0;
-        status.attempt.is_settled = false;
-        (status.stored.total_usd, status.stored.rows) = (usd(&own), own.len() as u64);
-        let rows = others.iter().map(|state| state.sign_sum).sum();
-        status.other_rows = OtherRows { rows, total_usd: usd(&others) };
-        done.days_unsettled += 1;
-        self.writer.put_status(status).await
+    /// Marks the day, then adds the rows. Returns what is stored then.
+    async fn take_back(
+        &self,
+        day: Day,
+        states: Vec<KeyState>,
+        entries: Vec<Entry>,
+        pending: Option<DayStatus>,
+        done: &mut RepairReport,
+    ) -> Result<Vec<KeyState>, Failure> {
+        let count = entries.len() as u64;
+        let usd = -entries.iter().map(|e| e.cost_usd * f64::from(e.sign)).sum::<f64>();
+        // A process that is killed prints no summary.
+        tracing::info!(
+            account.id = %self.account(), %day, rows = count, usd, "taking back rows of a day"
+        );
+        if let Some(pending) = &pending {
+            self.writer.put_status(pending.clone()).await?;
+        }
+        let after = self.writer.append_rows(day, states, entries, pending).await?;
+        done.rows_written += count;
+        done.usd_taken_back += usd;
+        Ok(after)
+    }
+
+    fn repairer(&self) -> Repairer<'_> {
+        Repairer { run_id: self.run_id, now_seconds: self.now_seconds }
+    }
+
+    fn pending(&self, day: Day, before: Option<&DayStatus>) -> DayStatus {
+        let of_new = || DayStatus::empty(self.account(), day);
+        self.repairer().pending(&before.cloned().unwrap_or_else(of_new))
     }
 
     async fn own_ids(&self) -> Result<BTreeSet<String>, Failure> {
@@ -225,3 +268,6 @@ fn entries(states: &[KeyState], faulty: &BTreeMap<(String, i64), FindingKind>) -
     }
     out
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,26 +3,46 @@
 use std::collections::BTreeSet;
 
 use crate::cost::{AccountId, Day};
+use crate::day_status::DayStatusReader;
 use crate::documents::{DocumentReader, PoolOwner};
 use crate::ledger::LedgerReader;
 use crate::service::failure::Failure;
 
 use super::finding::StoredState;
 
-/// What the stores hold of an account from `first` to `last`.
+/// The stores, and the days that are audited.
+#[derive(Clone, Copy)]
+pub struct Audited<'a> {
+    /// Expense rows.
+    pub ledger: &'a dyn LedgerReader,
+    /// Documents.
+    pub documents: &'a dyn DocumentReader,
+    /// Status of days.
+    pub status: &'a dyn DayStatusReader,
+    /// The first day.
+    pub first: Day,
+    /// The last day.
+    pub last: Day,
+    /// Today.
+    pub today: Day,
+    /// The first day that runs compute again by themselves.
+    pub caught_up_from: Day,
+}
+
+/// What the stores hold of an account.
 ///
 /// # Errors
 /// When a store cannot be read.
 pub async fn load_stored_state(
-    ledger: &dyn LedgerReader,
-    resources: &dyn DocumentReader,
+    audited: Audited<'_>,
     account: &AccountId,
-    (first, last): (Day, Day),
     default_owner: Option<PoolOwner>,
 ) -> Result<StoredState, Failure> {
+    let Audited { ledger, documents: resources, first, last, .. } = audited;
     let documents = resources.own_documents(account).await?;
     let earlier = resources.earlier_documents(account).await?;
     let mut stored = StoredState { documents, earlier, default_owner, ..StoredState::default() };
+    load_days(audited, account, &mut stored).await?;
     for day in first.through(last) {
         stored.states.extend(ledger.states(account, day).await?);
         stored.collapsed.extend(ledger.collapsed(account, day).await?);
@@ -39,4 +59,20 @@ pub async fn load_stored_state(
     let others: Vec<String> = others.into_iter().collect();
     stored.known_ids = resources.taken_ids(&others).await?;
     Ok(stored)
+}
+
+/// Reads the status of days: those of the range, and all since the ledger's first row, for the costs
+/// of documents go over all days.
+async fn load_days(
+    audited: Audited<'_>,
+    account: &AccountId,
+    stored: &mut StoredState,
+) -> Result<(), Failure> {
+    let last = audited.last.max(audited.today);
+    let totals = audited.ledger.day_totals(account, Day::of_unix(0), last).await?;
+    let first = totals.iter().map(|total| total.day).fold(audited.first, Ord::min);
+    let statuses = audited.status.statuses(account, first, last).await?;
+    stored.statuses = statuses.into_iter().map(|status| (status.day, status)).collect();
+    stored.caught_up_from = Some(audited.caught_up_from);
+    Ok(())
 }

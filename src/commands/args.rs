@@ -48,6 +48,8 @@ Examples:
   kubecost-worker audit --from 2026-08-01 --to 2026-10-31 --adopt --dry-run
   kubecost-worker audit --from 2026-08-01 --to 2026-10-31 --adopt
 
+Days that lost rows, by a repair or otherwise, are named with the backfill that computes them again.
+
 Exit codes: 0 nothing is wrong, or all of it was repaired; 1 findings are left; 2 the settings are \
 wrong; 3 a store is down.";
 
@@ -337,7 +339,8 @@ fn audit() -> Command {
         .arg(account())
         .arg(switch(
             "fix",
-            "Repair what is found; the next run computes the days again that CATCH_UP_DAYS reaches",
+            "Repair what is found; days that lost rows are computed again by the next run, or by a \
+             backfill where they are older than CATCH_UP_DAYS",
         ))
         .arg(switch(
             "adopt",

@@ -50,12 +50,17 @@ pub fn audit(
         let (id, what, fix) = (&skipped.account, &skipped.what, &skipped.fix);
         screen.note(out, &format!("{id} is not repaired: {what} (fix: {fix})"))?;
     }
-    for old in &summary.to_backfill {
-        let days: Vec<String> = old.days.iter().map(ToString::to_string).collect();
+    for failed in &summary.failed {
+        let (id, what, fix) = (&failed.account, &failed.what, &failed.fix);
+        screen.note(out, &format!("{id} is not done: {what} (fix: {fix})"))?;
+    }
+    for named in &summary.to_backfill {
+        let days: Vec<String> = named.days.iter().map(ToString::to_string).collect();
         let days = days.join(", ");
-        let why = "older than CATCH_UP_DAYS, so that no run computes them again by itself";
+        let why = "a backfill has to compute these days, as no run looks at days older than \
+                   CATCH_UP_DAYS";
         screen.note(out, &format!("{why}: {days}"))?;
-        writeln!(out, "  {}", old.command)?;
+        writeln!(out, "  {}", named.command)?;
     }
     for step in &summary.next_steps {
         screen.note(out, &format!("{}:", step.what))?;
@@ -122,6 +127,7 @@ mod tests {
         let finding = |usd: f64| Finding {
             account: AccountId::new("aaaaaaaa-0000-0000-0000-00000000000a").unwrap(),
             kind: FindingKind::Sign,
+            repaired_by: FindingKind::Sign.repaired_by(),
             resource_id: "bbbbbbbb-0000-8000-8000-00000000000b".into(),
             date_seconds: None,
             day: None,

@@ -201,6 +201,27 @@ pub struct DayStatus {
 }
 
 impl DayStatus {
+    /// The status of a day of which nothing is stored and nothing was seen.
+    #[must_use]
+    pub fn empty(account: &AccountId, day: Day) -> Self {
+        Self {
+            account: account.clone(),
+            day,
+            stored: StoredCosts::default(),
+            other_rows: OtherRows::default(),
+            seen: Presence::default(),
+            attempt: Attempt {
+                state: DayState::NoData,
+                cause: String::new(),
+                is_pending: false,
+                is_settled: false,
+                run_id: String::new(),
+                at_seconds: 0,
+            },
+            overrides: Vec::new(),
+        }
+    }
+
     /// Whether two statuses are equal but for the run and the time of the last attempt, and
     /// when pods were written and read.
     #[must_use]

@@ -14,6 +14,7 @@
 mod accuracy;
 mod adopt;
 mod audit;
+mod audit_days;
 mod authorities;
 mod bad_input;
 mod bad_input_settings;

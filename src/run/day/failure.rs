@@ -9,7 +9,6 @@ use crate::service::failure::{Failure, Hop, Kind};
 
 use super::inputs::DueDay;
 use super::rows::{DayRows, live_totals};
-use super::status::empty_status;
 
 /// Whether a failure may concern this day alone: the query layer answers, but not with this day's
 /// costs, or the day took too long.
@@ -64,7 +63,7 @@ pub(in crate::run) fn failed_status(
 ) -> DayStatus {
     let before = due.status.clone().unwrap_or_else(|| {
         let rows = rows.unwrap_or_default();
-        let mut status = empty_status(due, account);
+        let mut status = DayStatus::empty(account, due.day);
         status.stored.coverage.expected_minutes = due.day.minutes_passed(now_seconds);
         (status.stored.rows, status.stored.total_usd) = live_totals(&rows.own);
         status.other_rows = rows.others;

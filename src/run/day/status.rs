@@ -1,6 +1,5 @@
 //! A day's status, as a function of what was read and decided.
 
-use crate::cost::AccountId;
 use crate::day_status::{
     Attempt, ClusterCoverage, Coverage, DayState, DayStatus, Guard, OtherRows, Override,
     StoredCosts,
@@ -8,15 +7,18 @@ use crate::day_status::{
 use crate::source::SourceDay;
 
 use super::accuracy::day_bound;
-use super::inputs::{DayInputs, DueDay};
+use super::inputs::DayInputs;
 use super::verdict::is_settled;
 
 impl DayInputs {
     /// The status before the first row of the day is written. It keeps what was stored before,
     /// which guards compare with, and marks that the rows may be others by now.
     pub(super) fn pending_status(&self) -> DayStatus {
-        let before =
-            self.due.status.clone().unwrap_or_else(|| empty_status(&self.due, &self.account));
+        let before = self
+            .due
+            .status
+            .clone()
+            .unwrap_or_else(|| DayStatus::empty(&self.account, self.due.day));
         let cause = format!("run {} began to write this day and has not ended", self.run_id);
         DayStatus {
             attempt: Attempt {
@@ -73,7 +75,7 @@ impl DayInputs {
         other_rows: OtherRows,
     ) -> DayStatus {
         let old = self.due.status.clone().unwrap_or_else(|| {
-            let mut status = empty_status(&self.due, &self.account);
+            let mut status = DayStatus::empty(&self.account, self.due.day);
             status.stored.coverage.expected_minutes = self.costs.source.expected_minutes;
             (status.stored.rows, status.stored.total_usd) = (rows, total_usd);
             status
@@ -122,26 +124,6 @@ fn coverage(source: &SourceDay) -> Coverage {
         covered_minutes: source.covered_minutes,
         expected_minutes: source.expected_minutes,
         clusters: source.clusters.iter().map(one).collect(),
-    }
-}
-
-/// A day of which nothing is stored and nothing was seen.
-pub(super) fn empty_status(due: &DueDay, account: &AccountId) -> DayStatus {
-    DayStatus {
-        account: account.clone(),
-        day: due.day,
-        stored: StoredCosts::default(),
-        other_rows: OtherRows::default(),
-        seen: crate::source::Presence::default(),
-        attempt: Attempt {
-            state: DayState::NoData,
-            cause: String::new(),
-            is_pending: false,
-            is_settled: false,
-            run_id: String::new(),
-            at_seconds: 0,
-        },
-        overrides: Vec::new(),
     }
 }
 
