@@ -10,11 +10,11 @@ use crate::documents::repair::repair;
 use crate::ledger::KeyState;
 
 use super::adopt::earlier_documents;
-use super::days::unfinished_days;
+use super::days::{differing_days, keep_document_costs, unfinished_days};
 
 pub use super::kinds::{Finding, FindingKind, RepairedBy, StoredState};
 
-/// All faults, rows' before documents', in the order of dates and resources.
+/// All faults: those of rows, of days, then of documents, in the order of dates and resources.
 #[must_use]
 pub fn findings(account: &AccountId, stored: &StoredState) -> Vec<Finding> {
     let own: BTreeSet<&str> = stored.documents.iter().map(|d| d.id.as_str()).collect();
@@ -53,10 +53,13 @@ pub fn findings(account: &AccountId, stored: &StoredState) -> Vec<Finding> {
             });
         }
     }
+    let of_days = differing_days(account, stored, &out);
+    out.extend(of_days);
     out.extend(unfinished_days(account, stored));
     out.extend(documents(account, stored));
     out.extend(earlier_documents(account, stored));
     out.extend(stored.documents.iter().filter_map(|document| form(account, document)));
+    keep_document_costs(&mut out);
     out
 }
 

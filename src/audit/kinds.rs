@@ -8,6 +8,7 @@ use crate::cost::{AccountId, Day};
 use crate::day_status::DayStatus;
 use crate::documents::{PoolOwner, StoredResource};
 use crate::ledger::{KeyState, ResourceTotal};
+use crate::run::reconcile::DayDifference;
 
 /// What an account's stores hold over a range of days.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +29,8 @@ pub struct StoredState {
     pub known_ids: BTreeSet<String>,
     /// The status of days, those before the range too: documents hold the costs of all days.
     pub statuses: BTreeMap<Day, DayStatus>,
+    /// Those of these days whose status and ledger disagree.
+    pub differences: Vec<DayDifference>,
     /// The first day that runs compute again by themselves.
     pub caught_up_from: Option<Day>,
 }
@@ -62,6 +65,9 @@ pub enum FindingKind {
     /// A day older than `CATCH_UP_DAYS` whose status says that its costs are still to be computed: a
     /// repair, a backfill or a run of it broke off. No run does so by itself.
     DayUnfinished,
+    /// A day whose rows in the ledger are not what its status says was stored: rows were lost, or
+    /// came from elsewhere.
+    LedgerDiffers,
 }
 
 /// What repairs a finding.
@@ -94,6 +100,7 @@ impl FindingKind {
             Self::DocumentUnreadable => "document-unreadable",
             Self::FirstFormId => "first-form-id",
             Self::DayUnfinished => "day-unfinished",
+            Self::LedgerDiffers => "ledger-differs",
         }
     }
 
@@ -109,9 +116,21 @@ impl FindingKind {
             | Self::DocumentCost
             | Self::DocumentUnreadable => RepairedBy::Fix,
             Self::EarlierWorker | Self::EarlierDocument => RepairedBy::Adopt,
-            Self::DayUnfinished => RepairedBy::Backfill,
+            Self::DayUnfinished | Self::LedgerDiffers => RepairedBy::Backfill,
             Self::FirstFormId => RepairedBy::Nothing,
         }
+    }
+
+    /// Whether it is about a day as a whole.
+    #[must_use]
+    pub fn is_of_day(self) -> bool {
+        matches!(self, Self::DayUnfinished | Self::LedgerDiffers)
+    }
+
+    /// Whether it is about the costs that a document shows.
+    #[must_use]
+    pub fn is_of_document_cost(self) -> bool {
+        matches!(self, Self::DocumentCost | Self::DocumentWithoutRows)
     }
 }
 

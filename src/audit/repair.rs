@@ -64,6 +64,8 @@ pub struct Repairing<'a> {
     pub writer: &'a AccountWriter,
     /// Pool and owner that the account's documents get by default, where known.
     pub default_owner: Option<&'a PoolOwner>,
+    /// Whether documents keep their costs: the ledger lacks some, and a backfill sets them.
+    pub keeps_document_costs: bool,
     /// The name of this audit in the status of days.
     pub run_id: &'a str,
     /// Unix seconds.
@@ -235,6 +237,9 @@ impl Repairing<'_> {
     }
 
     async fn costs(&self, findings: &[Finding], done: &mut RepairReport) -> Result<(), Failure> {
+        if self.keeps_document_costs {
+            return Ok(());
+        }
         let own = self.own_ids().await?;
         let touched: BTreeSet<&String> = findings.iter().map(|f| &f.resource_id).collect();
         let ids: Vec<String> =

@@ -1,11 +1,12 @@
 //! Reads what an account's stores hold over a range of days.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cost::{AccountId, Day};
-use crate::day_status::DayStatusReader;
+use crate::day_status::{DayStatus, DayStatusReader};
 use crate::documents::{DocumentReader, PoolOwner};
 use crate::ledger::LedgerReader;
+use crate::run::reconcile::differences;
 use crate::service::failure::Failure;
 
 use super::finding::StoredState;
@@ -61,8 +62,8 @@ pub async fn load_stored_state(
     Ok(stored)
 }
 
-/// Reads the status of days: those of the range, and all since the ledger's first row, for the costs
-/// of documents go over all days.
+/// Reads the status of days and compares it with the ledger: the days of the range, and all since the
+/// ledger's first row, for the costs of documents go over all days.
 async fn load_days(
     audited: Audited<'_>,
     account: &AccountId,
@@ -71,8 +72,27 @@ async fn load_days(
     let last = audited.last.max(audited.today);
     let totals = audited.ledger.day_totals(account, Day::of_unix(0), last).await?;
     let first = totals.iter().map(|total| total.day).fold(audited.first, Ord::min);
-    let statuses = audited.status.statuses(account, first, last).await?;
-    stored.statuses = statuses.into_iter().map(|status| (status.day, status)).collect();
+    stored.statuses = statuses(audited, account, (first, last)).await?;
     stored.caught_up_from = Some(audited.caught_up_from);
+    if differences(&stored.statuses, &totals).is_empty() {
+        return Ok(());
+    }
+    // A run may have written a day in between: only days whose status stays the same around the
+    // reading of the ledger are compared.
+    let totals = audited.ledger.day_totals(account, first, last).await?;
+    let after = statuses(audited, account, (first, last)).await?;
+    let mut same = stored.statuses.clone();
+    same.retain(|day, status| after.get(day) == Some(status));
+    stored.differences = differences(&same, &totals);
+    stored.statuses = after;
     Ok(())
+}
+
+async fn statuses(
+    audited: Audited<'_>,
+    account: &AccountId,
+    (first, last): (Day, Day),
+) -> Result<BTreeMap<Day, DayStatus>, Failure> {
+    let statuses = audited.status.statuses(account, first, last).await?;
+    Ok(statuses.into_iter().map(|status| (status.day, status)).collect())
 }

@@ -114,12 +114,14 @@ impl Audit<'_> {
         let touched: BTreeSet<Day> = chosen.iter().filter_map(|finding| finding.day).collect();
         let old: BTreeSet<Day> = touched.range(..self.caught_up_from()).copied().collect();
         summary.name_days(account, &old.union(&days_of_backfill(found)).copied().collect());
+        let is_left = |one: &Finding| one.kind.is_of_day() && !self.is_chosen(one);
         let work = Repairing {
             ledger: self.stores.ledger.as_ref(),
             documents: self.stores.documents.as_ref(),
             status: self.stores.status.as_ref(),
             writer: &writer,
             default_owner: owner,
+            keeps_document_costs: found.iter().any(is_left),
             run_id: &run_id,
             now_seconds: self.context.clock.now_seconds(),
         };

@@ -1,10 +1,11 @@
 //! Past days, one after the other: resumable, and easy on the query layer.
 //!
-//! A day whose status is settled and complete is skipped, so a backfill that was ended resumes
-//! where it was. One query runs at a time, and after each day as long a pause is made as the day
+//! A day whose status is settled and complete, and whose rows are what was stored, is skipped, so a
+//! backfill that was ended resumes where it was. One query runs at a time, and after each day as long a pause is made as the day
 //! took, so that the query layer is never busy with this for more than half of the time. The lease
 //! is taken for each day, so that other runs write the account in between.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -20,6 +21,7 @@ use super::account::AccountWork;
 use super::apply::Writing;
 use super::environment::{Environment, Readers};
 use super::order::QueuedAccount;
+use super::reconcile::differences;
 use super::request::{AccountJob, Days, RunRequest, Stop};
 use super::summary::{AccountSummary, DaySummary, FailureSummary, Outcome};
 
@@ -35,7 +37,7 @@ pub struct BackfillSummary {
     pub days_total: u64,
     /// Days that were computed.
     pub days_done: u64,
-    /// Days that were settled and complete before.
+    /// Days that were settled and complete before, with the rows that were stored.
     pub days_skipped: u64,
     /// Days that failed.
     pub days_failed: u64,
@@ -198,7 +200,8 @@ async fn work_day(
     done
 }
 
-/// The days to compute; those that are complete are counted as skipped.
+/// The days to compute; those that are complete are counted as skipped. A day whose rows are not what
+/// was stored is computed: a part was dropped, an older backup restored.
 async fn days_due(
     readers: &Readers,
     accounts: &[Account],
@@ -209,11 +212,16 @@ async fn days_due(
     let mut due = Vec::new();
     for account in accounts {
         let statuses = readers.status.statuses(&account.id, first, last).await?;
+        let statuses: BTreeMap<Day, DayStatus> =
+            statuses.into_iter().map(|status| (status.day, status)).collect();
+        let totals = readers.ledger.day_totals(&account.id, first, last).await?;
+        let differing = differences(&statuses, &totals);
+        let differing: BTreeSet<Day> = differing.iter().map(|one| one.day).collect();
         let is_forced = request.force_reason.is_some();
         for day in first.through(last) {
             out.days_total += 1;
-            let status = statuses.iter().find(|status| status.day == day);
-            if !is_forced && status.is_some_and(is_complete) {
+            let is_done = statuses.get(&day).is_some_and(is_complete) && !differing.contains(&day);
+            if is_done && !is_forced {
                 out.days_skipped += 1;
             } else {
                 due.push((account.clone(), day));

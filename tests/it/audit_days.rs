@@ -145,3 +145,38 @@ async fn a_day_of_which_only_other_programs_rows_are_taken_back_is_as_it_was() {
     assert_eq!(world.second(ACCOUNT), "ok 1 ");
     assert_eq!(kinds(&world.audit(&[]).expect_success().summary()), [""; 0]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_are_gone_from_a_settled_day_are_named_and_a_backfill_brings_them_back() {
+    let world = World::new(&[ACCOUNT]).await;
+    let costs = "SELECT GROUP_CONCAT(total_cost) FROM cloud_resource";
+    let before = world.store.text(costs);
+    // A part was dropped, or an older backup restored; another day has a fault that is to be fixed.
+    world.execute(&format!("DELETE FROM expenses WHERE date = {}", MARCH + DAY));
+    let third = MARCH + 2 * DAY;
+    world.execute(&format!(
+        "INSERT INTO expenses SELECT * FROM expenses WHERE date = {third} AND cost > 100"
+    ));
+    let fixed = world.audit(&["--fix"]);
+    assert_eq!(fixed.code, 1, "{}", fixed.stdout);
+    let summary = fixed.summary();
+    assert_eq!(summary["mended"]["documents_written"], 0, "{summary:#}");
+    assert_eq!(world.store.text(costs), before, "documents do not hide what is lost");
+    let findings = summary["findings"].as_array().unwrap();
+    let lost = findings.iter().find(|one| one["kind"] == "ledger-differs").unwrap();
+    assert_eq!((&lost["day"], &lost["usd"]), (&"2026-03-02".into(), &DAY_USD.into()), "{lost}");
+    assert_eq!(lost["repaired_by"], "backfill");
+    let command =
+        format!("kubecost-worker backfill --from 2026-03-02 --to 2026-03-03 --account {ACCOUNT}");
+    assert_eq!(to_backfill(&summary), [command.as_str()]);
+
+    // A difference that was found is an exit code of 1, as in a run.
+    let filled = world.follow(&command);
+    let summary = filled.summary();
+    assert_eq!((filled.code, &summary["days_done"]), (1, &2.into()), "{}", filled.stdout);
+    assert_eq!(world.stored_usd(ACCOUNT), 4.0 * DAY_USD);
+    let again = world.follow(&command).expect_success().summary();
+    assert_eq!((&again["days_skipped"], &again["rows_written"]), (&2.into(), &0.into()));
+    assert_eq!(kinds(&world.audit(&[]).expect_success().summary()), [""; 0]);
+    assert_eq!(world.store.text(costs), before);
+}

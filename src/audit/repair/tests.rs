@@ -120,6 +120,7 @@ async fn repaired_with(fault: Fault) -> (Failure, DayStatus, RepairReport) {
         status: status.as_ref(),
         writer: &writer,
         default_owner: None,
+        keeps_document_costs: false,
         run_id: "x",
         now_seconds: 7,
     };
