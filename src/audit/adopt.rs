@@ -3,16 +3,17 @@
 //!
 //! A pool and an owner go over where this program's document has none, or the account's default:
 //! any other was given to it by a rule or a user, and stays. Tags go over where it has none of that
-//! key.
+//! key. Rows are taken back on days that this program has stored: elsewhere they are all that the day
+//! has.
 
 use std::collections::BTreeMap;
 
-use crate::cost::{AccountId, Level};
+use crate::cost::{AccountId, Day, Level};
 use crate::documents::earlier::EARLIER_CLUSTER_ID;
 use crate::documents::merge::AdoptUpdate;
 use crate::documents::{PoolOwner, StoredResource};
 
-use super::kinds::{Finding, FindingKind, StoredState};
+use super::kinds::{Finding, FindingKind, RepairedBy, StoredState};
 
 /// What goes over from a document of earlier software, one change for each of this program's
 /// documents that stand for the same thing; none where there is nothing to change.
@@ -73,6 +74,23 @@ pub(super) fn earlier_documents(account: &AccountId, stored: &StoredState) -> Ve
     stored.earlier.iter().map(|earlier| finding(account, stored, earlier)).collect()
 }
 
+/// Leaves rows of earlier software on days of which this program has stored nothing until a backfill
+/// has computed these days: without them such a day would cost nothing.
+pub(super) fn keep_rows_of_unstored_days(stored: &StoredState, findings: &mut [Finding]) {
+    let is_stored =
+        |day: &Day| stored.statuses.get(day).is_some_and(|status| status.stored.phase.is_some());
+    let is_kept = |one: &&mut Finding| {
+        one.kind == FindingKind::EarlierWorker && one.day.is_some_and(|day| !is_stored(&day))
+    };
+    for one in findings.iter_mut().filter(is_kept) {
+        one.repaired_by = RepairedBy::Backfill;
+        one.what.push_str(
+            "; this program has stored nothing of the day, so --adopt leaves the row until a \
+             backfill has computed the day",
+        );
+    }
+}
+
 fn finding(account: &AccountId, stored: &StoredState, earlier: &StoredResource) -> Finding {
     let heirs = heirs(earlier, &stored.documents).count();
     let updates = adoptions(earlier, &stored.documents, stored.default_owner.as_ref());
@@ -109,6 +127,8 @@ fn finding(account: &AccountId, stored: &StoredState, earlier: &StoredResource) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::day_status::DayStatus;
+    use crate::day_status::stored_form::tests::complete;
 
     fn owned(pool: Option<&str>) -> StoredResource {
         StoredResource {
@@ -173,5 +193,36 @@ mod tests {
         assert_eq!(ids(&owned(None)), ["new", "new"]);
         let whole = StoredResource { cloud_resource_id: "cluster".into(), ..owned(None) };
         assert_eq!(ids(&whole), ["c"]);
+    }
+
+    #[test]
+    fn rows_are_taken_back_on_days_alone_that_this_program_has_stored() {
+        let days: Vec<Day> =
+            ["2026-08-01", "2026-08-02", "2026-08-03"].map(|text| text.parse().unwrap()).to_vec();
+        let account = AccountId::new("a").unwrap();
+        // Of the first a run found nothing, of the last there was none.
+        let empty = DayStatus::empty(&account, days[0]);
+        let stored = StoredState {
+            statuses: [(days[0], empty), (days[1], complete(days[1]))].into(),
+            ..StoredState::default()
+        };
+        let row = |kind: FindingKind, day: Day| Finding {
+            account: account.clone(),
+            kind,
+            repaired_by: kind.repaired_by(),
+            resource_id: "cluster".into(),
+            date_seconds: Some(day.start_seconds()),
+            day: Some(day),
+            usd: 1.0,
+            what: "a row".into(),
+        };
+        let mut found: Vec<Finding> =
+            days.iter().map(|day| row(FindingKind::EarlierWorker, *day)).collect();
+        found.push(row(FindingKind::Sign, days[2]));
+        keep_rows_of_unstored_days(&stored, &mut found);
+        let by: Vec<RepairedBy> = found.iter().map(|one| one.repaired_by).collect();
+        let kept = RepairedBy::Backfill;
+        assert_eq!(by, [kept, RepairedBy::Adopt, kept, RepairedBy::Fix]);
+        assert!(found[0].what.contains("--adopt leaves the row"), "{}", found[0].what);
     }
 }

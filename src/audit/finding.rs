@@ -9,7 +9,7 @@ use crate::documents::earlier::EARLIER_CLUSTER_ID;
 use crate::documents::repair::repair;
 use crate::ledger::KeyState;
 
-use super::adopt::earlier_documents;
+use super::adopt::{earlier_documents, keep_rows_of_unstored_days};
 use super::days::{differing_days, keep_document_costs, unfinished_days};
 
 pub use super::kinds::{Finding, FindingKind, RepairedBy, StoredState};
@@ -53,6 +53,7 @@ pub fn findings(account: &AccountId, stored: &StoredState) -> Vec<Finding> {
             });
         }
     }
+    keep_rows_of_unstored_days(stored, &mut out);
     let of_days = differing_days(account, stored, &out);
     out.extend(of_days);
     out.extend(unfinished_days(account, stored));

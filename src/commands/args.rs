@@ -43,8 +43,9 @@ const AUDIT_EXAMPLES: &str = "\
 Examples:
   kubecost-worker audit --from 2026-08-01 --to 2026-10-31
   kubecost-worker audit --from 2026-08-01 --to 2026-10-31 --fix
-  # rows and documents of the earlier worker and of importers: list what would go over to which
-  # documents, then do it
+  # rows and documents of the earlier worker and of importers: compute the days first, list what
+  # would go over to which documents, then do it
+  kubecost-worker backfill --from 2026-08-01 --to 2026-10-31
   kubecost-worker audit --from 2026-08-01 --to 2026-10-31 --adopt --dry-run
   kubecost-worker audit --from 2026-08-01 --to 2026-10-31 --adopt
 
@@ -345,7 +346,7 @@ fn audit() -> Command {
         .arg(switch(
             "adopt",
             "Take over from earlier software: pool, owner and tags go to this program's documents, its \
-             rows are taken back, its documents retired",
+             rows are taken back on days that this program has stored, its documents retired",
         ))
         .arg(switch("dry-run", "With --fix or --adopt: only show what is found, and how much"))
 }

@@ -1,4 +1,5 @@
-//! Days that lost rows: by a repair that broke off, or outside of this program.
+//! Days that lost rows: by a repair that broke off, or outside of this program; and days whose only
+//! rows are those of earlier software.
 
 use serde_json::Value;
 
@@ -179,4 +180,33 @@ async fn rows_that_are_gone_from_a_settled_day_are_named_and_a_backfill_brings_t
     assert_eq!((&again["days_skipped"], &again["rows_written"]), (&2.into(), &0.into()));
     assert_eq!(kinds(&world.audit(&[]).expect_success().summary()), [""; 0]);
     assert_eq!(world.store.text(costs), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_earlier_software_stay_on_days_that_this_program_has_not_stored() {
+    let world = World::new(&[ACCOUNT]).await;
+    let unstored = MARCH - 20 * DAY;
+    // An importer's rows; of February there is nothing else.
+    for date in [unstored, MARCH + DAY] {
+        world.execute(&format!(
+            "INSERT INTO expenses (cloud_account_id, resource_id, date, cost, sign) \
+             VALUES ('{ACCOUNT}', 'cluster', {date}, 200.0, 1)"
+        ));
+    }
+    let adopted = world.audit(&["--adopt"]);
+    assert_eq!(adopted.code, 1, "{}", adopted.stdout);
+    let summary = adopted.summary();
+    assert_eq!(summary["mended"]["usd_taken_back"], 200.0, "{summary:#}");
+    assert_eq!(world.stored_usd(ACCOUNT), 4.0 * DAY_USD + 200.0);
+    let first = &summary["findings"][0];
+    assert_eq!((&first["day"], &first["repaired_by"]), (&"2026-02-09".into(), &"backfill".into()));
+    assert!(first["what"].as_str().unwrap().contains("--adopt leaves the row"), "{first}");
+    let command = backfill_of("2026-02-09", ACCOUNT);
+    assert_eq!(to_backfill(&summary), [command.as_str()]);
+
+    world.follow(&command).expect_success();
+    let adopted = world.audit(&["--adopt"]).expect_success().summary();
+    assert_eq!(adopted["mended"]["usd_taken_back"], 200.0, "{adopted:#}");
+    assert_eq!(world.stored_usd(ACCOUNT), 5.0 * DAY_USD);
+    assert_eq!(kinds(&world.audit(&[]).expect_success().summary()), [""; 0]);
 }
