@@ -250,7 +250,7 @@ mod tests {
             vec![ClusterCoverage { cluster: "c".into(), covered_minutes: 720 }];
         let mut out = Vec::new();
         let mut focus = FocusWriter::new(&mut out, "USD", version).unwrap();
-        let day = AccountDay { day: rows[0].day, rows, status: Some(status) };
+        let day = AccountDay { day: rows[0].day, rows, status: Some(status), difference: None };
         focus.day(&Account::unnamed(day.rows[0].account.clone()), &day).unwrap();
         focus.finish().unwrap();
         let mut reader = csv::Reader::from_reader(out.as_slice());

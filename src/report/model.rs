@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 
-use crate::cost::{AccountId, Day};
-use crate::day_status::DayStatus;
-
 use crate::cost::bound::DayBound;
+use crate::cost::{AccountId, Day};
+use crate::day_status::{DayState, DayStatus};
+use crate::run::reconcile::DayDifference;
 
 use super::bound::day_bound;
 use super::forecast::Forecast;
@@ -50,6 +50,13 @@ impl DayFact {
             usd,
             bound: status.and_then(|status| day_bound(&status.stored)),
         }
+    }
+
+    /// The same of a day whose rows are not those that its status has, if so.
+    #[must_use]
+    pub fn with_difference(self, found: Option<(&DayStatus, &DayDifference)>) -> Self {
+        let Some((status, difference)) = found else { return self };
+        Self { state: DayState::Partial.as_str(), cause: difference.cause(status), ..self }
     }
 
     /// Whether the day is stored whole, and over.

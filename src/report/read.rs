@@ -7,7 +7,8 @@ use crate::accounts::Account;
 use crate::cost::{AccountId, Day};
 use crate::day_status::{DayStatus, DayStatusReader};
 use crate::documents::{DocumentNames, ResourceNames};
-use crate::ledger::{KeyState, LedgerReader};
+use crate::ledger::{DayTotal, KeyState, LedgerReader};
+use crate::run::reconcile::{DayDifference, settled_difference};
 use crate::service::failure::Failure;
 
 use super::build::Sums;
@@ -50,6 +51,17 @@ pub struct AccountDay {
     pub rows: Vec<Row>,
     /// The status, where there is one.
     pub status: Option<DayStatus>,
+    /// How the rows of a settled day differ from its status, if they do.
+    pub difference: Option<DayDifference>,
+}
+
+impl AccountDay {
+    /// What is known of the day.
+    fn fact(&self, account: &AccountId) -> DayFact {
+        let usd = self.rows.iter().map(|row| row.usd).sum::<f64>() + 0.0;
+        let fact = DayFact::of(account, self.day, self.status.as_ref(), usd);
+        fact.with_difference(self.status.as_ref().zip(self.difference.as_ref()))
+    }
 }
 
 /// Reads the days of accounts one after the other and hands each to `take`.
@@ -70,12 +82,41 @@ pub async fn each_day<E: From<Failure>>(
         for day in first.through(last) {
             let states = stores.ledger.states(&account.id, day).await?;
             learn(stores.names, &account.id, &states, &mut names).await?;
+            let read = status.remove(&day);
+            let (status, difference) = compare(stores, day, read, &states).await?;
             let rows = states.into_iter().map(|state| row(&account.id, day, state, &names));
-            let status = status.remove(&day);
-            take(account, AccountDay { day, rows: rows.collect(), status })?;
+            take(account, AccountDay { day, rows: rows.collect(), status, difference })?;
         }
     }
     Ok(())
+}
+
+/// A day's status, and how the rows of a settled one differ from it. Where they do, a run may have
+/// written the day after its status was read: then the status is another one by now, and stands.
+async fn compare(
+    stores: &ReportStores<'_>,
+    day: Day,
+    status: Option<DayStatus>,
+    states: &[KeyState],
+) -> Result<(Option<DayStatus>, Option<DayDifference>), Failure> {
+    let Some(status) = status else { return Ok((None, None)) };
+    let at_midnight = states.iter().filter(|state| state.date_seconds == day.start_seconds());
+    let total = DayTotal {
+        day,
+        total_usd: at_midnight.clone().map(|state| state.cost_usd).sum::<f64>() + 0.0,
+        rows: at_midnight.map(|state| state.sign_sum).sum(),
+    };
+    let Some(difference) = settled_difference(&status, Some(&total)) else {
+        return Ok((Some(status), None));
+    };
+    let now = stores.status.statuses(&status.account, day, day).await?.pop();
+    if now.as_ref().is_none_or(|now| now.attempt != status.attempt) {
+        return Ok((now, None));
+    }
+    // Not all that is made of days shows their causes.
+    let cause = difference.cause(&status);
+    tracing::warn!(account.id = %status.account, %day, cause, "the rows of a settled day differ");
+    Ok((Some(status), Some(difference)))
 }
 
 /// Reads what a report is made of.
@@ -86,8 +127,7 @@ pub async fn read(stores: &ReportStores<'_>, scope: &Scope, today: Day) -> Resul
     let mut adding = Adding::new(scope);
     each_day::<Failure>(stores, scope, |account, one| {
         one.rows.iter().for_each(|row| adding.row(row));
-        let usd = one.rows.iter().map(|row| row.usd).sum::<f64>() + 0.0;
-        adding.status(DayFact::of(&account.id, one.day, one.status.as_ref(), usd));
+        adding.status(one.fact(&account.id));
         Ok(())
     })
     .await?;
@@ -108,16 +148,19 @@ async fn forecasts(
     for account in &scope.accounts {
         let totals = stores.ledger.day_totals(&account.id, first, today).await?;
         let status = stores.status.statuses(&account.id, first, today).await?;
-        let is_complete = |day: Day| {
-            let of_day = status.iter().find(|one| one.day == day);
-            of_day.is_some_and(|one| DayFact::of(&account.id, day, Some(one), 0.0).is_complete())
+        let is_complete = |total: &DayTotal| {
+            let of_day = status.iter().find(|one| one.day == total.day);
+            of_day.is_some_and(|one| {
+                let fact = DayFact::of(&account.id, total.day, Some(one), total.total_usd);
+                fact.is_complete() && settled_difference(one, Some(total)).is_none()
+            })
         };
         let known: Vec<KnownDay> = totals
             .iter()
             .map(|total| KnownDay {
                 day: total.day,
                 usd: total.total_usd,
-                is_complete: is_complete(total.day),
+                is_complete: is_complete(total),
             })
             .collect();
         if known.is_empty() {
@@ -241,5 +284,85 @@ impl Adding {
             status: self.status,
             forecast,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::day_status::DayStatusWriter;
+    use crate::day_status::memory::MemoryDayStatus;
+    use crate::day_status::stored_form::tests::complete;
+    use crate::ledger::Dimensions;
+    use crate::ledger::memory::{MemoryLedger, StoredRow};
+
+    struct NoNames;
+
+    #[async_trait::async_trait]
+    impl DocumentNames for NoNames {
+        async fn names(&self, _: &AccountId, _: &[String]) -> Result<Vec<ResourceNames>, Failure> {
+            Ok(Vec::new())
+        }
+    }
+
+    fn day(text: &str) -> Day {
+        text.parse().unwrap()
+    }
+
+    fn account() -> Account {
+        Account::unnamed(AccountId::new("a").unwrap())
+    }
+
+    fn add_row(ledger: &MemoryLedger, date_seconds: i64) {
+        ledger.insert_raw(StoredRow {
+            account: account().id,
+            resource_id: format!("r{date_seconds}"),
+            date_seconds,
+            cost_usd: 1.0,
+            sign: 1,
+            dimensions: Dimensions::default(),
+        });
+    }
+
+    /// A report of `2026-11-01..=2026-11-05`, of days that were all stored with one row of $1.
+    async fn read_days(ledger: &MemoryLedger, status: &dyn DayStatusReader) -> Sums {
+        let days = (day("2026-11-01"), day("2026-11-05"));
+        let scope = Scope { by: By::Day, days, accounts: vec![account()] };
+        let stores = ReportStores { ledger, names: &NoNames, status };
+        read(&stores, &scope, day("2026-11-06")).await.unwrap()
+    }
+
+    async fn stored_days() -> (MemoryLedger, MemoryDayStatus) {
+        let (ledger, status) = (MemoryLedger::default(), MemoryDayStatus::default());
+        for one in day("2026-11-01").through(day("2026-11-05")) {
+            status.put(&complete(one)).await.unwrap();
+            if one != day("2026-11-02") {
+                add_row(&ledger, one.start_seconds());
+            }
+        }
+        (ledger, status)
+    }
+
+    #[tokio::test]
+    async fn a_settled_day_with_other_rows_than_were_stored_is_not_complete() {
+        let (ledger, status) = stored_days().await;
+        // One off the midnight is in the total, and no difference.
+        add_row(&ledger, day("2026-11-01").start_seconds() + 60);
+        add_row(&ledger, day("2026-11-03").start_seconds());
+        let mut running = complete(day("2026-11-05"));
+        running.attempt.is_settled = false;
+        status.put(&running).await.unwrap();
+        add_row(&ledger, running.day.start_seconds());
+        let sums = read_days(&ledger, &status).await;
+        let facts: Vec<_> = sums.status.iter().map(|one| (one.state, one.usd)).collect();
+        let wanted = [("ok", 2.0), ("partial", 0.0), ("partial", 2.0), ("ok", 1.0), ("ok", 2.0)];
+        assert_eq!(facts, wanted);
+        assert_eq!(
+            sums.status[1].cause,
+            "the ledger has $0.0000 of this day (rows: 0), its status $1.0000 (rows: 1): \
+             kubecost-worker run --from 2026-11-02 --to 2026-11-02 --account a writes it again"
+        );
+        assert!(!sums.status[2].is_complete() && sums.status[3].is_complete());
+        assert_eq!(sums.forecast.unwrap().basis_days, 3);
     }
 }

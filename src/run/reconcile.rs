@@ -13,6 +13,7 @@ use crate::day_status::DayStatus;
 use crate::documents::costs::wrong_costs;
 use crate::documents::{CostSummary, StoredResource};
 use crate::ledger::{DayTotal, ResourceTotal};
+use crate::service::usd::Usd;
 
 /// A day whose status and ledger disagree.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,24 +37,49 @@ pub fn differences(statuses: &BTreeMap<Day, DayStatus>, totals: &[DayTotal]) -> 
     let totals: BTreeMap<Day, &DayTotal> = totals.iter().map(|total| (total.day, total)).collect();
     statuses
         .values()
-        .filter(|status| !status.attempt.is_pending)
-        .filter_map(|status| {
-            let total = totals.get(&status.day);
-            let (ledger_usd, ledger_rows) = total.map_or((0.0, 0), |t| (t.total_usd, t.rows));
-            let own_rows = i64::try_from(status.stored.rows).unwrap_or(i64::MAX);
-            let difference = DayDifference {
-                day: status.day,
-                status_usd: status.stored.total_usd + status.other_rows.total_usd,
-                ledger_usd,
-                status_rows: own_rows.saturating_add(status.other_rows.rows),
-                ledger_rows,
-            };
-            difference.is_significant(status.other_rows.rows != 0).then_some(difference)
-        })
+        .filter_map(|status| difference(status, totals.get(&status.day).copied()))
         .collect()
 }
 
+/// How the ledger differs from the status of a day that is settled. Other days are looked at in the
+/// source anyway.
+#[must_use]
+pub fn settled_difference(status: &DayStatus, total: Option<&DayTotal>) -> Option<DayDifference> {
+    difference(status, total).filter(|_| status.attempt.is_settled)
+}
+
+fn difference(status: &DayStatus, total: Option<&DayTotal>) -> Option<DayDifference> {
+    if status.attempt.is_pending {
+        return None;
+    }
+    let (ledger_usd, ledger_rows) = total.map_or((0.0, 0), |t| (t.total_usd, t.rows));
+    let own_rows = i64::try_from(status.stored.rows).unwrap_or(i64::MAX);
+    let difference = DayDifference {
+        day: status.day,
+        status_usd: status.stored.total_usd + status.other_rows.total_usd,
+        ledger_usd,
+        status_rows: own_rows.saturating_add(status.other_rows.rows),
+        ledger_rows,
+    };
+    difference.is_significant(status.other_rows.rows != 0).then_some(difference)
+}
+
 impl DayDifference {
+    /// Why the day is not complete and what to run, before the cause that its status has.
+    #[must_use]
+    pub fn cause(&self, status: &DayStatus) -> String {
+        let Self { day, ledger_rows, status_rows, .. } = self;
+        let (account, before) = (&status.account, &status.attempt.cause);
+        let separator = if before.is_empty() { "" } else { "; " };
+        format!(
+            "the ledger has ${:.4} of this day (rows: {ledger_rows}), its status ${:.4} (rows: \
+             {status_rows}): kubecost-worker run --from {day} --to {day} --account {account} \
+             writes it again{separator}{before}",
+            Usd(self.ledger_usd),
+            Usd(self.status_usd)
+        )
+    }
+
     /// This program's costs are exact in any order of addition; those of others are not.
     fn is_significant(&self, has_other_rows: bool) -> bool {
         const OTHERS_NOISE_USD: f64 = 1e-6;
@@ -145,6 +171,26 @@ mod tests {
         let mut pending = complete(day());
         pending.attempt.is_pending = true;
         assert_eq!(found(pending, &[total(7.0, 3)]), []);
+    }
+
+    #[test]
+    fn a_settled_day_that_differs_names_what_to_run() {
+        let (mut status, day) = (complete(day()), day());
+        let command = format!("kubecost-worker run --from {day} --to {day} --account a");
+        let found = settled_difference(&status, Some(&total(2.5, 3))).unwrap();
+        assert_eq!(
+            found.cause(&status),
+            format!(
+                "the ledger has $2.5000 of this day (rows: 3), its status $1.0000 (rows: 1): \
+                 {command} writes it again"
+            )
+        );
+        "9 of 1440 min".clone_into(&mut status.attempt.cause);
+        assert!(found.cause(&status).ends_with(" writes it again; 9 of 1440 min"));
+        assert!(settled_difference(&status, None).is_some(), "all rows are gone");
+        assert_eq!(settled_difference(&status, Some(&total(1.0, 1))), None);
+        status.attempt.is_settled = false;
+        assert_eq!(settled_difference(&status, None), None);
     }
 
     #[test]

@@ -60,6 +60,9 @@ impl Answers {
         let bounds =
             Bounds { lifetime, renews: true, entries_max: KEPT_MAX, bytes_max: KEPT_BYTES_MAX };
         let kept = Cache::new(bounds, |costs: &Arc<AccountCosts>| costs.bytes());
+        // No answer is kept then that is made anew beside, and its look with it.
+        let gatherer =
+            if is_ledger_added { gatherer.with_renewed_looks(lifetime) } else { gatherer };
         let gatherer = Arc::new(gatherer);
         // Where nothing is kept there is nothing to read before it is asked for.
         let is_warm = AtomicBool::new(lifetime.is_zero());
@@ -123,7 +126,14 @@ impl Answers {
             let body = self.savings.reply(&question.account, question.span).await?;
             return Ok(Answer { body, is_kept: false });
         }
-        let (costs, is_kept) = self.costs(&account, &question).await?;
+        // Rows are added to what they lack: with an answer from before a run, that run's rows would
+        // count twice.
+        let rests_on_rows = self.is_ledger_added && page == Page::ClusterCosts;
+        let (costs, is_kept) = if rests_on_rows {
+            (self.gather(&account, &question).await?, false)
+        } else {
+            self.kept_costs(&account, &question).await?
+        };
         let now_seconds = self.gatherer.now_seconds();
         let terms =
             Terms { currency: &self.currency, is_ledger_added: self.is_ledger_added, now_seconds };
@@ -134,18 +144,24 @@ impl Answers {
         Ok(Answer { body: body.to_string(), is_kept })
     }
 
-    async fn costs(
+    /// What an account costs, used again for a while.
+    async fn kept_costs(
         &self,
         account: &Account,
         question: &Question,
     ) -> Result<(Arc<AccountCosts>, bool), Failure> {
-        let days = question.span.days();
-        let key = (account.id.clone(), days.0, days.1, question.by_namespace);
-        let gather = || {
-            let (gatherer, account) = (Arc::clone(&self.gatherer), account.clone());
-            let by_namespace = question.by_namespace;
-            async move { gatherer.costs(&account, days, by_namespace).await.map(Arc::new) }
-        };
-        self.kept.get(key, gather).await
+        let (first, last) = question.span.days();
+        let key = (account.id.clone(), first, last, question.by_namespace);
+        self.kept.get(key, || self.gather(account, question)).await
+    }
+
+    fn gather(
+        &self,
+        account: &Account,
+        question: &Question,
+    ) -> impl Future<Output = Result<Arc<AccountCosts>, Failure>> + Send + use<> {
+        let (gatherer, account) = (Arc::clone(&self.gatherer), account.clone());
+        let (days, by_namespace) = (question.span.days(), question.by_namespace);
+        async move { gatherer.costs(&account, days, by_namespace).await.map(Arc::new) }
     }
 }

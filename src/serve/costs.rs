@@ -84,9 +84,11 @@ pub(super) struct AccountCosts {
     pub(super) days: Vec<DayCost>,
     /// Days of which nothing can be known yet, and why: they are not missing.
     pub(super) waiting: Vec<(Day, String)>,
-    /// The first day asked for that the account was there, as far as rows tell: none before it is
-    /// missing. `None`: there is no row at all.
+    /// The first day asked for that the account was there, as far as rows and status tell: none
+    /// before it is missing. `None`: there is no row at all.
     pub(super) since: Option<Day>,
+    /// Days without costs though the source had some, in their order.
+    pub(super) not_stored: Vec<Day>,
     /// The reasons why days have no costs.
     pub(super) causes: Vec<String>,
     /// Costs by namespace, where they were asked for. The first day, the last one and those that

@@ -10,17 +10,19 @@ use futures_util::stream::{self, StreamExt};
 use tokio::sync::Semaphore;
 
 use crate::accounts::{Account, AccountSource};
-use crate::cost::{AccountId, Composition, Day, Part};
-use crate::day_status::{DayState, DayStatus, DayStatusReader, StoredCosts};
+use crate::cost::{AccountId, Composition, Day};
+use crate::day_status::{DayStatus, DayStatusReader};
 use crate::ledger::{DayTotal, LedgerReader};
 use crate::run::Readers;
 use crate::run::day::inputs::{MISSED_DAYS, clusters_before};
 use crate::run::day::rows::unknown_ids;
+use crate::run::reconcile::{DayDifference, settled_difference};
 use crate::service::failure::Failure;
 
 use super::cache::{Bounds, Cache};
-use super::costs::{AccountCosts, DayCost, NamespaceCost, NamespaceCosts, Origin};
-use super::look::{KEPT_MAX, Looked, Looks, OpenDay, OpenDayJob};
+use super::costs::{AccountCosts, NamespaceCost, NamespaceCosts};
+use super::day::{DayRead, Open, OpenRows, add_day, with_others};
+use super::look::{KEPT_MAX, Looks, OpenDayJob};
 
 /// How long the list of accounts is used.
 const ACCOUNTS_LIFETIME: Duration = Duration::from_secs(60);
@@ -44,34 +46,10 @@ struct Stored {
     /// Those of some days before the first one too.
     statuses: BTreeMap<Day, DayStatus>,
     totals: BTreeMap<Day, DayTotal>,
+    /// Settled days whose rows are not those that their status has.
+    differing: BTreeMap<Day, DayDifference>,
     /// The rows of days that are not settled.
     open: BTreeMap<Day, OpenRows>,
-}
-
-/// The rows of a day, by whether this program made the resource's document.
-#[derive(Clone, Debug, Default)]
-struct OpenRows {
-    /// USD.
-    own_usd: f64,
-    /// USD.
-    others_usd: f64,
-    /// USD of the others' rows.
-    others_by_namespace: BTreeMap<String, f64>,
-}
-
-/// A day that is not settled: its rows, and what the query layer has of it.
-struct Open {
-    rows: OpenRows,
-    looked: Arc<Looked>,
-}
-
-impl Open {
-    fn now(&self) -> Option<&OpenDay> {
-        match self.looked.as_ref() {
-            Looked::Costs(now) => Some(now),
-            Looked::Stays { .. } => None,
-        }
-    }
 }
 
 impl Gatherer {
@@ -86,10 +64,16 @@ impl Gatherer {
         };
         Self {
             accounts: Cache::new(one, |_| 0),
-            looks: Looks::new(readers.clone(), lifetime),
+            looks: Looks::new(readers.clone(), lifetime, false),
             reading: Semaphore::new(READS_AT_ONCE),
             readers,
         }
+    }
+
+    /// The same, whose looks at the query layer are made anew beside their use, near the end of
+    /// their time.
+    pub(super) fn with_renewed_looks(self, lifetime: Duration) -> Self {
+        Self { looks: Looks::new(self.readers.clone(), lifetime, true), ..self }
     }
 
     /// The time, Unix seconds.
@@ -160,8 +144,9 @@ impl Gatherer {
         let mut costs = AccountCosts::default();
         for day in first.through(last) {
             let status = stored.statuses.get(&day);
-            let total = stored.totals.get(&day);
-            add_day(&mut costs, DayRead { day, status, total, open: open.get(&day), now_seconds });
+            let (total, difference) = (stored.totals.get(&day), stored.differing.get(&day));
+            let open = open.get(&day);
+            add_day(&mut costs, DayRead { day, status, total, difference, open, now_seconds });
         }
         costs.clusters.sort();
         costs.clusters.dedup();
@@ -192,6 +177,7 @@ impl Gatherer {
         let totals = ledger.day_totals(account, first, last).await?;
         let totals: BTreeMap<Day, DayTotal> =
             totals.into_iter().map(|total| (total.day, total)).collect();
+        let differing = self.differing(account, statuses.range(first..=last), &totals).await?;
         let mut open = BTreeMap::new();
         for day in first_open.through(last) {
             let status = statuses.get(&day);
@@ -199,7 +185,34 @@ impl Gatherer {
                 open.insert(day, self.open_rows(account, day, status, totals.get(&day)).await?);
             }
         }
-        Ok(Stored { statuses, totals, open })
+        Ok(Stored { statuses, totals, differing, open })
+    }
+
+    /// The days of these whose rows are not those that their status has. Where a run wrote a day
+    /// between both reads, its status is another one by now: nothing is known of that day then.
+    async fn differing(
+        &self,
+        account: &AccountId,
+        statuses: impl Iterator<Item = (&Day, &DayStatus)>,
+        totals: &BTreeMap<Day, DayTotal>,
+    ) -> Result<BTreeMap<Day, DayDifference>, Failure> {
+        let mut found = BTreeMap::new();
+        let mut attempts = BTreeMap::new();
+        for (day, status) in statuses {
+            if let Some(difference) = settled_difference(status, totals.get(day)) {
+                found.insert(*day, difference);
+                attempts.insert(*day, &status.attempt);
+            }
+        }
+        let (Some(first), Some(last)) = (found.keys().next(), found.keys().next_back()) else {
+            return Ok(found);
+        };
+        let now = self.readers.status.statuses(account, *first, *last).await?;
+        let is_as_before = |status: &DayStatus| attempts.get(&status.day) == Some(&&status.attempt);
+        let as_before: BTreeSet<Day> =
+            now.into_iter().filter(is_as_before).map(|status| status.day).collect();
+        found.retain(|day, _| as_before.contains(day));
+        Ok(found)
     }
 
     /// The rows of a day, by whose they are. They are read one by one only where they are not what
@@ -255,8 +268,8 @@ impl Gatherer {
         join_all(looks).await.into_iter().collect()
     }
 
-    /// The first day from `first` on that the account was there, as far as rows tell. Where it
-    /// lacks the first day, rows before that one decide.
+    /// The first day from `first` on that the account was there, as far as rows and status tell.
+    /// Where it lacks the first day, rows before that one decide.
     async fn since(
         &self,
         account: &AccountId,
@@ -268,6 +281,8 @@ impl Gatherer {
         let with_rows = totals.values().find(has_rows).map(|total| total.day);
         let known = costs.days.first().map(|day| day.day);
         let since = [with_rows, known].into_iter().flatten().min();
+        let not_stored = costs.not_stored.first().copied();
+        let since = since.map(|since| not_stored.map_or(since, |day| day.min(since)));
         if since.is_none_or(|since| since == first) {
             return Ok(since);
         }
@@ -339,117 +354,4 @@ fn namespace_costs(
     }
     costs.retain(|_, cost| cost.usd.is_finite() && cost.stored_usd.is_finite());
     costs
-}
-
-/// What costs are made of with rows of other programs, of which that is not known.
-fn with_others(composition: &Composition, others_usd: f64) -> Composition {
-    let mut composition = composition.clone();
-    if others_usd < 0.0 {
-        composition.parts = None;
-    } else if others_usd > 0.0
-        && let Some(parts) = &mut composition.parts
-    {
-        *parts.entry(Part::Other).or_insert(0.0) += others_usd;
-    }
-    composition
-}
-
-/// What was read of a day.
-#[derive(Clone, Copy)]
-struct DayRead<'a> {
-    day: Day,
-    status: Option<&'a DayStatus>,
-    total: Option<&'a DayTotal>,
-    open: Option<&'a Open>,
-    now_seconds: i64,
-}
-
-/// Adds a day, if its costs are known.
-fn add_day(costs: &mut AccountCosts, read: DayRead<'_>) {
-    if let Some(status) = read.status {
-        let clusters = &status.stored.coverage.clusters;
-        costs.clusters.extend(clusters.iter().map(|cluster| cluster.cluster.clone()));
-        costs.phase = status.stored.phase.or(costs.phase);
-    }
-    let day = match read.open.and_then(|open| Some((open.now()?, &open.rows))) {
-        Some((now, rows)) => {
-            costs.clusters.extend(now.clusters.iter().cloned());
-            costs.phase = Some(now.phase);
-            day_of_now(read.day, now, rows)
-        }
-        None => match stored_day(read) {
-            Ok(day) => day,
-            Err((Some(DayState::Waiting), cause)) if read.open.is_some() => {
-                costs.waiting.push((read.day, cause));
-                return;
-            }
-            Err((_, cause)) => {
-                let cause = (!cause.is_empty()).then(|| format!("{}: {cause}", read.day));
-                costs.causes.extend(cause);
-                return;
-            }
-        },
-    };
-    // No sum of such rows is a cost, and JSON has no word for it.
-    if day.usd.is_finite() && day.stored_usd.is_finite() {
-        costs.days.push(day);
-    } else {
-        costs.causes.push(format!(
-            "{}: the rows of the day do not add up to a number: see kubecost-worker audit",
-            read.day
-        ));
-    }
-}
-
-/// A day as the next run stores it, with the rows of other programs, which a run leaves alone.
-fn day_of_now(day: Day, now: &OpenDay, rows: &OpenRows) -> DayCost {
-    DayCost {
-        day,
-        usd: now.usd + rows.others_usd,
-        stored_usd: rows.own_usd + rows.others_usd,
-        origin: Origin::QueryLayer,
-        state: Some(now.state),
-        cause: now.cause.clone(),
-        known_minutes: now.known_minutes,
-        composition: with_others(&now.composition, rows.others_usd),
-    }
-}
-
-/// A day as it is stored; where nothing is, its state and the cause.
-fn stored_day(read: DayRead<'_>) -> Result<DayCost, (Option<DayState>, String)> {
-    let DayRead { day, status, total, open, now_seconds } = read;
-    let (state, cause) = match (open.map(|open| open.looked.as_ref()), status) {
-        (Some(Looked::Stays { state, cause }), _) => (Some(*state), cause.clone()),
-        (_, Some(status)) => (Some(status.attempt.state), status.attempt.cause.clone()),
-        (_, None) => (None, String::new()),
-    };
-    let stored = status.map(|status| &status.stored).filter(|stored| stored.phase.is_some());
-    if stored.is_none() && total.is_none_or(|total| total.rows == 0) {
-        return Err((state, cause));
-    }
-    let stored_usd = total.map_or(0.0, |total| total.total_usd);
-    // What was stored while the day was running is known up to then.
-    let minutes = stored.map(|stored| stored.coverage.expected_minutes);
-    let minutes = minutes.filter(|minutes| *minutes > 0);
-    let passed_minutes = day.minutes_passed(now_seconds);
-    Ok(DayCost {
-        day,
-        usd: stored_usd,
-        stored_usd,
-        origin: Origin::Ledger,
-        state,
-        cause,
-        known_minutes: minutes.map_or(passed_minutes, |minutes| minutes.min(passed_minutes)),
-        composition: stored_composition(stored, total),
-    })
-}
-
-/// What a stored day is made of, where its rows are those that were stored with that.
-fn stored_composition(stored: Option<&StoredCosts>, total: Option<&DayTotal>) -> Composition {
-    let ledger = total.map_or((0, 0.0), |total| (total.rows, total.total_usd));
-    let is_whole = |stored: &&StoredCosts| {
-        i64::try_from(stored.rows) == Ok(ledger.0)
-            && stored.total_usd.to_bits() == ledger.1.to_bits()
-    };
-    stored.filter(is_whole).map(|stored| stored.composition.clone()).unwrap_or_default()
 }

@@ -81,11 +81,11 @@ struct Looker {
 }
 
 impl Looks {
-    pub(super) fn new(readers: Readers, lifetime: Duration) -> Self {
+    pub(super) fn new(readers: Readers, lifetime: Duration, renews: bool) -> Self {
         // An answer that is made anew after three quarters of its time rests on a new look.
         let lifetime = lifetime / 3 * 2;
         let (entries_max, bytes_max) = (KEPT_MAX, KEPT_BYTES_MAX);
-        let bounds = Bounds { lifetime, renews: false, entries_max, bytes_max };
+        let bounds = Bounds { lifetime, renews, entries_max, bytes_max };
         let kept = Cache::new(bounds, |looked: &Arc<Looked>| looked.bytes());
         let looking = Semaphore::new(LOOKS_AT_ONCE);
         Self { looker: Arc::new(Looker { readers, looking }), kept }

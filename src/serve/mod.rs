@@ -12,6 +12,7 @@
 mod answers;
 mod cache;
 mod costs;
+mod day;
 mod error;
 mod gather;
 mod look;

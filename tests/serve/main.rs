@@ -14,6 +14,7 @@ use source::Rates;
 use world::World;
 
 mod client;
+mod lost_rows;
 mod other_rows;
 mod pages;
 mod parts;
@@ -124,6 +125,28 @@ async fn the_running_day_goes_on_between_runs_and_added_rows_are_not_answered_ag
     world.run((day("2026-12-01"), day("2026-12-01")), None).await;
     assert_eq!(reader.cost(A, today).await, Read::Cost(world.stored(A, today)));
     assert_eq!(adding.cost(A, both).await, Read::Cost(0.0));
+}
+
+#[tokio::test]
+async fn rows_and_what_they_lack_add_up_after_a_run_too_where_answers_are_kept() {
+    let world = thirty_days().await;
+    let adding = world.serve(Duration::from_secs(600), true).await;
+    let today = day("2026-12-01");
+    let (start, end) = span("2026-12-01", "2026-12-01");
+    world.clock.set(noon("2026-12-01") + HOUR);
+    let hourly = 3.1 + 30.0 / 7.0;
+    let Read::Cost(lacking) = adding.cost(A, (start, end)).await else { panic!() };
+    assert!((lacking - hourly).abs() < 1e-6, "{lacking}");
+    let asked = || world.source.asked.lock().unwrap()[&(A.to_owned(), today)];
+    let before = asked();
+    assert_eq!(adding.cost(A, (start, end)).await, Read::Cost(lacking));
+    assert_eq!(asked(), before, "the look is kept");
+    world.run((today, today), None).await;
+    assert_eq!(adding.cost(A, (start, end)).await, Read::Cost(0.0));
+    let by_namespace =
+        format!("cloud_account_id={A}&start_date={start}&end_date={end}&detail_level=namespace");
+    let (_, reply) = adding.page("kubecost_cluster_costs", &by_namespace).await;
+    assert_eq!(reply["breakdown_by_namespace"], json!([]), "{reply}");
 }
 
 #[tokio::test]

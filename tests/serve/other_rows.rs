@@ -92,6 +92,29 @@ async fn a_hole_at_the_start_is_missing_where_the_account_was_there_before() {
 }
 
 #[tokio::test]
+async fn a_hole_at_the_start_is_missing_where_the_source_had_costs_that_were_not_stored() {
+    let world = World::new(&ACCOUNTS, noon("2026-11-20"));
+    for one in day("2026-11-05").through(day("2026-11-10")) {
+        world.source.set(A, one, Rates::of(2.0, 0.5));
+    }
+    for one in day("2026-11-03").through(day("2026-11-04")) {
+        let conflict = Some("two exporters claim to be 'prod'");
+        world.source.set(A, one, Rates { conflict, ..Rates::of(2.0, 0.5) });
+    }
+    world.run((day("2026-11-01"), day("2026-11-10")), None).await;
+    let all = reply(&world, false, ("2026-11-01", "2026-11-10")).await;
+    let data = &all["data"];
+    assert_eq!(all["total_cost"], 6.0 * 48.0);
+    assert_eq!((&data["state"], &data["days_missing"]), (&json!("partial"), &json!(2)), "{data}");
+    assert!(data["causes"].to_string().contains("2026-11-03: two exporters"), "{data}");
+    let stored = reply(&world, false, ("2026-11-05", "2026-11-10")).await;
+    assert_eq!(
+        (&stored["data"]["state"], &stored["data"]["days_missing"]),
+        (&json!("ok"), &json!(0))
+    );
+}
+
+#[tokio::test]
 async fn rows_that_are_no_numbers_are_neither_null_nor_zero() {
     for is_ledger_added in [false, true] {
         let world = World::new(&ACCOUNTS, noon("2026-11-20"));

@@ -21,6 +21,8 @@ pub(crate) struct Rates {
     pub(crate) minutes: u32,
     /// Why the source has samples and no costs, if so.
     pub(crate) refused: Option<&'static str>,
+    /// Why two sources claim to be one cluster, if they do: then the day fails.
+    pub(crate) conflict: Option<&'static str>,
     /// USD per hour of a pod in `shop`, if there is one.
     pub(crate) pod: Option<f64>,
     /// USD per hour of a second cluster, `edge`, if there is one.
@@ -39,6 +41,7 @@ impl Rates {
             phase: Phase::Exporter,
             minutes: 1_440,
             refused: None,
+            conflict: None,
             pod: None,
             edge: None,
             cpu: None,
@@ -187,6 +190,7 @@ impl CostSource for Source {
         if let Some(edge) = rates.edge {
             costs.costs.cluster_mut("edge").total_usd = Some(edge * hours);
         }
+        costs.conflicts.extend(rates.conflict.map(str::to_owned));
         costs.cover_all(minutes);
         Ok(costs)
     }

@@ -57,3 +57,22 @@ async fn it_is_ready_too_where_an_account_has_no_costs() {
     let (status, _) = reader.get("/metroculus/v2/kubecost_cluster_costs?x=1", Some(SECRET)).await;
     assert_eq!(status, 400);
 }
+
+#[tokio::test]
+async fn what_rows_are_added_to_is_looked_at_beside_the_answers() {
+    let world = thirty_days().await;
+    // A look is used for two thirds of that, and made anew in the last quarter of its time.
+    let reader = world.serve(Duration::from_millis(1_200), true).await;
+    let (today, days) = (day("2026-12-01"), span("2026-12-01", "2026-12-01"));
+    let asked = || world.source.asked.lock().unwrap()[&(A.to_owned(), today)];
+    reader.cost(A, days).await;
+    let before = asked();
+    tokio::time::sleep(Duration::from_millis(650)).await;
+    reader.cost(A, days).await;
+    let is_asked = async {
+        while asked() == before {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), is_asked).await.unwrap();
+}

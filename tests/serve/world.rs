@@ -6,6 +6,7 @@ use std::time::Duration;
 use kubecost_worker::account_writer::Writers;
 use kubecost_worker::accounts::AccountList;
 use kubecost_worker::cost::{AccountId, Day, Levels};
+use kubecost_worker::day_status::DayStatusReader;
 use kubecost_worker::day_status::memory::MemoryDayStatus;
 use kubecost_worker::documents::memory::MemoryResources;
 use kubecost_worker::lease::memory::MemoryLeases;
@@ -120,6 +121,29 @@ impl World {
         let url = server.url();
         tokio::spawn(server.run(router(pages), std::future::pending()));
         RestReader::new(&url)
+    }
+
+    /// `serve` on loopback that reads day status by way of what `change` makes of its store.
+    pub(crate) async fn serve_with_status(
+        &self,
+        change: impl FnOnce(Arc<dyn DayStatusReader>) -> Arc<dyn DayStatusReader>,
+    ) -> RestReader {
+        let mut readers = self.environment.readers.clone();
+        readers.status = change(readers.status);
+        let gatherer = Gatherer::new(readers, Duration::ZERO);
+        let savings = Savings::none();
+        let answers = Answers::new(gatherer, savings, Duration::ZERO, "USD".to_owned(), false);
+        let pages = Pages::new(answers, ExpectedSecret::new(SECRET), Access::Open);
+        Self::serve_pages(pages).await
+    }
+
+    /// Adds each row of a day once more, or takes it away where `sign` is -1.
+    pub(crate) fn repeat_rows(&self, account: &str, day: Day, sign: i8) {
+        let rows = self.ledger.rows().into_iter();
+        let of_day = rows.filter(|row| row.account.as_str() == account);
+        for row in of_day.filter(|row| row.date_seconds == day.start_seconds()) {
+            self.ledger.insert_raw(StoredRow { sign: row.sign * sign, ..row });
+        }
     }
 
     /// Adds a row as another program would.
