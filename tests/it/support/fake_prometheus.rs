@@ -14,6 +14,8 @@ pub(crate) enum Question {
     Alive,
     /// On which days there are samples.
     Presence,
+    /// How many samples a part of the running day has.
+    SampleCount,
     /// Which series have samples that are no cost.
     Extent,
     BadSamples,
@@ -35,9 +37,13 @@ const POD: &str = "cloudtuner_kubecost_pod_total_cost";
 pub(crate) fn question(asked: &Asked) -> Question {
     let query = asked.parameter("query");
     let is_cost = query.starts_with("sum_over_time((");
+    let is_sum = query.starts_with("sum by") || query.starts_with("label_replace(sum by");
     match query {
         "vector(1)" => Question::Alive,
         _ if asked.path.ends_with("query_range") => Question::Presence,
+        _ if is_sum && query.contains("(count_over_time(cloudtuner_kubecost_cluster_total") => {
+            Question::SampleCount
+        }
         _ if query.contains("\"extent_\"") => Question::Extent,
         _ if query.starts_with("(sum_over_time(") => Question::BadSamples,
         _ if is_cost && query.contains(CLUSTER) => Question::ClusterCost,
@@ -73,6 +79,7 @@ pub(crate) fn healthy(asked: &Asked) -> Response {
     match question(asked) {
         Question::Alive => one("", "1"),
         Question::Presence => presence(asked, &tenant),
+        Question::SampleCount => one("", "720"),
         Question::Extent => vector(&[]),
         Question::BadSamples => vector(&[]),
         Question::ClusterCost => one(r#""cluster":"prod""#, "240"),
