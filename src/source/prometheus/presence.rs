@@ -104,16 +104,19 @@ impl PresenceReader<'_> {
         let metrics = [CLUSTER_TOTAL];
         let today = Day::of_unix(now_seconds);
         let running = kept_until(today, now_seconds).filter(|_| last == today);
-        let counted = match running {
+        let of_today = match running {
+            Some(until) => self.samples_of_running_day(account, today, until).await?,
+            None => None,
+        };
+        let counted = match of_today {
             None => self.sample_counts(account, &metrics, ((first, last), last)).await?,
-            Some(until) => {
-                let of_today = self.samples_of_running_day(account, today, until).await?;
-                let mut counted = BTreeMap::new();
-                if first < today {
-                    let before = (first, today.previous());
-                    counted = self.sample_counts(account, &metrics, (before, last)).await?;
-                }
-                counted.extend((of_today > 0).then_some((today, of_today)));
+            Some(samples) => {
+                let before = (first, today.previous());
+                let mut counted = match first < today {
+                    true => self.sample_counts(account, &metrics, (before, last)).await?,
+                    false => BTreeMap::new(),
+                };
+                counted.extend((samples > 0).then_some((today, samples)));
                 counted
             }
         };
@@ -148,30 +151,41 @@ impl PresenceReader<'_> {
     }
 
     /// The samples of a day that is running: those before a time, which are kept for who reads its
-    /// costs, and those since.
+    /// costs, and those since. `None` where the server does not accept such a question.
     async fn samples_of_running_day(
         self,
         account: &Account,
         today: Day,
         until: i64,
-    ) -> Result<u64, Failure> {
+    ) -> Result<Option<u64>, Failure> {
         let selector = self.settings.selector(account);
         let before = Window { start: today.start_seconds(), end: until };
         // Always up to the day's last grid point, so that accounts ask the same.
         let since = Window { start: until, end: today.end_seconds() - GRID_SECONDS + 1 };
         let ask = async |query: String, window: Window| {
             let times = Times::At(window.evaluation_time());
-            let asked = self.questions.ask(&account.id, &query, times, 0).await;
-            asked.map_err(NoAnswer::into_failure)
+            match self.questions.ask(&account.id, &query, times, 0).await {
+                Ok(answer) => Ok(Some(answer)),
+                Err(
+                    NoAnswer::TooMuch(failure)
+                    | NoAnswer::Busy(failure)
+                    | NoAnswer::OutOfReach(failure),
+                ) => {
+                    tracing::debug!(%failure, day = %today, "the samples are counted by the day");
+                    Ok(None)
+                }
+                Err(no_answer) => Err(no_answer.into_failure()),
+            }
         };
         let query = sample_counts::query(&selector, &[CLUSTER_TOTAL], before);
-        let answer = ask(query, before).await?;
-        let samples = sample_counts::of(&answer.series);
-        if answer.warnings.is_empty() {
+        let Some(counted) = ask(query, before).await? else { return Ok(None) };
+        let query = sample_counts::rest(&selector, CLUSTER_TOTAL, since);
+        let Some(rest) = ask(query, since).await? else { return Ok(None) };
+        let samples = sample_counts::of(&counted.series);
+        if counted.warnings.is_empty() {
             self.counted_before.keep(&account.id, SamplesBefore { until, samples });
         }
-        let answer = ask(sample_counts::rest(&selector, CLUSTER_TOTAL, since), since).await?;
-        Ok(samples + sample_counts::of(&answer.series))
+        Ok(Some(samples + sample_counts::of(&rest.series)))
     }
 
     /// How many samples metrics have, by day: range queries of daily steps over as many days at once
