@@ -76,7 +76,14 @@ impl<'a> AccountWork<'a> {
     pub(super) async fn work_days(&mut self) -> Result<(), Failure> {
         let (readers, job) = (self.readers, self.job);
         let reading = readers.load_account_state(job).instrument(step!("read state"));
-        let state = self.in_time("reading what is stored", reading).await?;
+        let state = match self.in_time("reading what is stored", reading).await {
+            // Which days are due is not known: today is.
+            Err(failure) if self.is_cancelled(&failure) => {
+                self.leave(1);
+                return Ok(());
+            }
+            state => state?,
+        };
         let AccountState { due, settled_yesterday, differences, history } = state;
         self.history = history;
         self.note_differences(&differences);
@@ -194,7 +201,14 @@ impl<'a> AccountWork<'a> {
             return Ok(());
         }
         let comparing = readers.differing_documents(account).instrument(step!("reconcile"));
-        let differing = self.in_time("comparing documents", comparing).await?;
+        let differing = match self.in_time("comparing documents", comparing).await {
+            Err(failure) if self.is_cancelled(&failure) => {
+                tracing::warn!(account.id = %account, "its documents are not compared: a stop was asked for");
+                self.summary.outcome = Outcome::Partial;
+                return Ok(());
+            }
+            differing => differing?,
+        };
         let today = Day::of_unix(readers.now_seconds(self.job));
         let days = &self.summary.days;
         let is_today_stored = days.iter().any(|day| day.day == today && day.state.is_stored());
