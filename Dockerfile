@@ -10,8 +10,9 @@ FROM ${RUST_IMAGE} AS dependencies
 WORKDIR /build
 ENV CARGO_TERM_COLOR=never
 # Packed relocations make the programs smaller. Loaders before glibc 2.36 cannot read them: only this image, which has its
-# own loader, is built so.
-ENV RUSTFLAGS="-C link-arg=-Wl,-z,pack-relative-relocs"
+# own loader, is built so. Of functions that are alike one is kept, where Rust links by LLVM's linker.
+ENV CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS="-C link-arg=-Wl,-z,pack-relative-relocs -C link-arg=-Wl,--icf=all"
+ENV CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS="-C link-arg=-Wl,-z,pack-relative-relocs"
 # The dependencies alone, so that this layer holds as long as Cargo.lock does.
 COPY Cargo.toml Cargo.lock ./
 # cargo asks for a file of every program, test and bench that Cargo.toml names: empty ones will do.
