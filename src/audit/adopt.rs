@@ -109,19 +109,12 @@ fn finding(account: &AccountId, stored: &StoredState, earlier: &StoredResource) 
         (_, true) => "nothing of it has to go over".to_owned(),
         (count, false) => format!("{} go over to {count} documents", goes_over.join(" and ")),
     };
-    Finding {
-        account: account.clone(),
-        kind: FindingKind::EarlierDocument,
-        repaired_by: FindingKind::EarlierDocument.repaired_by(),
-        resource_id: earlier.id.clone(),
-        date_seconds: None,
-        day: None,
-        usd: earlier.total_cost.unwrap_or_default(),
-        what: format!(
-            "a document of earlier software, {}: {passed}; it is retired once no row is left",
-            earlier.cloud_resource_id
-        ),
-    }
+    let what = format!(
+        "a document of earlier software, {}: {passed}; it is retired once no row is left",
+        earlier.cloud_resource_id
+    );
+    let usd = earlier.total_cost.unwrap_or_default();
+    Finding::of_no_row(account, FindingKind::EarlierDocument, (&earlier.id, None), usd, what)
 }
 
 #[cfg(test)]

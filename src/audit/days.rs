@@ -57,16 +57,7 @@ fn differing(account: &AccountId, difference: &DayDifference) -> Finding {
 }
 
 fn finding(account: &AccountId, kind: FindingKind, day: Day, usd: f64, what: String) -> Finding {
-    Finding {
-        account: account.clone(),
-        kind,
-        repaired_by: kind.repaired_by(),
-        resource_id: String::new(),
-        date_seconds: None,
-        day: Some(day),
-        usd,
-        what,
-    }
+    Finding::of_no_row(account, kind, ("", Some(day)), usd, what)
 }
 
 /// Leaves the costs of documents to the backfill of the days that are wrong: the ledger lacks costs of

@@ -79,16 +79,8 @@ fn form(account: &AccountId, document: &StoredResource) -> Option<Finding> {
                     migrate repairs all";
         (FindingKind::DocumentUnreadable, what)
     };
-    Some(Finding {
-        account: account.clone(),
-        kind,
-        repaired_by: kind.repaired_by(),
-        resource_id: document.id.clone(),
-        date_seconds: None,
-        day: None,
-        usd: document.total_cost.unwrap_or_default(),
-        what: what.to_owned(),
-    })
+    let usd = document.total_cost.unwrap_or_default();
+    Some(Finding::of_no_row(account, kind, (&document.id, None), usd, what.to_owned()))
 }
 
 /// All rows of a resource at one exact date.
@@ -168,16 +160,8 @@ fn documents(account: &AccountId, stored: &StoredState) -> Vec<Finding> {
             let what = format!("it says ${told}, its rows say ${}", total.total_usd);
             (FindingKind::DocumentCost, what)
         };
-        out.push(Finding {
-            account: account.clone(),
-            kind,
-            repaired_by: kind.repaired_by(),
-            resource_id: total.resource_id.clone(),
-            date_seconds: None,
-            day: None,
-            usd: told - total.total_usd,
-            what,
-        });
+        let usd = told - total.total_usd;
+        out.push(Finding::of_no_row(account, kind, (&total.resource_id, None), usd, what));
     }
     out
 }

@@ -154,3 +154,25 @@ pub struct Finding {
     /// What is wrong, for people.
     pub what: String,
 }
+
+impl Finding {
+    /// A fault of a document, or of a day as a whole: no row's.
+    pub(super) fn of_no_row(
+        account: &AccountId,
+        kind: FindingKind,
+        (resource_id, day): (&str, Option<Day>),
+        usd: f64,
+        what: String,
+    ) -> Self {
+        Self {
+            account: account.clone(),
+            kind,
+            repaired_by: kind.repaired_by(),
+            resource_id: resource_id.to_owned(),
+            date_seconds: None,
+            day,
+            usd,
+            what,
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cost::{AccountId, Day};
-use crate::day_status::{DayStatus, DayStatusReader};
+use crate::day_status::{DayStatus, DayStatusReader, by_day};
 use crate::documents::{DocumentReader, PoolOwner};
 use crate::ledger::LedgerReader;
 use crate::run::reconcile::differences;
@@ -93,6 +93,5 @@ async fn statuses(
     account: &AccountId,
     (first, last): (Day, Day),
 ) -> Result<BTreeMap<Day, DayStatus>, Failure> {
-    let statuses = audited.status.statuses(account, first, last).await?;
-    Ok(statuses.into_iter().map(|status| (status.day, status)).collect())
+    Ok(by_day(audited.status.statuses(account, first, last).await?))
 }

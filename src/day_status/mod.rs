@@ -200,6 +200,12 @@ pub struct DayStatus {
     pub overrides: Vec<Override>,
 }
 
+/// Statuses of one account by their days.
+#[must_use]
+pub fn by_day(statuses: Vec<DayStatus>) -> BTreeMap<Day, DayStatus> {
+    statuses.into_iter().map(|status| (status.day, status)).collect()
+}
+
 impl DayStatus {
     /// The status of a day of which nothing is stored and nothing was seen.
     #[must_use]

@@ -1,11 +1,11 @@
 //! Past days, one after the other: resumable, and easy on the query layer.
 //!
 //! A day whose status is settled and complete, and whose rows are what was stored, is skipped, so a
-//! backfill that was ended resumes where it was. One query runs at a time, and after each day as long a pause is made as the day
-//! took, so that the query layer is never busy with this for more than half of the time. The lease
-//! is taken for each day, so that other runs write the account in between.
+//! backfill that was ended resumes where it was. One query runs at a time, and after each day as long
+//! a pause is made as the day took, so that the query layer is never busy with this for more than half
+//! of the time. The lease is taken for each day, so that other runs write the account in between.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::accounts::{Account, select_accounts};
 use crate::cost::Day;
 use crate::cost::day::DAY_SECONDS;
-use crate::day_status::{DayState, DayStatus};
+use crate::day_status::{DayState, DayStatus, by_day};
 use crate::service::failure::Failure;
 
 use super::account::AccountWork;
@@ -211,9 +211,7 @@ async fn days_due(
     let Some((first, last)) = request.days else { return Ok(Vec::new()) };
     let mut due = Vec::new();
     for account in accounts {
-        let statuses = readers.status.statuses(&account.id, first, last).await?;
-        let statuses: BTreeMap<Day, DayStatus> =
-            statuses.into_iter().map(|status| (status.day, status)).collect();
+        let statuses = by_day(readers.status.statuses(&account.id, first, last).await?);
         let totals = readers.ledger.day_totals(&account.id, first, last).await?;
         let differing = differences(&statuses, &totals);
         let differing: BTreeSet<Day> = differing.iter().map(|one| one.day).collect();

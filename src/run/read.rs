@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::accounts::Account;
 use crate::cost::{AccountId, Day, Levels, Limits, OverLimit};
-use crate::day_status::DayStatus;
+use crate::day_status::{DayStatus, by_day};
 use crate::documents::StoredResource;
 use crate::ledger::ResourceTotal;
 use crate::service::failure::{Failure, Kind};
@@ -65,8 +65,7 @@ impl Readers {
         let (first, last) = self.range(job, today);
         // A cluster that the days before had is missed on the first of these days too.
         let statuses = self.status.statuses(account, first.minus(MISSED_DAYS), last).await?;
-        let mut before: BTreeMap<Day, DayStatus> =
-            statuses.into_iter().map(|status| (status.day, status)).collect();
+        let mut before = by_day(statuses);
         let statuses = before.split_off(&first);
         let compared = if job.reconciles { first } else { first.max(last.previous()) };
         let totals = self.ledger.day_totals(account, compared, last).await?;

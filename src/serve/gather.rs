@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 
 use crate::accounts::{Account, AccountSource};
 use crate::cost::{AccountId, Composition, Day};
-use crate::day_status::{DayStatus, DayStatusReader};
+use crate::day_status::{DayStatus, DayStatusReader, by_day};
 use crate::ledger::{DayTotal, LedgerReader};
 use crate::run::Readers;
 use crate::run::day::inputs::{MISSED_DAYS, clusters_before};
@@ -170,9 +170,7 @@ impl Gatherer {
         // The semaphore is never closed.
         let _reading = self.reading.acquire().await.ok();
         let status: &dyn DayStatusReader = self.readers.status.as_ref();
-        let statuses = status.statuses(account, known_from, last).await?;
-        let statuses: BTreeMap<Day, DayStatus> =
-            statuses.into_iter().map(|status| (status.day, status)).collect();
+        let statuses = by_day(status.statuses(account, known_from, last).await?);
         let ledger: &dyn LedgerReader = self.readers.ledger.as_ref();
         let totals = ledger.day_totals(account, first, last).await?;
         let totals: BTreeMap<Day, DayTotal> =

@@ -28,7 +28,7 @@ async fn three_days() -> World {
     world
 }
 
-/// The cost of the three days, and what is said of them.
+/// The cost of the three days, and the answer about them.
 async fn answer(reader: &RestReader) -> (f64, Value) {
     let (start, end) = span("2026-11-16", "2026-11-18");
     let asked = format!("cloud_account_id={A}&start_date={start}&end_date={end}");

@@ -71,6 +71,18 @@ impl NoAnswer {
         }
     }
 
+    /// Why the server does not answer this question, where another one may be answered: about less, at
+    /// another time, or later.
+    ///
+    /// # Errors
+    /// With any other failure.
+    pub fn into_refusal(self) -> Result<Failure, Failure> {
+        match self {
+            Self::TooMuch(failure) | Self::Busy(failure) | Self::OutOfReach(failure) => Ok(failure),
+            Self::Failed(failure) => Err(failure),
+        }
+    }
+
     /// Whether the server may not have got what was posted: proxies lose forms, make other
     /// requests of them, or let none through.
     fn may_be_of_a_lost_form(&self) -> bool {

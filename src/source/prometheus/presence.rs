@@ -13,7 +13,7 @@ use crate::source::metric_names::{
     CLUSTER_TOTAL, CPU_ALLOCATION, CPU_PRICE, NODE_TOTAL, RAM_ALLOCATION, RAM_PRICE, VOLUME_CLAIMS,
     VOLUME_PRICE,
 };
-use crate::source::prometheus::client::NoAnswer;
+use crate::source::prometheus::client::Answer;
 use crate::source::prometheus::promql::{GRID_SECONDS, Window};
 use crate::source::prometheus::questions::{Questions, Times};
 use crate::source::prometheus::sample_counts;
@@ -162,19 +162,15 @@ impl PresenceReader<'_> {
         let before = Window { start: today.start_seconds(), end: until };
         // Always up to the day's last grid point, so that accounts ask the same.
         let since = Window { start: until, end: today.end_seconds() - GRID_SECONDS + 1 };
-        let ask = async |query: String, window: Window| {
+        let ask = async |query: String, window: Window| -> Result<Option<Answer>, Failure> {
             let times = Times::At(window.evaluation_time());
             match self.questions.ask(&account.id, &query, times, 0).await {
                 Ok(answer) => Ok(Some(answer)),
-                Err(
-                    NoAnswer::TooMuch(failure)
-                    | NoAnswer::Busy(failure)
-                    | NoAnswer::OutOfReach(failure),
-                ) => {
+                Err(no_answer) => {
+                    let failure = no_answer.into_refusal()?;
                     tracing::debug!(%failure, day = %today, "the samples are counted by the day");
                     Ok(None)
                 }
-                Err(no_answer) => Err(no_answer.into_failure()),
             }
         };
         let query = sample_counts::query(&selector, &[CLUSTER_TOTAL], before);
@@ -262,24 +258,20 @@ impl PresenceReader<'_> {
             let times = Times::Steps { first: start, last: end, step: DAY_SECONDS };
             let series = match self.questions.ask(account, query, times, 0).await {
                 Ok(answer) => answer.series,
-                Err(
-                    too_much @ (NoAnswer::TooMuch(_) | NoAnswer::Busy(_) | NoAnswer::OutOfReach(_)),
-                ) if first < last => {
-                    let failure = too_much.into_failure();
-                    tracing::debug!(%failure, %first, %last, "asking about fewer days");
-                    let length = (last.start_seconds() - first.start_seconds()) / DAY_SECONDS;
-                    let middle = Day::of_unix(first.start_seconds() + length / 2 * DAY_SECONDS);
-                    open.extend([(first, middle), (middle.next(), last)]);
+                Err(no_answer) => {
+                    let failure = no_answer.into_refusal()?;
+                    if first < last {
+                        tracing::debug!(%failure, %first, %last, "asking about fewer days");
+                        let length = (last.start_seconds() - first.start_seconds()) / DAY_SECONDS;
+                        let middle = Day::of_unix(first.start_seconds() + length / 2 * DAY_SECONDS);
+                        open.extend([(first, middle), (middle.next(), last)]);
+                    } else if first < newest.previous() {
+                        tracing::warn!(%failure, day = %first, "the query layer refuses this day");
+                    } else {
+                        return Err(failure);
+                    }
                     continue;
                 }
-                Err(
-                    too_much @ (NoAnswer::TooMuch(_) | NoAnswer::Busy(_) | NoAnswer::OutOfReach(_)),
-                ) if first < newest.previous() => {
-                    let failure = too_much.into_failure();
-                    tracing::warn!(%failure, day = %first, "the query layer refuses this day");
-                    continue;
-                }
-                Err(no_answer) => return Err(no_answer.into_failure()),
             };
             for (time, value) in series.iter().flat_map(|one| &one.points) {
                 #[expect(

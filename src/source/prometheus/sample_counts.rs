@@ -24,13 +24,11 @@ pub(super) async fn all_samples(
     let window = Window { start: day.start_seconds(), end: latest.min(now_seconds + 1) };
     match count(&mut session, metrics, window).await {
         Ok(count) => Ok(Some(count)),
-        Err(
-            NoAnswer::TooMuch(failure) | NoAnswer::Busy(failure) | NoAnswer::OutOfReach(failure),
-        ) => {
+        Err(no_answer) => {
+            let failure = no_answer.into_refusal()?;
             tracing::debug!(%failure, %day, "the samples are not counted");
             Ok(None)
         }
-        Err(no_answer) => Err(no_answer.into_failure()),
     }
 }
 
