@@ -38,7 +38,7 @@ pub async fn report(context: &Context) -> Result<u8, CliError> {
     let format = context.argument("output").unwrap_or("text");
     if format == "focus" {
         let version = focus_version(context)?;
-        return focus(&stores, &scope, (&settings.currency, version)).await;
+        return focus(&stores, &scope, today, (&settings.currency, version)).await;
     }
     let sums = read(&readers(&stores), &scope, today).await?;
     let top = top.or(match format {
@@ -60,12 +60,16 @@ pub async fn report(context: &Context) -> Result<u8, CliError> {
 async fn focus(
     stores: &Stores,
     scope: &Scope,
+    today: Day,
     (currency, version): (&str, FocusVersion),
 ) -> Result<u8, CliError> {
     let out = std::io::BufWriter::new(std::io::stdout());
     let mut focus = FocusWriter::new(out, currency, version)?;
-    each_day::<CliError>(&readers(stores), scope, |account, day| Ok(focus.day(account, &day)?))
-        .await?;
+    let readers = readers(stores);
+    each_day::<CliError>(&readers, scope, today, |account, day| {
+        Ok(focus.day(account, &day, today)?)
+    })
+    .await?;
     focus.finish()?;
     Ok(0)
 }

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::cost::bound::DayBound;
+use crate::cost::day::DAY_MINUTES;
 use crate::cost::{AccountId, Composition, Day};
 use crate::service::failure::Failure;
 use crate::source::checkpoint::Checkpoint;
@@ -254,6 +255,51 @@ impl DayStatus {
     #[must_use]
     pub fn are_pods_unread(&self) -> bool {
         self.stored.pods_read_at.is_some_and(|at_seconds| at_seconds < self.attempt.at_seconds)
+    }
+
+    /// Whether the day is over and what is stored of it ends before: no run has looked at it since,
+    /// or the source lags.
+    #[must_use]
+    pub fn lacks_its_end(&self, today: Day) -> bool {
+        let until_minute = self.stored.coverage.expected_minutes;
+        let is_over = self.day < today;
+        is_over && !self.attempt.is_settled && (1..DAY_MINUTES).contains(&until_minute)
+    }
+
+    /// The minutes that could have had samples by now: of a day that lacks its end, all of them.
+    #[must_use]
+    pub fn expected_minutes(&self, today: Day) -> u32 {
+        if self.lacks_its_end(today) { DAY_MINUTES } else { self.stored.coverage.expected_minutes }
+    }
+
+    /// The last attempt's state and its cause; a day that lacks its end is not complete, whatever
+    /// the last attempt found.
+    #[must_use]
+    pub fn state(&self, today: Day) -> (DayState, String) {
+        let Attempt { state, cause, .. } = &self.attempt;
+        if !state.is_stored() || !self.lacks_its_end(today) {
+            return (*state, cause.clone());
+        }
+        let until_minute = self.stored.coverage.expected_minutes;
+        let (hour, minute) = (until_minute / 60, until_minute % 60);
+        let separator = if cause.is_empty() { "" } else { "; " };
+        let why = if self.attempt.at_seconds < self.day.end_seconds() {
+            format!(
+                "no run came after {hour:02}:{minute:02} of this day: {} adds the rest",
+                self.run_command()
+            )
+        } else {
+            format!("the source knows {hour:02}:{minute:02} of this day: a later run adds the rest")
+        };
+        let cause = format!("{why}{separator}{cause}");
+        (DayState::Partial, cause)
+    }
+
+    /// The command that stores the day again.
+    #[must_use]
+    pub fn run_command(&self) -> String {
+        let Self { account, day, .. } = self;
+        format!("kubecost-worker run --from {day} --to {day} --account {account}")
     }
 
     /// The reason for which this guard is overridden on the day, if it is.

@@ -44,6 +44,12 @@ struct CollapsedRow {
 }
 
 #[derive(Row, Deserialize)]
+struct OffMidnightRow {
+    midnight: i64,
+    cost_sum: f64,
+}
+
+#[derive(Row, Deserialize)]
 struct NamespaceRow {
     namespace: String,
     cost_sum: f64,
@@ -233,6 +239,30 @@ impl LedgerReader for ClickHouseLedger {
         self.batches.day_totals(account, (first, last)).await
     }
 
+    async fn off_midnight_totals(
+        &self,
+        account: &AccountId,
+        first: Day,
+        last: Day,
+    ) -> Result<BTreeMap<Day, f64>, Failure> {
+        let rows: Vec<OffMidnightRow> = self
+            .connection
+            .read("adding up rows off midnight", |client, fresh| {
+                let sql = format!(
+                    "SELECT toInt64(toUInt32(date) - toUInt32(date) % 86400) AS midnight, \
+                     sum(cost * sign) AS cost_sum \
+                     FROM expenses WHERE {fresh} AND cloud_account_id = ? \
+                     AND date >= toDateTime(?) AND date < toDateTime(?) \
+                     AND toUInt32(date) % 86400 != 0 GROUP BY midnight HAVING cost_sum != 0"
+                );
+                let query = client.query(&sql).bind(account.as_str());
+                query.bind(date32(first.start_seconds())).bind(date32(last.end_seconds()))
+            })
+            .await?;
+        let of = |row: OffMidnightRow| (Day::of_unix(row.midnight), row.cost_sum);
+        Ok(rows.into_iter().map(of).collect())
+    }
+
     async fn namespace_totals(
         &self,
         account: &AccountId,
@@ -245,8 +275,7 @@ impl LedgerReader for ClickHouseLedger {
                 let sql = format!(
                     "SELECT ifNull(k8s_namespace, '') AS namespace, sum(cost * sign) AS cost_sum \
                      FROM expenses WHERE {fresh} AND cloud_account_id = ? \
-                     AND date >= toDateTime(?) AND date < toDateTime(?) \
-                     AND toUInt32(date) % 86400 = 0 GROUP BY namespace"
+                     AND date >= toDateTime(?) AND date < toDateTime(?) GROUP BY namespace"
                 );
                 let query = client.query(&sql).bind(account.as_str());
                 query.bind(date32(first.start_seconds())).bind(date32(last.end_seconds()))

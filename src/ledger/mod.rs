@@ -85,8 +85,30 @@ pub trait LedgerReader: Send + Sync {
         last: Day,
     ) -> Result<Vec<DayTotal>, Failure>;
 
-    /// What is stored at the midnights of `first..=last`, whoever wrote it, by namespace, USD; rows
-    /// of no namespace are under the empty name.
+    /// What is stored between the midnights of `first..=last`, by day, USD: rows of other writers,
+    /// which readers count on the day that they fall on. Days without any may be left out.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    async fn off_midnight_totals(
+        &self,
+        account: &AccountId,
+        first: Day,
+        last: Day,
+    ) -> Result<BTreeMap<Day, f64>, Failure> {
+        let mut totals = BTreeMap::new();
+        for day in first.through(last) {
+            let states = self.states(account, day).await?;
+            for state in states.iter().filter(|one| one.date_seconds != day.start_seconds()) {
+                *totals.entry(day).or_insert(0.0) += state.cost_usd;
+            }
+        }
+        totals.retain(|_, usd| *usd != 0.0);
+        Ok(totals)
+    }
+
+    /// What is stored of `first..=last`, at any time of a day and whoever wrote it, by namespace,
+    /// USD; rows of no namespace are under the empty name.
     ///
     /// # Errors
     /// When the ledger cannot be read.
@@ -98,9 +120,7 @@ pub trait LedgerReader: Send + Sync {
     ) -> Result<BTreeMap<String, f64>, Failure> {
         let mut totals: BTreeMap<String, f64> = BTreeMap::new();
         for day in first.through(last) {
-            let states = self.states(account, day).await?;
-            let midnight = day.start_seconds();
-            for state in states.into_iter().filter(|state| state.date_seconds == midnight) {
+            for state in self.states(account, day).await? {
                 *totals.entry(state.dimensions.namespace.unwrap_or_default()).or_default() +=
                     state.cost_usd;
             }

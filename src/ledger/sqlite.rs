@@ -36,6 +36,11 @@ SELECT date, SUM(cost * sign), SUM(sign) FROM expenses
 WHERE cloud_account_id = ?1 AND date >= ?2 AND date < ?3 AND date % 86400 = 0
 GROUP BY date ORDER BY date";
 
+const OFF_MIDNIGHT_TOTALS: &str = "
+SELECT date - date % 86400, SUM(cost * sign) FROM expenses
+WHERE cloud_account_id = ?1 AND date >= ?2 AND date < ?3 AND date % 86400 != 0
+GROUP BY 1 HAVING SUM(cost * sign) != 0";
+
 /// The ledger in a SQLite file.
 #[derive(Clone, Debug)]
 pub struct SqliteLedger {
@@ -157,6 +162,23 @@ impl LedgerReader for SqliteLedger {
                 let mut query = connection.prepare_cached(DAY_TOTALS)?;
                 let range = (account, first.start_seconds(), last.end_seconds());
                 query.query_map(range, day_total)?.collect()
+            })
+            .await
+    }
+
+    async fn off_midnight_totals(
+        &self,
+        account: &AccountId,
+        first: Day,
+        last: Day,
+    ) -> Result<BTreeMap<Day, f64>, Failure> {
+        let account = account.as_str().to_owned();
+        self.store
+            .read(Hop::ClickHouse, "adding up rows off midnight", move |connection| {
+                let mut query = connection.prepare_cached(OFF_MIDNIGHT_TOTALS)?;
+                let range = (account, first.start_seconds(), last.end_seconds());
+                let of = |row: &Row<'_>| Ok((Day::of_unix(row.get(0)?), row.get(1)?));
+                query.query_map(range, of)?.collect()
             })
             .await
     }

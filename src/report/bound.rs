@@ -1,18 +1,20 @@
 //! By how much a stored day may be off, for reports.
 
+use crate::cost::Day;
 use crate::cost::Phase;
 use crate::cost::bound::{BoundInputs, DayBound, bound};
-use crate::day_status::StoredCosts;
+use crate::day_status::DayStatus;
 
-/// The bound of a day's total: that of its status; of a day that an earlier version stored, what
-/// follows from its coverage, at the rate that was seen on average. `None` where nothing is
-/// stored.
+/// The bound of a day's total: that of its status; of a day that an earlier version stored, or that
+/// lacks its end, what follows from its coverage, at the rate that was seen on average. `None` where
+/// nothing is stored.
 #[must_use]
-pub fn day_bound(stored: &StoredCosts) -> Option<DayBound> {
+pub fn day_bound(status: &DayStatus, today: Day) -> Option<DayBound> {
+    let stored = &status.stored;
     let phase = stored.phase?;
     let coverage = &stored.coverage;
     let covered = coverage.covered_minutes;
-    if covered == 0 || stored.bound.is_some() {
+    if covered == 0 || (stored.bound.is_some() && !status.lacks_its_end(today)) {
         return stored.bound;
     }
     let clusters = u32::try_from(coverage.clusters.len().max(1)).unwrap_or(u32::MAX);
@@ -21,7 +23,7 @@ pub fn day_bound(stored: &StoredCosts) -> Option<DayBound> {
     let edges = if phase == Phase::Exporter { 0 } else { 2 * clusters };
     Some(bound(BoundInputs {
         rate_max: stored.total_usd / f64::from(covered) * 60.0,
-        missing_minutes: coverage.expected_minutes.saturating_sub(covered),
+        missing_minutes: status.expected_minutes(today).saturating_sub(covered),
         edges,
         step_minutes: 1.0,
         roundings: u32::try_from(stored.rows).unwrap_or(u32::MAX),
@@ -35,15 +37,25 @@ mod tests {
 
     #[test]
     fn a_days_bound_is_that_of_its_status_and_else_follows_from_its_coverage() {
-        let mut stored = complete("2026-11-20".parse().unwrap()).stored;
-        stored.total_usd = 23.0;
-        stored.coverage.covered_minutes = 1_380;
-        let followed = day_bound(&stored).unwrap();
+        let day: Day = "2026-11-20".parse().unwrap();
+        let mut status = complete(day);
+        status.stored.total_usd = 23.0;
+        status.stored.coverage.covered_minutes = 1_380;
+        let followed = day_bound(&status, day.next()).unwrap();
         assert!((followed.gaps_usd - 1.0).abs() < 1e-9, "an hour at a dollar: {followed:?}");
         let known = DayBound { low_by_usd: 0.5, ..DayBound::default() };
-        stored.bound = Some(known);
-        assert_eq!(day_bound(&stored), Some(known));
-        stored.phase = None;
-        assert_eq!(day_bound(&stored), None);
+        status.stored.bound = Some(known);
+        assert_eq!(day_bound(&status, day.next()), Some(known));
+        let mut broken_off = status.clone();
+        broken_off.attempt.is_settled = false;
+        broken_off.stored.coverage.expected_minutes = 1_380;
+        assert_eq!(day_bound(&broken_off, day), Some(known), "it is running");
+        let followed = day_bound(&broken_off, day.next()).unwrap();
+        assert!(
+            (followed.gaps_usd - 1.0).abs() < 1e-9,
+            "its last hour is not stored: {followed:?}"
+        );
+        status.stored.phase = None;
+        assert_eq!(day_bound(&status, day.next()), None);
     }
 }

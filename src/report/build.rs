@@ -124,7 +124,12 @@ pub(crate) mod tests {
         days_seen.dedup();
         for day in days_seen {
             let usd = rows.iter().filter(|row| row.day == day).map(|row| row.usd).sum();
-            adding.status(DayFact::of(&rows[0].account, day, Some(&complete(day)), usd));
+            adding.status(DayFact::of(
+                &rows[0].account,
+                day,
+                Some(&complete(day)),
+                (usd, day.next()),
+            ));
         }
         let shown = Shown { top, made_at: 1_795_234_200, currency: "USD".into() };
         build(adding.into_sums(None), shown)

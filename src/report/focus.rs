@@ -10,7 +10,7 @@ use std::str::FromStr;
 
 use crate::accounts::Account;
 use crate::cost::Day;
-use crate::day_status::DayStatus;
+use crate::day_status::DayState;
 
 use super::focus_fields::{Fields, tags_json, text};
 use super::focus_split::split;
@@ -42,7 +42,7 @@ impl FromStr for FocusVersion {
 
 /// Columns of both versions, beside which each has its own; the specification wants the order of
 /// the alphabet, and those that are no columns of its own at the end.
-const COMMON: [&str; 33] = [
+const COMMON: [&str; 34] = [
     "BilledCost",
     "BillingAccountId",
     "BillingAccountName",
@@ -72,6 +72,7 @@ const COMMON: [&str; 33] = [
     "SubAccountName",
     "Tags",
     "x_Coverage",
+    "x_DayState",
     "x_K8sCluster",
     "x_K8sNamespace",
     "x_K8sNode",
@@ -123,12 +124,12 @@ impl<W: Write> FocusWriter<W> {
         Ok(Self { csv, currency: currency.to_owned(), version, columns })
     }
 
-    /// Writes the rows of an account's day.
+    /// Writes the rows of an account's day, as they are known on `today`.
     ///
     /// # Errors
     /// When `out` cannot be written.
-    pub fn day(&mut self, account: &Account, day: &AccountDay) -> std::io::Result<()> {
-        let fields = |row| fields(account, row, day.status.as_ref(), &self.currency);
+    pub fn day(&mut self, account: &Account, day: &AccountDay, today: Day) -> std::io::Result<()> {
+        let fields = |row| fields(account, row, day, (&self.currency, today));
         let mut records: Vec<Fields> = day.rows.iter().map(fields).collect();
         if self.version == FocusVersion::V1_4 {
             split(&account.id, &day.rows, &mut records);
@@ -162,17 +163,30 @@ fn optional(value: Option<&String>) -> String {
 
 /// Which share of the day's minutes the source had samples of, of the row's cluster where that is
 /// known.
-fn coverage(row: &Row, status: Option<&DayStatus>) -> String {
-    let Some(coverage) = status.map(|status| &status.stored.coverage) else {
+fn coverage(row: &Row, day: &AccountDay) -> String {
+    let Some(coverage) = day.status.as_ref().map(|status| &status.stored.coverage) else {
         return String::new();
     };
-    if coverage.expected_minutes == 0 {
+    let expected_minutes = day.fact.expected_minutes;
+    if expected_minutes == 0 {
         return String::new();
     }
     let of_cluster =
         coverage.clusters.iter().find(|one| Some(&one.cluster) == row.cluster.as_ref());
     let covered = of_cluster.map_or(coverage.covered_minutes, |one| one.covered_minutes);
-    (f64::from(covered) / f64::from(coverage.expected_minutes)).to_string()
+    (f64::from(covered) / f64::from(expected_minutes)).to_string()
+}
+
+/// The day's state; that of a day that is not over says so, unless it says more. Empty without a
+/// status.
+fn day_state(day: &AccountDay, today: Day) -> &'static str {
+    if day.status.is_none() {
+        ""
+    } else if day.fact.state == DayState::Ok.as_str() && day.day >= today {
+        "running"
+    } else {
+        day.fact.state
+    }
 }
 
 fn description(row: &Row) -> String {
@@ -187,7 +201,12 @@ fn description(row: &Row) -> String {
     format!("Kubernetes costs of one day: {}", text(&of))
 }
 
-fn fields(account: &Account, row: &Row, status: Option<&DayStatus>, currency: &str) -> Fields {
+fn fields(
+    account: &Account,
+    row: &Row,
+    day: &AccountDay,
+    (currency, today): (&str, Day),
+) -> Fields {
     const NAME: &str = "Kubernetes";
     let (month_start, month_end) = month_of(row.day);
     let cost = (row.usd + 0.0).to_string();
@@ -227,7 +246,8 @@ fn fields(account: &Account, row: &Row, status: Option<&DayStatus>, currency: &s
         ("SubAccountId", optional(row.cluster.as_ref())),
         ("SubAccountName", optional(row.cluster.as_ref())),
         ("Tags", tags_json(&row.tags)),
-        ("x_Coverage", coverage(row, status)),
+        ("x_Coverage", coverage(row, day)),
+        ("x_DayState", day_state(day, today).to_owned()),
         ("x_K8sCluster", optional(row.cluster.as_ref())),
         ("x_K8sNamespace", optional(row.namespace.as_ref())),
         ("x_K8sNode", optional(row.node.as_ref())),
@@ -239,6 +259,7 @@ fn fields(account: &Account, row: &Row, status: Option<&DayStatus>, currency: &s
 mod tests {
     use std::collections::BTreeMap;
 
+    use super::super::model::DayFact;
     use super::super::model::tests::row;
     use super::*;
     use crate::day_status::ClusterCoverage;
@@ -250,8 +271,10 @@ mod tests {
             vec![ClusterCoverage { cluster: "c".into(), covered_minutes: 720 }];
         let mut out = Vec::new();
         let mut focus = FocusWriter::new(&mut out, "USD", version).unwrap();
-        let day = AccountDay { day: rows[0].day, rows, status: Some(status), difference: None };
-        focus.day(&Account::unnamed(day.rows[0].account.clone()), &day).unwrap();
+        let account = Account::unnamed(rows[0].account.clone());
+        let (day, today) = (rows[0].day, rows[0].day.next());
+        let fact = DayFact::of(&account.id, day, Some(&status), (1.0, today));
+        focus.day(&account, &AccountDay { day, rows, status: Some(status), fact }, today).unwrap();
         focus.finish().unwrap();
         let mut reader = csv::Reader::from_reader(out.as_slice());
         let columns = version.columns();
@@ -267,7 +290,7 @@ mod tests {
         for version in [FocusVersion::V1_2, FocusVersion::V1_4] {
             let columns = version.columns();
             assert!(
-                columns.is_sorted() && columns.iter().rev().take(5).all(|c| c.starts_with("x_"))
+                columns.is_sorted() && columns.iter().rev().take(6).all(|c| c.starts_with("x_"))
             );
         }
     }
@@ -304,11 +327,34 @@ mod tests {
             ("x_K8sNode", "n1"),
             ("x_K8sPod", "web-0"),
             ("x_Coverage", "0.5"),
+            ("x_DayState", "ok"),
             ("ChargeClass", ""),
         ];
         for (column, value) in wanted {
             assert_eq!(record[column], value, "{column}");
         }
+    }
+
+    #[test]
+    fn a_records_state_says_whether_more_of_its_day_may_come() {
+        let day: Day = "2026-11-20".parse().unwrap();
+        let mut status = complete(day);
+        let mut state = |change: fn(&mut crate::day_status::DayStatus), today: Day| {
+            change(&mut status);
+            let fact = DayFact::of(&status.account, day, Some(&status), (1.0, today));
+            let of = AccountDay { day, rows: Vec::new(), status: Some(status.clone()), fact };
+            let row = row("2026-11-20", "a", 1.0);
+            (day_state(&of, today), coverage(&row, &of))
+        };
+        assert_eq!(state(|_| (), day.next()), ("ok", "1".to_owned()));
+        let stop_at_six = |one: &mut crate::day_status::DayStatus| {
+            one.attempt.is_settled = false;
+            let coverage = &mut one.stored.coverage;
+            (coverage.covered_minutes, coverage.expected_minutes) = (360, 360);
+        };
+        assert_eq!(state(stop_at_six, day), ("running", "1".to_owned()));
+        assert_eq!(state(|_| (), day.next()), ("partial", "0.25".to_owned()));
+        assert_eq!(state(|one| one.attempt.state = DayState::Late, day.next()).0, "late");
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! What a month will cost: spent so far, and what its other days cost as days of late did.
+//! What a month will cost: spent so far, and what its other days cost as days of late did: those to
+//! come, and past ones of which nothing is stored.
 //!
 //! The expected cost of a day is the mean of the complete days of the last four weeks, weekends by
 //! themselves where two of them are known. The interval is that of a sum of days that vary as
@@ -34,6 +35,8 @@ pub struct Forecast {
     pub basis_days: usize,
     /// Days of the month that are to come, today included.
     pub days_left: u32,
+    /// Past days of the month of which nothing is stored, though the source may have costs.
+    pub days_lacking: u32,
 }
 
 impl Forecast {
@@ -49,6 +52,7 @@ impl Forecast {
             high_usd: self.high_usd + other.high_usd,
             basis_days: self.basis_days.min(other.basis_days),
             days_left: self.days_left,
+            days_lacking: self.days_lacking.max(other.days_lacking),
         }
     }
 }
@@ -62,6 +66,8 @@ pub struct KnownDay {
     pub usd: f64,
     /// Whether it is over and complete.
     pub is_complete: bool,
+    /// Whether nothing is stored of it, though the source may have costs.
+    pub is_lacking: bool,
 }
 
 /// The first and the last day of a day's month.
@@ -107,10 +113,14 @@ pub fn forecast(known: &[KnownDay], today: Day) -> Option<Forecast> {
     let today_usd: f64 = known.iter().filter(|one| one.day == today).map(|one| one.usd).sum();
     let rest_of_today = (means.of_day(today) - today_usd).max(0.0);
     let later: f64 = today.next().through(month_end).map(|day| means.of_day(day)).sum();
+    let is_lacking = |one: &&KnownDay| one.is_lacking && one.day >= first && one.day < today;
+    let lacking: Vec<Day> = known.iter().filter(is_lacking).map(|one| one.day).collect();
+    let not_stored: f64 = lacking.iter().map(|day| means.of_day(*day)).sum();
     let days_left = u32::try_from(today.through(month_end).count()).unwrap_or(0);
-    let (n, r) = (basis.len() as f64, f64::from(days_left));
+    let days_lacking = u32::try_from(lacking.len()).unwrap_or(u32::MAX);
+    let (n, r) = (basis.len() as f64, f64::from(days_left) + f64::from(days_lacking));
     let half = student_t(n - means.count) * means.spread(&basis) * (r + r * r / n).sqrt();
-    let expected = spent + rest_of_today + later;
+    let expected = spent + rest_of_today + later + not_stored;
     Some(Forecast {
         month_end,
         spent_usd: spent,
@@ -119,6 +129,7 @@ pub fn forecast(known: &[KnownDay], today: Day) -> Option<Forecast> {
         high_usd: expected + half,
         basis_days: basis.len(),
         days_left,
+        days_lacking,
     })
 }
 
@@ -188,14 +199,21 @@ mod tests {
 
     fn known(first: &str, costs: &[f64]) -> Vec<KnownDay> {
         let days = day(first).through(day("2030-01-01"));
-        days.zip(costs).map(|(day, usd)| KnownDay { day, usd: *usd, is_complete: true }).collect()
+        days.zip(costs)
+            .map(|(day, usd)| KnownDay { day, usd: *usd, is_complete: true, is_lacking: false })
+            .collect()
     }
 
     #[test]
     fn a_month_of_equal_days_costs_as_many_times_one_day_and_the_interval_is_a_point() {
         let mut days = known("2026-10-20", &[10.0; 21]);
         // Today, a quarter of the day in.
-        days.push(KnownDay { day: day("2026-11-10"), usd: 2.5, is_complete: false });
+        days.push(KnownDay {
+            day: day("2026-11-10"),
+            usd: 2.5,
+            is_complete: false,
+            is_lacking: false,
+        });
         let forecast = forecast(&days, day("2026-11-10")).unwrap();
         assert_eq!((forecast.spent_usd, forecast.expected_usd), (92.5, 300.0));
         assert_eq!((forecast.low_usd, forecast.high_usd), (300.0, 300.0));
@@ -209,7 +227,7 @@ mod tests {
         let of = |day: Day| if DayParts::of(day).is_weekend { 4.0 } else { 10.0 };
         let days: Vec<KnownDay> = day("2026-10-18")
             .through(day("2026-11-09"))
-            .map(|day| KnownDay { day, usd: of(day), is_complete: true })
+            .map(|day| KnownDay { day, usd: of(day), is_complete: true, is_lacking: false })
             .collect();
         let expected: f64 = day("2026-11-01").through(day("2026-11-30")).map(of).sum();
         let forecast = forecast(&days, day("2026-11-10")).unwrap();
@@ -224,6 +242,18 @@ mod tests {
         assert_eq!((with.spent_usd, with.expected_usd), (31.0, 31.0 + 260.0));
         days[0].is_complete = false;
         assert_eq!(forecast(&days, day("2026-11-05")), None);
+    }
+
+    #[test]
+    fn past_days_of_which_nothing_is_stored_are_expected_to_cost_what_others_do() {
+        let mut days = known("2026-10-28", &[10.0; 8]);
+        for one in [1, 5, 6] {
+            (days[one].usd, days[one].is_complete, days[one].is_lacking) = (0.0, false, true);
+        }
+        let forecast = forecast(&days, day("2026-11-05")).unwrap();
+        // Of four days of the month two are stored; one that lacks is in the month before.
+        assert_eq!((forecast.spent_usd, forecast.expected_usd), (20.0, 300.0));
+        assert_eq!((forecast.days_lacking, forecast.days_left), (2, 26));
     }
 
     #[test]

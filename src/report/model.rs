@@ -35,20 +35,26 @@ pub struct DayFact {
 }
 
 impl DayFact {
-    /// The fact of a day, with its status where there is one.
+    /// The fact of a day as it is known on `today`, with its status where there is one.
     #[must_use]
-    pub fn of(account: &AccountId, day: Day, status: Option<&DayStatus>, usd: f64) -> Self {
+    pub fn of(
+        account: &AccountId,
+        day: Day,
+        status: Option<&DayStatus>,
+        (usd, today): (f64, Day),
+    ) -> Self {
         let coverage = status.map(|status| &status.stored.coverage);
+        let state = status.map(|status| status.state(today));
         Self {
             account: account.clone(),
             day,
-            state: status.map_or("none", |status| status.attempt.state.as_str()),
-            cause: status.map_or(String::new(), |status| status.attempt.cause.clone()),
+            state: state.as_ref().map_or("none", |(state, _)| state.as_str()),
+            cause: state.map_or(String::new(), |(_, cause)| cause),
             phase: status.and_then(|status| status.stored.phase).map(|phase| phase.number()),
             covered_minutes: coverage.map_or(0, |coverage| coverage.covered_minutes),
-            expected_minutes: coverage.map_or(0, |coverage| coverage.expected_minutes),
+            expected_minutes: status.map_or(0, |status| status.expected_minutes(today)),
             usd,
-            bound: status.and_then(|status| day_bound(&status.stored)),
+            bound: status.and_then(|status| day_bound(status, today)),
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::accounts::Account;
 use crate::cost::{AccountId, Day};
-use crate::day_status::{DayStatus, DayStatusReader};
+use crate::day_status::{DayState, DayStatus, DayStatusReader, by_day};
 use crate::documents::{DocumentNames, ResourceNames};
 use crate::ledger::{DayTotal, KeyState, LedgerReader};
 use crate::run::reconcile::{DayDifference, settled_difference};
@@ -51,26 +51,19 @@ pub struct AccountDay {
     pub rows: Vec<Row>,
     /// The status, where there is one.
     pub status: Option<DayStatus>,
-    /// How the rows of a settled day differ from its status, if they do.
-    pub difference: Option<DayDifference>,
-}
-
-impl AccountDay {
     /// What is known of the day.
-    fn fact(&self, account: &AccountId) -> DayFact {
-        let usd = self.rows.iter().map(|row| row.usd).sum::<f64>() + 0.0;
-        let fact = DayFact::of(account, self.day, self.status.as_ref(), usd);
-        fact.with_difference(self.status.as_ref().zip(self.difference.as_ref()))
-    }
+    pub fact: DayFact,
 }
 
-/// Reads the days of accounts one after the other and hands each to `take`.
+/// Reads the days of accounts one after the other, as they are known on `today`, and hands each to
+/// `take`.
 ///
 /// # Errors
 /// When a store cannot be read, or what `take` returns.
 pub async fn each_day<E: From<Failure>>(
     stores: &ReportStores<'_>,
     scope: &Scope,
+    today: Day,
     mut take: impl FnMut(&Account, AccountDay) -> Result<(), E>,
 ) -> Result<(), E> {
     let (first, last) = scope.days;
@@ -85,7 +78,11 @@ pub async fn each_day<E: From<Failure>>(
             let read = status.remove(&day);
             let (status, difference) = compare(stores, day, read, &states).await?;
             let rows = states.into_iter().map(|state| row(&account.id, day, state, &names));
-            take(account, AccountDay { day, rows: rows.collect(), status, difference })?;
+            let rows: Vec<Row> = rows.collect();
+            let usd = rows.iter().map(|row| row.usd).sum::<f64>() + 0.0;
+            let fact = DayFact::of(&account.id, day, status.as_ref(), (usd, today));
+            let fact = fact.with_difference(status.as_ref().zip(difference.as_ref()));
+            take(account, AccountDay { day, rows, status, fact })?;
         }
     }
     Ok(())
@@ -125,9 +122,9 @@ async fn compare(
 /// When a store cannot be read.
 pub async fn read(stores: &ReportStores<'_>, scope: &Scope, today: Day) -> Result<Sums, Failure> {
     let mut adding = Adding::new(scope);
-    each_day::<Failure>(stores, scope, |account, one| {
+    each_day::<Failure>(stores, scope, today, |_, one| {
         one.rows.iter().for_each(|row| adding.row(row));
-        adding.status(one.fact(&account.id));
+        adding.status(one.fact);
         Ok(())
     })
     .await?;
@@ -147,29 +144,45 @@ async fn forecasts(
     let mut sum: Option<Forecast> = None;
     for account in &scope.accounts {
         let totals = stores.ledger.day_totals(&account.id, first, today).await?;
-        let status = stores.status.statuses(&account.id, first, today).await?;
-        let is_complete = |total: &DayTotal| {
-            let of_day = status.iter().find(|one| one.day == total.day);
-            of_day.is_some_and(|one| {
-                let fact = DayFact::of(&account.id, total.day, Some(one), total.total_usd);
-                fact.is_complete() && settled_difference(one, Some(total)).is_none()
-            })
-        };
-        let known: Vec<KnownDay> = totals
-            .iter()
-            .map(|total| KnownDay {
-                day: total.day,
-                usd: total.total_usd,
-                is_complete: is_complete(total),
-            })
-            .collect();
-        if known.is_empty() {
+        if totals.is_empty() {
             continue;
         }
+        let status = by_day(stores.status.statuses(&account.id, first, today).await?);
+        let known = known_days(&totals, &status, today);
         let Some(one) = forecast(&known, today) else { return Ok(None) };
         sum = Some(sum.map_or(one, |sum| sum.plus(one)));
     }
     Ok(sum)
+}
+
+/// The days from an account's first one with rows or a cost on.
+fn known_days(
+    totals: &[DayTotal],
+    statuses: &BTreeMap<Day, DayStatus>,
+    today: Day,
+) -> Vec<KnownDay> {
+    let totals: BTreeMap<Day, &DayTotal> = totals.iter().map(|total| (total.day, total)).collect();
+    let had_costs =
+        |status: &&DayStatus| !matches!(status.attempt.state, DayState::NoData | DayState::Waiting);
+    let with_costs = statuses.values().find(had_costs).map(|status| status.day);
+    let with_rows = totals.keys().next().copied();
+    let Some(first) = with_rows.into_iter().chain(with_costs).min() else { return Vec::new() };
+    let known = |day: Day| {
+        let (total, status) = (totals.get(&day).copied(), statuses.get(&day));
+        let usd = total.map_or(0.0, |total| total.total_usd);
+        let is_complete = status.is_some_and(|one| {
+            let fact = DayFact::of(&one.account, day, Some(one), (usd, today));
+            fact.is_complete() && settled_difference(one, total).is_none()
+        });
+        let has_rows = total.is_some_and(|total| total.rows != 0);
+        // That the source had nothing, or costs of nothing, was seen; of other days nobody knows it.
+        let is_empty = status.is_some_and(|one| {
+            let state = one.attempt.state;
+            state == DayState::NoData || (state.is_stored() && one.stored.rows == 0)
+        });
+        KnownDay { day, usd, is_complete, is_lacking: !has_rows && !is_empty }
+    };
+    first.through(today).map(known).collect()
 }
 
 /// Adds names of states that are not known yet.
@@ -364,5 +377,68 @@ mod tests {
         );
         assert!(!sums.status[2].is_complete() && sums.status[3].is_complete());
         assert_eq!(sums.forecast.unwrap().basis_days, 3);
+    }
+
+    #[tokio::test]
+    async fn a_day_that_was_stored_while_it_ran_is_not_complete_once_it_is_over() {
+        let (ledger, status) = stored_days().await;
+        add_row(&ledger, day("2026-11-02").start_seconds());
+        let mut broken_off = complete(day("2026-11-03"));
+        broken_off.attempt.is_settled = false;
+        broken_off.attempt.at_seconds = broken_off.day.start_seconds() + 21_600;
+        let coverage = &mut broken_off.stored.coverage;
+        (coverage.covered_minutes, coverage.expected_minutes) = (360, 360);
+        status.put(&broken_off).await.unwrap();
+        let sums = read_days(&ledger, &status).await;
+        let states: Vec<_> = sums.status.iter().map(|one| one.state).collect();
+        assert_eq!(states, ["ok", "ok", "partial", "ok", "ok"]);
+        let fact = &sums.status[2];
+        assert_eq!((fact.covered_minutes, fact.expected_minutes), (360, 1_440));
+        assert_eq!(
+            fact.cause,
+            "no run came after 06:00 of this day: kubecost-worker run --from 2026-11-03 --to \
+             2026-11-03 --account a adds the rest"
+        );
+        assert!(!fact.is_complete());
+        // A run came since, and the source knew no more.
+        broken_off.attempt.at_seconds = day("2026-11-04").start_seconds() + 60;
+        status.put(&broken_off).await.unwrap();
+        let fact = read_days(&ledger, &status).await.status.remove(2);
+        let cause = "the source knows 06:00 of this day: a later run adds the rest";
+        assert_eq!((fact.state, fact.cause.as_str()), ("partial", cause));
+    }
+
+    #[test]
+    fn a_day_of_which_nothing_is_stored_is_lacking_unless_the_source_had_nothing() {
+        let total = |text: &str| DayTotal { day: day(text), total_usd: 2.0, rows: 1 };
+        let totals = [total("2026-11-02"), total("2026-11-06")];
+        let of_state = |text: &str, state: DayState| {
+            let mut status = DayStatus::empty(&account().id, day(text));
+            status.attempt.state = state;
+            (status.day, status)
+        };
+        let statuses = BTreeMap::from([
+            of_state("2026-10-31", DayState::NoData),
+            of_state("2026-11-01", DayState::Failed),
+            (day("2026-11-02"), complete(day("2026-11-02"))),
+            of_state("2026-11-04", DayState::NoData),
+            of_state("2026-11-05", DayState::Late),
+            // Its costs are nothing, and rows of nothing are not written.
+            of_state("2026-11-07", DayState::Ok),
+        ]);
+        let days = known_days(&totals, &statuses, day("2026-11-07"));
+        let lacking: Vec<_> =
+            days.iter().map(|one| (one.day.to_string(), one.is_lacking)).collect();
+        let wanted = [
+            ("2026-11-01", true),
+            ("2026-11-02", false),
+            ("2026-11-03", true),
+            ("2026-11-04", false),
+            ("2026-11-05", true),
+            ("2026-11-06", false),
+            ("2026-11-07", false),
+        ];
+        assert_eq!(lacking, wanted.map(|(day, is)| (day.to_owned(), is)));
+        assert!(known_days(&[], &BTreeMap::new(), day("2026-11-06")).is_empty());
     }
 }

@@ -88,13 +88,17 @@ pub fn write(out: &mut impl Write, report: &Report, width: usize) -> io::Result<
         Some(one) => writeln!(
             out,
             "Month to {}: {:.2} so far; {:.2} expected, between {:.2} and {:.2} (95 %, from {} \
-             complete days).",
+             complete days{}).",
             one.month_end,
             Usd(one.spent_usd),
             Usd(one.expected_usd),
             Usd(one.low_usd),
             Usd(one.high_usd),
-            one.basis_days
+            one.basis_days,
+            match one.days_lacking {
+                0 => String::new(),
+                days => format!("; nothing is stored of {days} past days, which are estimated"),
+            }
         )?,
         None => {
             writeln!(out, "No forecast: the month is over, or too few complete days are known.")?

@@ -68,13 +68,12 @@ impl DayDifference {
     /// Why the day is not complete and what to run, before the cause that its status has.
     #[must_use]
     pub fn cause(&self, status: &DayStatus) -> String {
-        let Self { day, ledger_rows, status_rows, .. } = self;
-        let (account, before) = (&status.account, &status.attempt.cause);
+        let Self { ledger_rows, status_rows, .. } = self;
+        let (command, before) = (status.run_command(), &status.attempt.cause);
         let separator = if before.is_empty() { "" } else { "; " };
         format!(
             "the ledger has ${:.4} of this day (rows: {ledger_rows}), its status ${:.4} (rows: \
-             {status_rows}): kubecost-worker run --from {day} --to {day} --account {account} \
-             writes it again{separator}{before}",
+             {status_rows}): {command} writes it again{separator}{before}",
             Usd(self.ledger_usd),
             Usd(self.status_usd)
         )

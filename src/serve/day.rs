@@ -16,7 +16,7 @@ use super::look::{Looked, OpenDay};
 pub(super) struct OpenRows {
     /// USD.
     pub(super) own_usd: f64,
-    /// USD.
+    /// USD; at any time of the day.
     pub(super) others_usd: f64,
     /// USD of the others' rows.
     pub(super) others_by_namespace: BTreeMap<String, f64>,
@@ -43,6 +43,8 @@ pub(super) struct DayRead<'a> {
     pub(super) day: Day,
     pub(super) status: Option<&'a DayStatus>,
     pub(super) total: Option<&'a DayTotal>,
+    /// Rows of other programs between midnights, USD.
+    pub(super) off_midnight_usd: f64,
     /// How the rows of a settled day differ from its status, if they do.
     pub(super) difference: Option<&'a DayDifference>,
     pub(super) open: Option<&'a Open>,
@@ -115,10 +117,13 @@ fn day_of_now(day: Day, now: &OpenDay, rows: &OpenRows) -> DayCost {
 
 /// A day as it is stored; where nothing is, its state and the cause.
 fn stored_day(read: DayRead<'_>) -> Result<DayCost, (Option<DayState>, String)> {
-    let DayRead { day, status, total, difference, open, now_seconds } = read;
+    let DayRead { day, status, total, off_midnight_usd, difference, open, now_seconds } = read;
     let (state, cause) = match (open.map(|open| open.looked.as_ref()), status) {
         (Some(Looked::Stays { state, cause }), _) => (Some(*state), cause.clone()),
-        (_, Some(status)) => (Some(status.attempt.state), status.attempt.cause.clone()),
+        (_, Some(status)) => {
+            let (state, cause) = status.state(Day::of_unix(now_seconds));
+            (Some(state), cause)
+        }
         (_, None) => (None, String::new()),
     };
     let (state, cause) = match (difference, status) {
@@ -126,10 +131,10 @@ fn stored_day(read: DayRead<'_>) -> Result<DayCost, (Option<DayState>, String)> 
         _ => (state, cause),
     };
     let stored = status.map(|status| &status.stored).filter(|stored| stored.phase.is_some());
-    if stored.is_none() && total.is_none_or(|total| total.rows == 0) {
+    if stored.is_none() && total.is_none_or(|total| total.rows == 0) && off_midnight_usd == 0.0 {
         return Err((state, cause));
     }
-    let stored_usd = total.map_or(0.0, |total| total.total_usd);
+    let stored_usd = total.map_or(0.0, |total| total.total_usd) + off_midnight_usd;
     // What was stored while the day was running is known up to then.
     let minutes = stored.map(|stored| stored.coverage.expected_minutes);
     let minutes = minutes.filter(|minutes| *minutes > 0);
@@ -142,7 +147,7 @@ fn stored_day(read: DayRead<'_>) -> Result<DayCost, (Option<DayState>, String)> 
         state,
         cause,
         known_minutes: minutes.map_or(passed_minutes, |minutes| minutes.min(passed_minutes)),
-        composition: stored_composition(stored, total),
+        composition: with_others(&stored_composition(stored, total), off_midnight_usd),
     })
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{join_all, try_join};
 use futures_util::stream::{self, StreamExt};
 use tokio::sync::Semaphore;
 
@@ -46,6 +46,8 @@ struct Stored {
     /// Those of some days before the first one too.
     statuses: BTreeMap<Day, DayStatus>,
     totals: BTreeMap<Day, DayTotal>,
+    /// Rows between midnights, USD.
+    off_midnight: BTreeMap<Day, f64>,
     /// Settled days whose rows are not those that their status has.
     differing: BTreeMap<Day, DayDifference>,
     /// The rows of days that are not settled.
@@ -145,8 +147,11 @@ impl Gatherer {
         for day in first.through(last) {
             let status = stored.statuses.get(&day);
             let (total, difference) = (stored.totals.get(&day), stored.differing.get(&day));
+            let off_midnight_usd = stored.off_midnight.get(&day).copied().unwrap_or(0.0);
             let open = open.get(&day);
-            add_day(&mut costs, DayRead { day, status, total, difference, open, now_seconds });
+            let read =
+                DayRead { day, status, total, off_midnight_usd, difference, open, now_seconds };
+            add_day(&mut costs, read);
         }
         costs.clusters.sort();
         costs.clusters.dedup();
@@ -172,7 +177,11 @@ impl Gatherer {
         let status: &dyn DayStatusReader = self.readers.status.as_ref();
         let statuses = by_day(status.statuses(account, known_from, last).await?);
         let ledger: &dyn LedgerReader = self.readers.ledger.as_ref();
-        let totals = ledger.day_totals(account, first, last).await?;
+        let (totals, off_midnight) = try_join(
+            ledger.day_totals(account, first, last),
+            ledger.off_midnight_totals(account, first, last),
+        )
+        .await?;
         let totals: BTreeMap<Day, DayTotal> =
             totals.into_iter().map(|total| (total.day, total)).collect();
         let differing = self.differing(account, statuses.range(first..=last), &totals).await?;
@@ -180,10 +189,12 @@ impl Gatherer {
         for day in first_open.through(last) {
             let status = statuses.get(&day);
             if !status.is_some_and(|status| status.attempt.is_settled) {
-                open.insert(day, self.open_rows(account, day, status, totals.get(&day)).await?);
+                let has_others = off_midnight.contains_key(&day);
+                let rows = (totals.get(&day), has_others);
+                open.insert(day, self.open_rows(account, day, status, rows).await?);
             }
         }
-        Ok(Stored { statuses, totals, differing, open })
+        Ok(Stored { statuses, totals, off_midnight, differing, open })
     }
 
     /// The days of these whose rows are not those that their status has. Where a run wrote a day
@@ -213,28 +224,31 @@ impl Gatherer {
         Ok(found)
     }
 
-    /// The rows of a day, by whose they are. They are read one by one only where they are not what
-    /// this program's status says that it stored.
+    /// The rows of a day, by whose they are: what it has at midnight, and whether it has others.
+    /// They are read one by one only where they are not what this program's status says that it
+    /// stored.
     async fn open_rows(
         &self,
         account: &AccountId,
         day: Day,
         status: Option<&DayStatus>,
-        total: Option<&DayTotal>,
+        (total, has_others): (Option<&DayTotal>, bool),
     ) -> Result<OpenRows, Failure> {
-        let Some(total) = total else { return Ok(OpenRows::default()) };
+        let total_usd = total.map_or(0.0, |total| total.total_usd);
         let own = status.map_or((0, 0.0), |status| (status.stored.rows, status.stored.total_usd));
-        let is_own = total.total_usd.to_bits() == own.1.to_bits();
-        if is_own && i64::try_from(own.0) == Ok(total.rows) {
+        let is_own = total_usd.to_bits() == own.1.to_bits();
+        let rows = total.map_or(0, |total| total.rows);
+        if is_own && i64::try_from(own.0) == Ok(rows) && !has_others {
             return Ok(OpenRows { own_usd: own.1, ..OpenRows::default() });
         }
-        let mut states = self.readers.ledger.states(account, day).await?;
-        states.retain(|state| state.date_seconds == day.start_seconds());
+        let states = self.readers.ledger.states(account, day).await?;
         let ids = unknown_ids(&states, &BTreeSet::new());
         let own_ids = self.readers.documents.own_ids(account, &ids).await?;
         let mut rows = OpenRows::default();
         for state in states {
-            if own_ids.contains(&state.resource_id) {
+            // This program writes at midnight, and leaves other rows alone.
+            let is_at_midnight = state.date_seconds == day.start_seconds();
+            if is_at_midnight && own_ids.contains(&state.resource_id) {
                 rows.own_usd += state.cost_usd;
             } else {
                 rows.others_usd += state.cost_usd;
@@ -287,8 +301,11 @@ impl Gatherer {
         // The semaphore is never closed.
         let _reading = self.reading.acquire().await.ok();
         let ledger: &dyn LedgerReader = self.readers.ledger.as_ref();
-        let before = ledger.day_totals(account, Day::of_unix(0), first.previous()).await?;
-        Ok(if before.iter().any(|total| total.rows != 0) { Some(first) } else { since })
+        let (start, last) = (Day::of_unix(0), first.previous());
+        let has_rows = |totals: &[DayTotal]| totals.iter().any(|total| total.rows != 0);
+        let was_there = has_rows(&ledger.day_totals(account, start, last).await?)
+            || !ledger.off_midnight_totals(account, start, last).await?.is_empty();
+        Ok(if was_there { Some(first) } else { since })
     }
 
     /// Costs by namespace: of the first day, of those that are settled between it and the last one,

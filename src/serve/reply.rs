@@ -104,9 +104,7 @@ fn data(costs: &AccountCosts, question: &Question, terms: Terms<'_>) -> Value {
     // Before its first day an account was not there yet.
     let since = costs.since.unwrap_or(first);
     let missing = since.through(last).filter(|day| !accounted.contains(day)).count();
-    let is_ok = |day: &DayCost| {
-        matches!(day.state, Some(DayState::Ok | DayState::Approximate | DayState::Waiting))
-    };
+    let is_ok = |day: &DayCost| matches!(day.state, Some(DayState::Ok | DayState::Waiting));
     let is_nothing_known = costs.days.is_empty();
     let state = if is_nothing_known && missing == 0 && !costs.waiting.is_empty() {
         "waiting"

@@ -57,6 +57,48 @@ async fn rows_of_others_are_answered_while_the_day_runs_and_after_it() {
 }
 
 #[tokio::test]
+async fn rows_of_others_count_on_the_day_that_they_fall_on_at_any_time_of_it() {
+    let world = World::new(&ACCOUNTS, noon("2026-11-20"));
+    for one in day("2026-11-16").through(day("2026-11-20")) {
+        world.source.set(A, one, Rates::of(2.0, 0.5));
+    }
+    world.run((day("2026-11-16"), day("2026-11-20")), None).await;
+    // Of a settled day, of the running one, and of one before the account's first.
+    for one in ["2026-11-17", "2026-11-20", "2026-11-14"] {
+        world.insert_other_at(A, noon(one) - 1, 10.0);
+    }
+    let (first, last) = ("2026-11-16", "2026-11-20");
+    let all = reply(&world, false, (first, last)).await;
+    assert_eq!((&all["total_cost"], of_shop(&all)), (&json!(236.0), 74.0));
+    assert_eq!(all["total_cost"], world.stored(A, span(first, last)));
+    assert_eq!(all["data"]["days_missing"], 0);
+    assert_eq!(reply(&world, true, (first, last)).await["total_cost"], 0.0);
+    let earlier = reply(&world, false, ("2026-11-13", "2026-11-17")).await;
+    assert_eq!(earlier["total_cost"], 116.0);
+    let data = &earlier["data"];
+    assert_eq!((&data["state"], &data["days_missing"]), (&json!("partial"), &json!(1)), "{data}");
+    let hole = reply(&world, false, ("2026-11-15", "2026-11-17")).await;
+    assert_eq!(hole["data"]["days_missing"], 1, "it was there the day before");
+}
+
+#[tokio::test]
+async fn a_day_that_was_stored_while_it_ran_is_partial_until_it_is_stored_whole() {
+    let world = World::new(&ACCOUNTS, noon("2026-11-20"));
+    let days = ("2026-11-20", "2026-11-20");
+    world.source.set(A, day(days.0), Rates::of(2.0, 0.5));
+    world.run((day(days.0), day(days.0)), None).await;
+    world.clock.set(noon("2026-11-22"));
+    let half = reply(&world, false, days).await;
+    assert_eq!((&half["total_cost"], &half["data"]["state"]), (&json!(24.0), &json!("partial")));
+    let fix = format!("kubecost-worker run --from {0} --to {0} --account {A}", days.0);
+    let causes = half["data"]["causes"].to_string();
+    assert!(causes.contains("no run came after 12:00") && causes.contains(&fix), "{causes}");
+    world.run((day(days.0), day(days.0)), None).await;
+    let whole = reply(&world, false, days).await;
+    assert_eq!((&whole["total_cost"], &whole["data"]["state"]), (&json!(48.0), &json!("ok")));
+}
+
+#[tokio::test]
 async fn rows_of_others_are_no_guard_of_a_day_that_is_not_stored() {
     let world = with_other_rows(false).await;
     let today = ("2026-11-20", "2026-11-20");

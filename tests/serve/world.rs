@@ -148,10 +148,15 @@ impl World {
 
     /// Adds a row as another program would.
     pub(crate) fn insert_other(&self, account: &str, day: Day, cost_usd: f64) {
+        self.insert_other_at(account, day.start_seconds(), cost_usd);
+    }
+
+    /// The same at any time of a day, Unix seconds.
+    pub(crate) fn insert_other_at(&self, account: &str, date_seconds: i64, cost_usd: f64) {
         self.ledger.insert_raw(StoredRow {
             account: AccountId::new(account).unwrap(),
             resource_id: "a-row-of-another-program".to_owned(),
-            date_seconds: day.start_seconds(),
+            date_seconds,
             cost_usd,
             sign: 1,
             dimensions: Dimensions { namespace: Some("shop".to_owned()), ..Dimensions::default() },

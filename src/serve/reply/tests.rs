@@ -178,3 +178,22 @@ fn parts_are_answered_where_they_are_known_of_all_costs() {
         assert!(reply["summary"].get("cpu_cost").is_none(), "{reply}");
     }
 }
+
+#[test]
+fn an_answer_is_ok_only_where_all_of_its_days_are() {
+    let (first, last) = (day("2026-11-18"), day("2026-11-19"));
+    let now = last.end_seconds() + HOUR;
+    for (state, said) in [
+        (Some(DayState::Ok), "ok"),
+        (Some(DayState::Partial), "partial"),
+        (Some(DayState::Approximate), "partial"),
+        (Some(DayState::Late), "partial"),
+        (Some(DayState::Failed), "partial"),
+        (None, "partial"),
+    ] {
+        let costs = account(vec![cost(first, 1.0, 1.0), DayCost { state, ..cost(last, 2.0, 2.0) }]);
+        let asked = whole_days("2026-11-18", "2026-11-19");
+        let data = &cluster_costs(&costs, &asked, terms(now, false))["data"];
+        assert_eq!(data["state"], said, "{state:?}");
+    }
+}

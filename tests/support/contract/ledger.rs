@@ -40,6 +40,7 @@ pub(crate) async fn expense_ledger_contract(
     heals_keys_without_a_merge(ledger, raw, tag).await;
     sums_up_resources_over_days(ledger, tag).await;
     sums_up_keys_of_any_sign(ledger, raw, tag).await;
+    sums_up_rows_off_midnight(ledger, tag).await;
     takes_many_at_once(ledger, tag).await;
 }
 
@@ -331,6 +332,34 @@ async fn sums_up_resources_over_days(ledger: &dyn ExpenseLedger, tag: &str) {
         assert_eq!((total.total_usd, total.last), (0.0, None), "{}", total.resource_id);
     }
     assert_eq!(ledger.resource_totals(&ours, &[]).await.unwrap(), []);
+}
+
+/// Rows off midnight are other writers': they are in no day's total at midnight, and in what all
+/// rows of a namespace add up to.
+async fn sums_up_rows_off_midnight(ledger: &dyn ExpenseLedger, tag: &str) {
+    let ours = account(tag, "off-midnight");
+    let shop = of_namespace("shop");
+    let (first, last) = (day().minus(1), day());
+    ledger.append(&ours, last, &[entry("a", last, 1.25, 1, &shop)]).await.unwrap();
+    let row = |date_seconds: i64, cost_usd: f64, sign: i8| Entry {
+        date_seconds,
+        ..entry("b", last, cost_usd, sign, &shop)
+    };
+    let (one, noon) = (first.start_seconds() + 1, last.start_seconds() + 43_200);
+    for rows in [
+        vec![row(one, 2.0, 1), row(last.start_seconds() - 1, 0.5, 1)],
+        vec![row(noon, 4.0, 1)],
+        vec![row(noon, 4.0, -1)],
+    ] {
+        ledger.append(&ours, last, &rows).await.unwrap();
+    }
+    let off = ledger.off_midnight_totals(&ours, first, last).await.unwrap();
+    assert_eq!(off, BTreeMap::from([(first, 2.5)]));
+    let namespaces = ledger.namespace_totals(&ours, first, last).await.unwrap();
+    assert_eq!(namespaces, BTreeMap::from([("shop".to_owned(), 3.75)]));
+    let totals = ledger.day_totals(&ours, first, last).await.unwrap();
+    let totals: Vec<_> = totals.iter().map(|total| (total.day, total.total_usd)).collect();
+    assert_eq!(totals, [(last, 1.25)]);
 }
 
 /// What a key costs is in the sum whatever its signs add up to; the last day is one with a row.
