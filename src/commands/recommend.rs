@@ -5,7 +5,8 @@ use std::io::Write;
 
 use crate::accounts::{Account, select_accounts};
 use crate::recommend::rules::{COST, PERFORMANCE};
-use crate::recommend::{Recommendations, Scope, items, recommend as recommended};
+use crate::recommend::{FailedAccount, Recommendations, Scope, items, recommend as recommended};
+use crate::service::shown::shown;
 use crate::service::usd::Usd;
 use crate::settings::cluster_label::ClusterLabel;
 use crate::settings::worker::{MigrateSettings, QueryConfig, RecommendSettings};
@@ -15,16 +16,18 @@ use crate::source::prometheus::promql::Selector;
 use super::connect::Stores;
 use super::{CliError, Context, connect, output, request};
 
-/// `recommend`: asks the query layer; with `--write` it stores what it found.
+/// After so many accounts in a row for which a hop was down, no other is asked about.
+const DOWN_MAX: u32 = 3;
+
+/// `recommend`: asks the query layer; with `--write` it stores what it found. An account that fails
+/// leaves the others theirs: the exit code is 1 then.
 ///
 /// # Errors
-/// When settings or arguments are wrong, or the query layer cannot be asked.
+/// When settings or arguments are wrong, or no account can be looked at.
 pub async fn recommend(context: &Context) -> Result<u8, CliError> {
     let asked = request::accounts(context)?;
     let settings: RecommendSettings = context.settings()?;
-    let QueryConfig::Prometheus { endpoint, auth, headers, tenant_label, cluster_label, .. } =
-        &settings.query
-    else {
+    let QueryConfig::Prometheus { .. } = &settings.query else {
         let what = "recommend needs use over time: set QUERY_LAYER=prometheus and PROMETHEUS_URL";
         return Err(CliError::Argument(what.to_owned()));
     };
@@ -36,21 +39,58 @@ pub async fn recommend(context: &Context) -> Result<u8, CliError> {
         false => None,
     };
     let source = connect::accounts(&settings.selection).await?;
-    let mut all = Recommendations::default();
+    let (mut all, mut done, mut first_failure) = (Recommendations::default(), 0, None);
+    let mut down_in_a_row = 0;
     for account in select_accounts(source.as_ref(), &asked).await? {
-        let headers = headers.for_account(account.id.as_str());
-        let client = PromClient::new(endpoint.clone(), auth.clone(), headers)?;
-        let selector = selector(&account, tenant_label.as_deref(), cluster_label);
-        let found = recommended(&client, &scope(context, &account, selector)?).await?;
-        if let Some(stores) = &stores {
-            store(stores, &account, &found, context.clock.now_seconds()).await?;
+        if down_in_a_row >= DOWN_MAX {
+            let cause = "not asked: the accounts before it had no answer".to_owned();
+            all.failed.push(FailedAccount { account: account.id.to_string(), cause });
+            continue;
         }
-        all.recommendations.extend(found.recommendations);
-        all.missing.extend(found.missing);
+        match look(context, &settings.query, &account, stores.as_ref()).await {
+            Ok(found) => {
+                (done, down_in_a_row) = (done + 1, 0);
+                all.recommendations.extend(found.recommendations);
+                all.missing.extend(found.missing);
+            }
+            Err(CliError::Failed(failure)) => {
+                down_in_a_row = if failure.is_hop_down() { down_in_a_row + 1 } else { 0 };
+                let (account, cause) = (account.id.to_string(), failure.to_string());
+                all.failed.push(FailedAccount { account, cause });
+                first_failure.get_or_insert(failure);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    match first_failure {
+        Some(failure) if done == 0 => return Err(failure.into()),
+        _ => {}
     }
     all.recommendations.sort_by(|a, b| b.usd_per_month.total_cmp(&a.usd_per_month));
     write(context, &all)?;
-    Ok(0)
+    Ok(u8::from(!all.failed.is_empty()))
+}
+
+/// What could cost less in one account; stored, where there are stores.
+async fn look(
+    context: &Context,
+    query: &QueryConfig,
+    account: &Account,
+    stores: Option<&Stores>,
+) -> Result<Recommendations, CliError> {
+    let QueryConfig::Prometheus { endpoint, auth, headers, tenant_label, cluster_label, .. } =
+        query
+    else {
+        return Ok(Recommendations::default());
+    };
+    let headers = headers.for_account(account.id.as_str());
+    let client = PromClient::new(endpoint.clone(), auth.clone(), headers)?;
+    let selector = selector(account, tenant_label.as_deref(), cluster_label);
+    let found = recommended(&client, &scope(context, account, selector)?).await?;
+    if let Some(stores) = stores {
+        store(stores, account, &found, context.clock.now_seconds()).await?;
+    }
+    Ok(found)
 }
 
 /// Replaces what is stored of an account's recommendations.
@@ -115,16 +155,19 @@ fn write(context: &Context, all: &Recommendations) -> std::io::Result<()> {
             "${:.2} a month: {} {} {}\n  {}\n  evidence ({:?}): {}\n  wrong if {}",
             Usd(one.usd_per_month),
             one.kind.as_str(),
-            one.cluster,
-            one.name,
-            one.what,
+            shown(&one.cluster),
+            shown(&one.name),
+            shown(&one.what),
             one.confidence,
-            one.evidence,
+            shown(&one.evidence),
             one.wrong_if
         )?;
     }
     for one in &all.missing {
         writeln!(out, "{}: {} is missing for {}: {}", one.account, one.metric, one.lacks, one.fix)?;
+    }
+    for one in &all.failed {
+        writeln!(out, "{}: not looked at: {}", one.account, shown(&one.cause))?;
     }
     let usd: f64 = all.recommendations.iter().map(|one| one.usd_per_month).sum();
     writeln!(out, "{} recommendations, ${:.2} a month", all.recommendations.len(), Usd(usd))

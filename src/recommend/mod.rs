@@ -11,5 +11,5 @@ pub mod model;
 pub mod read;
 pub mod rules;
 
-pub use model::{Confidence, Kind, Missing, Recommendation, Recommendations};
+pub use model::{Confidence, FailedAccount, Kind, Missing, Recommendation, Recommendations};
 pub use read::{MetricReader, Scope, recommend};

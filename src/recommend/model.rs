@@ -111,6 +111,15 @@ pub struct Missing {
     pub fix: &'static str,
 }
 
+/// An account that could not be looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FailedAccount {
+    /// The account.
+    pub account: String,
+    /// What failed, where, and what helps.
+    pub cause: String,
+}
+
 /// All of them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Recommendations {
@@ -118,4 +127,6 @@ pub struct Recommendations {
     pub recommendations: Vec<Recommendation>,
     /// What could not be looked at.
     pub missing: Vec<Missing>,
+    /// Accounts that could not be looked at.
+    pub failed: Vec<FailedAccount>,
 }

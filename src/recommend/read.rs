@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 
-use crate::service::failure::Failure;
+use crate::service::failure::{Failure, Hop, Kind};
 use crate::source::metric_names::{
     CPU_ALLOCATION, CPU_PRICE, CPU_USED, NODE_TOTAL, RAM_ALLOCATION, RAM_PRICE, RAM_USED,
     REQUESTED, VOLUME_CLAIMS, VOLUME_PRICE,
@@ -45,8 +45,18 @@ pub trait MetricReader: Send + Sync {
 #[async_trait]
 impl MetricReader for PromClient {
     async fn ask(&self, query: &str, time: i64) -> Result<Vec<Series>, Failure> {
-        let answer = self.instant(query, time).await;
-        Ok(answer.map_err(|no_answer| no_answer.into_failure())?.series)
+        let answer =
+            self.instant(query, time).await.map_err(|no_answer| no_answer.into_failure())?;
+        // What a store that is away would have said may be the evidence against an advice.
+        if let Some(warning) = answer.warnings.first() {
+            return Err(Failure::new(
+                Hop::QueryLayer,
+                Kind::BadReply,
+                format!("the answer is not whole: {warning}"),
+                "see which of the query layer's stores is away, and ask again",
+            ));
+        }
+        Ok(answer.series)
     }
 }
 
@@ -291,12 +301,22 @@ impl Asking<'_> {
             self.miss(out, IS_SPOT, "spot candidates");
             return Ok(());
         }
+        let claims = self.of(VOLUME_CLAIMS, &[]);
+        let with_claims = selector.max_by(&[], &claims);
+        if self.ask(&with_claims).await?.is_empty() {
+            self.miss(out, VOLUME_CLAIMS, "spot candidates");
+            return Ok(());
+        }
         let by = ["node", "namespace", "pod"];
         let on_spot = format!("{} > 0", selector.max_by(&["node"], &self.of(IS_SPOT, &[])));
-        let claims = selector.max_by(&["namespace", "pod"], &self.of(VOLUME_CLAIMS, &[]));
+        let claims = selector.max_by(&["namespace", "pod"], &claims);
         let (node, pod) = (selector.labels(&["node"]), selector.labels(&["namespace", "pod"]));
         let rates = self.priced_by(&by);
-        let query = format!("{rates} unless on ({node}) ({on_spot}) unless on ({pod}) {claims}");
+        let of_cluster = selector.labels(&[]);
+        let query = format!(
+            "{rates} and on ({of_cluster}) {with_claims} unless on ({node}) ({on_spot}) unless on \
+             ({pod}) {claims}"
+        );
         let mut found: BTreeMap<[String; 3], Workload> = BTreeMap::new();
         for one in self.ask(&query).await? {
             let Some(controller) = deployment(one.label("pod")) else { continue };
@@ -399,10 +419,26 @@ impl Asking<'_> {
             return Ok(());
         }
         let days = self.scope.lookback_days;
+        // Claims that are not forwarded, or only since lately, are no evidence that nobody mounts a
+        // volume; nor is there any about a volume that is younger than the time looked at.
+        let first_day = |metric: &str| {
+            let offset = if days > 1 { format!(" offset {}d", days - 1) } else { String::new() };
+            format!("max_over_time({}[1d]{offset})", self.of(metric, &[]))
+        };
+        let clusters = selector.max_by(&[], &first_day(VOLUME_CLAIMS));
+        if self.ask(&clusters).await?.is_empty() {
+            self.miss(out, VOLUME_CLAIMS, "volumes that nobody mounts");
+            return Ok(());
+        }
         let on = selector.labels(&volume);
+        let of_cluster = selector.labels(&[]);
+        let before = selector.max_by(&volume, &first_day(VOLUME_PRICE));
         let mounted = format!("max_over_time({}[{days}d])", self.of(VOLUME_CLAIMS, &[]));
         let mounted = selector.max_by(&volume, &mounted);
-        let query = format!("{sizes} / {GIB} * on ({on}) {prices} unless on ({on}) {mounted}");
+        let query = format!(
+            "{sizes} / {GIB} * on ({on}) {prices} and on ({on}) {before} and on ({of_cluster}) \
+             {clusters} unless on ({on}) {mounted}"
+        );
         for one in self.ask(&query).await? {
             let (cluster, name) = (self.cluster(&one), one.label("persistentvolume").to_owned());
             let rate = one.value().unwrap_or(0.0);

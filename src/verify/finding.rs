@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::service::failure::Failure;
+use crate::service::shown::shown;
 
 /// The state of a hop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -62,7 +63,8 @@ impl HopFinding {
         cause: impl Into<String>,
         fix: impl Into<String>,
     ) -> Self {
-        let (what, cause, fix) = (what.into(), cause.into(), fix.into());
+        // Labels and replies that others wrote are in it.
+        let (what, cause, fix) = (shown(&what.into()), cause.into(), shown(&fix.into()));
         Self { state: HopState::Broken, what, cause, fix }
     }
 

@@ -123,11 +123,10 @@ pub fn rows(asked: &Result<RowFacts, Failure>, now_seconds: i64) -> HopFinding {
             let cause = "rows were dropped, or CLICKHOUSE_DATABASE is another one now";
             return HopFinding::broken(what, cause, again);
         }
-        if (usd - status.stored.total_usd).abs() > 1e-6 {
-            let what = format!(
-                "{}: rows add up to ${usd}, recorded are ${}",
-                status.day, status.stored.total_usd
-            );
+        let recorded_usd = status.stored.total_usd + status.other_rows.total_usd;
+        if (usd - recorded_usd).abs() > 1e-6 {
+            let what =
+                format!("{}: rows add up to ${usd}, recorded are ${recorded_usd}", status.day);
             if status.attempt.is_pending {
                 let cause = "a run is writing this day now, or ended in the middle of it";
                 let fix = format!("{again}, once the lease of that run has ended (LEASE_SECONDS)");

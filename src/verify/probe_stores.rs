@@ -117,7 +117,8 @@ pub(super) async fn rows(
             let mut states = ledger.states(id, day).await?;
             facts.contradictory +=
                 states.iter().filter(|s| !matches!(s.sign_sum, 0 | 1)).count() as u64;
-            states.retain(|state| state.sign_sum > 0);
+            // Those that another program dated otherwise are in no day's record: `audit` names them.
+            states.retain(|one| one.sign_sum > 0 && one.date_seconds == day.start_seconds());
             let usd = states.iter().map(|state| state.cost_usd).sum::<f64>() + 0.0;
             facts.days.push((day, states.len() as u64, usd));
             resource_ids.extend(states.into_iter().map(|state| state.resource_id));

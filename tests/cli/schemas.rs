@@ -4,7 +4,9 @@
 use std::path::{Path, PathBuf};
 
 use kubecost_worker::migrate::{Step, StepState};
-use kubecost_worker::recommend::{Confidence, Kind, Recommendation, Recommendations};
+use kubecost_worker::recommend::{
+    Confidence, FailedAccount, Kind, Recommendation, Recommendations,
+};
 use serde_json::{Value, json};
 
 use crate::support::{ACCOUNTS, EMPTY, World, costs};
@@ -216,7 +218,12 @@ async fn accounts_hops_and_recommendations_are_as_their_schemas_say() {
         wrong_if: "load grows",
     };
     let all = Kind::ALL.into_iter().map(|kind| Recommendation { kind, ..one.clone() });
-    let found = Recommendations { recommendations: all.collect(), missing: Vec::new() };
+    let failed = FailedAccount { account: ACCOUNTS[1].to_owned(), cause: "no answer".to_owned() };
+    let found = Recommendations {
+        recommendations: all.collect(),
+        missing: Vec::new(),
+        failed: vec![failed],
+    };
     valid("recommend", &serde_json::to_value(found).unwrap());
 }
 

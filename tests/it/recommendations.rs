@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::accuracy::recorded_prometheus;
 use crate::support::embedded::SqliteStore;
+use crate::support::http::{Asked, FakeServer, json, reply};
 use crate::support::metrics::History;
 use crate::support::servers::{Server, Stores};
 use crate::support::worker::run;
@@ -16,6 +17,8 @@ const NOW: i64 = MARCH + 4 * DAY;
 const GIB: f64 = 1_073_741_824.0;
 const CORE_USD: f64 = 0.03;
 const GIB_USD: f64 = 0.004;
+/// Of volumes.
+const VOLUME_GIB_USD: f64 = 0.0002;
 
 /// A container of a deployment: what each of its pods requests and uses.
 struct Workload {
@@ -61,9 +64,11 @@ struct Shape {
     hours: i64,
     has_use: bool,
     has_gaps: bool,
+    /// Whether it is forwarded which pods mount which volumes.
+    has_claims: bool,
 }
 
-const WHOLE: Shape = Shape { hours: 96, has_use: true, has_gaps: false };
+const WHOLE: Shape = Shape { hours: 96, has_use: true, has_gaps: false, has_claims: true };
 
 fn cluster(shape: Shape) -> Server {
     let mut history = History::default();
@@ -80,6 +85,15 @@ fn cluster(shape: Shape) -> Server {
         put("node_ram_hourly_cost", &labels, &|_| GIB_USD);
         put("node_total_hourly_cost", &labels, &|_| 8.0 * CORE_USD + 32.0 * GIB_USD);
         put("kubecost_node_is_spot", &labels, &|_| 0.0);
+    }
+    for volume in ["pv-used", "pv-left"] {
+        let labels = format!(",persistentvolume=\"{volume}\"");
+        put("pv_hourly_cost", &labels, &|_| VOLUME_GIB_USD);
+        put("kube_persistentvolume_capacity_bytes", &labels, &|_| 100.0 * GIB);
+    }
+    if shape.has_claims {
+        let labels = ",namespace=\"data\",pod=\"db-0\",persistentvolume=\"pv-used\"";
+        put("pod_pvc_allocation", labels, &|_| 100.0 * GIB);
     }
     for one in &WORKLOADS {
         for pod in 0..one.pods {
@@ -162,7 +176,56 @@ fn known_over_requests_are_found_within_a_tenth_of_the_known_saving() {
     assert!(quiet[0].0 == "old" && (quiet[0].1 / known - 1.0).abs() < 0.01, "{quiet:?}");
     let spot: Vec<_> = of_kind(&found, "spot-candidate").into_iter().map(|one| one.0).collect();
     assert_eq!(spot, ["data/store", "pay/api", "shop/scaled", "shop/web"]);
-    assert_eq!(found["missing"][0]["metric"], "pv_hourly_cost", "{found:#}");
+    // A week ago there were no volumes yet.
+    assert_eq!(missing(&found), ["pod_pvc_allocation"], "{found:#}");
+    assert_eq!(of_kind(&found, "unmounted-volume"), []);
+}
+
+/// The metrics that are missing.
+fn missing(found: &Value) -> Vec<&str> {
+    let all = found["missing"].as_array().unwrap().iter();
+    all.map(|one| one["metric"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn a_volume_is_left_where_it_and_claims_were_there_all_the_time_and_no_pod_mounted_it() {
+    let three_days = ["--lookback", "3"];
+    let server = cluster(WHOLE);
+    let found = recommend(&settings(&server), &three_days);
+    let volumes = of_kind(&found, "unmounted-volume");
+    assert_eq!(volumes.len(), 1, "{found:#}");
+    let known = 100.0 * VOLUME_GIB_USD * 730.0;
+    assert!(volumes[0].0 == "pv-left" && (volumes[0].1 / known - 1.0).abs() < 1e-9, "{volumes:?}");
+    assert_eq!(missing(&found), <[&str; 0]>::default());
+    for (shape, lacks) in [
+        (Shape { has_claims: false, ..WHOLE }, vec!["pod_pvc_allocation"; 2]),
+        (Shape { hours: 24, ..WHOLE }, vec!["pod_pvc_allocation"]),
+    ] {
+        let server = cluster(shape);
+        let found = recommend(&settings(&server), &three_days);
+        assert_eq!(of_kind(&found, "unmounted-volume"), []);
+        assert_eq!(missing(&found), lacks, "{found:#}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_cannot_be_looked_at_leaves_the_others_theirs() {
+    const ILL: &str = "eeee0000-0000-0000-0000-0000000000ff";
+    let answers = |asked: &Asked| {
+        if asked.parameter("query").contains(ILL) {
+            let error = r#"{"status":"error","errorType":"execution","error":"too many samples"}"#;
+            return reply(422, "application/json", error);
+        }
+        json(r#"{"status":"success","data":{"resultType":"vector","result":[]}}"#)
+    };
+    let server = FakeServer::start(answers).await;
+    let settings =
+        [("PROMETHEUS_URL", server.url.clone()), ("ACCOUNTS", format!("{ILL},{ACCOUNT}"))];
+    let done = run(&settings, &["--at", AT, "recommend", "--output", "json"]);
+    assert_eq!(done.code, 1, "{}", done.stderr);
+    let found = done.summary();
+    assert!(missing(&found).contains(&"node_total_hourly_cost"), "of the other one: {found:#}");
+    assert_eq!(found["failed"][0]["account"], ILL, "{found:#}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Judgements on the stores.
 
 use super::*;
+use crate::day_status::OtherRows;
 use crate::verify::HopState;
 
 /// 2026-11-20 12:00:00 UTC.
@@ -40,6 +41,10 @@ fn rows_are_held_against_their_records() {
         ..RowFacts::default()
     };
     assert_eq!(rows(&Ok(good.clone()), NOW).state, HopState::Ok);
+    let mut with_others = good.clone();
+    with_others.statuses[0].other_rows = OtherRows { rows: 1, total_usd: 2.5 };
+    with_others.days[0] = (today, 4, 15.0);
+    assert_eq!(rows(&Ok(with_others), NOW).state, HopState::Ok, "others' rows are recorded too");
     let in_state = |state| {
         let mut status = status.clone();
         status.attempt.state = state;
