@@ -32,8 +32,8 @@ use crate::service::failure::Failure;
 use crate::settings::worker::{PipelineSettings, QueryConfig, RestConfig, RunConfig, StoreConfig};
 use crate::source::CostSource;
 use crate::source::allocation_api::AllocationApiQuery;
-use crate::source::metroculus::MetroculusQuery;
 use crate::source::metroculus::client::MetroculusClient;
+use crate::source::metroculus::{MetroculusQuery, MetroculusSettings};
 use crate::source::prometheus::client::PromClient;
 use crate::source::prometheus::session::PrometheusSettings;
 use crate::source::prometheus::{BatchSettings, PrometheusQuery};
@@ -144,10 +144,16 @@ fn query(
             let client = PromClient::new(endpoint.clone(), auth.clone(), headers.clone())?;
             Arc::new(PrometheusQuery::new(client, settings))
         }
-        QueryConfig::Metroculus { endpoint, secret } => {
+        QueryConfig::Metroculus { endpoint, secret, currency } => {
             let client = MetroculusClient::new(endpoint.clone(), secret.clone())?;
-            let cluster = run.default_cluster.clone();
-            Arc::new(MetroculusQuery::new(client, journal, cluster, run.levels, run.phase))
+            let settings = MetroculusSettings {
+                default_cluster: run.default_cluster.clone(),
+                levels: run.levels,
+                phase: run.phase,
+                currency: currency.clone(),
+                limits: run.limits,
+            };
+            Arc::new(MetroculusQuery::new(client, journal, settings))
         }
         QueryConfig::AllocationApi { endpoint, auth, cluster_filter, currency } => {
             let cluster = cluster_filter.clone();

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use crate::cost::AccountId;
 use crate::service::failure::Failure;
 
-use super::{RateJournal, SlotRates};
+use super::{RateJournal, SlotHead, SlotRates};
 
 /// A journal that is forgotten when dropped.
 #[derive(Debug, Default)]
@@ -38,5 +38,15 @@ impl RateJournal for MemoryJournal {
         let of_account = slots.range((account.clone(), from_seconds)..);
         let wanted = of_account.take_while(|(key, _)| key.0 == *account && key.1 < until_seconds);
         Ok(wanted.map(|(_, slot)| slot.clone()).collect())
+    }
+
+    async fn heads(
+        &self,
+        account: &AccountId,
+        from_seconds: i64,
+        until_seconds: i64,
+    ) -> Result<Vec<SlotHead>, Failure> {
+        let slots = self.slots(account, from_seconds, until_seconds).await?;
+        Ok(slots.iter().map(SlotRates::head).collect())
     }
 }

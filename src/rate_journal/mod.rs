@@ -34,6 +34,31 @@ pub struct SeenRate {
     pub usd_per_hour: f64,
 }
 
+/// The window that a cluster's gauges were of in a slot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeenWindow {
+    /// Cluster.
+    pub cluster: String,
+    /// Its end, Unix seconds.
+    pub end_seconds: i64,
+    /// Its length, seconds.
+    pub length_seconds: i64,
+    /// Whether its exporter had only a part of it, or rows without a cost.
+    #[serde(default)]
+    pub is_incomplete: bool,
+}
+
+/// What a slot is, without its rates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotHead {
+    /// Start of the slot, Unix seconds.
+    pub slot_seconds: i64,
+    /// 1 or 2: where the rates come from.
+    pub phase: u8,
+    /// By how much the source lagged at that time, seconds, if it said so.
+    pub lag_seconds: Option<i64>,
+}
+
 /// All rates of an account in one slot of [`SLOT_SECONDS`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SlotRates {
@@ -48,8 +73,23 @@ pub struct SlotRates {
     /// How many numbers were no rates and are left out.
     #[serde(default)]
     pub refused: u32,
+    /// Whether they are of the earlier exporter: averages over a window that does not say its end.
+    #[serde(default)]
+    pub is_approximate: bool,
+    /// The windows that the rates are of, where the exporters say them.
+    #[serde(default)]
+    pub windows: Vec<SeenWindow>,
     /// The rates.
     pub rates: Vec<SeenRate>,
+}
+
+impl SlotRates {
+    /// The slot without its rates.
+    #[must_use]
+    pub fn head(&self) -> SlotHead {
+        let Self { slot_seconds, phase, lag_seconds, .. } = *self;
+        SlotHead { slot_seconds, phase, lag_seconds }
+    }
 }
 
 /// Length of a slot of the rate journal, seconds: the rhythm of runs.
@@ -77,4 +117,15 @@ pub trait RateJournal: Send + Sync {
         from_seconds: i64,
         until_seconds: i64,
     ) -> Result<Vec<SlotRates>, Failure>;
+
+    /// The same without the rates, of which there may be many.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    async fn heads(
+        &self,
+        account: &AccountId,
+        from_seconds: i64,
+        until_seconds: i64,
+    ) -> Result<Vec<SlotHead>, Failure>;
 }

@@ -7,9 +7,9 @@ use mongodb::{Collection, Database};
 
 use crate::cost::AccountId;
 use crate::service::failure::Failure;
-use crate::stores::mongo::{bounded, found, is_duplicate_key, to_document};
+use crate::stores::mongo::{bounded, found, found_fields, is_duplicate_key, to_document};
 
-use super::{RateJournal, SLOT_KEPT_SECONDS, SlotRates};
+use super::{RateJournal, SLOT_KEPT_SECONDS, SlotHead, SlotRates};
 
 /// The collection of the rate journal.
 pub const JOURNAL_COLLECTION: &str = "kubecost_rate_journal";
@@ -33,6 +33,14 @@ impl MongoJournal {
 /// Ten digits, so that the order of ids is that of slots.
 fn slot_id(account: &AccountId, slot_seconds: i64) -> String {
     format!("{account}:{slot_seconds:010}")
+}
+
+/// Selects slots that start in `from_seconds..until_seconds`.
+fn of_slots(account: &AccountId, (from_seconds, until_seconds): (i64, i64)) -> Document {
+    doc! {
+        "_id": {"$gte": slot_id(account, from_seconds), "$lt": slot_id(account, until_seconds)},
+        "account": account.as_str(),
+    }
 }
 
 #[async_trait]
@@ -61,13 +69,18 @@ impl RateJournal for MongoJournal {
         from_seconds: i64,
         until_seconds: i64,
     ) -> Result<Vec<SlotRates>, Failure> {
-        let filter = doc! {
-            "_id": {
-                "$gte": slot_id(account, from_seconds),
-                "$lt": slot_id(account, until_seconds),
-            },
-            "account": account.as_str(),
-        };
+        let filter = of_slots(account, (from_seconds, until_seconds));
         found(&self.journal, "reading the rate journal", filter).await
+    }
+
+    async fn heads(
+        &self,
+        account: &AccountId,
+        from_seconds: i64,
+        until_seconds: i64,
+    ) -> Result<Vec<SlotHead>, Failure> {
+        let filter = of_slots(account, (from_seconds, until_seconds));
+        let fields = doc! {"slot_seconds": 1, "phase": 1, "lag_seconds": 1};
+        found_fields(&self.journal, "reading the rate journal", filter, fields).await
     }
 }

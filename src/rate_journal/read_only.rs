@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use crate::cost::AccountId;
 use crate::service::failure::Failure;
 
-use super::{RateJournal, SlotRates};
+use super::{RateJournal, SlotHead, SlotRates};
 
 /// The journal of a run at a made-up time (`--at`): what is seen now is no rate of that time, so
 /// nothing is noted. Notes are dropped without an error.
@@ -34,5 +34,14 @@ impl RateJournal for ReadOnlyJournal {
         until_seconds: i64,
     ) -> Result<Vec<SlotRates>, Failure> {
         self.0.slots(account, from_seconds, until_seconds).await
+    }
+
+    async fn heads(
+        &self,
+        account: &AccountId,
+        from_seconds: i64,
+        until_seconds: i64,
+    ) -> Result<Vec<SlotHead>, Failure> {
+        self.0.heads(account, from_seconds, until_seconds).await
     }
 }

@@ -6,7 +6,7 @@ use crate::cost::AccountId;
 use crate::service::failure::{Failure, Hop};
 use crate::stores::sqlite::{SqliteStore, json_error, parsed};
 
-use super::{RateJournal, SLOT_KEPT_SECONDS, SlotRates};
+use super::{RateJournal, SLOT_KEPT_SECONDS, SlotHead, SlotRates};
 
 const NOTE_SLOT: &str = "
 INSERT INTO kubecost_rate_journal (account, slot_seconds, phase, slot)
@@ -18,6 +18,10 @@ DELETE FROM kubecost_rate_journal WHERE account = ?1 AND slot_seconds < ?2";
 
 const SLOTS: &str = "
 SELECT slot FROM kubecost_rate_journal
+WHERE account = ?1 AND slot_seconds >= ?2 AND slot_seconds < ?3 ORDER BY slot_seconds";
+
+const HEADS: &str = "
+SELECT slot_seconds, phase, json_extract(slot, '$.lag_seconds') FROM kubecost_rate_journal
 WHERE account = ?1 AND slot_seconds >= ?2 AND slot_seconds < ?3 ORDER BY slot_seconds";
 
 /// The rate journal in a SQLite file.
@@ -61,6 +65,23 @@ impl RateJournal for SqliteJournal {
         self.store
             .read(Hop::MongoDb, "reading the rate journal", move |connection| {
                 connection.prepare_cached(SLOTS)?.query_map(range, parsed)?.collect()
+            })
+            .await
+    }
+
+    async fn heads(
+        &self,
+        account: &AccountId,
+        from_seconds: i64,
+        until_seconds: i64,
+    ) -> Result<Vec<SlotHead>, Failure> {
+        let range = (account.as_str().to_owned(), from_seconds, until_seconds);
+        let head = |row: &rusqlite::Row<'_>| {
+            Ok(SlotHead { slot_seconds: row.get(0)?, phase: row.get(1)?, lag_seconds: row.get(2)? })
+        };
+        self.store
+            .read(Hop::MongoDb, "reading the rate journal", move |connection| {
+                connection.prepare_cached(HEADS)?.query_map(range, head)?.collect()
             })
             .await
     }

@@ -41,6 +41,8 @@ pub enum QueryConfig {
         endpoint: Endpoint,
         /// The header `Secret`.
         secret: Secret,
+        /// The ledger's currency.
+        currency: String,
     },
     /// A Kubecost or an OpenCost.
     AllocationApi {
@@ -103,7 +105,8 @@ fn metroculus(reader: &mut Reader<'_>) -> Option<QueryConfig> {
     let why = "QUERY_LAYER=metroculus needs it";
     let endpoint = reader.required_endpoint(names::METROCULUS_URL, why);
     let secret = reader.required_secret(names::CLUSTER_SECRET, why);
-    Some(QueryConfig::Metroculus { endpoint: endpoint?, secret: secret? })
+    let currency = CurrencyConfig::read(reader)?.code;
+    Some(QueryConfig::Metroculus { endpoint: endpoint?, secret: secret?, currency })
 }
 
 fn allocation_api(reader: &mut Reader<'_>) -> Option<QueryConfig> {

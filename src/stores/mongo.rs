@@ -361,9 +361,22 @@ pub async fn found<T: DeserializeOwned>(
     what: &str,
     filter: Document,
 ) -> Result<Vec<T>, Failure> {
+    found_fields(collection, what, filter, Document::new()).await
+}
+
+/// The same of some fields only, where `fields` names them.
+///
+/// # Errors
+/// When the store cannot be read, or a document is of another form.
+pub async fn found_fields<T: DeserializeOwned>(
+    collection: &Collection<Document>,
+    what: &str,
+    filter: Document,
+    fields: Document,
+) -> Result<Vec<T>, Failure> {
     let reading = collection.clone();
     let documents: Vec<Document> = bounded(what, async move {
-        reading.find(filter).sort(doc! {"_id": 1}).await?.try_collect().await
+        reading.find(filter).projection(fields).sort(doc! {"_id": 1}).await?.try_collect().await
     })
     .await?;
     documents.into_iter().map(|document| from_document(collection.name(), document)).collect()

@@ -25,6 +25,7 @@ use crate::support::servers::Stores;
 use crate::support::worker::{Finished, run};
 use crate::support::world::{DAY, HOUR, MINUTE};
 
+mod exporters;
 mod forms;
 
 pub(crate) const ACCOUNT: &str = "0f0f0f0f-0000-0000-0000-00000000006d";

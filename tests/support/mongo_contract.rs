@@ -63,6 +63,8 @@ async fn writes_documents_that_people_and_indexes_understand(database: &Database
         phase: 1,
         lag_seconds: None,
         refused: 0,
+        is_approximate: false,
+        windows: Vec::new(),
         rates: Vec::new(),
     };
     MongoJournal::new(database).note(&slot).await.unwrap();

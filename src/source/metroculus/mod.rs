@@ -6,7 +6,7 @@
 //! one slot agree. Slots never seen are gaps. Where a reply is a matrix or a list of points, it
 //! holds history: it is integrated minute by minute instead, and the journal is not needed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -14,59 +14,115 @@ use async_trait::async_trait;
 use crate::accounts::Account;
 use crate::cost::costs::is_special;
 use crate::cost::day::DAY_SECONDS;
-use crate::cost::{Day, DayCosts, Level, Levels, ResourceKey};
+use crate::cost::limits::OverLimit;
+use crate::cost::{Day, DayCosts, Level, Levels, Limits, ResourceKey};
 use crate::rate_journal::{RateJournal, SLOT_SECONDS, SeenRate, SlotRates};
-use crate::service::failure::Failure;
+use crate::service::failure::{Failure, Kind};
 
 use crate::source::metric_names::{
-    CLUSTER_TOTAL, NAMESPACE_TOTAL, POD_TOTAL, WINDOW_END, WINDOW_SECONDS,
+    BUILD_INFO, CLUSTER_TOTAL, EARLIER_INFO, NAMESPACE_TOTAL, POD_TOTAL, WINDOW_COVERED,
+    WINDOW_END, WINDOW_SECONDS, WINDOW_UNKNOWN_ROWS,
 };
-use crate::source::prometheus::promql::next_grid_point;
 use crate::source::prometheus::reply::Series;
-use crate::source::{CostSource, Phase, Presence, SourceDay, Warning};
-use client::{MetroculusClient, MetroculusMetric};
-use slots::{conflicts, covered, put, slot_minutes, summed};
+use crate::source::{CostSource, Phase, Presence, SourceDay};
+use client::MetroculusClient;
+use exporters::{EARLIER, is_earlier, lag, only_a_part};
+use slots::{SlotSums, slot_minutes};
 
 pub mod client;
+mod exporters;
+mod history;
 pub mod reply;
 mod slots;
 
-/// For how long a sample stands when no newer one follows (seconds): Prometheus' own look-back.
-const LOOKBACK_SECONDS: f64 = 300.0;
-/// The longest distance of points that stand for the time until the next one, seconds.
-const STEP_SECONDS_MAX: f64 = 3_600.0;
+/// Slots that are read at a time: two hours.
+const SLOTS_AT_ONCE: i64 = 24;
+
+/// How costs are read through Metroculus.
+#[derive(Clone, Debug)]
+pub struct MetroculusSettings {
+    /// The cluster of series that name none.
+    pub default_cluster: String,
+    /// Which levels are wanted.
+    pub levels: Levels,
+    /// Forces one of the phases.
+    pub phase: Option<Phase>,
+    /// The ledger's currency.
+    pub currency: String,
+    /// Most resources of an account.
+    pub limits: Limits,
+}
 
 /// Costs through Metroculus.
 pub struct MetroculusQuery {
     client: MetroculusClient,
     journal: Arc<dyn RateJournal>,
-    default_cluster: String,
-    levels: Levels,
-    phase: Option<Phase>,
+    settings: MetroculusSettings,
 }
 
 impl MetroculusQuery {
-    /// An adapter that keeps its journal in `journal`; `phase` forces one of them.
+    /// An adapter that keeps its journal in `journal`.
     #[must_use]
     pub fn new(
         client: MetroculusClient,
         journal: Arc<dyn RateJournal>,
-        default_cluster: String,
-        levels: Levels,
-        phase: Option<Phase>,
+        settings: MetroculusSettings,
     ) -> Self {
-        Self { client, journal, default_cluster, levels, phase }
+        Self { client, journal, settings }
     }
 
     fn metrics(&self) -> Vec<&'static str> {
         let mut metrics = vec![CLUSTER_TOTAL, WINDOW_END, WINDOW_SECONDS];
-        if self.levels.namespace || self.levels.pod {
+        let levels = self.settings.levels;
+        if levels.namespace || levels.pod {
             metrics.push(NAMESPACE_TOTAL);
         }
-        if self.levels.pod {
+        if levels.pod {
             metrics.push(POD_TOTAL);
         }
+        metrics.extend([WINDOW_COVERED, WINDOW_UNKNOWN_ROWS, BUILD_INFO, EARLIER_INFO]);
         metrics
+    }
+
+    fn cluster<'a>(&'a self, series: &'a Series) -> &'a str {
+        cluster_of(series).unwrap_or(&self.settings.default_cluster)
+    }
+
+    /// Leaves the cheapest resources above the limit to their cluster, or refuses them all.
+    fn limit(&self, account: &Account, rates: &mut Vec<SeenRate>) -> Result<(), Failure> {
+        let Limits { resources_max, is_folding, .. } = self.settings.limits;
+        if rates.len() <= resources_max {
+            return Ok(());
+        }
+        // Several sources of a cluster show each of its resources: that is one of them.
+        let name =
+            |rate: &SeenRate| (rate.cluster.clone(), rate.namespace.clone(), rate.pod.clone());
+        let found = rates.iter().map(name).collect::<BTreeSet<_>>().len();
+        if found <= resources_max {
+            return Ok(());
+        }
+        if !is_folding {
+            return Err(Failure::query(
+                Kind::Refused,
+                OverLimit::Resources { found, max: resources_max }.to_string(),
+                "see which names its series have; raise MAX_RESOURCES, or set OVER_LIMIT=fold",
+            ));
+        }
+        // Clusters first, of which the others are parts, and namespaces before their pods.
+        let level = |rate: &SeenRate| (rate.namespace.is_some(), rate.pod.is_some());
+        rates.sort_by(|one, other| {
+            level(one).cmp(&level(other)).then(other.usd_per_hour.total_cmp(&one.usd_per_hour))
+        });
+        let mut kept = BTreeSet::new();
+        rates.retain(|rate| {
+            let name = name(rate);
+            kept.contains(&name) || (kept.len() < resources_max && kept.insert(name))
+        });
+        tracing::warn!(
+            account.id = %account.id, found, resources_max,
+            "the cheapest rates are left to those above them (MAX_RESOURCES)"
+        );
+        Ok(())
     }
 
     /// The rates of now, as the journal keeps them; `None` when the service answers matrices.
@@ -82,11 +138,13 @@ impl MetroculusQuery {
             phase: Phase::Exporter.number(),
             lag_seconds: None,
             refused: 0,
+            is_approximate: false,
+            windows: Vec::new(),
             rates: Vec::new(),
         };
         // The rate does not depend on the span asked for; a whole day keeps its rounding small.
         let (start, end) = (now_seconds - DAY_SECONDS, now_seconds);
-        if self.phase == Some(Phase::Raw) {
+        if self.settings.phase == Some(Phase::Raw) {
             slot.phase = Phase::Raw.number();
             slot.rates.extend(self.cluster_rate(account, start, end).await?);
             return Ok(Some(slot));
@@ -95,12 +153,18 @@ impl MetroculusQuery {
         if metrics.values().any(|metric| metric.is_history) {
             return Ok(None);
         }
+        self.check_gauges(&metrics)?;
         for (name, metric) in metrics.iter().filter(|(_, metric)| metric.without_tenant > 0) {
             let warning = without_tenant(name, metric.without_tenant);
             tracing::warn!(account.id = %account.id, "{warning}");
         }
         let series = |metric: &str| metrics.get(metric).map_or(&[][..], |m| m.series.as_slice());
+        slot.is_approximate = is_earlier(&metrics);
         for (level, metric) in LEVELS {
+            // The earlier exporter's pods are USD per window, of a length that it need not say.
+            if level == Level::Pod && slot.is_approximate {
+                continue;
+            }
             for one in series(metric) {
                 match self.rate(level, one) {
                     RateReading::Rate(rate) => slot.rates.push(rate),
@@ -109,12 +173,14 @@ impl MetroculusQuery {
                 }
             }
         }
-        if slot.rates.is_empty() && slot.refused == 0 && self.phase.is_none() {
+        if slot.rates.is_empty() && slot.refused == 0 && self.settings.phase.is_none() {
             slot.phase = Phase::Raw.number();
             slot.rates.extend(self.cluster_rate(account, start, end).await?);
             return Ok(Some(slot));
         }
+        self.limit(account, &mut slot.rates)?;
         slot.lag_seconds = lag(series(WINDOW_END), series(WINDOW_SECONDS), now_seconds);
+        slot.windows = self.windows(&metrics);
         Ok(Some(slot))
     }
 
@@ -127,7 +193,7 @@ impl MetroculusQuery {
     ) -> Result<Option<SeenRate>, Failure> {
         let rate = self.client.cluster_rate(&account.id, start, end).await?;
         Ok(rate.map(|usd_per_hour| SeenRate {
-            cluster: self.default_cluster.clone(),
+            cluster: self.settings.default_cluster.clone(),
             namespace: None,
             pod: None,
             node: None,
@@ -157,7 +223,7 @@ impl MetroculusQuery {
             return RateReading::Refused;
         }
         RateReading::Rate(SeenRate {
-            cluster: cluster_of(series).unwrap_or(&self.default_cluster).to_owned(),
+            cluster: self.cluster(series).to_owned(),
             namespace: namespace.filter(|_| level != Level::Cluster),
             pod: pod.filter(|_| level == Level::Pod),
             node: label("node").filter(|_| level == Level::Pod),
@@ -166,94 +232,38 @@ impl MetroculusQuery {
         })
     }
 
+    /// The slots whose rates are of a day, added up, and by how much they lag; `None` where there is
+    /// none. They are read in parts: each may have as many rates as there are resources.
     async fn day_slots(
         &self,
         account: &Account,
         (day, phase): (Day, Phase),
         now_seconds: i64,
-    ) -> Result<(Vec<SlotRates>, i64), Failure> {
-        // A lag is at most a day here: the slots whose rates may be of this day are two days long.
-        let (start, end) = (day.start_seconds(), day.end_seconds() + DAY_SECONDS);
-        let end = end.min(now_seconds + 1);
-        let mut slots = self.journal.slots(&account.id, start, end).await?;
-        slots.retain(|slot| slot.phase == phase.number());
-        let of_day = |slot: &&SlotRates| slot.slot_seconds < day.end_seconds();
-        let lag =
-            slots.iter().filter(of_day).filter_map(|slot| slot.lag_seconds).min().unwrap_or(0);
-        let shifted = day.start_seconds() + lag..day.end_seconds() + lag;
-        slots.retain(|slot| shifted.contains(&slot.slot_seconds));
-        Ok((slots, lag))
-    }
-
-    /// Minutes with samples by day, the newest first, as long as the service answers matrices.
-    async fn matrix_presence(
-        &self,
-        account: &Account,
-        first: Day,
-        last: Day,
-        now_seconds: i64,
-        out: &mut BTreeMap<Day, Presence>,
-    ) -> Result<(), Failure> {
-        let mut days: Vec<Day> = first.through(last).collect();
-        while let Some(day) = days.pop() {
-            match self.matrix_day(account, day, now_seconds).await? {
-                Some(source) => {
-                    out.entry(day).or_default().exporter_minutes = source.covered_minutes
-                }
-                None => break,
-            }
-        }
-        Ok(())
-    }
-
-    /// The costs of a day whose replies are matrices; `None` when they are not.
-    async fn matrix_day(
-        &self,
-        account: &Account,
-        day: Day,
-        now_seconds: i64,
-    ) -> Result<Option<SourceDay>, Failure> {
+    ) -> Result<Option<(SlotSums, i64)>, Failure> {
         let (start, end) = (day.start_seconds(), day.end_seconds().min(now_seconds + 1));
-        let metrics = self.client.metrics(&account.id, &self.metrics(), start, end).await?;
-        let has_any = |of: fn(&MetroculusMetric) -> bool| metrics.values().any(of);
-        if !has_any(|m| m.is_history) && (has_any(|m| m.is_now) || metrics.is_empty()) {
-            return Ok(None);
-        }
-        let mut warnings = Vec::new();
-        let mut refused = 0;
-        let mut costs = DayCosts::default();
-        let mut clusters = BTreeMap::new();
-        for (level, metric) in LEVELS {
-            let Some(answered) = metrics.get(metric) else { continue };
-            if answered.without_tenant > 0 {
-                warnings.push(without_tenant(metric, answered.without_tenant));
+        let heads = self.journal.heads(&account.id, start, end).await?;
+        let of_phase = heads.into_iter().filter(|head| head.phase == phase.number());
+        // In whole slots: where days' lags differ by seconds, a slot would be of none of them.
+        let lag = of_phase.filter_map(|head| head.lag_seconds).min().unwrap_or(0);
+        let lag = lag - lag.rem_euclid(SLOT_SECONDS);
+        let shifted = start + lag..day.end_seconds() + lag;
+        let (mut sums, mut is_empty) = (SlotSums::default(), true);
+        let mut from = start;
+        while from < shifted.end.min(now_seconds + 1) {
+            let until = (from + SLOTS_AT_ONCE * SLOT_SECONDS).min(shifted.end);
+            for mut slot in self.journal.slots(&account.id, from, until).await? {
+                if slot.phase != phase.number() || slot.slot_seconds > now_seconds {
+                    continue;
+                }
+                sums.without_stale(&mut slot);
+                if shifted.contains(&slot.slot_seconds) {
+                    is_empty = false;
+                    sums.add(&slot);
+                }
             }
-            let stands_seconds = stands_seconds(&answered.series);
-            let mut of_name: BTreeMap<_, Vec<&Series>> = BTreeMap::new();
-            for one in &answered.series {
-                let name = (cluster_of(one), one.label("namespace"), one.label("pod"));
-                of_name.entry(name).or_default().push(one);
-                refused += one.points.iter().filter(|(_, rate)| !is_rate(*rate)).count();
-            }
-            for doubled in of_name.values() {
-                let (usd, minutes) = integrated(doubled, (start, end), stands_seconds);
-                let labels = doubled.last().map(|one| one.labels.clone()).unwrap_or_default();
-                let point = Series { labels, points: vec![(0.0, usd)] };
-                let RateReading::Rate(rate) = self.rate(level, &point) else { continue };
-                put(&mut costs, &rate);
-                let most: &mut u32 = clusters.entry(rate.cluster).or_default();
-                *most = minutes.max(*most);
-            }
+            from = until;
         }
-        let mut source = source_day(costs, Phase::Exporter, clusters, day, 0, now_seconds);
-        source.is_partial = refused > 0;
-        if refused > 0 {
-            warnings.push(format!(
-                "{refused} rates that are no cost (NaN, infinite or negative) are left out"
-            ));
-        }
-        source.warnings = warnings.into_iter().map(Warning::from).collect();
-        Ok(Some(source))
+        Ok((!is_empty).then_some((sums, lag)))
     }
 }
 
@@ -270,19 +280,6 @@ enum RateReading {
 const LEVELS: [(Level, &str); 3] =
     [(Level::Cluster, CLUSTER_TOTAL), (Level::Namespace, NAMESPACE_TOTAL), (Level::Pod, POD_TOTAL)];
 
-/// By how much the source lags: the window plus the age of its end, if it shows both.
-fn lag(ends: &[Series], windows: &[Series], now_seconds: i64) -> Option<i64> {
-    let greatest = |list: &[Series]| list.iter().filter_map(Series::value).max_by(f64::total_cmp);
-    let (end, window) = (greatest(ends)?, greatest(windows)?);
-    let lag = now_seconds as f64 - end + window;
-    if lag.is_nan() || lag > 86_400.0 {
-        tracing::warn!(window_end = end, "a window that ended days ago is not plausible");
-        return None;
-    }
-    #[expect(clippy::cast_possible_truncation, reason = "at most a day")]
-    Some(lag.max(0.0) as i64)
-}
-
 /// The cluster that a series names: by `cluster`, or by `cluster_id` in earlier versions.
 fn cluster_of(series: &Series) -> Option<&str> {
     ["cluster", "cluster_id"].map(|name| series.label(name)).into_iter().find(|n| !n.is_empty())
@@ -294,41 +291,6 @@ fn without_tenant(metric: &str, count: usize) -> String {
         "{count} series of {metric} have no label tenant_id: they are taken to be this account's; \
          see that Metroculus asks for one tenant"
     )
-}
-
-/// For how long a sample of these series stands (seconds): until the next one is due, where they
-/// come at a regular distance that is longer than a look-back.
-fn stands_seconds(series: &[Series]) -> f64 {
-    let pairs = series.iter().flat_map(|one| one.points.windows(2));
-    let mut distances: Vec<f64> = pairs.map(|pair| pair[1].0 - pair[0].0).collect();
-    distances.sort_by(f64::total_cmp);
-    let middle = distances.get(distances.len() / 2).copied().unwrap_or(0.0);
-    if middle > STEP_SECONDS_MAX { LOOKBACK_SECONDS } else { middle.max(LOOKBACK_SECONDS) }
-}
-
-/// The integral of the greatest of some series over `start..end` on the minute grid, USD, and the
-/// minutes that have a value. Samples are `(Unix seconds, USD per hour)` in the order of time.
-fn integrated(series: &[&Series], (start, end): (i64, i64), stands_seconds: f64) -> (f64, u32) {
-    let (mut usd, mut minutes) = (0.0, 0);
-    for minute in (next_grid_point(start)..end).step_by(60) {
-        let at = |one: &&Series| rate_at(&one.points, minute as f64, stands_seconds);
-        if let Some(rate) = series.iter().filter_map(at).max_by(f64::total_cmp) {
-            usd += rate / 60.0;
-            minutes += 1;
-        }
-    }
-    (usd, minutes)
-}
-
-fn is_rate(value: f64) -> bool {
-    value.is_finite() && value >= 0.0
-}
-
-/// What an instant query at that time returns, if it is a rate.
-fn rate_at(points: &[(f64, f64)], time: f64, stands_seconds: f64) -> Option<f64> {
-    let next = points.partition_point(|(sampled, _)| *sampled <= time);
-    let (sampled, rate) = points.get(next.checked_sub(1)?)?;
-    (time - sampled < stands_seconds && is_rate(*rate)).then_some(*rate)
 }
 
 fn source_day(
@@ -377,7 +339,7 @@ impl CostSource for MetroculusQuery {
     ) -> Result<BTreeMap<Day, Presence>, Failure> {
         let (start, end) = (first.start_seconds(), last.end_seconds());
         let mut out: BTreeMap<Day, Presence> = BTreeMap::new();
-        for slot in self.journal.slots(&account.id, start, end).await? {
+        for slot in self.journal.heads(&account.id, start, end).await? {
             let presence = out.entry(Day::of_unix(slot.slot_seconds)).or_default();
             if slot.phase == Phase::Exporter.number() {
                 presence.exporter_minutes += slot_minutes(1);
@@ -411,17 +373,25 @@ impl CostSource for MetroculusQuery {
         phase: Phase,
         now_seconds: i64,
     ) -> Result<SourceDay, Failure> {
-        let (slots, lag) = self.day_slots(account, (day, phase), now_seconds).await?;
-        if slots.is_empty()
+        let slots = self.day_slots(account, (day, phase), now_seconds).await?;
+        if slots.is_none()
             && let Some(source) = self.matrix_day(account, day, now_seconds).await?
         {
             return Ok(source);
         }
-        let covered = covered(&slots);
-        let mut source = source_day(summed(&slots), phase, covered, day, lag, now_seconds);
+        let (sums, lag) = slots.unwrap_or_default();
+        let (covered, conflicts) = (sums.covered(), sums.conflicts());
+        let mut source = source_day(sums.costs, phase, covered, day, lag, now_seconds);
         source.reading.step_minutes = Some(slot_minutes(1));
-        source.conflicts = conflicts(&slots);
-        let refused: u32 = slots.iter().map(|slot| slot.refused).sum();
+        source.conflicts = conflicts;
+        if sums.is_approximate {
+            source.approximations.push(EARLIER.to_owned());
+        }
+        for cluster in &sums.incomplete {
+            source.is_partial = true;
+            source.warnings.push(only_a_part(cluster).into());
+        }
+        let refused = sums.refused;
         if refused > 0 {
             source.is_partial = true;
             source.warnings.push(
@@ -438,44 +408,6 @@ impl CostSource for MetroculusQuery {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::labels::Labels;
-
-    #[test]
-    fn a_sample_stands_for_five_minutes_at_most() {
-        let of = |points: &[(f64, f64)], end| {
-            let series = Series { labels: Labels::default(), points: points.to_vec() };
-            integrated(&[&series], (0, end), LOOKBACK_SECONDS)
-        };
-        assert_eq!(of(&[(0.0, 60.0)], 3_600), (5.0, 5));
-        assert_eq!(of(&[(0.0, 60.0), (60.0, 0.0)], 120), (1.0, 2));
-        assert_eq!(of(&[], 3_600), (0.0, 0));
-        assert_eq!(of(&[(0.0, f64::NAN)], 3_600), (0.0, 0));
-    }
-
-    #[test]
-    fn doubled_series_are_integrated_once_the_greater_one_minute_by_minute() {
-        let series =
-            |points: &[(f64, f64)]| Series { labels: Labels::default(), points: points.to_vec() };
-        let (one, other) = (series(&[(0.0, 60.0), (60.0, 30.0)]), series(&[(60.0, 90.0)]));
-        assert_eq!(integrated(&[&one, &other], (0, 120), LOOKBACK_SECONDS), (2.5, 2));
-    }
-
-    #[test]
-    fn hourly_points_stand_for_an_hour_and_a_missing_one_is_a_gap() {
-        let hours = |of: &[i64]| Series {
-            labels: Labels::default(),
-            points: of.iter().map(|hour| ((hour * 3_600) as f64, 2.0)).collect(),
-        };
-        let whole = hours(&(0..24).collect::<Vec<_>>());
-        let stands = stands_seconds(std::slice::from_ref(&whole));
-        let (usd, minutes) = integrated(&[&whole], (0, 86_400), stands);
-        assert!((usd - 48.0).abs() < 1e-9 && minutes == 1_440, "{usd} {minutes}");
-        let with_gap = hours(&(0..24).filter(|hour| *hour != 7).collect::<Vec<_>>());
-        let stands = stands_seconds(std::slice::from_ref(&with_gap));
-        assert_eq!(integrated(&[&with_gap], (0, 86_400), stands).1, 1_380);
-        let daily = hours(&[0, 24, 48]);
-        assert_eq!(stands_seconds(&[daily]), LOOKBACK_SECONDS);
-    }
 
     #[test]
     fn a_cluster_is_named_by_either_label() {
@@ -486,14 +418,5 @@ mod tests {
         assert_eq!(of(&[("cluster_id", "x")]).as_deref(), Some("x"));
         assert_eq!(of(&[("cluster", "c"), ("cluster_id", "x")]).as_deref(), Some("c"));
         assert_eq!(of(&[("cluster", "")]), None);
-    }
-
-    #[test]
-    fn the_lag_is_the_window_and_its_age() {
-        let one = |value| vec![Series { labels: Labels::default(), points: vec![(0.0, value)] }];
-        assert_eq!(lag(&one(7_200.0), &one(3_600.0), 7_500), Some(3_900));
-        assert_eq!(lag(&[], &one(3_600.0), 7_500), None);
-        assert_eq!(lag(&one(0.0), &one(3_600.0), 1_795_000_000), None);
-        assert_eq!(lag(&one(9_000.0), &one(600.0), 7_500), Some(0));
     }
 }

@@ -7,7 +7,7 @@ use kubecost_worker::day_status::{
     Attempt, ClusterCoverage, Coverage, DayState, DayStatus, DayStatusStore, Guard, OtherRows,
     Override, StoredCosts,
 };
-use kubecost_worker::rate_journal::{RateJournal, SLOT_SECONDS, SeenRate, SlotRates};
+use kubecost_worker::rate_journal::{RateJournal, SLOT_SECONDS, SeenRate, SeenWindow, SlotRates};
 use kubecost_worker::source::checkpoint::{Answer, Checkpoint};
 use kubecost_worker::source::labels::Labels;
 use kubecost_worker::source::{Phase, Presence};
@@ -129,6 +129,13 @@ fn slot(account: &AccountId, slot_seconds: i64, usd_per_hour: f64) -> SlotRates 
         phase: 2,
         lag_seconds: Some(3_600),
         refused: 0,
+        is_approximate: false,
+        windows: vec![SeenWindow {
+            cluster: "prod".into(),
+            end_seconds: slot_seconds,
+            length_seconds: 3_600,
+            is_incomplete: true,
+        }],
         rates,
     }
 }
@@ -149,8 +156,12 @@ pub(crate) async fn rate_journal_contract(journal: &dyn RateJournal, tag: &str) 
     assert_eq!(found, slots[1..3], "from its start on, before its end, in order");
     let found = journal.slots(&ours, start, range.1 + SLOT_SECONDS).await.unwrap();
     assert_eq!(found, slots, "the first note of a slot stands");
+    let heads = journal.heads(&ours, start, range.1).await.unwrap();
+    let wanted: Vec<_> = slots[..3].iter().map(SlotRates::head).collect();
+    assert_eq!(heads, wanted);
     assert_eq!(journal.slots(&ours, range.1, range.0).await.unwrap(), []);
     let empty = SlotRates { rates: Vec::new(), lag_seconds: None, ..slot(&ours, start - 300, 0.0) };
     journal.note(&empty).await.unwrap();
+    assert_eq!(journal.heads(&ours, start - 300, start).await.unwrap(), [empty.head()]);
     assert_eq!(journal.slots(&ours, start - 300, start).await.unwrap(), [empty]);
 }
