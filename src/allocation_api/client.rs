@@ -249,14 +249,32 @@ impl AllocationClient {
     }
 
     /// The currency that the product is set to, where it says so.
-    pub async fn currency(&self) -> Option<String> {
-        let path = match self.known_path()? {
-            "/allocation" => "/getConfigs",
-            _ => "/model/getConfigs",
+    ///
+    /// # Errors
+    /// When it cannot be asked now: it may say one the next time.
+    pub async fn currency(&self) -> Result<Option<String>, Failure> {
+        let path = match self.known_path() {
+            None => return Ok(None),
+            Some("/allocation") => "/getConfigs",
+            Some(_) => "/model/getConfigs",
+        };
+        let failed = |why: &dyn std::fmt::Display| {
+            Failure::query(
+                Kind::Unavailable,
+                format!("{} does not say which currency its costs are in: {why}", self.describe()),
+                "see its log; the next run asks again",
+            )
         };
         let request = self.options.auth.apply(self.http.get(self.endpoint.join(path)));
-        let response = request.send().await.ok().filter(|reply| reply.status().is_success())?;
-        reply::currency(&self.read(response, ERROR_BYTES_MAX).await.ok()?)
+        let response = request.send().await.map_err(|error| failed(&error.without_url()))?;
+        let status = response.status();
+        if status.is_server_error() || status.as_u16() == 429 {
+            return Err(failed(&format!("it answers {status}")));
+        }
+        if !status.is_success() {
+            return Ok(None);
+        }
+        Ok(reply::currency(&self.read(response, ERROR_BYTES_MAX).await?))
     }
 
     /// Asks at the known path, or at each until one answers.

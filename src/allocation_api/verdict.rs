@@ -217,9 +217,9 @@ fn is_cost(usd: f64) -> bool {
 /// summed, some may have none. Rows that hold a volume say the whole window even when it has hardly
 /// begun, so they tell nothing.
 #[must_use]
-pub fn reach(rows: &[Row]) -> Option<Window> {
+pub fn reach<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Option<Window> {
     let is_plain = |row: &Row| row.costs.pv == 0.0 && row.costs.cpu > 0.0 && !is_special(&row.key);
-    rows.iter()
+    rows.into_iter()
         .filter(|row| row.is_idle() || is_plain(row))
         .filter_map(|row| row.span)
         .reduce(|a, b| Window { start: a.start.min(b.start), end: a.end.max(b.end) })

@@ -223,7 +223,8 @@ impl Poller {
         if std::mem::replace(&mut self.state().is_currency_known, true) {
             return;
         }
-        if let Some(code) = self.client.currency().await.filter(|code| **code != *self.currency) {
+        let said = self.client.currency().await.unwrap_or_default();
+        if let Some(code) = said.filter(|code| **code != *self.currency) {
             tracing::warn!(
                 "the allocation API is set to the currency {code}, and its costs are labelled {}: \
                  set CURRENCY to the one that they are in",

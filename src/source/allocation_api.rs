@@ -25,8 +25,8 @@ use crate::allocation_api::{
 };
 use crate::cost::costs::is_special;
 use crate::cost::{Day, DayCosts, PodCosts};
-use crate::service::failure::Failure;
-use crate::source::{CostSource, Phase, Presence, ReadPart, SourceDay, Warning, WarningKind};
+use crate::service::failure::{Failure, Kind};
+use crate::source::{CostSource, Phase, Presence, ReadPart, SourceDay, Warning};
 
 const NAMESPACES: &str = "cluster,namespace";
 const PODS: &str = "namespace,pod";
@@ -46,14 +46,16 @@ pub struct AllocationApiQuery {
     default_cluster: String,
     wants_pods: bool,
     currency: String,
-    /// What an operator should know of the product's currency, as of the last check.
-    currency_warning: Mutex<Option<Warning>>,
+    /// The product's currency, as of the last check, where it says one.
+    product_currency: Mutex<Option<String>>,
 }
 
 /// What the hourly sets of a day tell.
 struct Hours {
     sets: Vec<AllocationSet>,
-    covered_minutes: u32,
+    /// By cluster.
+    covered_minutes: BTreeMap<String, u32>,
+    /// Whether one of the clusters has one.
     has_gap: bool,
 }
 
@@ -67,8 +69,8 @@ impl AllocationApiQuery {
         wants_pods: bool,
         currency: String,
     ) -> Self {
-        let currency_warning = Mutex::default();
-        Self { client, default_cluster, wants_pods, currency, currency_warning }
+        let product_currency = Mutex::default();
+        Self { client, default_cluster, wants_pods, currency, product_currency }
     }
 
     async fn ask(
@@ -122,34 +124,37 @@ impl AllocationApiQuery {
         for set in &sets {
             verdict::check(&set.rows).map_err(|d| d.failure(set.window.unwrap_or(window)))?;
         }
-        let spans: Vec<_> = sets
-            .iter()
-            .filter_map(|set| verdict::reach(&set.rows).or(set.window))
-            .map(|span| (span.start.max(window.start), span.end.min(window.end)))
-            .collect();
-        let covered: i64 = spans.iter().map(|(start, end)| (end - start).max(0) / 60).sum();
-        let between = match (spans.first(), spans.last()) {
-            (Some((first, _)), Some((_, last))) => (last - first) / 60,
-            _ => 0,
-        };
-        let has_gap = between - covered > GAP_MINUTES_LEAST;
-        let covered_minutes = u32::try_from(covered).unwrap_or(0);
+        let (mut covered_minutes, mut has_gap) = (BTreeMap::new(), false);
+        for (cluster, spans) in spans(&sets, window, &self.default_cluster) {
+            let covered: i64 = spans.iter().map(|(start, end)| (end - start).max(0) / 60).sum();
+            let between = match (spans.first(), spans.last()) {
+                (Some((first, _)), Some((_, last))) => (last - first) / 60,
+                _ => 0,
+            };
+            has_gap |= between - covered > GAP_MINUTES_LEAST;
+            covered_minutes.insert(cluster, u32::try_from(covered).unwrap_or(0));
+        }
         Ok(Some(Hours { sets, covered_minutes, has_gap }))
     }
 
-    fn currency_warning(&self) -> MutexGuard<'_, Option<Warning>> {
-        self.currency_warning.lock().unwrap_or_else(PoisonError::into_inner)
+    fn product_currency(&self) -> MutexGuard<'_, Option<String>> {
+        self.product_currency.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What an operator should know of the product's currency.
-    async fn other_currency(&self) -> Option<Warning> {
-        let code = self.client.currency().await.filter(|code| *code != self.currency)?;
-        let text = format!(
-            "{} is set to the currency {code}, and its costs are stored as {}: set both to one",
-            self.client.describe(),
-            self.currency
-        );
-        Some(Warning::new(WarningKind::Currency, &text))
+    /// Sees that costs are in the ledger's currency, as far as the product says one.
+    fn check_currency(&self) -> Result<(), Failure> {
+        let code = self.product_currency().clone().filter(|code| *code != self.currency);
+        let Some(code) = code else { return Ok(()) };
+        let own = &self.currency;
+        Err(Failure::query(
+            Kind::Currency,
+            format!(
+                "the costs of {} are in {code} and the ledger's currency is {own} (CURRENCY)",
+                self.client.describe()
+            ),
+            "set CURRENCY where all costs are in that one, or read them by QUERY_LAYER=prometheus \
+             with EXCHANGE_RATES_FILE",
+        ))
     }
 
     /// Pods of a window: the hours of a day with a gap one by one, so that no reply is larger than
@@ -187,8 +192,8 @@ impl CostSource for AllocationApiQuery {
         // An hour long past has no rows and costs the server nothing.
         let window = Window::new(0, HOUR_SECONDS);
         self.ask(window, 1, NAMESPACES, &mut Faults::default()).await?;
-        let warning = self.other_currency().await;
-        *self.currency_warning() = warning;
+        let code = self.client.currency().await?;
+        *self.product_currency() = code;
         Ok(())
     }
 
@@ -241,6 +246,7 @@ impl CostSource for AllocationApiQuery {
         if window.is_empty() {
             return Ok(out);
         }
+        self.check_currency()?;
         let mut faults = Faults::default();
         let hours = self.hours(window, &mut faults).await?;
         if hours.as_ref().is_some_and(|hours| hours.sets.is_empty()) {
@@ -253,19 +259,21 @@ impl CostSource for AllocationApiQuery {
         };
         out.reading.step_minutes = Some(GRID_MINUTES);
         out.reading.parts = read_parts(window, by_hour);
-        let covered_minutes = match &hours {
-            Some(hours) => hours.covered_minutes,
+        let clusters = add_namespaces(&mut out.costs, &rows, &self.default_cluster);
+        match &hours {
+            Some(hours) => {
+                let minutes = |name: &String| hours.covered_minutes.get(name).copied().unwrap_or(0);
+                let of = |name: &String| (name.clone(), minutes(name).min(expected_minutes));
+                out.cover(clusters.iter().map(of).collect());
+            }
             None => {
                 out.warnings.push(format!("{day}: no hourly sets; gaps cannot be seen").into());
                 let span = verdict::reach(&rows).unwrap_or(window);
-                u32::try_from(span.seconds() / 60).unwrap_or(0)
+                let minutes = u32::try_from(span.seconds() / 60).unwrap_or(0);
+                out.cover_all(minutes.min(expected_minutes));
             }
         }
-        .min(expected_minutes);
-        let clusters = add_namespaces(&mut out.costs, &rows, &self.default_cluster);
-        out.cover_all(covered_minutes);
         out.warnings.extend(several(&clusters).map(Warning::from));
-        out.warnings.extend(self.currency_warning().clone());
         if self.wants_pods {
             let is_filtered = self.client.is_of_one_cluster();
             let aggregate = if clusters.len() > 1 || is_filtered { PODS_OF_CLUSTERS } else { PODS };
@@ -314,17 +322,48 @@ fn several(clusters: &BTreeSet<String>) -> Option<String> {
     })
 }
 
+/// The cluster of rows that name none: the only one that is named, else the default.
+fn lone_cluster<'a>(rows: impl Iterator<Item = &'a Row>, default_cluster: &'a str) -> &'a str {
+    let named: BTreeSet<&str> = rows.filter_map(|row| keys::of_namespace(&row.key).0).collect();
+    match (named.len(), named.first()) {
+        (1, Some(cluster)) => cluster,
+        _ => default_cluster,
+    }
+}
+
+/// The cluster of a row keyed `cluster/namespace`.
+fn cluster_of<'a>(row: &'a Row, lone: &'a str) -> &'a str {
+    keys::of_namespace(&row.key).0.or(row.cluster.as_deref()).unwrap_or(lone)
+}
+
+/// By cluster, which part of each set's window its rows are of, in the order of sets.
+fn spans(
+    sets: &[AllocationSet],
+    window: Window,
+    default_cluster: &str,
+) -> BTreeMap<String, Vec<(i64, i64)>> {
+    let lone = lone_cluster(sets.iter().flat_map(|set| &set.rows), default_cluster);
+    let mut spans: BTreeMap<String, Vec<(i64, i64)>> = BTreeMap::new();
+    for set in sets {
+        let mut rows: BTreeMap<&str, Vec<&Row>> = BTreeMap::new();
+        for row in &set.rows {
+            rows.entry(cluster_of(row, lone)).or_default().push(row);
+        }
+        for (cluster, rows) in rows {
+            let Some(span) = verdict::reach(rows).or(set.window) else { continue };
+            let span = (span.start.max(window.start), span.end.min(window.end));
+            spans.entry(cluster.to_owned()).or_default().push(span);
+        }
+    }
+    spans
+}
+
 /// Adds rows keyed `cluster/namespace`; special ones only to their cluster. Returns the clusters.
 fn add_namespaces(costs: &mut DayCosts, rows: &[Row], default_cluster: &str) -> BTreeSet<String> {
-    let of_keys = rows.iter().filter_map(|row| keys::of_namespace(&row.key).0);
-    let named: BTreeSet<&str> = of_keys.collect();
-    let lone = match (named.len(), named.first()) {
-        (1, Some(cluster)) => *cluster,
-        _ => default_cluster,
-    };
+    let lone = lone_cluster(rows.iter(), default_cluster);
     for row in rows {
-        let (cluster, namespace) = keys::of_namespace(&row.key);
-        let cluster = cluster.or(row.cluster.as_deref()).unwrap_or(lone);
+        let (_, namespace) = keys::of_namespace(&row.key);
+        let cluster = cluster_of(row, lone);
         let of_cluster = costs.cluster_mut(cluster);
         *of_cluster.total_usd.get_or_insert(0.0) += row.costs.total;
         if !is_special(namespace) {

@@ -333,12 +333,63 @@ async fn one_cluster_of_several_is_taken_by_its_name() {
 }
 
 #[tokio::test]
-async fn a_currency_of_the_product_that_is_another_is_named() {
+async fn costs_in_another_currency_of_the_product_are_refused_by_name() {
     let server = Server::start(of_clusters(&["one"])).await;
     let query = query_of(&server.url, None);
     query.check().await.unwrap();
-    let source = first_day(&query).await.unwrap();
-    assert!(source.warnings.iter().any(|one| one.contains("EUR")), "{:?}", source.warnings);
+    let failure = first_day(&query).await.unwrap_err();
+    assert_eq!(failure.kind, Kind::Currency);
+    assert!(failure.what.contains("in EUR") && failure.what.contains("USD"), "{failure}");
+}
+
+#[tokio::test]
+async fn a_currency_that_cannot_be_asked_for_now_is_not_taken_for_the_ledgers() {
+    let whole = of_clusters(&["one"]);
+    let server = Server::start(move |seen: &Seen| match seen.path.ends_with("getConfigs") {
+        true => Answer(503, "text/plain", Vec::new()),
+        false => whole(seen),
+    })
+    .await;
+    let failure = query_of(&server.url, None).check().await.unwrap_err();
+    assert!(failure.what.contains("which currency"), "{failure}");
+}
+
+#[tokio::test]
+async fn a_gap_of_one_cluster_of_two_is_its_own() {
+    let whole = of_clusters(&["one", "two"]);
+    let with_gap = move |seen: &Seen| {
+        let (start, end) = seen.window();
+        let is_hourly = seen.query["step"] == "1h" || end - start == 3_600;
+        if seen.path.ends_with("getConfigs") || !is_hourly {
+            return whole(seen);
+        }
+        let set = |from: i64| {
+            let window = json!({"start": rfc3339(from), "end": rfc3339(from + 3_600)});
+            let mut rows = serde_json::Map::new();
+            let hour = (from - start) / 3_600;
+            for cluster in ["one", "two"] {
+                if cluster == "one" || !(10..12).contains(&hour) {
+                    let row = json!({"properties": {"cluster": cluster}, "window": window,
+                        "start": rfc3339(from), "end": rfc3339(from + 3_600), "minutes": 60.0,
+                        "cpuCost": 1.5, "totalCost": 1.5});
+                    rows.insert(format!("{cluster}/shop"), row);
+                }
+            }
+            rows
+        };
+        Answer::sets(&(start..end).step_by(3_600).map(set).collect::<Vec<_>>())
+    };
+    let server = Server::start(with_gap).await;
+    let now = at("2026-11-21T04:00:00Z");
+    let query = query(&server.url, false);
+    let source =
+        query.day_costs(&account(), day("2026-11-20"), Phase::Exporter, now).await.unwrap();
+    assert_eq!((source.minutes_of("one"), source.minutes_of("two")), (1_440, 1_320));
+    assert_eq!((source.covered_minutes, source.expected_minutes), (1_320, 1_440));
+    let usd = |name: &str| source.costs.clusters[name].total_usd.unwrap();
+    assert_near(usd("one"), 36.0, 1e-9);
+    // The day as one set bills straight through the gap.
+    assert_near(usd("two"), 33.0, 1e-9);
 }
 
 #[tokio::test]
