@@ -20,7 +20,7 @@ pub async fn backfill(context: &Context) -> Result<u8, CliError> {
     let request = RunRequest { force_reason, progress, ..request::days_and_accounts(context)? };
     let config: PipelineSettings = context.settings()?;
     let environment = context.environment(&config).await?;
-    let stop = request::stop_on_signal()?;
+    let stop = request::end_on_signal()?;
     let done = work(&environment, &request, &stop).await;
     bar.end();
     let summary = done?;

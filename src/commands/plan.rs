@@ -21,7 +21,7 @@ pub async fn plan(context: &Context) -> Result<u8, CliError> {
     let request = RunRequest { progress: bar.target(), ..request::days_and_accounts(context)? };
     let config: PipelineSettings = context.settings()?;
     let environment = context.environment(&config).await?;
-    let stop = request::stop_on_signal()?;
+    let stop = request::end_on_signal()?;
     let (summary, plan) = preview(&environment.readers, &request, &stop).await;
     bar.end();
     if let Some(path) = context.argument("out") {
@@ -36,7 +36,8 @@ pub async fn plan(context: &Context) -> Result<u8, CliError> {
     } else {
         plan_output::plan(&mut out, &plan, &summary, Screen::stdout())?;
     }
-    Ok(summary.exit_code)
+    // What is shown and written is not what a run would do, then.
+    Ok(if plan.is_of_a_part() { summary.exit_code.max(1) } else { summary.exit_code })
 }
 
 /// The plan that `run --plan` names.

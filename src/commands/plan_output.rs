@@ -57,6 +57,15 @@ pub fn plan(
             screen.note(out, &note)?;
         }
     }
+    if plan.is_of_a_part() {
+        let (accounts, days) = (plan.accounts_left, plan.days_left());
+        let note = format!(
+            "{accounts} accounts and {days} days are not in it: the time was up, or a stop was asked \
+             for; plan fewer by --account, or raise RUN_DEADLINE_SECONDS and \
+             ACCOUNT_DEADLINE_SECONDS"
+        );
+        screen.note(out, &note)?;
+    }
     let rows: u64 = days(plan).map(|day| day.rows_added + day.rows_taken_back).sum();
     let documents: u64 = days(plan).map(|day| day.documents).sum::<u64>()
         + plan.accounts.iter().map(|account| account.documents_retired).sum::<u64>();

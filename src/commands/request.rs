@@ -1,5 +1,7 @@
 //! What the arguments of a run ask for, and the signals that end one.
 
+use std::time::Duration;
+
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cost::{AccountId, Day};
@@ -53,6 +55,30 @@ pub(super) fn accounts(context: &Context) -> Result<Vec<AccountId>, CliError> {
     let ids = context.matches.get_many::<String>("account").into_iter().flatten();
     let accounts: Result<Vec<AccountId>, _> = ids.map(|id| AccountId::new(id.clone())).collect();
     accounts.map_err(|error| CliError::Argument(format!("--account: {error}")))
+}
+
+/// How long after a signal the process ends, whatever is under way then.
+const END_WITHIN: Duration = Duration::from_secs(9);
+
+/// A stop that SIGTERM or SIGINT asks for. Where that does not end the process in time, because a
+/// server does not answer, it ends as though it were killed: the next run goes on.
+pub(super) fn end_on_signal() -> Result<Stop, CliError> {
+    let stop = stop_on_signal()?;
+    let asked = stop.clone();
+    tokio::spawn(async move {
+        asked.asked().await;
+        // Not a task: it must not wait for one that keeps a thread busy.
+        std::thread::spawn(|| {
+            std::thread::sleep(END_WITHIN);
+            let seconds = END_WITHIN.as_secs();
+            tracing::error!(
+                "not all has ended {seconds} s after the signal: the process ends as though it were \
+                 killed, and the next run goes on"
+            );
+            std::process::exit(1);
+        });
+    });
+    Ok(stop)
 }
 
 /// A stop that SIGTERM or SIGINT asks for.

@@ -6,7 +6,7 @@ use crate::service::failure::Failure;
 use crate::settings::worker::RunSettings;
 
 use super::progress::Bar;
-use super::request::{request, stop_on_signal};
+use super::request::{end_on_signal, request};
 use super::screen::Screen;
 use super::{CliError, Context, plan, run_output};
 
@@ -28,7 +28,7 @@ pub async fn run(context: &Context) -> Result<u8, CliError> {
     };
     let plan = plan::load_plan(context)?;
     tracing::info!(source = environment.readers.source.describe(), "run");
-    let stop = stop_on_signal()?;
+    let stop = end_on_signal()?;
     let mut summary = match &plan {
         _ if is_dry => preview(&environment.readers, &request, &stop).await.0,
         Some(plan) => run_plan(&environment, &request, plan, &stop).await,

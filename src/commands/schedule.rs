@@ -13,7 +13,7 @@ use crate::service::failure::{Failure, Hop, Kind};
 use crate::service::server::Server;
 use crate::settings::worker::{FailOn, ScheduleSettings};
 
-use super::request::stop_on_signal;
+use super::request::end_on_signal;
 use super::screen::{Form, Screen};
 use super::{CliError, Context, run_output};
 
@@ -26,7 +26,7 @@ pub async fn schedule(context: &Context) -> Result<u8, CliError> {
     job(&expression, || async {})?;
     let config: ScheduleSettings = context.settings()?;
     let environment = context.environment(&config.pipeline).await?;
-    let stop = stop_on_signal()?;
+    let stop = end_on_signal()?;
     let metrics = Metrics::default();
     if let Some(serving) = &config.metrics_serving {
         let server = Server::bind(serving, Hop::Worker).await?;

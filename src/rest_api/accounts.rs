@@ -138,10 +138,22 @@ impl CloudAccounts for RestClient {
         for organization in listed.organizations.iter().filter(|o| is_live(o.deleted_at)) {
             let id = path_part(&organization.id);
             let path = format!("/restapi/v2/organizations/{id}/cloud_accounts");
-            let listed: ListedAccounts = self.get(path).await?;
+            let listed: ListedAccounts = match self.get(path).await {
+                Ok(listed) => listed,
+                // It was deleted since the organizations were listed.
+                Err(refusal) if refusal.is_missing() => {
+                    let failure = Failure::from(refusal);
+                    tracing::warn!(%failure, "an organization is left out");
+                    continue;
+                }
+                Err(refusal) => return Err(refusal.into()),
+            };
             let live = |a: &Listed| a.kind == ACCOUNT_TYPE && is_live(a.deleted_at);
             for listed in listed.cloud_accounts.into_iter().filter(live) {
-                accounts.push(account(listed)?);
+                match account(listed) {
+                    Ok(account) => accounts.push(account),
+                    Err(failure) => tracing::warn!(%failure, "an account is left out"),
+                }
             }
         }
         accounts.sort_by(|a, b| a.id.cmp(&b.id));

@@ -130,23 +130,24 @@ impl RestClient {
             .with_jitter()
             .with_min_delay(self.limits.retry_delay)
             .with_max_times(self.limits.retries_max);
-        let body = (|| self.once(call, timeout))
-            .retry(waits)
-            .when(|refusal: &RefusedCall| {
-                if call.is_read() {
-                    refusal.failure.is_retryable()
-                } else {
-                    refusal.may_write_again()
-                }
-            })
-            .notify(|refusal, wait| {
-                tracing::debug!(
-                    error = %refusal.failure,
-                    wait_ms = wait.as_millis(),
-                    "asking the rest api again"
-                );
-            })
-            .await?;
+        let body =
+            (|| self.once(call, timeout))
+                .retry(waits)
+                .when(|refusal: &RefusedCall| {
+                    if call.is_read() {
+                        refusal.may_read_again()
+                    } else {
+                        refusal.may_write_again()
+                    }
+                })
+                .notify(|refusal, wait| {
+                    tracing::debug!(
+                        error = %refusal.failure,
+                        wait_ms = wait.as_millis(),
+                        "asking the rest api again"
+                    );
+                })
+                .await?;
         self.parse(call, &body)
     }
 

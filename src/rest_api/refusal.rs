@@ -39,6 +39,11 @@ impl RefusedCall {
         self.status == Some(413) || (self.status == Some(400) && self.code.is_some())
     }
 
+    /// Whether the same read may be sent again.
+    pub(super) fn may_read_again(&self) -> bool {
+        self.failure.is_retryable() || self.status == Some(500)
+    }
+
     /// Whether the same write may be sent again: the server did not take it, or the connection
     /// broke. Not after a time-out, for it may still be at work; not after 500, for it says the
     /// same again.
@@ -78,6 +83,10 @@ pub(super) fn refusal(what: &str, status: StatusCode, body: &[u8]) -> RefusedCal
         (Kind::Denied, _) => (Kind::Denied, "check CLUSTER_SECRET: it is not the REST API's"),
         (Kind::Overloaded, _) => {
             (Kind::Overloaded, "the REST API asks for fewer requests; the next run goes on")
+        }
+        // In its own words, so that it is there: this call is what it cannot do.
+        (Kind::Unavailable, Some(_)) if status == StatusCode::INTERNAL_SERVER_ERROR => {
+            (Kind::BadReply, "see the REST API's log; it may not have the account any more")
         }
         (Kind::Unavailable, _) => {
             (Kind::Unavailable, "see the REST API's log; it may not have the account any more")

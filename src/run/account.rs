@@ -24,7 +24,7 @@ use super::reconcile::{DayDifference, account_end};
 use super::request::{AccountJob, Days, Stop};
 use super::summary::{AccountSummary, DaySummary, Outcome};
 
-/// How long a reading that is under way may go on after a stop was asked for.
+/// How long readings may go on after a stop was asked for: what they lead to is still written.
 const STOP_PATIENCE: Duration = Duration::from_secs(3);
 /// How often a day is read and decided again because document ids changed.
 const ATTEMPTS_MAX: u32 = 3;
@@ -200,11 +200,14 @@ impl<'a> AccountWork<'a> {
         if !self.job.reconciles {
             return Ok(());
         }
+        if self.stop.is_asked() {
+            self.leave_documents();
+            return Ok(());
+        }
         let comparing = readers.differing_documents(account).instrument(step!("reconcile"));
         let differing = match self.in_time("comparing documents", comparing).await {
             Err(failure) if self.is_cancelled(&failure) => {
-                tracing::warn!(account.id = %account, "its documents are not compared: a stop was asked for");
-                self.summary.outcome = Outcome::Partial;
+                self.leave_documents();
                 return Ok(());
             }
             differing => differing?,
@@ -264,6 +267,15 @@ impl<'a> AccountWork<'a> {
         );
     }
 
+    /// Notes that documents are left for the next run.
+    fn leave_documents(&mut self) {
+        self.summary.outcome = Outcome::Partial;
+        tracing::warn!(
+            account.id = %self.job.account.id,
+            "its documents are not compared: a stop was asked for"
+        );
+    }
+
     /// Bounds a reading, and gives it up where a stop is asked for and it goes on. Writes are not
     /// bounded here: one that is under way is waited for.
     async fn in_time<T>(
@@ -272,17 +284,13 @@ impl<'a> AccountWork<'a> {
         reading: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
         let limit = self.limit();
-        let stopped = async {
-            self.stop.asked().await;
-            tokio::time::sleep(STOP_PATIENCE).await;
-        };
         let (what, fix) = tokio::select! {
             outcome = reading => return outcome,
             () = tokio::time::sleep(limit) => (
                 format!("{what} took over {} s", limit.as_secs()),
                 "raise ACCOUNT_DEADLINE_SECONDS, or see which hop is slow; the next run goes on",
             ),
-            () = stopped => (
+            () = self.stop.asked_ago(STOP_PATIENCE) => (
                 format!("{what} went on after a stop was asked for"),
                 "none is needed: the next run goes on",
             ),

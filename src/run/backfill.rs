@@ -17,6 +17,7 @@ use crate::cost::day::DAY_SECONDS;
 use crate::day_status::{DayState, DayStatus, by_day};
 use crate::service::failure::Failure;
 
+use super::STOP_DEADLINE;
 use super::account::AccountWork;
 use super::apply::Writing;
 use super::environment::{Environment, Readers};
@@ -190,12 +191,19 @@ async fn work_day(
         Err(failure) => return untouched.failed(&failure),
     };
     let mut writing = Writing::new(readers, &writer);
-    let mut work = AccountWork::new(readers, job, &mut writing, stop);
-    let worked = match work.work_days().await {
-        Ok(()) if is_last => work.reconcile().await,
-        worked => worked,
+    let working = async {
+        let mut work = AccountWork::new(readers, job, &mut writing, stop);
+        let worked = match work.work_days().await {
+            Ok(()) if is_last => work.reconcile().await,
+            worked => worked,
+        };
+        work.summarize(worked)
     };
-    let done = work.summarize(worked);
+    let done = tokio::select! {
+        done = working => Some(done),
+        () = stop.asked_ago(STOP_DEADLINE) => None,
+    };
+    let Some(done) = done else { return untouched.broken_off() };
     writer.release().await;
     done
 }

@@ -9,9 +9,10 @@
 //! thing that can write. A dry run and a plan stop after deciding: they are not given one.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use futures_util::StreamExt;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tracing::Instrument;
 use tracing::field::Empty;
 
@@ -55,6 +56,10 @@ pub use summary::{AccountSummary, DaySummary, RunSummary};
 
 /// For how many accounts the present is read at a time.
 const OBSERVED_AT_ONCE: usize = 8;
+/// How long after a stop was asked for an account is left as it is, in the middle of its writes too.
+const STOP_DEADLINE: Duration = Duration::from_secs(7);
+/// How long it may take to observe an account.
+const OBSERVE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Given once a run.
 const UNOWNED_WARNING: &str = "resources have neither pool nor owner: the home page's month \
@@ -100,6 +105,7 @@ async fn preview_all(
         run_id: summary.run_id.clone(),
         is_of_due_days: request.days.is_none(),
         accounts: Vec::new(),
+        accounts_left: 0,
     };
     match begin(readers, request).await {
         Ok(accounts) => {
@@ -116,7 +122,7 @@ async fn preview_all(
             };
             let (previews, left) =
                 run_concurrently(queue, parallel.accounts_at_once(), until, work).await;
-            summary.accounts_left = left;
+            (summary.accounts_left, plan.accounts_left) = (left, left);
             (summary.accounts, plan.accounts) = previews.into_iter().unzip();
             summary.accounts.sort_by(|one, other| one.account.id.cmp(&other.account.id));
             plan.accounts.sort_by(|one, other| one.account.cmp(&other.account));
@@ -143,9 +149,9 @@ async fn preview_account(
     let done = work_account(readers, &job, &mut preview, stop).instrument(span).await;
     request.progress.step(&done);
     preview.days.sort_by_key(|day| std::cmp::Reverse(day.day));
-    let documents_retired = done.documents_retired;
+    let (documents_retired, days_left) = (done.documents_retired, done.days_left);
     let account = queued.account.id.clone();
-    (done, AccountPlan { account, days: preview.days, documents_retired })
+    (done, AccountPlan { account, days: preview.days, documents_retired, days_left })
 }
 
 /// Accounts in the order of work. If their last attempts cannot be read, accounts go by id: each
@@ -241,7 +247,8 @@ impl Work<'_> {
             };
             span.record("outcome", done.outcome.as_str());
             self.request.progress.step(&done);
-            if !self.is_silent {
+            // A call that hangs would keep the process from its end; the next run reports.
+            if !self.is_silent && !stop.is_asked() {
                 report(readers, &done, known.get(&account.id)).await;
             }
             done
@@ -280,7 +287,13 @@ impl Work<'_> {
             Days::Due => Writing::announced(readers, &writer),
             _ => Writing::new(readers, &writer),
         };
-        let done = work_account(readers, &job, &mut writing, stop).await;
+        let done = tokio::select! {
+            done = work_account(readers, &job, &mut writing, stop) => Some(done),
+            () = stop.asked_ago(STOP_DEADLINE) => None,
+        };
+        // What is being written may still arrive, as of a process that is killed: until then its
+        // lease keeps others away.
+        let Some(done) = done else { return AccountSummary::untouched(account).broken_off() };
         writer.release().await;
         done
     }
@@ -313,7 +326,13 @@ async fn observe_accounts(
                 return None;
             }
             let now_seconds = readers.clock.now_seconds();
-            let observed = readers.source.observe(&account, now_seconds).await;
+            // No account begins before all are observed.
+            let observing = readers.source.observe(&account, now_seconds);
+            let observed = timeout(OBSERVE_TIMEOUT, observing).await.unwrap_or_else(|_| {
+                let what = format!("no answer about now within {} s", OBSERVE_TIMEOUT.as_secs());
+                let fix = "see which of the query layer's hops is slow; the next run asks again";
+                Err(Failure::query(Kind::Timeout, what, fix))
+            });
             observed.err().map(|failure| (account.id, failure))
         })
         .buffer_unordered(OBSERVED_AT_ONCE);

@@ -29,6 +29,23 @@ pub struct Plan {
     pub is_of_due_days: bool,
     /// The accounts.
     pub accounts: Vec<AccountPlan>,
+    /// Accounts that are not in it, because a stop was asked for or the time was up.
+    #[serde(default)]
+    pub accounts_left: usize,
+}
+
+impl Plan {
+    /// How many due days of its accounts are not in it.
+    #[must_use]
+    pub fn days_left(&self) -> usize {
+        self.accounts.iter().map(|account| account.days_left).sum()
+    }
+
+    /// Whether it lacks accounts or days.
+    #[must_use]
+    pub fn is_of_a_part(&self) -> bool {
+        self.accounts_left > 0 || self.days_left() > 0
+    }
 }
 
 /// What would change of an account.
@@ -41,6 +58,9 @@ pub struct AccountPlan {
     /// Documents that would be marked as inactive.
     #[serde(default)]
     pub documents_retired: u64,
+    /// Due days that are not in it, because a stop was asked for or the account's time was up.
+    #[serde(default)]
+    pub days_left: usize,
 }
 
 /// What would change of a day.

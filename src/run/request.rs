@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
 
 use crate::accounts::Account;
 use crate::cost::{AccountId, Day};
@@ -34,30 +35,43 @@ impl RunRequest {
 
 /// Asks a run to end after the day that it is working on.
 #[derive(Clone, Debug)]
-pub struct Stop(Arc<watch::Sender<bool>>);
+pub struct Stop(Arc<watch::Sender<Option<Instant>>>);
 
 impl Default for Stop {
     fn default() -> Self {
-        Self(Arc::new(watch::channel(false).0))
+        Self(Arc::new(watch::channel(None).0))
     }
 }
 
 impl Stop {
     /// Asks for the end.
     pub fn ask(&self) {
-        self.0.send_replace(true);
+        self.0.send_if_modified(|asked_at| {
+            let is_first = asked_at.is_none();
+            asked_at.get_or_insert_with(Instant::now);
+            is_first
+        });
     }
 
     /// Whether the end was asked for.
     #[must_use]
     pub fn is_asked(&self) -> bool {
-        *self.0.borrow()
+        self.0.borrow().is_some()
     }
 
     /// Waits until the end is asked for.
     pub async fn asked(&self) {
         // It cannot fail: the sender lives as long as `self`.
-        let _ = self.0.subscribe().wait_for(|asked| *asked).await;
+        let _ = self.0.subscribe().wait_for(Option::is_some).await;
+    }
+
+    /// Waits until the end was asked for so long ago.
+    pub(super) async fn asked_ago(&self, time: Duration) {
+        self.asked().await;
+        let asked_at = *self.0.borrow();
+        if let Some(asked_at) = asked_at {
+            sleep_until(asked_at + time).await;
+        }
     }
 }
 

@@ -193,6 +193,19 @@ impl AccountSummary {
         self
     }
 
+    /// The account, which was left in the middle because a stop was asked for.
+    #[must_use]
+    pub fn broken_off(mut self) -> Self {
+        tracing::warn!(
+            account.id = %self.account.id,
+            "the account is left in the middle of its writes: a stop was asked for; the next run that \
+             finds its lease ended (LEASE_SECONDS) goes on"
+        );
+        self.days_left = 1;
+        self.outcome = Outcome::Partial;
+        self
+    }
+
     /// Why nothing of the account could be stored, where none of its days has any sample.
     #[must_use]
     pub fn nothing_found(&self) -> Option<String> {

@@ -52,7 +52,8 @@ async fn every_call_names_what_a_refusal_means() {
         (Fault::Status(404), Kind::BadReply, "accounts"),
         (Fault::Page(404), Kind::BadReply, "REST_URL"),
         (Fault::Status(429), Kind::Overloaded, "fewer requests"),
-        (Fault::Status(500), Kind::Unavailable, "log"),
+        (Fault::Status(500), Kind::BadReply, "log"),
+        (Fault::Page(500), Kind::Unavailable, "log"),
         (Fault::Page(503), Kind::Unavailable, "503"),
         (Fault::Page(400), Kind::BadReply, "REST_URL"),
     ] {

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use mongodb::bson::{Document, doc};
 
@@ -14,7 +15,7 @@ use crate::support::trouble::{Proxy, Trouble};
 use crate::support::worker::{Finished, command, run};
 
 /// How often a run is killed, unless `KILLS` says otherwise: `KILLS=300` is the long version.
-const KILLS: u32 = 48;
+const KILLS: u32 = 24;
 const RANGE: [&str; 4] = ["--from", "2026-03-01", "--to", "2026-03-02"];
 /// Each case has two minutes of its own, in which costs go on.
 const CASE_MINUTES: u32 = 2;
@@ -299,4 +300,46 @@ async fn mongodb_replies_are_later_than_the_lease_is_long() {
          between the rows of a correction"
     );
     assert!(case > 5 && overtaken > 0, "{case} {overtaken}");
+}
+
+/// The longest that a process may take to end; it ends sooner, but no test measures that.
+const END_PATIENCE: Duration = Duration::from_secs(30);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_told_to_end_while_mongodb_hangs_ends_and_is_made_good_by_the_next() {
+    let small = Small::new("stop_mongo").await;
+    let proxy = Proxy::new(&small.setting("MONGO_URL")).await;
+    let through = small.with_settings(&[("MONGO_URL", &proxy.url)]);
+    run(&through, &["--at", &at(0, 0), "run"]).expect_success();
+    proxy.count_anew();
+    run(&through, &["--at", &at(0, 1), "run"]).expect_success();
+    let steps = u32::try_from(proxy.sent().len()).unwrap();
+    for case in 1..=4 {
+        proxy.arm((steps * case / 5).max(1), Trouble::HoldReply);
+        let quiet = Stdio::null;
+        let mut child = command(&through, &["--at", &at(case, 0), "run"])
+            .stdout(quiet())
+            .stderr(quiet())
+            .spawn()
+            .unwrap();
+        let id = child.id().to_string();
+        proxy.hit().await;
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        let ended = tokio::task::spawn_blocking(move || {
+            let started = std::time::Instant::now();
+            while child.try_wait().unwrap().is_none() {
+                if started.elapsed() > END_PATIENCE {
+                    child.kill().unwrap();
+                    child.wait().unwrap();
+                    return false;
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            true
+        });
+        assert!(ended.await.unwrap(), "case {case}: it went on");
+        proxy.disarm();
+        assert_eq!(check(&small, case).await, 3, "case {case}");
+    }
+    check_end(&small, 5).await;
 }

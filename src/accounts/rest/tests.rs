@@ -129,16 +129,23 @@ async fn a_reply_without_end_is_not_read_to_the_end() {
 }
 
 #[tokio::test]
-async fn an_account_id_that_cannot_be_used_is_named() {
+async fn an_account_without_a_usable_id_and_an_organization_that_is_gone_leave_the_others() {
+    const GONE: &str = r#"{"error": {"error_code": "OE0002", "reason": "not found"}}"#;
+    let accounts = r#"{"cloud_accounts": [{"id": "a b", "type": "kubernetes_cnr"},
+        {"id": "a-1", "type": "kubernetes_cnr"}]}"#;
     let router = Router::new()
-        .route(ORGANIZATIONS, get(|| async { r#"{"organizations": [{"id": "o"}]}"# }))
         .route(
-            "/restapi/v2/organizations/o/cloud_accounts",
-            get(|| async { r#"{"cloud_accounts": [{"id": "a b", "type": "kubernetes_cnr"}]}"# }),
-        );
-    let failure = asked(router).await.unwrap_err();
-    assert_eq!(failure.kind, Kind::BadData);
-    assert!(failure.what.contains("'a b'"), "{failure}");
+            ORGANIZATIONS,
+            get(|| async { r#"{"organizations": [{"id": "gone"}, {"id": "o"}]}"# }),
+        )
+        .route(
+            "/restapi/v2/organizations/gone/cloud_accounts",
+            get(|| async { (StatusCode::NOT_FOUND, GONE) }),
+        )
+        .route("/restapi/v2/organizations/o/cloud_accounts", get(move || async move { accounts }));
+    let found = asked(router).await.unwrap();
+    let ids: Vec<&str> = found.iter().map(|account| account.id.as_str()).collect();
+    assert_eq!(ids, ["a-1"]);
 }
 
 #[test]
