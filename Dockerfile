@@ -13,6 +13,9 @@ ENV CARGO_TERM_COLOR=never
 # own loader, is built so. Of functions that are alike one is kept, where Rust links by LLVM's linker.
 ENV CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS="-C link-arg=-Wl,-z,pack-relative-relocs -C link-arg=-Wl,--icf=all"
 ENV CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS="-C link-arg=-Wl,-z,pack-relative-relocs"
+# Of SQLite only what the embedded store uses: no full-text search, R-trees, statistics of samples, tables of statistics,
+# Soundex or extensions.
+ENV LIBSQLITE3_FLAGS="-USQLITE_ENABLE_FTS3 -USQLITE_ENABLE_FTS3_PARENTHESIS -USQLITE_ENABLE_FTS5 -USQLITE_ENABLE_RTREE -USQLITE_ENABLE_STAT4 -USQLITE_ENABLE_DBSTAT_VTAB -USQLITE_SOUNDEX -USQLITE_ENABLE_LOAD_EXTENSION -DSQLITE_OMIT_LOAD_EXTENSION"
 # The dependencies alone, so that this layer holds as long as Cargo.lock does.
 COPY Cargo.toml Cargo.lock ./
 # cargo asks for a file of every program, test and bench that Cargo.toml names: empty ones will do.

@@ -20,7 +20,7 @@ mod gauges;
 mod worlds;
 
 /// Numbers of each world in the short version.
-const FEW: usize = 6;
+const FEW: usize = 3;
 /// Explanations that are asked for at one time.
 const AT_ONCE: usize = 2;
 
