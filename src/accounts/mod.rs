@@ -4,6 +4,7 @@ use async_trait::async_trait;
 
 use crate::cost::AccountId;
 use crate::service::failure::{Failure, Hop, Kind};
+use crate::service::shown::shown;
 
 pub mod connect;
 pub mod mongo;
@@ -23,6 +24,12 @@ pub struct Account {
 }
 
 impl Account {
+    /// An account with the name that a customer gave it, which is shown as any foreign text is.
+    #[must_use]
+    pub fn named(id: AccountId, name: Option<&str>) -> Self {
+        Self { id, name: name.map(shown) }
+    }
+
     /// An account known by its id only.
     #[must_use]
     pub fn unnamed(id: AccountId) -> Self {

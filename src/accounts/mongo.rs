@@ -64,7 +64,7 @@ fn account(document: &Document) -> Result<Account, Failure> {
     };
     let id = AccountId::new(text)
         .map_err(|error| unusable(format!("its _id {}", excerpt(&error.to_string()))))?;
-    Ok(Account { id, name: document.get_str("name").ok().map(str::to_owned) })
+    Ok(Account::named(id, document.get_str("name").ok()))
 }
 
 /// The accounts of documents; one that is none stands in nobody's way.

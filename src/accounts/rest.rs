@@ -36,7 +36,7 @@ impl AccountSource for RestAccounts {
 
     async fn accounts(&self) -> Result<Vec<Account>, Failure> {
         let listed = self.0.cloud_accounts().await?;
-        Ok(sorted(listed.into_iter().map(|a| Account { id: a.id, name: a.name }).collect()))
+        Ok(sorted(listed.into_iter().map(|a| Account::named(a.id, a.name.as_deref())).collect()))
     }
 }
 

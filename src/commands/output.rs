@@ -7,7 +7,6 @@ use comfy_table::{CellAlignment, Table, presets};
 use crate::accounts::Account;
 use crate::demo::{DemoLine, DemoReport};
 use crate::migrate::{Step, StepState};
-use crate::service::shown::shown;
 use crate::service::usd::Usd;
 use crate::verify::Report;
 
@@ -41,7 +40,7 @@ pub fn accounts(out: &mut impl Write, accounts: &[Account], is_json: bool) -> st
     }
     let mut table = table(&["account", "name"], 2);
     for account in accounts {
-        table.add_row([account.id.to_string(), shown(account.name.as_deref().unwrap_or_default())]);
+        table.add_row([account.id.to_string(), account.name.clone().unwrap_or_default()]);
     }
     writeln!(out, "{table}\n{} accounts", accounts.len())
 }

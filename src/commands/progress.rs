@@ -6,7 +6,6 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::run::AccountSummary;
 use crate::run::progress::{Progress, ProgressTo};
-use crate::service::shown::shown;
 use crate::service::terminal;
 use crate::service::usd::Usd;
 
@@ -56,7 +55,7 @@ impl Progress for Bar {
             [day] => format!("{} of ", day.day),
             _ => String::new(),
         };
-        self.bar.set_message(format!("${:.2}; last: {day}{}", Usd(sum), shown(name)));
+        self.bar.set_message(format!("${:.2}; last: {day}{name}", Usd(sum)));
         self.bar.inc(1);
     }
 }

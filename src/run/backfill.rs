@@ -17,13 +17,12 @@ use crate::cost::day::DAY_SECONDS;
 use crate::day_status::{DayState, DayStatus, by_day};
 use crate::service::failure::Failure;
 
-use super::STOP_DEADLINE;
 use super::account::AccountWork;
 use super::apply::Writing;
 use super::environment::{Environment, Readers};
 use super::order::QueuedAccount;
 use super::reconcile::differences;
-use super::request::{AccountJob, Days, RunRequest, Stop};
+use super::request::{AccountJob, Days, RunRequest, STOP_DEADLINE, Stop};
 use super::summary::{AccountSummary, DaySummary, FailureSummary, Outcome};
 
 /// Longest pause after a day.

@@ -46,7 +46,7 @@ use apply::{Preview, Writing};
 use concurrent::{StopOrDeadline, run_concurrently};
 use order::QueuedAccount;
 use plan::{AccountPlan, Plan};
-use request::{AccountJob, Days};
+use request::{AccountJob, Days, STOP_DEADLINE};
 use rest::auto_import_warning;
 
 pub use environment::{Environment, Readers};
@@ -56,8 +56,6 @@ pub use summary::{AccountSummary, DaySummary, RunSummary};
 
 /// For how many accounts the present is read at a time.
 const OBSERVED_AT_ONCE: usize = 8;
-/// How long after a stop was asked for an account is left as it is, in the middle of its writes too.
-const STOP_DEADLINE: Duration = Duration::from_secs(7);
 /// How long it may take to observe an account.
 const OBSERVE_TIMEOUT: Duration = Duration::from_secs(60);
 

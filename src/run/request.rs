@@ -12,6 +12,9 @@ use crate::cost::{AccountId, Day};
 use super::plan::Plan;
 use super::progress::ProgressTo;
 
+/// How long after a stop was asked for an account is left as it is, in the middle of its writes too.
+pub(super) const STOP_DEADLINE: Duration = Duration::from_secs(7);
+
 /// What a run is to do.
 #[derive(Clone, Debug, Default)]
 pub struct RunRequest {

@@ -132,7 +132,7 @@ async fn a_reply_without_end_is_not_read_to_the_end() {
 async fn an_account_without_a_usable_id_and_an_organization_that_is_gone_leave_the_others() {
     const GONE: &str = r#"{"error": {"error_code": "OE0002", "reason": "not found"}}"#;
     let accounts = r#"{"cloud_accounts": [{"id": "a b", "type": "kubernetes_cnr"},
-        {"id": "a-1", "type": "kubernetes_cnr"}]}"#;
+        {"id": "a-1", "type": "kubernetes_cnr", "name": "A\u001b[2J\n"}]}"#;
     let router = Router::new()
         .route(
             ORGANIZATIONS,
@@ -146,6 +146,8 @@ async fn an_account_without_a_usable_id_and_an_organization_that_is_gone_leave_t
     let found = asked(router).await.unwrap();
     let ids: Vec<&str> = found.iter().map(|account| account.id.as_str()).collect();
     assert_eq!(ids, ["a-1"]);
+    // A name may not control a terminal.
+    assert_eq!(found[0].name.as_deref(), Some("A\\u{1b}[2J\\u{a}"));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::source::metric_names::{
 use crate::source::prometheus::reply::Series;
 
 use super::client::MetroculusMetric;
-use super::{LEVELS, MetroculusQuery};
+use super::query::{LEVELS, MetroculusQuery};
 
 /// What is said of a day whose rates are the earlier exporter's.
 pub(super) const EARLIER: &str = "the exporter is an earlier one, whose costs are averages over a \

@@ -17,8 +17,8 @@ use crate::source::{Phase, Presence, SourceDay, Warning};
 
 use super::client::MetroculusMetric;
 use super::exporters::{EARLIER, is_earlier, only_a_part};
+use super::query::{LEVELS, MetroculusQuery, RateReading, cluster_of, source_day, without_tenant};
 use super::slots::{LATE_SLOTS_MAX, put};
-use super::{LEVELS, MetroculusQuery, RateReading, cluster_of, source_day, without_tenant};
 
 /// For how long a sample stands when no newer one follows (seconds): Prometheus' own look-back.
 const LOOKBACK_SECONDS: f64 = 300.0;

@@ -7,87 +7,35 @@
 //! holds history: it is integrated minute by minute instead, and the journal is not needed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use async_trait::async_trait;
 
 use crate::accounts::Account;
-use crate::cost::costs::is_special;
 use crate::cost::day::DAY_SECONDS;
 use crate::cost::limits::OverLimit;
-use crate::cost::{Day, DayCosts, Level, Levels, Limits, ResourceKey};
-use crate::rate_journal::{RateJournal, SLOT_SECONDS, SeenRate, SlotRates};
+use crate::cost::{Day, Level, Limits, ResourceKey};
+use crate::rate_journal::{SLOT_SECONDS, SeenRate, SlotRates};
 use crate::service::failure::{Failure, Kind};
 
-use crate::source::metric_names::{
-    BUILD_INFO, CLUSTER_TOTAL, EARLIER_INFO, NAMESPACE_TOTAL, POD_TOTAL, WINDOW_COVERED,
-    WINDOW_END, WINDOW_SECONDS, WINDOW_UNKNOWN_ROWS,
-};
-use crate::source::prometheus::reply::Series;
+use crate::source::metric_names::{WINDOW_END, WINDOW_SECONDS};
 use crate::source::{CostSource, Phase, Presence, SourceDay};
-use client::MetroculusClient;
 use exporters::{EARLIER, is_earlier, lag, only_a_part};
+use query::{LEVELS, RateReading, source_day, without_tenant};
 use slots::{SlotSums, slot_minutes};
 
 pub mod client;
 mod exporters;
 mod history;
+mod query;
 pub mod reply;
 mod slots;
+
+pub use query::{MetroculusQuery, MetroculusSettings};
 
 /// Slots that are read at a time: two hours.
 const SLOTS_AT_ONCE: i64 = 24;
 
-/// How costs are read through Metroculus.
-#[derive(Clone, Debug)]
-pub struct MetroculusSettings {
-    /// The cluster of series that name none.
-    pub default_cluster: String,
-    /// Which levels are wanted.
-    pub levels: Levels,
-    /// Forces one of the phases.
-    pub phase: Option<Phase>,
-    /// The ledger's currency.
-    pub currency: String,
-    /// Most resources of an account.
-    pub limits: Limits,
-}
-
-/// Costs through Metroculus.
-pub struct MetroculusQuery {
-    client: MetroculusClient,
-    journal: Arc<dyn RateJournal>,
-    settings: MetroculusSettings,
-}
-
 impl MetroculusQuery {
-    /// An adapter that keeps its journal in `journal`.
-    #[must_use]
-    pub fn new(
-        client: MetroculusClient,
-        journal: Arc<dyn RateJournal>,
-        settings: MetroculusSettings,
-    ) -> Self {
-        Self { client, journal, settings }
-    }
-
-    fn metrics(&self) -> Vec<&'static str> {
-        let mut metrics = vec![CLUSTER_TOTAL, WINDOW_END, WINDOW_SECONDS];
-        let levels = self.settings.levels;
-        if levels.namespace || levels.pod {
-            metrics.push(NAMESPACE_TOTAL);
-        }
-        if levels.pod {
-            metrics.push(POD_TOTAL);
-        }
-        metrics.extend([WINDOW_COVERED, WINDOW_UNKNOWN_ROWS, BUILD_INFO, EARLIER_INFO]);
-        metrics
-    }
-
-    fn cluster<'a>(&'a self, series: &'a Series) -> &'a str {
-        cluster_of(series).unwrap_or(&self.settings.default_cluster)
-    }
-
     /// Leaves the cheapest resources above the limit to their cluster, or refuses them all.
     fn limit(&self, account: &Account, rates: &mut Vec<SeenRate>) -> Result<(), Failure> {
         let Limits { resources_max, is_folding, .. } = self.settings.limits;
@@ -202,36 +150,6 @@ impl MetroculusQuery {
         }))
     }
 
-    fn rate(&self, level: Level, series: &Series) -> RateReading {
-        let label =
-            |name: &str| Some(series.label(name).to_owned()).filter(|text| !text.is_empty());
-        let (namespace, pod) = (label("namespace"), label("pod"));
-        let has_names = match level {
-            // Metroculus has no nodes.
-            Level::Cluster | Level::Node => true,
-            Level::Namespace => namespace.as_deref().is_some_and(|n| !is_special(n)),
-            Level::Pod => {
-                namespace.as_deref().is_some_and(|n| !is_special(n))
-                    && pod.as_deref().is_some_and(|p| !is_special(p))
-            }
-        };
-        let Some(usd_per_hour) = series.value().filter(|_| has_names) else {
-            return RateReading::Other;
-        };
-        if !usd_per_hour.is_finite() || usd_per_hour < 0.0 {
-            tracing::warn!(series = series.shown(), usd_per_hour, "a rate is refused");
-            return RateReading::Refused;
-        }
-        RateReading::Rate(SeenRate {
-            cluster: self.cluster(series).to_owned(),
-            namespace: namespace.filter(|_| level != Level::Cluster),
-            pod: pod.filter(|_| level == Level::Pod),
-            node: label("node").filter(|_| level == Level::Pod),
-            service: label("service").filter(|_| level == Level::Pod),
-            usd_per_hour,
-        })
-    }
-
     /// The slots whose rates are of a day, added up, and by how much they lag; `None` where there is
     /// none. They are read in parts: each may have as many rates as there are resources.
     async fn day_slots(
@@ -265,48 +183,6 @@ impl MetroculusQuery {
         }
         Ok((!is_empty).then_some((sums, lag)))
     }
-}
-
-/// How a series is read.
-enum RateReading {
-    /// A rate of a cluster, a namespace or a pod.
-    Rate(SeenRate),
-    /// A number that is no rate.
-    Refused,
-    /// Nothing of its own: a row of the cluster's, or a series without names or points.
-    Other,
-}
-
-const LEVELS: [(Level, &str); 3] =
-    [(Level::Cluster, CLUSTER_TOTAL), (Level::Namespace, NAMESPACE_TOTAL), (Level::Pod, POD_TOTAL)];
-
-/// The cluster that a series names: by `cluster`, or by `cluster_id` in earlier versions.
-fn cluster_of(series: &Series) -> Option<&str> {
-    ["cluster", "cluster_id"].map(|name| series.label(name)).into_iter().find(|n| !n.is_empty())
-}
-
-/// What an operator should know of series that name no tenant.
-fn without_tenant(metric: &str, count: usize) -> String {
-    format!(
-        "{count} series of {metric} have no label tenant_id: they are taken to be this account's; \
-         see that Metroculus asks for one tenant"
-    )
-}
-
-fn source_day(
-    costs: DayCosts,
-    phase: Phase,
-    clusters: BTreeMap<String, u32>,
-    day: Day,
-    lag_seconds: i64,
-    now_seconds: i64,
-) -> SourceDay {
-    let most = clusters.values().copied().max().unwrap_or(0);
-    let expected = day.minutes_passed(now_seconds - lag_seconds);
-    let unknown = SourceDay::without_samples(phase, expected.max(most));
-    let mut source = SourceDay { costs, lag_seconds, ..unknown };
-    source.cover(clusters);
-    source
 }
 
 #[async_trait]
@@ -402,21 +278,5 @@ impl CostSource for MetroculusQuery {
             );
         }
         Ok(source)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cluster_is_named_by_either_label() {
-        let of = |pairs: &[(&str, &str)]| {
-            let own = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-            cluster_of(&Series { labels: own, points: Vec::new() }).map(str::to_owned)
-        };
-        assert_eq!(of(&[("cluster_id", "x")]).as_deref(), Some("x"));
-        assert_eq!(of(&[("cluster", "c"), ("cluster_id", "x")]).as_deref(), Some("c"));
-        assert_eq!(of(&[("cluster", "")]), None);
     }
 }
