@@ -176,36 +176,23 @@ fn known_over_requests_are_found_within_a_tenth_of_the_known_saving() {
     assert!(quiet[0].0 == "old" && (quiet[0].1 / known - 1.0).abs() < 0.01, "{quiet:?}");
     let spot: Vec<_> = of_kind(&found, "spot-candidate").into_iter().map(|one| one.0).collect();
     assert_eq!(spot, ["data/store", "pay/api", "shop/scaled", "shop/web"]);
-    // A week ago there were no volumes yet.
+    // A week ago there were no volumes yet, three days ago there were.
     assert_eq!(missing(&found), ["pod_pvc_allocation"], "{found:#}");
     assert_eq!(of_kind(&found, "unmounted-volume"), []);
-}
-
-/// The metrics that are missing.
-fn missing(found: &Value) -> Vec<&str> {
-    let all = found["missing"].as_array().unwrap().iter();
-    all.map(|one| one["metric"].as_str().unwrap()).collect()
-}
-
-#[test]
-fn a_volume_is_left_where_it_and_claims_were_there_all_the_time_and_no_pod_mounted_it() {
-    let three_days = ["--lookback", "3"];
-    let server = cluster(WHOLE);
-    let found = recommend(&settings(&server), &three_days);
+    let found = recommend(&settings(&server), &THREE_DAYS);
     let volumes = of_kind(&found, "unmounted-volume");
     assert_eq!(volumes.len(), 1, "{found:#}");
     let known = 100.0 * VOLUME_GIB_USD * 730.0;
     assert!(volumes[0].0 == "pv-left" && (volumes[0].1 / known - 1.0).abs() < 1e-9, "{volumes:?}");
     assert_eq!(missing(&found), <[&str; 0]>::default());
-    for (shape, lacks) in [
-        (Shape { has_claims: false, ..WHOLE }, vec!["pod_pvc_allocation"; 2]),
-        (Shape { hours: 24, ..WHOLE }, vec!["pod_pvc_allocation"]),
-    ] {
-        let server = cluster(shape);
-        let found = recommend(&settings(&server), &three_days);
-        assert_eq!(of_kind(&found, "unmounted-volume"), []);
-        assert_eq!(missing(&found), lacks, "{found:#}");
-    }
+}
+
+const THREE_DAYS: [&str; 2] = ["--lookback", "3"];
+
+/// The metrics that are missing.
+fn missing(found: &Value) -> Vec<&str> {
+    let all = found["missing"].as_array().unwrap().iter();
+    all.map(|one| one["metric"].as_str().unwrap()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -234,17 +221,21 @@ fn one_day_or_no_use_is_no_evidence_and_gaps_are_less_of_it() {
     let found = recommend(&settings(&server), &[]);
     assert!(of_kind(&found, "requests").is_empty(), "{found:#}");
     assert!(of_kind(&found, "idle-namespace").is_empty(), "{found:#}");
-    let server = cluster(Shape { has_use: false, ..WHOLE });
-    let found = recommend(&settings(&server), &[]);
+    let found = recommend(&settings(&server), &THREE_DAYS);
+    assert_eq!(of_kind(&found, "unmounted-volume"), [], "a volume of a day");
+    assert_eq!(missing(&found), ["pod_pvc_allocation"], "{found:#}");
+    let server = cluster(Shape { has_use: false, has_claims: false, ..WHOLE });
+    let found = recommend(&settings(&server), &THREE_DAYS);
     assert!(of_kind(&found, "requests").is_empty(), "{found:#}");
-    let missing: Vec<&str> = found["missing"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|one| one["metric"].as_str().unwrap())
-        .collect();
-    let used = ["container_cpu_usage_seconds_total", "container_memory_working_set_bytes"];
-    assert!(used.iter().all(|metric| missing.contains(metric)), "{missing:?}");
+    assert_eq!(of_kind(&found, "unmounted-volume"), [], "nobody knows who mounts it");
+    assert_eq!(of_kind(&found, "spot-candidate"), [], "nor who has volumes");
+    for metric in [
+        "container_cpu_usage_seconds_total",
+        "container_memory_working_set_bytes",
+        "pod_pvc_allocation",
+    ] {
+        assert!(missing(&found).contains(&metric), "{found:#}");
+    }
     // Four fifths of four days are three days and a little: still enough.
     let server = cluster(Shape { has_gaps: true, ..WHOLE });
     let found = recommend(&settings(&server), &[]);
