@@ -212,6 +212,9 @@ pub(crate) fn plan() -> Value {
         "documents": 2, "usd_before": 1.0, "usd_after": 3.0, "namespaces": [change, of_cluster],
         "fingerprint": "f0", "presence": presence, "source": planned_source(),
     });
-    let account = json!({"account": "a-1", "days": [day], "documents_retired": 1});
-    json!({"made_at": 1_795_219_200, "run_id": "r", "is_of_due_days": true, "accounts": [account]})
+    let account = json!({"account": "a-1", "days": [day], "documents_retired": 1, "days_left": 2});
+    json!({
+        "made_at": 1_795_219_200, "run_id": "r", "is_of_due_days": true, "accounts": [account],
+        "accounts_left": 3,
+    })
 }
