@@ -27,7 +27,9 @@ const DOWN_MAX: u32 = 3;
 pub async fn recommend(context: &Context) -> Result<u8, CliError> {
     let asked = request::accounts(context)?;
     let settings: RecommendSettings = context.settings()?;
-    let QueryConfig::Prometheus { .. } = &settings.query else {
+    let QueryConfig::Prometheus { endpoint, auth, headers, tenant_label, cluster_label, .. } =
+        &settings.query
+    else {
         let what = "recommend needs use over time: set QUERY_LAYER=prometheus and PROMETHEUS_URL";
         return Err(CliError::Argument(what.to_owned()));
     };
@@ -38,16 +40,35 @@ pub async fn recommend(context: &Context) -> Result<u8, CliError> {
         }
         false => None,
     };
+    let look = async |account: &Account| -> Result<Recommendations, CliError> {
+        let headers = headers.for_account(account.id.as_str());
+        let client = PromClient::new(endpoint.clone(), auth.clone(), headers)?;
+        let selector = selector(account, tenant_label.as_deref(), cluster_label);
+        let found = recommended(&client, &scope(context, account, selector)?).await?;
+        if let Some(stores) = &stores {
+            store(stores, account, &found, context.clock.now_seconds()).await?;
+        }
+        Ok(found)
+    };
     let source = connect::accounts(&settings.selection).await?;
+    look_at_all(context, &select_accounts(source.as_ref(), &asked).await?, look).await
+}
+
+/// Looks at accounts one after the other, and shows what was found in all of them.
+async fn look_at_all(
+    context: &Context,
+    accounts: &[Account],
+    look: impl AsyncFn(&Account) -> Result<Recommendations, CliError>,
+) -> Result<u8, CliError> {
     let (mut all, mut done, mut first_failure) = (Recommendations::default(), 0, None);
     let mut down_in_a_row = 0;
-    for account in select_accounts(source.as_ref(), &asked).await? {
+    for account in accounts {
         if down_in_a_row >= DOWN_MAX {
             let cause = "not asked: the accounts before it had no answer".to_owned();
             all.failed.push(FailedAccount { account: account.id.to_string(), cause });
             continue;
         }
-        match look(context, &settings.query, &account, stores.as_ref()).await {
+        match look(account).await {
             Ok(found) => {
                 (done, down_in_a_row) = (done + 1, 0);
                 all.recommendations.extend(found.recommendations);
@@ -69,28 +90,6 @@ pub async fn recommend(context: &Context) -> Result<u8, CliError> {
     all.recommendations.sort_by(|a, b| b.usd_per_month.total_cmp(&a.usd_per_month));
     write(context, &all)?;
     Ok(u8::from(!all.failed.is_empty()))
-}
-
-/// What could cost less in one account; stored, where there are stores.
-async fn look(
-    context: &Context,
-    query: &QueryConfig,
-    account: &Account,
-    stores: Option<&Stores>,
-) -> Result<Recommendations, CliError> {
-    let QueryConfig::Prometheus { endpoint, auth, headers, tenant_label, cluster_label, .. } =
-        query
-    else {
-        return Ok(Recommendations::default());
-    };
-    let headers = headers.for_account(account.id.as_str());
-    let client = PromClient::new(endpoint.clone(), auth.clone(), headers)?;
-    let selector = selector(account, tenant_label.as_deref(), cluster_label);
-    let found = recommended(&client, &scope(context, account, selector)?).await?;
-    if let Some(stores) = stores {
-        store(stores, account, &found, context.clock.now_seconds()).await?;
-    }
-    Ok(found)
 }
 
 /// Replaces what is stored of an account's recommendations.

@@ -55,6 +55,12 @@ impl DayState {
         }
     }
 
+    /// Whether the source had costs of the day, stored or not.
+    #[must_use]
+    pub fn had_costs(self) -> bool {
+        !matches!(self, Self::Waiting | Self::NoData)
+    }
+
     /// Whether the day's costs as the source has them now are stored.
     #[must_use]
     pub fn is_stored(self) -> bool {
@@ -282,7 +288,6 @@ impl DayStatus {
         }
         let until_minute = self.stored.coverage.expected_minutes;
         let (hour, minute) = (until_minute / 60, until_minute % 60);
-        let separator = if cause.is_empty() { "" } else { "; " };
         let why = if self.attempt.at_seconds < self.day.end_seconds() {
             format!(
                 "no run came after {hour:02}:{minute:02} of this day: {} adds the rest",
@@ -291,8 +296,17 @@ impl DayStatus {
         } else {
             format!("the source knows {hour:02}:{minute:02} of this day: a later run adds the rest")
         };
-        let cause = format!("{why}{separator}{cause}");
-        (DayState::Partial, cause)
+        (DayState::Partial, self.before_cause(why))
+    }
+
+    /// Why the day is not complete, before the cause that the last attempt found.
+    #[must_use]
+    pub fn before_cause(&self, mut why: String) -> String {
+        if !self.attempt.cause.is_empty() {
+            why.push_str("; ");
+            why.push_str(&self.attempt.cause);
+        }
+        why
     }
 
     /// The command that stores the day again.

@@ -162,8 +162,7 @@ fn known_days(
     today: Day,
 ) -> Vec<KnownDay> {
     let totals: BTreeMap<Day, &DayTotal> = totals.iter().map(|total| (total.day, total)).collect();
-    let had_costs =
-        |status: &&DayStatus| !matches!(status.attempt.state, DayState::NoData | DayState::Waiting);
+    let had_costs = |status: &&DayStatus| status.attempt.state.had_costs();
     let with_costs = statuses.values().find(had_costs).map(|status| status.day);
     let with_rows = totals.keys().next().copied();
     let Some(first) = with_rows.into_iter().chain(with_costs).min() else { return Vec::new() };

@@ -22,7 +22,7 @@ use super::apply::Writing;
 use super::environment::{Environment, Readers};
 use super::order::QueuedAccount;
 use super::reconcile::differences;
-use super::request::{AccountJob, Days, RunRequest, STOP_DEADLINE, Stop};
+use super::request::{AccountJob, Days, RunRequest, Stop};
 use super::summary::{AccountSummary, DaySummary, FailureSummary, Outcome};
 
 /// Longest pause after a day.
@@ -198,11 +198,7 @@ async fn work_day(
         };
         work.summarize(worked)
     };
-    let done = tokio::select! {
-        done = working => Some(done),
-        () = stop.asked_ago(STOP_DEADLINE) => None,
-    };
-    let Some(done) = done else { return untouched.broken_off() };
+    let Some(done) = stop.bound(working).await else { return untouched.broken_off() };
     writer.release().await;
     done
 }

@@ -46,7 +46,7 @@ use apply::{Preview, Writing};
 use concurrent::{StopOrDeadline, run_concurrently};
 use order::QueuedAccount;
 use plan::{AccountPlan, Plan};
-use request::{AccountJob, Days, STOP_DEADLINE};
+use request::{AccountJob, Days};
 use rest::auto_import_warning;
 
 pub use environment::{Environment, Readers};
@@ -285,12 +285,7 @@ impl Work<'_> {
             Days::Due => Writing::announced(readers, &writer),
             _ => Writing::new(readers, &writer),
         };
-        let done = tokio::select! {
-            done = work_account(readers, &job, &mut writing, stop) => Some(done),
-            () = stop.asked_ago(STOP_DEADLINE) => None,
-        };
-        // What is being written may still arrive, as of a process that is killed: until then its
-        // lease keeps others away.
+        let done = stop.bound(work_account(readers, &job, &mut writing, stop)).await;
         let Some(done) = done else { return AccountSummary::untouched(account).broken_off() };
         writer.release().await;
         done

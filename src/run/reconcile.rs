@@ -69,14 +69,13 @@ impl DayDifference {
     #[must_use]
     pub fn cause(&self, status: &DayStatus) -> String {
         let Self { ledger_rows, status_rows, .. } = self;
-        let (command, before) = (status.run_command(), &status.attempt.cause);
-        let separator = if before.is_empty() { "" } else { "; " };
-        format!(
+        status.before_cause(format!(
             "the ledger has ${:.4} of this day (rows: {ledger_rows}), its status ${:.4} (rows: \
-             {status_rows}): {command} writes it again{separator}{before}",
+             {status_rows}): {} writes it again",
             Usd(self.ledger_usd),
-            Usd(self.status_usd)
-        )
+            Usd(self.status_usd),
+            status.run_command()
+        ))
     }
 
     /// This program's costs are exact in any order of addition; those of others are not.

@@ -13,7 +13,7 @@ use super::plan::Plan;
 use super::progress::ProgressTo;
 
 /// How long after a stop was asked for an account is left as it is, in the middle of its writes too.
-pub(super) const STOP_DEADLINE: Duration = Duration::from_secs(7);
+const STOP_DEADLINE: Duration = Duration::from_secs(7);
 
 /// What a run is to do.
 #[derive(Clone, Debug, Default)]
@@ -66,6 +66,15 @@ impl Stop {
     pub async fn asked(&self) {
         // It cannot fail: the sender lives as long as `self`.
         let _ = self.0.subscribe().wait_for(Option::is_some).await;
+    }
+
+    /// What work comes to; `None` where a stop leaves it in the middle. What it was writing may still
+    /// arrive then, as of a process that is killed: its lease must not be given back.
+    pub(super) async fn bound<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            done = work => Some(done),
+            () = self.asked_ago(STOP_DEADLINE) => None,
+        }
     }
 
     /// Waits until the end was asked for so long ago.

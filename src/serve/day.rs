@@ -71,7 +71,7 @@ pub(super) fn add_day(costs: &mut AccountCosts, read: DayRead<'_>) {
                 return;
             }
             Err((state, cause)) => {
-                costs.not_stored.extend(state.filter(|state| had_costs(*state)).map(|_| read.day));
+                costs.not_stored.extend(state.filter(|state| state.had_costs()).map(|_| read.day));
                 let cause = (!cause.is_empty()).then(|| format!("{}: {cause}", read.day));
                 costs.causes.extend(cause);
                 return;
@@ -86,18 +86,6 @@ pub(super) fn add_day(costs: &mut AccountCosts, read: DayRead<'_>) {
             "{}: the rows of the day do not add up to a number: see kubecost-worker audit",
             read.day
         ));
-    }
-}
-
-/// Whether the source had costs of a day in this state, stored or not.
-fn had_costs(state: DayState) -> bool {
-    match state {
-        DayState::Ok
-        | DayState::Partial
-        | DayState::Approximate
-        | DayState::Late
-        | DayState::Failed => true,
-        DayState::Waiting | DayState::NoData => false,
     }
 }
 

@@ -26,7 +26,9 @@ use crate::allocation_api::{
 use crate::cost::costs::is_special;
 use crate::cost::{Day, DayCosts, PodCosts};
 use crate::service::failure::{Failure, Kind};
-use crate::source::{CostSource, Phase, Presence, ReadPart, SourceDay, Warning};
+use crate::source::{
+    CostSource, Phase, Presence, ReadPart, SourceDay, Warning, in_another_currency,
+};
 
 const NAMESPACES: &str = "cluster,namespace";
 const PODS: &str = "namespace,pod";
@@ -145,13 +147,9 @@ impl AllocationApiQuery {
     fn check_currency(&self) -> Result<(), Failure> {
         let code = self.product_currency().clone().filter(|code| *code != self.currency);
         let Some(code) = code else { return Ok(()) };
-        let own = &self.currency;
         Err(Failure::query(
             Kind::Currency,
-            format!(
-                "the costs of {} are in {code} and the ledger's currency is {own} (CURRENCY)",
-                self.client.describe()
-            ),
+            in_another_currency(self.client.describe(), &code, &self.currency),
             "set CURRENCY where all costs are in that one, or read them by QUERY_LAYER=prometheus \
              with EXCHANGE_RATES_FILE",
         ))

@@ -29,6 +29,11 @@ pub mod prometheus;
 pub mod reading;
 mod warning;
 
+/// What is wrong with costs in another currency than the ledger's.
+fn in_another_currency(whose: &str, code: &str, own: &str) -> String {
+    format!("the costs of {whose} are in {code} and the ledger's currency is {own} (CURRENCY)")
+}
+
 /// Which samples of a day a source has, by phase: covered minutes and sample counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Presence {

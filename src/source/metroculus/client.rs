@@ -35,6 +35,14 @@ pub struct MetroculusMetric {
     pub without_tenant: usize,
 }
 
+/// Metrics by their names.
+pub type Metrics = BTreeMap<String, MetroculusMetric>;
+
+/// The series of a metric.
+pub(super) fn series<'a>(metrics: &'a Metrics, name: &str) -> &'a [Series] {
+    metrics.get(name).map_or(&[], |metric| &metric.series)
+}
+
 /// Asks one Metroculus.
 #[derive(Clone, Debug)]
 pub struct MetroculusClient {
@@ -86,7 +94,7 @@ impl MetroculusClient {
         names: &[&str],
         start: i64,
         end: i64,
-    ) -> Result<BTreeMap<String, MetroculusMetric>, Failure> {
+    ) -> Result<Metrics, Failure> {
         let asked = ("metrics", names.join(","));
         let reply: MetricsReply =
             self.ask("kubecost_metrics", account, Some(asked), start, end).await?;

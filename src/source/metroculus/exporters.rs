@@ -7,52 +7,36 @@ use crate::cost::day::DAY_SECONDS;
 use crate::rate_journal::SeenWindow;
 use crate::service::failure::{Failure, Kind};
 
+use crate::source::in_another_currency;
 use crate::source::metric_names::{
     BUILD_INFO, EARLIER_INFO, WINDOW_COVERED, WINDOW_END, WINDOW_SECONDS, WINDOW_UNKNOWN_ROWS,
 };
 use crate::source::prometheus::reply::Series;
 
-use super::client::MetroculusMetric;
+use super::client::{Metrics, series};
 use super::query::{LEVELS, MetroculusQuery};
 
-/// What is said of a day whose rates are the earlier exporter's.
-pub(super) const EARLIER: &str = "the exporter is an earlier one, whose costs are averages over a \
-    window that does not say when it ends; its pods are left out";
-
-/// What is said of a cluster whose exporter had no whole window.
-pub(super) fn only_a_part(cluster: &str) -> String {
-    format!("the exporter of cluster '{cluster}' had only a part of some windows")
-}
-
 /// Whether gauges are the earlier exporter's.
-pub(super) fn is_earlier(metrics: &BTreeMap<String, MetroculusMetric>) -> bool {
-    let has = |name: &str| metrics.get(name).is_some_and(|metric| !metric.series.is_empty());
-    has(EARLIER_INFO) && !has(BUILD_INFO)
+pub(super) fn is_earlier(metrics: &Metrics) -> bool {
+    !series(metrics, EARLIER_INFO).is_empty() && series(metrics, BUILD_INFO).is_empty()
 }
 
 impl MetroculusQuery {
     /// Sees that the gauges are rates in the ledger's currency.
-    pub(super) fn check_gauges(
-        &self,
-        metrics: &BTreeMap<String, MetroculusMetric>,
-    ) -> Result<(), Failure> {
+    pub(super) fn check_gauges(&self, metrics: &Metrics) -> Result<(), Failure> {
         let own = &self.settings.currency;
-        let of = |name: &str| metrics.get(name).into_iter().flat_map(|metric| &metric.series);
-        for one in LEVELS.into_iter().flat_map(|(_, name)| of(name)) {
+        for one in LEVELS.into_iter().flat_map(|(_, name)| series(metrics, name)) {
             let (code, cluster) = (one.label("currency"), self.cluster(one));
             if !code.is_empty() && code != own {
                 return Err(Failure::query(
                     Kind::Currency,
-                    format!(
-                        "the costs of cluster '{cluster}' are in {code} and the ledger's currency \
-                         is {own} (CURRENCY)"
-                    ),
+                    in_another_currency(&format!("cluster '{cluster}'"), code, own),
                     "have the exporter tell costs in the ledger's currency, set CURRENCY where all \
                      costs are in that one, or read by QUERY_LAYER=prometheus, which converts them",
                 ));
             }
         }
-        let modes = of(BUILD_INFO).chain(of(EARLIER_INFO));
+        let modes = series(metrics, BUILD_INFO).iter().chain(series(metrics, EARLIER_INFO));
         let is_total =
             |one: &&Series| [one.label("mode"), one.label("metric_mode")].contains(&"total");
         if let Some(one) = modes.into_iter().find(is_total) {
@@ -69,25 +53,40 @@ impl MetroculusQuery {
         Ok(())
     }
 
+    /// The greatest value of a metric, by cluster.
+    pub(super) fn greatest<'a>(
+        &'a self,
+        metrics: &'a Metrics,
+        name: &str,
+    ) -> BTreeMap<&'a str, f64> {
+        let mut greatest: BTreeMap<&str, f64> = BTreeMap::new();
+        for one in series(metrics, name) {
+            for (_, value) in &one.points {
+                let most = greatest.entry(self.cluster(one)).or_insert(*value);
+                if value.total_cmp(most).is_gt() {
+                    *most = *value;
+                }
+            }
+        }
+        greatest
+    }
+
     /// The windows that clusters' gauges are of; of several exporters of a cluster the newest.
-    pub(super) fn windows(&self, metrics: &BTreeMap<String, MetroculusMetric>) -> Vec<SeenWindow> {
-        let of = |name: &str| metrics.get(name).into_iter().flat_map(|metric| &metric.series);
-        let value = |name: &str, cluster: &str| {
-            let same = of(name).filter(|one| self.cluster(one) == cluster);
-            same.filter_map(Series::value).max_by(f64::total_cmp)
-        };
+    pub(super) fn windows(&self, metrics: &Metrics) -> Vec<SeenWindow> {
+        let [lengths, covered, unknown_rows] =
+            [WINDOW_SECONDS, WINDOW_COVERED, WINDOW_UNKNOWN_ROWS]
+                .map(|name| self.greatest(metrics, name));
         let mut windows: BTreeMap<&str, SeenWindow> = BTreeMap::new();
-        for one in of(WINDOW_END) {
+        for one in series(metrics, WINDOW_END) {
             let cluster = self.cluster(one);
-            let (Some(end), Some(length)) = (one.value(), value(WINDOW_SECONDS, cluster)) else {
+            let (Some(end), Some(length)) = (one.value(), lengths.get(cluster).copied()) else {
                 continue;
             };
             if !(1.0..=DAY_SECONDS as f64).contains(&length) || !(0.0..1e11).contains(&end) {
                 continue;
             }
-            let lacks = value(WINDOW_COVERED, cluster).is_some_and(|covered| covered < length);
-            let is_incomplete =
-                lacks || value(WINDOW_UNKNOWN_ROWS, cluster).is_some_and(|rows| rows > 0.0);
+            let is_incomplete = covered.get(cluster).is_some_and(|covered| *covered < length)
+                || unknown_rows.get(cluster).is_some_and(|rows| *rows > 0.0);
             #[expect(clippy::cast_possible_truncation, reason = "both are bounded above")]
             let (end_seconds, length_seconds) = (end as i64, length as i64);
             let known = windows.get(cluster).is_some_and(|one| one.end_seconds >= end_seconds);

@@ -13,11 +13,13 @@ use crate::source::metric_names::{
 };
 use crate::source::prometheus::promql::next_grid_point;
 use crate::source::prometheus::reply::Series;
-use crate::source::{Phase, Presence, SourceDay, Warning};
+use crate::source::{Phase, Presence, SourceDay};
 
-use super::client::MetroculusMetric;
-use super::exporters::{EARLIER, is_earlier, only_a_part};
-use super::query::{LEVELS, MetroculusQuery, RateReading, cluster_of, source_day, without_tenant};
+use super::client::{Metrics, MetroculusMetric, series};
+use super::exporters::is_earlier;
+use super::query::{
+    LEVELS, MetroculusQuery, RateReading, cluster_of, note_lacks, source_day, without_tenant,
+};
 use super::slots::{LATE_SLOTS_MAX, put};
 
 /// For how long a sample stands when no newer one follows (seconds): Prometheus' own look-back.
@@ -57,6 +59,37 @@ impl MetroculusQuery {
         day: Day,
         now_seconds: i64,
     ) -> Result<Option<SourceDay>, Failure> {
+        let Some(history) = self.history(account, day, now_seconds).await? else { return Ok(None) };
+        let History { metrics, lag, .. } = &history;
+        self.check_gauges(metrics)?;
+        let is_approximate = is_earlier(metrics);
+        let stale = self.stale(metrics);
+        let (mut sums, mut warnings) = (HistorySums::default(), Vec::new());
+        for (level, metric) in LEVELS {
+            let Some(answered) = metrics.get(metric) else { continue };
+            // The earlier exporter's pods are USD per window, of a length that it need not say.
+            if level == Level::Pod && is_approximate {
+                continue;
+            }
+            if answered.without_tenant > 0 {
+                warnings.push(without_tenant(metric, answered.without_tenant).into());
+            }
+            self.add(&mut sums, (level, &answered.series), history.span, &stale);
+        }
+        let HistorySums { costs, clusters, refused } = sums;
+        let mut source = source_day(costs, Phase::Exporter, clusters, day, *lag, now_seconds);
+        source.warnings = warnings;
+        note_lacks(&mut source, refused, self.incomplete(metrics), is_approximate);
+        Ok(Some(source))
+    }
+
+    /// What is answered about a day; `None` where it is no history.
+    async fn history(
+        &self,
+        account: &Account,
+        day: Day,
+        now_seconds: i64,
+    ) -> Result<Option<History>, Failure> {
         let (start, end) = (day.start_seconds(), day.end_seconds().min(now_seconds + 1));
         let metrics = self.client.metrics(&account.id, &self.metrics(), start, end).await?;
         let has_any = |of: fn(&MetroculusMetric) -> bool| metrics.values().any(of);
@@ -66,109 +99,67 @@ impl MetroculusQuery {
         // A gauge is of the window before it: what is shown later is the day's.
         let lag = history_lag(&metrics);
         let (start, end) = (start + lag, (day.end_seconds() + lag).min(now_seconds + 1));
-        if start >= end {
+        let metrics = if lag == 0 {
+            metrics
+        } else if start < end {
+            self.client.metrics(&account.id, &self.metrics(), start, end).await?
+        } else {
             // Nothing of the day is shown yet.
-            let (costs, clusters) = (DayCosts::default(), BTreeMap::new());
-            let none = source_day(costs, Phase::Exporter, clusters, day, lag, now_seconds);
-            return Ok(Some(none));
-        }
-        let metrics = match lag {
-            0 => metrics,
-            _ => self.client.metrics(&account.id, &self.metrics(), start, end).await?,
+            Metrics::new()
         };
-        self.check_gauges(&metrics)?;
-        let is_approximate = is_earlier(&metrics);
-        let stale = self.stale(&metrics);
-        let mut warnings = Vec::new();
-        let mut refused = 0;
-        let mut costs = DayCosts::default();
-        let mut clusters = BTreeMap::new();
-        for (level, metric) in LEVELS {
-            let Some(answered) = metrics.get(metric) else { continue };
-            if level == Level::Pod && is_approximate {
-                continue;
-            }
-            if answered.without_tenant > 0 {
-                warnings.push(without_tenant(metric, answered.without_tenant));
-            }
-            let stands_seconds = stands_seconds(&answered.series);
-            let mut of_name: BTreeMap<_, Vec<&Series>> = BTreeMap::new();
-            for one in &answered.series {
-                let name = (cluster_of(one), one.label("namespace"), one.label("pod"));
-                of_name.entry(name).or_default().push(one);
-                refused += one.points.iter().filter(|(_, rate)| !is_rate(*rate)).count();
-            }
-            for doubled in of_name.values() {
-                let cluster = doubled.first().map_or("", |one| self.cluster(one));
-                let stale = stale.get(cluster).map_or(&[][..], Vec::as_slice);
-                let (usd, minutes) = integrated(doubled, (start, end), stands_seconds, stale);
-                let labels = doubled.last().map(|one| one.labels.clone()).unwrap_or_default();
-                let point = Series { labels, points: vec![(0.0, usd)] };
-                let RateReading::Rate(rate) = self.rate(level, &point) else { continue };
-                put(&mut costs, &rate);
-                let most: &mut u32 = clusters.entry(rate.cluster).or_default();
-                *most = minutes.max(*most);
-            }
-        }
-        let mut source = source_day(costs, Phase::Exporter, clusters, day, lag, now_seconds);
-        source.is_partial = refused > 0;
-        if refused > 0 {
-            warnings.push(format!(
-                "{refused} rates that are no cost (NaN, infinite or negative) are left out"
-            ));
-        }
-        for cluster in self.incomplete(&metrics) {
-            source.is_partial = true;
-            warnings.push(only_a_part(cluster));
-        }
-        source.approximations.extend(is_approximate.then(|| EARLIER.to_owned()));
-        source.warnings = warnings.into_iter().map(Warning::from).collect();
-        Ok(Some(source))
+        Ok(Some(History { metrics, lag, span: (start, end) }))
     }
-}
 
-/// The series of a metric.
-fn series<'a>(
-    metrics: &'a BTreeMap<String, MetroculusMetric>,
-    name: &str,
-) -> impl Iterator<Item = &'a Series> {
-    metrics.get(name).into_iter().flat_map(|metric| &metric.series)
-}
-
-impl MetroculusQuery {
-    /// The length of a cluster's windows, seconds.
-    fn window_seconds(
+    /// Adds the costs of a level's series.
+    fn add(
         &self,
-        metrics: &BTreeMap<String, MetroculusMetric>,
-        cluster: &str,
-    ) -> Option<f64> {
-        let same = series(metrics, WINDOW_SECONDS).filter(|one| self.cluster(one) == cluster);
-        same.flat_map(|one| &one.points).map(|(_, length)| *length).max_by(f64::total_cmp)
+        sums: &mut HistorySums,
+        (level, all): (Level, &[Series]),
+        span: (i64, i64),
+        stale: &BTreeMap<&str, Vec<(f64, f64)>>,
+    ) {
+        let stands_seconds = stands_seconds(all);
+        let mut of_name: BTreeMap<_, Vec<&Series>> = BTreeMap::new();
+        for one in all {
+            let name = (cluster_of(one), one.label("namespace"), one.label("pod"));
+            of_name.entry(name).or_default().push(one);
+            let refused = one.points.iter().filter(|(_, rate)| !is_rate(*rate)).count();
+            sums.refused += refused as u64;
+        }
+        for doubled in of_name.values() {
+            let cluster = doubled.first().map_or("", |one| self.cluster(one));
+            let stale = stale.get(cluster).map_or(&[][..], Vec::as_slice);
+            let (usd, minutes) = integrated(doubled, span, stands_seconds, stale);
+            let labels = doubled.last().map(|one| one.labels.clone()).unwrap_or_default();
+            let point = Series { labels, points: vec![(0.0, usd)] };
+            let RateReading::Rate(rate) = self.rate(level, &point) else { continue };
+            put(&mut sums.costs, &rate);
+            let most = sums.clusters.entry(rate.cluster).or_default();
+            *most = minutes.max(*most);
+        }
     }
 
     /// Clusters whose exporters had only a part of a window, or rows without a cost.
-    fn incomplete<'a>(
-        &'a self,
-        metrics: &'a BTreeMap<String, MetroculusMetric>,
-    ) -> BTreeSet<&'a str> {
+    fn incomplete<'a>(&'a self, metrics: &'a Metrics) -> BTreeSet<&'a str> {
+        let lengths = self.greatest(metrics, WINDOW_SECONDS);
         let has = |one: &Series, is: &dyn Fn(f64) -> bool| one.points.iter().any(|(_, v)| is(*v));
-        let unknown = series(metrics, WINDOW_UNKNOWN_ROWS).filter(|one| has(one, &|v| v > 0.0));
-        let short = series(metrics, WINDOW_COVERED).filter(|one| {
-            let length = self.window_seconds(metrics, self.cluster(one));
-            length.is_some_and(|length| has(one, &|covered| covered < length))
+        let unknown = series(metrics, WINDOW_UNKNOWN_ROWS).iter();
+        let unknown = unknown.filter(|one| has(one, &|rows| rows > 0.0));
+        let short = series(metrics, WINDOW_COVERED).iter().filter(|one| {
+            let length = lengths.get(self.cluster(one));
+            length.is_some_and(|length| has(one, &|covered| covered < *length))
         });
         unknown.chain(short).map(|one| self.cluster(one)).collect()
     }
 
-    /// By cluster, in which stretches of time a window was shown that had been shown for its length.
-    fn stale<'a>(
-        &'a self,
-        metrics: &'a BTreeMap<String, MetroculusMetric>,
-    ) -> BTreeMap<&'a str, Vec<(f64, f64)>> {
+    /// By cluster, in which stretches of time a window was shown that had been shown for its length;
+    /// in the order of time, and none overlaps another.
+    fn stale<'a>(&'a self, metrics: &'a Metrics) -> BTreeMap<&'a str, Vec<(f64, f64)>> {
+        let lengths = self.greatest(metrics, WINDOW_SECONDS);
         let mut stale: BTreeMap<&str, Vec<(f64, f64)>> = BTreeMap::new();
         for one in series(metrics, WINDOW_END) {
             let cluster = self.cluster(one);
-            let Some(length) = self.window_seconds(metrics, cluster) else { continue };
+            let Some(length) = lengths.get(cluster) else { continue };
             let shown_max = length + (LATE_SLOTS_MAX * SLOT_SECONDS) as f64;
             for shown in one.points.chunk_by(|a, b| a.1 == b.1) {
                 if let (Some((first, _)), Some((last, _))) = (shown.first(), shown.last())
@@ -178,18 +169,47 @@ impl MetroculusQuery {
                 }
             }
         }
-        stale
+        stale.into_iter().map(|(cluster, stretches)| (cluster, joined(stretches))).collect()
     }
+}
+
+/// What is answered about a day.
+struct History {
+    metrics: Metrics,
+    /// By how much the gauges lag, seconds.
+    lag: i64,
+    /// From when until when they are of the day, Unix seconds.
+    span: (i64, i64),
+}
+
+/// What its series add up to.
+#[derive(Default)]
+struct HistorySums {
+    costs: DayCosts,
+    /// Minutes with rates, by cluster.
+    clusters: BTreeMap<String, u32>,
+    /// Numbers that are no rates.
+    refused: u64,
+}
+
+/// The same stretches in the order of time, of those that overlap one.
+fn joined(mut stretches: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
+    stretches.sort_by(|one, other| one.0.total_cmp(&other.0));
+    stretches.dedup_by(|next, last| {
+        let overlaps = next.0 <= last.1;
+        if overlaps {
+            last.1 = last.1.max(next.1);
+        }
+        overlaps
+    });
+    stretches
 }
 
 /// By how much gauges of a history lag: the least time from a window's beginning until it is shown,
 /// in minutes.
-fn history_lag(metrics: &BTreeMap<String, MetroculusMetric>) -> i64 {
-    let points = |name: &str| {
-        let series = metrics.get(name).into_iter().flat_map(|metric| &metric.series);
-        series.flat_map(|one| one.points.iter().copied())
-    };
-    let window = points(WINDOW_SECONDS).map(|(_, length)| length).max_by(f64::total_cmp);
+fn history_lag(metrics: &Metrics) -> i64 {
+    let points = |name: &str| series(metrics, name).iter().flat_map(|one| &one.points);
+    let window = points(WINDOW_SECONDS).map(|(_, length)| *length).max_by(f64::total_cmp);
     let age = points(WINDOW_END).map(|(shown, end)| shown - end).min_by(f64::total_cmp);
     let Some(lag) = window.zip(age).map(|(window, age)| age + window) else { return 0 };
     if !(0.0..=DAY_SECONDS as f64).contains(&lag) {
@@ -219,7 +239,10 @@ fn integrated(
     stale: &[(f64, f64)],
 ) -> (f64, u32) {
     let (mut usd, mut minutes) = (0.0, 0);
-    let is_stale = |minute: f64| stale.iter().any(|(from, to)| (*from..=*to).contains(&minute));
+    let is_stale = |minute: f64| {
+        let begun = stale.partition_point(|(from, _)| *from <= minute);
+        begun.checked_sub(1).is_some_and(|last| minute <= stale[last].1)
+    };
     let grid = (next_grid_point(start)..end).step_by(60);
     for minute in grid.filter(|minute| !is_stale(*minute as f64)) {
         let at = |one: &&Series| rate_at(&one.points, minute as f64, stands_seconds);
@@ -284,6 +307,13 @@ mod tests {
         assert_eq!(integrated(&[&with_gap], (0, 86_400), stands, &[]).1, 1_380);
         let daily = hours(&[0, 24, 48]);
         assert_eq!(stands_seconds(&[daily]), LOOKBACK_SECONDS);
+    }
+
+    #[test]
+    fn stretches_that_overlap_are_one() {
+        let of = |stretches: &[(f64, f64)]| joined(stretches.to_vec());
+        assert_eq!(of(&[(5.0, 6.0), (0.0, 3.0), (1.0, 2.0), (3.0, 4.0)]), [(0.0, 4.0), (5.0, 6.0)]);
+        assert_eq!(of(&[]), []);
     }
 
     #[test]

@@ -19,8 +19,9 @@ use crate::service::failure::{Failure, Kind};
 
 use crate::source::metric_names::{WINDOW_END, WINDOW_SECONDS};
 use crate::source::{CostSource, Phase, Presence, SourceDay};
-use exporters::{EARLIER, is_earlier, lag, only_a_part};
-use query::{LEVELS, RateReading, source_day, without_tenant};
+use client::series;
+use exporters::{is_earlier, lag};
+use query::{LEVELS, RateReading, note_lacks, source_day, without_tenant};
 use slots::{SlotSums, slot_minutes};
 
 pub mod client;
@@ -106,14 +107,13 @@ impl MetroculusQuery {
             let warning = without_tenant(name, metric.without_tenant);
             tracing::warn!(account.id = %account.id, "{warning}");
         }
-        let series = |metric: &str| metrics.get(metric).map_or(&[][..], |m| m.series.as_slice());
         slot.is_approximate = is_earlier(&metrics);
         for (level, metric) in LEVELS {
             // The earlier exporter's pods are USD per window, of a length that it need not say.
             if level == Level::Pod && slot.is_approximate {
                 continue;
             }
-            for one in series(metric) {
+            for one in series(&metrics, metric) {
                 match self.rate(level, one) {
                     RateReading::Rate(rate) => slot.rates.push(rate),
                     RateReading::Refused => slot.refused += 1,
@@ -127,7 +127,8 @@ impl MetroculusQuery {
             return Ok(Some(slot));
         }
         self.limit(account, &mut slot.rates)?;
-        slot.lag_seconds = lag(series(WINDOW_END), series(WINDOW_SECONDS), now_seconds);
+        slot.lag_seconds =
+            lag(series(&metrics, WINDOW_END), series(&metrics, WINDOW_SECONDS), now_seconds);
         slot.windows = self.windows(&metrics);
         Ok(Some(slot))
     }
@@ -260,23 +261,7 @@ impl CostSource for MetroculusQuery {
         let mut source = source_day(sums.costs, phase, covered, day, lag, now_seconds);
         source.reading.step_minutes = Some(slot_minutes(1));
         source.conflicts = conflicts;
-        if sums.is_approximate {
-            source.approximations.push(EARLIER.to_owned());
-        }
-        for cluster in &sums.incomplete {
-            source.is_partial = true;
-            source.warnings.push(only_a_part(cluster).into());
-        }
-        let refused = sums.refused;
-        if refused > 0 {
-            source.is_partial = true;
-            source.warnings.push(
-                format!(
-                    "{refused} rates that are no cost (NaN, infinite or negative) are left out"
-                )
-                .into(),
-            );
-        }
+        note_lacks(&mut source, sums.refused.into(), &sums.incomplete, sums.is_approximate);
         Ok(source)
     }
 }

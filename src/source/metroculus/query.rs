@@ -12,7 +12,7 @@ use crate::source::metric_names::{
     WINDOW_END, WINDOW_SECONDS, WINDOW_UNKNOWN_ROWS,
 };
 use crate::source::prometheus::reply::Series;
-use crate::source::{Phase, SourceDay};
+use crate::source::{Phase, SourceDay, Warning};
 
 use super::client::MetroculusClient;
 
@@ -140,6 +140,31 @@ pub(super) fn source_day(
     let mut source = SourceDay { costs, lag_seconds, ..unknown };
     source.cover(clusters);
     source
+}
+
+/// Why a day is approximate whose rates are the earlier exporter's.
+const EARLIER: &str = "the exporter is an earlier one, whose costs are averages over a \
+    window that does not say when it ends; its pods are left out";
+
+/// Notes what a day's rates lack: numbers that are none, whole windows of these clusters, and the
+/// windows' times where they are the earlier exporter's.
+pub(super) fn note_lacks<C: AsRef<str>>(
+    source: &mut SourceDay,
+    refused: u64,
+    incomplete: impl IntoIterator<Item = C>,
+    is_approximate: bool,
+) {
+    let no_rates = (refused > 0).then(|| {
+        format!("{refused} rates that are no cost (NaN, infinite or negative) are left out")
+    });
+    let parts = incomplete.into_iter().map(|cluster| {
+        let cluster = cluster.as_ref();
+        format!("the exporter of cluster '{cluster}' had only a part of some windows")
+    });
+    let before = source.warnings.len();
+    source.warnings.extend(no_rates.into_iter().chain(parts).map(Warning::from));
+    source.is_partial |= source.warnings.len() > before;
+    source.approximations.extend(is_approximate.then(|| EARLIER.to_owned()));
 }
 
 #[cfg(test)]

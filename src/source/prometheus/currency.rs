@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::cost::Day;
 use crate::service::failure::{Failure, Kind};
 
+use crate::source::in_another_currency;
 use crate::source::prometheus::promql::{Selector, Window, quoted};
 use crate::source::prometheus::session::DaySession;
 
@@ -36,8 +37,8 @@ pub(super) async fn convert(
             return Err(Failure::query(
                 Kind::Currency,
                 format!(
-                    "the costs of cluster '{cluster}' are in {code} and the ledger's currency is \
-                     {own} (CURRENCY), and there is no rate of {day} for {code}"
+                    "{}, and there is no rate of {day} for {code}",
+                    in_another_currency(&format!("cluster '{cluster}'"), &code, &own)
                 ),
                 "give rates in EXCHANGE_RATES_FILE, have the exporter tell costs in the ledger's \
                  currency, or set CURRENCY where all costs are in that one",
