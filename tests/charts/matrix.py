@@ -97,6 +97,28 @@ CASES = [
          "metrics": {"service": {"ipFamilyPolicy": "PreferDualStack"}, "serviceMonitor": {"enabled": True}}},
         look.of_deployment,
     ),
+    (
+        "worker",
+        "deployment, a token for /metrics",
+        {"mode": "deployment", "metrics": {"serviceMonitor": {"enabled": True}}, "secrets": {"keys": {"METRICS_TOKEN": "token"}}},
+        look.of_token,
+    ),
+    (
+        "worker",
+        "deployment, a password and TLS for /metrics",
+        {"mode": "deployment", "secrets": {"keys": {"METRICS_USER": "user", "METRICS_PASSWORD": "password"}},
+         "metrics": {"serviceMonitor": {"enabled": True, "tlsConfig": {"serverName": "costs"}}},
+         "extraEnv": [{"name": "METRICS_TLS_CERT_FILE", "value": "/tls/tls.crt"}, {"name": "METRICS_TLS_KEY_FILE", "value": "/tls/tls.key"}]},
+        look.of_password_and_tls,
+    ),
+    (
+        "worker",
+        "addresses with ports of their own, two hours",
+        {"config": {"PROMETHEUS_URL": "http://vmselect.vm.svc:8481/select/0/prometheus", "REST_URL": "http://restapi.default.svc",
+                    "RUN_DEADLINE_SECONDS": "2h", "ACCOUNT_DEADLINE_SECONDS": 300},
+         "metrics": {"pushUrl": "http://gateway:9095"}},
+        look.of_addresses,
+    ),
     ("worker", "deployment, suspended", {"mode": "deployment", "suspend": True}, look.of_suspended),
     (
         "worker",
@@ -169,6 +191,23 @@ CASES = [
         {"remoteWrite": {"username": "", "authorization": {"type": "Bearer"}, "headers": {"X-Scope-OrgID": "one"},
                          "tlsConfig": {"server_name": "ingress"}, "queueConfig": {"max_shards": 4}, "proxyUrl": "http://proxy.corp:3128"}},
         look.of_remote_write,
+    ),
+    ("integration", "a ServiceAccount with a name", {"serviceAccount": {"name": "mine"}}, look.of_named_account),
+    (
+        "integration",
+        "OpenCost for the operator's Prometheus",
+        {"opencost": {"enabled": True, "prometheusUrl": "http://prometheus-operated.monitoring.svc:9090"},
+         "prometheus": {"mode": "serviceMonitor"},
+         "networkPolicy": {"metricsFrom": [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}]}},
+        look.of_metrics_from,
+    ),
+    (
+        "integration",
+        "the operator, TLS and a token for /metrics",
+        {"prometheus": {"mode": "serviceMonitor", "serviceMonitor": {"endpoint": {
+            "authorization": {"credentials": {"name": "exporter", "key": "token"}}, "tlsConfig": {"serverName": "costs"}}}},
+         "exporter": {"extraEnv": [{"name": "METRICS_TLS_CERT_FILE", "value": "/tls/tls.crt"}, {"name": "METRICS_TOKEN_FILE", "value": "/t"}]}},
+        look.of_exporter_tls,
     ),
     ("integration", "the operator", {"prometheus": {"mode": "serviceMonitor"}}, look.of_monitor),
     (

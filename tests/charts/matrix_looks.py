@@ -100,7 +100,7 @@ def of_the_least(documents):
     # Helm waits 300 s for its hooks.
     assert one(documents, "Job", "-migrate")["spec"]["activeDeadlineSeconds"] < 300
     rules = one(documents, "CronJob")["spec"]["jobTemplate"]["spec"]["podFailurePolicy"]["rules"]
-    assert [(r["action"], r.get("onExitCodes", {}).get("values")) for r in rules] == [("FailJob", [2]), ("FailJob", [1]), ("Ignore", None)]
+    assert [(r["action"], r.get("onExitCodes", {}).get("values")) for r in rules] == [("Ignore", None), ("FailJob", [2]), ("FailJob", [1])]
 
 
 def of_openshift(documents):
@@ -170,7 +170,7 @@ def of_integration_proxy(documents):
 
 def of_shards(documents):
     job = one(documents, "CronJob")["spec"]["jobTemplate"]["spec"]
-    assert job["completions"] == 4 and job["podFailurePolicy"]["rules"][1]["action"] == "FailIndex"
+    assert job["completions"] == 4 and job["podFailurePolicy"]["rules"][2]["action"] == "FailIndex"
     text = json.dumps(one(documents, "PrometheusRule"))
     assert 'shard=~\\"0|1|2|3\\"' in text and "< (4)" in text and 'shard=~\\".*\\"' not in text
     of_failing("warning", "The accounts of some shard")(documents)
@@ -229,6 +229,31 @@ def found_by(documents):
     assert monitor["spec"]["endpoints"][0]["honorLabels"] is True
     labels = [t["metadata"]["labels"] for t in templates(documents)]
     assert [selected for selected in labels if service["spec"]["selector"].items() <= selected.items()]
+
+
+def of_token(documents):
+    endpoint = one(documents, "ServiceMonitor")["spec"]["endpoints"][0]
+    assert endpoint["authorization"] == {"type": "Bearer", "credentials": {"name": "kubecost-worker-secrets", "key": "token"}}
+    assert "scheme" not in endpoint and "basicAuth" not in endpoint
+
+
+def of_password_and_tls(documents):
+    endpoint = one(documents, "ServiceMonitor")["spec"]["endpoints"][0]
+    assert {key: value["key"] for key, value in endpoint["basicAuth"].items()} == {"username": "user", "password": "password"}
+    assert endpoint["scheme"] == "https" and endpoint["tlsConfig"]["serverName"] == "costs"
+    assert probes(pod_of(documents, "Deployment")) == ["HTTPS", "HTTPS"]
+
+
+def probes(pod):
+    return [pod["containers"][0][probe]["httpGet"].get("scheme") for probe in ("livenessProbe", "readinessProbe")]
+
+
+def of_addresses(documents):
+    """A policy opens the port of each address, and a Job gets the time that its run may take."""
+    policy = one(documents, "NetworkPolicy")
+    opened = [port["port"] for port in policy["spec"]["egress"][1]["ports"]]
+    assert {8481, 8999, 8969, 8123, 9095} <= set(opened) and len(opened) == len(set(opened)), opened
+    assert one(documents, "CronJob")["spec"]["jobTemplate"]["spec"]["activeDeadlineSeconds"] == 7200 + 300 + 180
 
 
 def of_suspended(documents):
@@ -381,7 +406,25 @@ def of_remote_write(documents):
     assert ("TCP", 3128) in ports(one(documents, "NetworkPolicy", "-prometheus"))
 
 
+def of_named_account(documents):
+    assert one(documents, "ServiceAccount")["metadata"]["name"] == "mine"
+    assert {pod["serviceAccountName"] for pod in pods(documents)} == {"mine"}
+
+
+def of_metrics_from(documents):
+    for part in ("-opencost", "exporter"):
+        peers = one(documents, "NetworkPolicy", part)["spec"]["ingress"][0]["from"]
+        assert {"namespaceSelector": {"matchLabels": {"name": "monitoring"}}} in peers, (part, peers)
+
+
+def of_exporter_tls(documents):
+    endpoint = one(documents, "ServiceMonitor")["spec"]["endpoints"][0]
+    assert endpoint["scheme"] == "https" and endpoint["authorization"]["credentials"]["key"] == "token"
+    assert probes(pod_of(documents, "Deployment")) == ["HTTPS", "HTTPS"]
+
+
 def of_monitor(documents):
+    assert probes(pod_of(documents, "Deployment")) == [None, None]
     found_by(documents)
     assert [d["metadata"]["name"] for d in documents if d["kind"] == "Deployment"] == ["kubecost-allocation-exporter"]
 

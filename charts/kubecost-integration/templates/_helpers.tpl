@@ -26,7 +26,7 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- end }}
 
 {{- define "integration.labels" -}}
-helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
 {{ include "integration.recommendedLabels" . }}
 {{- with .root.Values.commonLabels }}
 {{ toYaml . }}
@@ -245,6 +245,19 @@ tolerations:
 affinity:
   {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- end }}
+
+{{/* HTTPS where the exporter has a certificate (docs/TLS.md), else HTTP. What the scrapes of this chart could not show or trust is refused. */}}
+{{- define "integration.metricsScheme" -}}
+{{- $mode := .Values.prometheus.mode -}}
+{{- $scheme := "HTTP" -}}
+{{- range concat .Values.extraEnv .Values.exporter.extraEnv }}
+{{- if eq .name "METRICS_TLS_CERT_FILE" }}{{ $scheme = "HTTPS" }}{{ end -}}
+{{- if and (ne $mode "serviceMonitor") (has .name (list "METRICS_TLS_CERT_FILE" "METRICS_TOKEN" "METRICS_TOKEN_FILE" "METRICS_PASSWORD" "METRICS_PASSWORD_FILE")) }}
+{{- fail (printf "%s: the scrapes of prometheus.mode=%s do not know it, and no cost would arrive; say who may reach /metrics with networkPolicy.metricsFrom, or use prometheus.mode=serviceMonitor and prometheus.serviceMonitor.endpoint" .name $mode) }}
+{{- end -}}
+{{- end -}}
+{{ $scheme }}
 {{- end }}
 
 {{/* A scrape of the exporter that finds it by its Service's labels, in any namespace and release. */}}

@@ -19,6 +19,7 @@
   | replace "< (1)" (printf "< (%d)" (int .Values.shards))
   | replace "namespace=~\".*\"" (printf "namespace=%q" .Release.Namespace)
   | replace "cronjob=\"kubecost-worker\"" (printf "cronjob=%q" (include "worker.name" .))
+  | replace "deployment=\"kubecost-worker\"" (printf "deployment=%q" (include "worker.name" .))
   | replace "job_name=~\"kubecost-worker-" (printf "job_name=~\"%s-" (include "worker.name" .))
   | replace "https://github.com/cloudtuner/kubecost-worker/blob/main/docs/RUNBOOK.md" .Values.alerts.runbookUrl
   | trim }}

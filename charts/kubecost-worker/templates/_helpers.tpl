@@ -19,7 +19,7 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 
 {{/* Labels of an object: dict root, component. */}}
 {{- define "worker.labels" -}}
-helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
 {{ include "worker.recommendedLabels" . }}
 {{- with .root.Values.commonLabels }}
 {{ toYaml . }}
@@ -50,6 +50,9 @@ labels:
 {{- end }}
 
 {{- define "worker.secretName" -}}
+{{- if and .Values.secrets.existingSecret .Values.secrets.values }}
+{{- fail "secrets.values: not read beside secrets.existingSecret; put them into that Secret and name its keys in secrets.keys" }}
+{{- end -}}
 {{- if .Values.secrets.existingSecret -}}
 {{ .Values.secrets.existingSecret }}
 {{- else if .Values.secrets.values -}}
@@ -96,10 +99,12 @@ labels:
 {{- end -}}
 {{- end }}
 
-{{/* Ports of egress: those of the values and the proxy's, as JSON. */}}
+{{/* Ports of egress: those of the values, and of each address in them, as JSON. */}}
 {{- define "worker.egressPorts" -}}
-{{- $ports := .Values.networkPolicy.egressPorts -}}
-{{- range list .Values.proxy.httpsProxy .Values.proxy.httpProxy }}
+{{- $urls := list .Values.proxy.httpsProxy .Values.proxy.httpProxy .Values.metrics.pushUrl -}}
+{{- range $name, $value := .Values.config }}{{ if hasSuffix "_URL" $name }}{{ $urls = append $urls $value }}{{ end }}{{ end -}}
+{{- $ports := list }}{{ range .Values.networkPolicy.egressPorts }}{{ $ports = append $ports (int .) }}{{ end -}}
+{{- range $urls }}
 {{- if . }}
 {{- $u := urlParse . -}}
 {{- $host := ternary $u.host (printf "%s:%s" $u.host (ternary "443" "80" (eq $u.scheme "https"))) (regexMatch ":[0-9]+$" $u.host) -}}
@@ -107,6 +112,26 @@ labels:
 {{- end -}}
 {{- end -}}
 {{ toJson (uniq $ports) }}
+{{- end }}
+
+{{/* Seconds of a time as the settings write it: 90, 15m, 2h. */}}
+{{- define "worker.seconds" -}}
+{{- $time := toString . -}}
+{{ mul (regexFind "^[0-9]+" $time | int) (get (dict "s" 1 "m" 60 "h" 3600 "d" 86400) (regexFind "[smhd]$" $time | default "s")) }}
+{{- end }}
+
+{{/* Seconds after which a Job is ended: never before the run ends by itself. */}}
+{{- define "worker.jobDeadline" -}}
+{{- $run := include "worker.seconds" (.Values.config.RUN_DEADLINE_SECONDS | default 3600) | int -}}
+{{- $account := include "worker.seconds" (.Values.config.ACCOUNT_DEADLINE_SECONDS | default 120) | int -}}
+{{ max (int .Values.job.activeDeadlineSeconds) (add $run $account 180) }}
+{{- end }}
+
+{{/* HTTPS where /metrics has a certificate (docs/TLS.md), else HTTP. */}}
+{{- define "worker.metricsScheme" -}}
+{{- $scheme := "HTTP" -}}
+{{- range .Values.extraEnv }}{{ if eq .name "METRICS_TLS_CERT_FILE" }}{{ $scheme = "HTTPS" }}{{ end }}{{ end -}}
+{{ $scheme }}
 {{- end }}
 
 {{/* Environment of proxies, of the certificates to trust and of the client's own. */}}
@@ -140,6 +165,11 @@ labels:
 {{- define "worker.podFailurePolicy" -}}
 podFailurePolicy:
   rules:
+    # A Pod that was evicted or whose node went away does not count as a try, whatever it ended with. The first rule that fits counts.
+    - action: Ignore
+      onPodConditions:
+        - type: DisruptionTarget
+          status: "True"
     - action: FailJob
       onExitCodes:
         containerName: kubecost-worker
@@ -150,9 +180,4 @@ podFailurePolicy:
         containerName: kubecost-worker
         operator: In
         values: [1]
-    # A Pod that was evicted or whose node went away does not count as a try.
-    - action: Ignore
-      onPodConditions:
-        - type: DisruptionTarget
-          status: "True"
 {{- end }}
