@@ -79,6 +79,8 @@ pub fn build(stored: Stored, address: &str, costed: Option<&CostedDay>) -> Expla
         rows: stored.states.iter().map(StoredRow::from).collect(),
         document: stored.document,
         status: stored.status,
+        day_state: None,
+        day_cause: String::new(),
         account: stored.account,
         day: stored.day,
         levels: stored.levels,

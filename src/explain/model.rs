@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::cost::bound::DayBound;
 use crate::cost::{AccountId, ClusterCosts, Day, ResourceKey};
-use crate::day_status::DayStatus;
+use crate::day_status::{DayState, DayStatus};
 use crate::documents::ResourceNames;
 use crate::ledger::KeyState;
 use crate::source::Reading;
@@ -190,6 +190,11 @@ pub struct Explanation {
     pub stored_usd: Option<f64>,
     /// The day's status: state, cause, run, overrides, exchange rates.
     pub status: Option<DayStatus>,
+    /// The day's state as of now; a day that lacks its end is `partial`, whatever the last attempt
+    /// found. `None`: there is no status.
+    pub day_state: Option<DayState>,
+    /// Why the day is in that state.
+    pub day_cause: String,
     /// The query layer's facts; `None` where it was not asked.
     pub source: Option<SourceFacts>,
     /// The cluster's costs as the source has them now, before rounding.

@@ -85,6 +85,7 @@ pub async fn explain(
     (asked, hours): (Asked, Option<&dyn HourReader>),
 ) -> Result<Explanation, Failure> {
     let status = stores.status.statuses(&account.id, day, day).await?.into_iter().next();
+    let state_now = status.as_ref().map(|status| status.state(Day::of_unix(now_seconds)));
     let states = stores.ledger.states(&account.id, day).await?;
     let now_seconds = match &status {
         // What was stored of a day that goes on is what there was at that time.
@@ -107,6 +108,9 @@ pub async fn explain(
     let (phase, key, now_seconds) = (found.phase, found.stored.key.clone(), found.now_seconds);
     let costed = found.costed;
     let mut explanation = build(found.stored, &stores.source.describe(), costed.as_ref());
+    if let Some((state, cause)) = state_now {
+        (explanation.day_state, explanation.day_cause) = (Some(state), cause);
+    }
     if !found.steps_above.is_empty() {
         explanation.steps.truncate(1);
         explanation.steps.extend(found.steps_above);

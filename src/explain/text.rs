@@ -90,12 +90,13 @@ fn stored_side<W: Write>(lines: &mut Lines<'_, W>, one: &Explanation) -> io::Res
     }
     let Some(status) = &one.status else { return lines.put("  ", "status    none") };
     let attempt = &status.attempt;
+    let state = one.day_state.unwrap_or(attempt.state);
     let settled = if attempt.is_settled { "settled" } else { "not settled" };
     lines.put(
         "  ",
         &format!(
             "status    {}, {settled}; last written by run {} at {}",
-            attempt.state.as_str(),
+            state.as_str(),
             attempt.run_id,
             time(attempt.at_seconds, "%Y-%m-%d %H:%M:%S UTC")
         ),
@@ -110,8 +111,8 @@ fn stored_side<W: Write>(lines: &mut Lines<'_, W>, one: &Explanation) -> io::Res
         );
         lines.put("            ", &text)?;
     }
-    if !attempt.cause.is_empty() {
-        lines.put("            ", &format!("cause: {}", attempt.cause))?;
+    if !one.day_cause.is_empty() {
+        lines.put("            ", &format!("cause: {}", one.day_cause))?;
     }
     if let Some(at_seconds) = status.older_pods_at() {
         let until = match status.attempt.is_settled {

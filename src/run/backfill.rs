@@ -181,8 +181,7 @@ async fn work_day(
 ) -> AccountSummary {
     let readers = &environment.readers;
     let untouched = AccountSummary::untouched(job.account);
-    let observed = readers.source.observe(job.account, readers.clock.now_seconds()).await;
-    if let Err(failure) = observed {
+    if let Err(failure) = readers.observe(job.account).await {
         return untouched.failed(&failure);
     }
     let writer = match environment.writers.open(&job.account.id, job.run_id).await {

@@ -1,17 +1,24 @@
 //! What a run works with: every hop behind its role.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use crate::account_writer::Writers;
-use crate::accounts::AccountSource;
+use crate::accounts::{Account, AccountSource};
 use crate::day_status::DayStatusReader;
 use crate::documents::DocumentReader;
 use crate::ledger::LedgerReader;
 use crate::service::clock::Clock;
+use crate::service::failure::{Failure, Kind};
 use crate::settings::worker::{ResourcesConfig, RunConfig};
 use crate::source::CostSource;
 
 use super::rest::RestApi;
+
+/// How long it may take to observe an account: no account begins before all are observed.
+const OBSERVE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What a run reads, and the settings that it decides by. Nothing here can write to the stores.
 #[derive(Clone)]
@@ -34,6 +41,18 @@ pub struct Readers {
     pub settings: RunConfig,
     /// How resource documents are made.
     pub resource_settings: ResourcesConfig,
+}
+
+impl Readers {
+    /// Has the source see an account's costs of now, where it knows no other time.
+    pub(super) async fn observe(&self, account: &Account) -> Result<(), Failure> {
+        let observing = self.source.observe(account, self.clock.now_seconds());
+        timeout(OBSERVE_TIMEOUT, observing).await.unwrap_or_else(|_| {
+            let what = format!("no answer about now within {} s", OBSERVE_TIMEOUT.as_secs());
+            let fix = "see which of the query layer's hops is slow; the next run asks again";
+            Err(Failure::query(Kind::Timeout, what, fix))
+        })
+    }
 }
 
 /// The hops of a run.

@@ -9,10 +9,9 @@
 //! thing that can write. A dry run and a plan stop after deciding: they are not given one.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use futures_util::StreamExt;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tracing::Instrument;
 use tracing::field::Empty;
 
@@ -56,8 +55,6 @@ pub use summary::{AccountSummary, DaySummary, RunSummary};
 
 /// For how many accounts the present is read at a time.
 const OBSERVED_AT_ONCE: usize = 8;
-/// How long it may take to observe an account.
-const OBSERVE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Given once a run.
 const UNOWNED_WARNING: &str = "resources have neither pool nor owner: the home page's month \
@@ -318,15 +315,7 @@ async fn observe_accounts(
             if stop.is_asked() {
                 return None;
             }
-            let now_seconds = readers.clock.now_seconds();
-            // No account begins before all are observed.
-            let observing = readers.source.observe(&account, now_seconds);
-            let observed = timeout(OBSERVE_TIMEOUT, observing).await.unwrap_or_else(|_| {
-                let what = format!("no answer about now within {} s", OBSERVE_TIMEOUT.as_secs());
-                let fix = "see which of the query layer's hops is slow; the next run asks again";
-                Err(Failure::query(Kind::Timeout, what, fix))
-            });
-            observed.err().map(|failure| (account.id, failure))
+            readers.observe(&account).await.err().map(|failure| (account.id, failure))
         })
         .buffer_unordered(OBSERVED_AT_ONCE);
     failed.filter_map(std::future::ready).collect().await

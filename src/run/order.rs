@@ -82,6 +82,9 @@ impl Turns {
     }
 }
 
+/// For how long after it failed an account comes after the others.
+const FAILED_LAST_SECONDS: i64 = 3_600;
+
 /// Whether a period has begun for an account, of a place among all, since it was last attempted. Each
 /// begins its periods at another time.
 fn has_begun(period_seconds: i64, place: usize, now_seconds: i64, last_seconds: i64) -> bool {
@@ -117,8 +120,12 @@ pub(super) fn in_work_order(
     let queued = |account: Account| {
         let of_account = by_account.get(&account.id).map(Vec::as_slice).unwrap_or_default();
         let last = of_account.iter().max_by_key(|status| (status.attempt.at_seconds, status.day));
-        let has_failed = last.is_some_and(|status| status.attempt.state == DayState::Failed);
         let last_seconds = last.map_or(0, |status| status.attempt.at_seconds);
+        // Last, but not for longer than that: where runs end before their queue does, it would
+        // never have its turn.
+        let is_recent = now_seconds - last_seconds < FAILED_LAST_SECONDS;
+        let has_failed =
+            is_recent && last.is_some_and(|status| status.attempt.state == DayState::Failed);
         let rows = of_account.iter().map(|status| status.stored.rows).max();
         let rows = rows.map_or(ROWS_UNKNOWN, |rows| u32::try_from(rows).unwrap_or(u32::MAX));
         let rows_estimate = rows.clamp(1, ROWS_AT_ONCE_MAX);
@@ -169,6 +176,18 @@ mod tests {
             ordered(&statuses),
             named(&[("c", 1), ("d", 6), ("b", ROWS_AT_ONCE_MAX), ("a", 7)])
         );
+    }
+
+    #[test]
+    fn one_that_failed_long_ago_has_its_turn_like_the_others() {
+        let statuses = [
+            status("a", "2026-11-20", -20 * 3_600, DayState::Failed, 7),
+            status("b", "2026-11-20", -300, DayState::Failed, 7),
+            status("c", "2026-11-20", -200, DayState::Ok, 7),
+            status("d", "2026-11-20", -250, DayState::Ok, 7),
+        ];
+        let order: Vec<String> = ordered(&statuses).into_iter().map(|(id, _)| id).collect();
+        assert_eq!(order, ["a", "d", "c", "b"]);
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! What a run asks of CloudTuner's REST API and reports to it. Costs are
 //! stored whether or not it answers: where it fails, that is a warning and a count, once a run.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::accounts::Account;
 use crate::cost::{AccountId, Day};
@@ -11,9 +11,13 @@ use crate::documents::PoolOwner;
 use crate::rest_api::{
     CloudAccount, CloudTunerApi, ImportOutcome, NewResource, TabNodes, discovery, import_status,
 };
-use crate::service::failure::{Failure, excerpt};
+use crate::service::failure::{Failure, Kind, excerpt};
 
 use super::summary::{AccountSummary, Outcome};
+
+/// Of how many accounts a call may run out of time until the API itself is taken for down: one
+/// account's may do so for what it holds.
+const SLOW_ACCOUNTS_MAX: usize = 3;
 
 /// The REST API of one environment, or none.
 #[derive(Clone, Default)]
@@ -21,6 +25,8 @@ pub struct RestApi {
     api: Option<Arc<dyn CloudTunerApi>>,
     failures: Arc<AtomicU64>,
     is_down: Arc<AtomicBool>,
+    /// Accounts of which a call ran out of time: no more is asked of them in this run.
+    slow: Arc<Mutex<BTreeSet<AccountId>>>,
     has_unowned: Arc<AtomicBool>,
 }
 
@@ -44,6 +50,7 @@ impl RestApi {
     pub fn begin(&self) {
         self.failures.store(0, Ordering::SeqCst);
         self.is_down.store(false, Ordering::SeqCst);
+        self.slow.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.has_unowned.store(false, Ordering::SeqCst);
     }
 
@@ -67,9 +74,32 @@ impl RestApi {
         self.api.as_ref().filter(|_| !self.is_down.load(Ordering::SeqCst))
     }
 
+    /// The same, unless one of this account's calls ran out of time.
+    fn usable_for(&self, account: &AccountId) -> Option<&Arc<dyn CloudTunerApi>> {
+        let is_slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner).contains(account);
+        self.usable().filter(|_| !is_slow)
+    }
+
+    /// Counts and tells a failure of a call that was about all accounts.
     fn note(&self, what: &str, failure: &Failure) {
+        self.count(what, failure, failure.is_hop_down());
+    }
+
+    /// The same of a call that was about one account.
+    fn note_of(&self, account: &AccountId, what: &str, failure: &Failure) {
+        let is_down = if failure.kind == Kind::Timeout {
+            let mut slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
+            slow.insert(account.clone());
+            slow.len() >= SLOW_ACCOUNTS_MAX
+        } else {
+            failure.is_hop_down()
+        };
+        self.count(&format!("account {account}: {what}"), failure, is_down);
+    }
+
+    fn count(&self, what: &str, failure: &Failure, is_down: bool) {
         self.failures.fetch_add(1, Ordering::SeqCst);
-        let is_first_down = failure.is_hop_down() && !self.is_down.swap(true, Ordering::SeqCst);
+        let is_first_down = is_down && !self.is_down.swap(true, Ordering::SeqCst);
         let rest = if is_first_down { "; it is not asked again in this run" } else { "" };
         tracing::warn!(%failure, "{what}{rest}");
     }
@@ -88,11 +118,11 @@ impl RestApi {
 
     /// Pool and owner of an account's documents, where the API has them.
     pub async fn pool_owner(&self, account: &AccountId) -> Option<PoolOwner> {
-        match self.usable()?.pool_owner(account).await {
+        match self.usable_for(account)?.pool_owner(account).await {
             Ok(found) => found
                 .map(|found| PoolOwner { pool_id: found.pool_id, employee_id: found.employee_id }),
             Err(failure) => {
-                self.note("the account's pool and owner cannot be read", &failure);
+                self.note_of(account, "pool and owner cannot be read", &failure);
                 None
             }
         }
@@ -104,7 +134,7 @@ impl RestApi {
         account: &AccountId,
         items: &[NewResource],
     ) -> BTreeMap<String, String> {
-        let Some(api) = self.usable() else { return BTreeMap::new() };
+        let Some(api) = self.usable_for(account) else { return BTreeMap::new() };
         match api.create(account, items).await {
             Ok(made) => {
                 for refused in made.refused.iter().take(5) {
@@ -119,7 +149,8 @@ impl RestApi {
                 live.map(|made| (made.cloud_resource_id, made.id)).collect()
             }
             Err(failure) => {
-                self.note("new resources are made in mongodb, not by the rest api", &failure);
+                let what = "new resources are made in mongodb, not by the rest api";
+                self.note_of(account, what, &failure);
                 BTreeMap::new()
             }
         }
@@ -140,17 +171,18 @@ impl RestApi {
             return;
         }
         let account = &summary.account.id;
-        let Some(api) = self.usable() else { return };
+        let Some(api) = self.usable_for(account) else { return };
         // Before the status, whose time hides nodes that were seen before it.
         if let ImportOutcome::Succeeded { at_seconds } = outcome {
             self.show_nodes(api.as_ref(), account, &summary.nodes, at_seconds).await;
         }
         if let Err(failure) = api.report(account, &outcome).await {
-            self.note("the import status is not reported", &failure);
+            self.note_of(account, "the import status is not reported", &failure);
             return;
         }
         if let Err(failure) = keep_pods_active(api.as_ref(), account, now_seconds).await {
-            self.note("the time of the last discovery of pods is not kept", &failure);
+            let what = "the time of the last discovery of pods is not kept";
+            self.note_of(account, what, &failure);
         }
     }
 
@@ -177,7 +209,7 @@ impl RestApi {
         match api.show_nodes(account, &nodes.shown, seen_seconds).await {
             Ok(true) => {}
             Ok(false) => tracing::debug!("the rest api has no call for nodes"),
-            Err(failure) => self.note("the account's nodes are not shown", &failure),
+            Err(failure) => self.note_of(account, "the nodes are not shown", &failure),
         }
     }
 }
@@ -232,5 +264,38 @@ pub fn outcome(summary: &AccountSummary, at_seconds: i64) -> Option<ImportOutcom
             Some(cause) => failed(cause),
             None => Some(ImportOutcome::Succeeded { at_seconds }),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rest_api::RestClient;
+    use crate::service::failure::Hop;
+    use crate::settings::{Endpoint, Secret};
+
+    fn failure(kind: Kind) -> Failure {
+        Failure::new(Hop::RestApi, kind, "no answer", "wait")
+    }
+
+    #[test]
+    fn one_accounts_time_outs_keep_no_other_from_the_api() {
+        let endpoint = Endpoint::parse("http://127.0.0.1:9").unwrap();
+        let client = RestClient::new(endpoint, &Secret::new("s")).unwrap();
+        let rest = RestApi::new(Arc::new(client));
+        let [a, b, c, d] = ["a", "b", "c", "d"].map(|id| AccountId::new(id).unwrap());
+        for _ in 0..5 {
+            rest.note_of(&a, "slow", &failure(Kind::Timeout));
+        }
+        assert!(rest.usable_for(&a).is_none() && rest.usable_for(&b).is_some());
+        rest.note_of(&b, "slow", &failure(Kind::Timeout));
+        assert!(rest.usable_for(&d).is_some());
+        rest.note_of(&c, "slow", &failure(Kind::Timeout));
+        assert!(rest.usable_for(&d).is_none(), "three accounts: the api is slow");
+        assert_eq!(rest.report().failures, 7);
+        rest.begin();
+        assert!(rest.usable_for(&a).is_some());
+        rest.note_of(&a, "down", &failure(Kind::Unavailable));
+        assert!(rest.usable_for(&b).is_none());
     }
 }

@@ -195,6 +195,24 @@ async fn a_cluster_without_gauges_is_named_where_the_others_have_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_earlier_exporter_that_shows_no_cost_hides_no_cluster() {
+    let mut history = History::default();
+    put(&mut history, TOTAL, ",cluster=\"a\"", WHOLE, 10.0);
+    for cluster in ["a", "raw-mute"] {
+        put(&mut history, NODE, &format!(",cluster=\"{cluster}\",node=\"n1\""), WHOLE, 5.0);
+    }
+    let info = "cloudtuner_kubecost_exporter_info";
+    let labels = ",cluster=\"raw-mute\",window=\"1h\",mode=\"rate\"";
+    put(&mut history, info, labels, WHOLE, 1.0);
+    let world = World::new().await;
+    let done = world.run(&source(&[history]), &FIRST).expect_success().summary();
+    let (state, cause) = (&first_day(&done)["state"], first_day(&done)["cause"].to_string());
+    assert!(state == "partial" && cause.contains("'raw-mute'"), "{state}: {cause}");
+    let warnings = first_day(&done)["warnings"].to_string();
+    assert!(warnings.contains("has shown no cost"), "{warnings}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_that_gauges_call_otherwise_than_raw_metrics_lacks_nothing() {
     let mut history = History::default();
     put(&mut history, TOTAL, ",cluster=\"eu-1\"", WHOLE, 10.0);

@@ -163,6 +163,30 @@ async fn an_explanation_fits_a_terminal_and_a_number_that_was_changed_is_told() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_day_of_which_no_run_saw_the_end_is_explained_as_partial() {
+    let small = Small::new("explain_part").await;
+    run(&small.settings, &["--at", AT, "run"]).expect_success();
+    let ask = |at, more: &[&str]| {
+        let fixed = ["--at", at, "explain", "--account", ACCOUNT, "--day", "2026-03-02"];
+        let arguments: Vec<&str> = fixed.iter().chain(more).copied().collect();
+        run(&small.settings, &arguments).stdout
+    };
+    let json = ["--namespace", "shop", "--output", "json"];
+    let said = |at| -> (Value, String) {
+        let one: Value = serde_json::from_str(&ask(at, &json)).unwrap();
+        (one["day_state"].clone(), one["day_cause"].as_str().unwrap().to_owned())
+    };
+    let day_after = "2026-03-03T12:00:00Z";
+    assert_eq!(said(AT).0, "ok");
+    let (state, cause) = said(day_after);
+    assert_eq!(state, "partial");
+    assert!(cause.starts_with("no run came after 12:01 of this day: "), "{cause}");
+    let text = ask(day_after, &["--namespace", "shop"]);
+    assert!(text.contains("status    partial, not settled"), "{text}");
+    assert!(text.contains("cause: no run came after 12:01"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn numbers_of_raw_metrics_are_recomputed_from_raw_samples() {
     let (_data, prometheus) = recorded_prometheus();
     let stores = Stores::new("explain_raw").await;

@@ -2,6 +2,8 @@
 //! every dialect, proxies that lose forms, partial answers. The same days come through, or the day
 //! is not `ok`.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use serde_json::{Value, json};
 
 use crate::support::embedded::SqliteStore;
@@ -337,7 +339,10 @@ async fn a_store_of_thanos_that_is_away_makes_days_partial() {
         {"name": "thanos-receive-1:10901", "lastError": "rpc error: code = Unavailable",
          "minTime": MARCH * 1_000, "maxTime": i64::MAX}]}})
     .to_string();
+    // It is overloaded when it is asked first.
+    let asked = AtomicUsize::new(0);
     let rule = move |query: &mut Query| match query.path.ends_with("/stores") {
+        true if asked.fetch_add(1, Ordering::SeqCst) == 0 => Fate::Refused(503, String::new()),
         true => Fate::Refused(200, stores.clone()),
         false => Fate::Passed,
     };

@@ -194,16 +194,46 @@ impl PromClient {
         self.ask("api/v1/query_range", &parameters, "matrix").await
     }
 
-    /// Thanos' stores that are away; none where the server does not say.
+    /// Thanos' stores that are away; none where the server does not say. A server that cannot say
+    /// it now is asked again: without an answer a day may lack a store without a word.
     pub(super) async fn stores_away(&self) -> Vec<StoreAway> {
+        const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(2)];
+        let mut pauses = PAUSES.into_iter();
+        loop {
+            let why = match self.ask_stores().await {
+                Ok(away) => return away,
+                Err(why) => why,
+            };
+            let Some(pause) = pauses.next() else {
+                tracing::warn!(
+                    "{} does not say which stores are away ({why}): where it is a Thanos, days may \
+                     lack one",
+                    self.address()
+                );
+                return Vec::new();
+            };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// The stores that are away, or why the server cannot say it now.
+    async fn ask_stores(&self) -> Result<Vec<StoreAway>, String> {
         const BYTES_MAX: u64 = 4 << 20;
         let request = self.http.get(self.endpoint.join("api/v1/stores"));
+        let what = "the question which stores are away";
         let sent = self.headers.apply(self.auth.apply(request)).send().await;
-        let Some(response) = sent.ok().filter(|reply| reply.status().is_success()) else {
-            return Vec::new();
-        };
+        let response = sent
+            .map_err(|error| http::transport_failure(Hop::QueryLayer, what, error).to_string())?;
+        let status = response.status();
+        if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+            return Err(format!("it answers {status}"));
+        }
+        // Other servers have no such address.
+        if !status.is_success() {
+            return Ok(Vec::new());
+        }
         let body = http::read_bounded(response, BYTES_MAX, Hop::QueryLayer).await;
-        body.map_or_else(|_| Vec::new(), |body| stores::away(&body))
+        body.map(|body| stores::away(&body)).map_err(|failure| failure.to_string())
     }
 
     /// Asks until there is an answer of the type that is due, in bounded tries.

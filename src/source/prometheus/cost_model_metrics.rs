@@ -258,7 +258,8 @@ impl RawDay<'_, '_> {
     ) -> Result<(), Failure> {
         for (metric, effect) in NEEDED {
             if self.inventory.has(metric) {
-                let any = formulas.selector.max_by(&[], &formulas.selector.raw(metric, &[]));
+                // Of the scraper that was chosen: what another one has is not billed.
+                let any = formulas.max_by(&[], metric);
                 let series = self.inventory.count(metric);
                 let minutes = self.rough_minutes(&any, series).await?;
                 let missing = self.inventory.missing_partly(metric, effect, &minutes, present);

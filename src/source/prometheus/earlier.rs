@@ -5,6 +5,7 @@
 //! What belongs here: pure choices over what it showed. What does not: asking (`earlier_costs`).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::cost::costs::is_special;
 use crate::cost::day::DAY_SECONDS;
@@ -23,7 +24,7 @@ const DISAGREEMENT_SHARE: f64 = 0.25;
 /// Exporters are held against each other over so much time at least (seconds).
 const COMPARED_SECONDS_MIN: i64 = 3 * 3_600;
 /// Most gauges that stood still, of which all combinations are tried.
-const COMBINED_MAX: usize = 16;
+const COMBINED_MAX: usize = 12;
 
 /// A stretch of a day, and when the rate that is its own is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +82,7 @@ pub(super) fn usable(totals: &[(i64, f64)]) -> BTreeSet<i64> {
 }
 
 /// Rates of namespaces at one minute, special ones such as `__idle__` included, USD per hour.
-pub(super) type Rates = BTreeMap<String, f64>;
+pub(super) type Rates = BTreeMap<Arc<str>, f64>;
 
 /// Namespaces that no longer cost anything, but whose gauges stand still: the exporter keeps them
 /// until it restarts, and the cluster's total lacks them. `before` has earlier readings, the latest
@@ -104,10 +105,10 @@ pub(super) fn gone(now: &Rates, before: &[&Rates], total: f64) -> Option<BTreeSe
     // Who stood still for longest is gone most likely.
     for count in (1..=before.len()).rev() {
         let before = &before[..count];
-        let mut still: Vec<(&String, f64)> = now
+        let mut still: Vec<(&str, f64)> = now
             .iter()
             .filter(|(name, usd)| !is_special(name) && stood_still(name, **usd, before))
-            .map(|(name, usd)| (name, *usd))
+            .map(|(name, usd)| (&**name, *usd))
             .collect();
         still.sort_by(|a, b| a.1.total_cmp(&b.1));
         if let Some(gone) = combination(&still, off) {
@@ -124,7 +125,7 @@ fn stood_still(name: &str, usd: f64, before: &[&Rates]) -> bool {
 
 /// The combination that fits best; of those that fit alike, one of the fewest names.
 fn combination(
-    still: &[(&String, f64)],
+    still: &[(&str, f64)],
     off: impl Fn(f64) -> Option<f64>,
 ) -> Option<BTreeSet<String>> {
     let masks: Box<dyn Iterator<Item = u128>> = if still.len() <= COMBINED_MAX {
@@ -147,7 +148,7 @@ fn combination(
             best = Some((off, mask.count_ones(), mask));
         }
     }
-    best.map(|(_, _, mask)| of(mask).map(|(_, (name, _))| (*name).clone()).collect())
+    best.map(|(_, _, mask)| of(mask).map(|(_, (name, _))| (*name).to_owned()).collect())
 }
 
 /// Costs of spans, USD.
@@ -183,7 +184,7 @@ mod tests {
     const DAY: Window = Window { start: 86_400 * 20_000, end: 86_400 * 20_001 };
 
     fn rates(pairs: &[(&str, f64)]) -> Rates {
-        pairs.iter().map(|(name, usd)| ((*name).to_owned(), *usd)).collect()
+        pairs.iter().map(|(name, usd)| ((*name).into(), *usd)).collect()
     }
 
     fn minutes(window: Window) -> BTreeSet<i64> {
@@ -295,15 +296,15 @@ mod tests {
         ) {
             let mut now = Rates::new();
             for (n, usd) in live.iter().enumerate() {
-                now.insert(format!("live-{n}"), *usd);
+                now.insert(format!("live-{n}").into(), *usd);
             }
             let mut before: Rates =
                 now.iter().map(|(name, usd)| (name.clone(), usd + 0.001)).collect();
             let idle = if has_idle { 0.7 } else { 0.0 };
             let total: f64 = live.iter().sum::<f64>() + idle;
             for (n, usd) in stale.iter().enumerate() {
-                now.insert(format!("stale-{n}"), *usd);
-                before.insert(format!("stale-{n}"), *usd);
+                now.insert(format!("stale-{n}").into(), *usd);
+                before.insert(format!("stale-{n}").into(), *usd);
             }
             if has_idle {
                 now.insert("__idle__".into(), idle);

@@ -1,6 +1,7 @@
 //! Costs from the earlier exporter, which does not say which window its gauges are of.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::cost::costs::is_special;
 use crate::cost::{Day, Level};
@@ -27,6 +28,9 @@ use crate::source::{Phase, ReadPart, SourceDay};
 const HOUR_SECONDS: i64 = 3_600;
 /// The window that is assumed where the exporter does not say how long it is (seconds).
 const ASSUMED_SECONDS: i64 = 3_600;
+/// A shorter window is not believed (seconds): a day has as many readings as windows, and the label
+/// that says how long they are is anybody's.
+const SHORTEST_SECONDS: i64 = 900;
 /// How long before a reading it is looked whether gauges stand still, seconds.
 const BEFORE_SECONDS: [i64; 4] = [900, 3_600, 7_200, 10_800];
 /// How long before a day the whole cost is looked at: whether it fell to nothing at once (seconds).
@@ -45,11 +49,11 @@ impl Earlier {
     /// The window's length, seconds, where it is known.
     pub(super) fn window_seconds(&self) -> Option<i64> {
         let duration = parse_duration(self.window.as_deref()?)?;
-        i64::try_from(duration.as_secs()).ok().filter(|seconds| *seconds >= GRID_SECONDS)
+        i64::try_from(duration.as_secs()).ok().filter(|seconds| *seconds >= SHORTEST_SECONDS)
     }
 
     fn phrase(&self, cluster: &str) -> String {
-        let of = match &self.window {
+        let of = match self.window.as_ref().filter(|_| self.window_seconds().is_some()) {
             Some(window) => format!("averages over a window of {window}"),
             None => "averages over a window of unknown length".to_owned(),
         };
@@ -75,7 +79,7 @@ pub(super) async fn earlier(
     for (labels, samples) in infos {
         let label =
             |name: &str| labels.get(name).filter(|text| !text.is_empty()).map(str::to_owned);
-        let cluster = label("cluster").or_else(|| label("cluster_name"));
+        let cluster = label(session.cluster_label()).or_else(|| label("cluster_name"));
         let cluster = cluster.unwrap_or_else(|| session.default_cluster().to_owned());
         let is_total = label("mode").or_else(|| label("metric_mode")).as_deref() == Some("total");
         let earlier = Earlier { window: label("window"), is_total };
@@ -121,6 +125,10 @@ pub(super) async fn add_costs(
     let stretches = earlier::stretches(span, length, &usable, now_seconds);
     let coverage = coverage(&stretches);
     if coverage.covered == 0 {
+        if coverage.due > 0 {
+            session.is_partial = true;
+            session.warn(format!("the exporter of cluster '{cluster}' has shown no cost of this day"));
+        }
         return Ok(coverage);
     }
     out.approximations.push(earlier.phrase(cluster));
@@ -309,13 +317,14 @@ impl Reading<'_> {
         let mut bad = BTreeSet::new();
         for (labels, points) in &values {
             let name = Series { labels: labels.clone(), points: Vec::new() };
-            let name = name.label("namespace").to_owned();
+            // At each reading: a name may be long.
+            let name: Arc<str> = name.label("namespace").into();
             for (time, usd) in points {
                 let is_cost = usd.is_finite() && (*usd >= 0.0 || is_special(&name));
                 if is_cost {
-                    rates.entry(*time).or_default().insert(name.clone(), *usd);
+                    rates.entry(*time).or_default().insert(Arc::clone(&name), *usd);
                 } else {
-                    bad.insert(name.clone());
+                    bad.insert(Arc::clone(&name));
                 }
             }
         }
@@ -326,9 +335,11 @@ impl Reading<'_> {
             let before: Vec<&Rates> =
                 BEFORE_SECONDS.iter().filter_map(|seconds| rates.get(&(at - seconds))).collect();
             let total = totals.get(&at).copied().unwrap_or(0.0);
+            // Long work between two answers: others, and the account's own deadline, have their turn.
+            tokio::task::yield_now().await;
             let gone = earlier::gone(now, &before, total);
             if let Some(gone) = &gone {
-                for (name, rate) in now.iter().filter(|(name, _)| !gone.contains(*name)) {
+                for (name, rate) in now.iter().filter(|(name, _)| !gone.contains(&***name)) {
                     if !is_special(name) {
                         let slot = &mut out.costs.namespace_mut(self.cluster, name).total_usd;
                         *slot = Some(slot.unwrap_or(0.0) + rate * per_hour * hours);
@@ -341,7 +352,7 @@ impl Reading<'_> {
         Ok(gone_at)
     }
 
-    fn warn_of_bad(&self, session: &mut DaySession<'_>, bad: &BTreeSet<String>) {
+    fn warn_of_bad(&self, session: &mut DaySession<'_>, bad: &BTreeSet<Arc<str>>) {
         if let Some(name) = bad.first() {
             session.is_partial = true;
             session.warn(format!(
@@ -486,6 +497,8 @@ mod tests {
         assert_eq!(of("1d").window_seconds(), Some(86_400));
         assert_eq!(of("today").window_seconds(), None);
         assert_eq!(of("0").window_seconds(), None);
+        assert_eq!(of("1m").window_seconds(), None, "1 440 readings a day");
+        assert!(of("1m").phrase("c").contains("unknown length"));
         assert_eq!(Earlier::default().window_seconds(), None);
         assert!(of("24h").phrase("c").contains("24h"));
     }

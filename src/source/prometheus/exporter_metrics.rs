@@ -72,7 +72,10 @@ pub(super) async fn day_costs(
         }
     }
     coverage.write(&mut out, &seen, (day, now_seconds));
-    let known: BTreeSet<String> = coverage.clusters.keys().cloned().chain(others).collect();
+    // An exporter that shows no cost knows nothing of its cluster.
+    let with_costs = coverage.clusters.iter().filter(|(_, one)| one.covered > 0);
+    let with_costs = with_costs.map(|(name, _)| name).chain(seen.windowed.keys());
+    let known: BTreeSet<String> = with_costs.cloned().collect();
     name_silent_clusters(&mut session, &selector, &known, on_day, &mut out).await?;
     if session.levels().has(Level::Node) {
         node_facts::add(&mut session, &selector, on_day, &mut out.costs).await?;

@@ -214,12 +214,11 @@ async fn shown(
     } else {
         BTreeMap::new()
     };
-    let mut by_time: BTreeMap<(String, i64), i64> = BTreeMap::new();
+    // A cluster's name may be long: one copy each.
+    let mut by_time: BTreeMap<&str, BTreeMap<i64, i64>> = BTreeMap::new();
     for (labels, points) in &changing {
-        let of = |(time, value): &(i64, f64)| {
-            Some(((session.cluster(labels).to_owned(), *time), seconds(*value)?))
-        };
-        by_time.extend(points.iter().filter_map(of));
+        let of = |(time, value): &(i64, f64)| Some((*time, seconds(*value)?));
+        by_time.entry(session.cluster(labels)).or_default().extend(points.iter().filter_map(of));
     }
     let mut out: BTreeMap<String, BTreeMap<i64, Window>> = BTreeMap::new();
     for (labels, points) in ends_shown {
@@ -227,7 +226,7 @@ async fn shown(
         let Some(known) = lengths.get(&cluster) else { continue };
         let of_cluster = out.entry(cluster.clone()).or_default();
         for (time, value) in points {
-            let length = known.or_else(|| by_time.get(&(cluster.clone(), time)).copied());
+            let length = known.or_else(|| by_time.get(cluster.as_str())?.get(&time).copied());
             let (Some(length), Some(end)) = (length, seconds(value)) else { continue };
             let window = Window { start: end - length, end };
             let newest = of_cluster.entry(time).or_insert(window);

@@ -229,6 +229,22 @@ async fn without_totals_nodes_cost_price_times_capacity() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn hours_in_which_no_nodes_capacity_is_known_are_not_free() {
+    let mut series = six();
+    let evening = (WHOLE.0, MARCH + 18 * HOUR);
+    for (resource, amount) in [("cpu", 4.0), ("memory", 16.0 * GIB)] {
+        let labels = format!("node=\"n1\",resource=\"{resource}\"");
+        series.push(("kube_node_status_capacity", labels, evening, amount));
+    }
+    let mut history = History::default();
+    put(&mut history, C, &series);
+    let done = Done::over(&source(&[history]), &[]);
+    assert_eq!(done.day["state"], "partial", "{}", done.day);
+    let warnings = done.day["warnings"].to_string();
+    assert!(warnings.contains("kube_node_status_capacity"), "{}", done.day);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_volume_of_three_pods_is_shared_by_what_the_cost_model_says() {
     let sharers = [("data", "a"), ("data", "b"), ("reports", "c")];
     for has_capacity in [false, true] {

@@ -10,7 +10,10 @@ use crate::source::prometheus::node_facts;
 use crate::source::prometheus::promql::{Window, minutes_present};
 
 use super::formulas::{Formulas, NodeBasis, RESOURCES};
-use super::names::{BALANCERS, CLAIMS, CPU, MANAGEMENT, NODE_TOTAL, OF_NODES, VOLUME_PRICE};
+use super::inventory::TRANSIENT_MINUTES;
+use super::names::{
+    BALANCERS, CLAIMS, CPU, CPU_PRICE, MANAGEMENT, NODE_TOTAL, OF_NODES, VOLUME_PRICE,
+};
 use super::{NAMED_MAX, RawDay, STEP_MINUTES, network};
 
 /// What the resources of containers are parts of.
@@ -217,14 +220,32 @@ impl RawDay<'_, '_> {
         let any = formulas.selector.max_by(&[], &formulas.selector.raw(NODE_TOTAL, &[]));
         let total = self.session.summed(self.window, 1, |p| minutes_present(&any, p)).await?;
         let total = self.session.by_cluster(&total);
-        let basis = self.inventory.node_basis(&total, present);
-        if basis < NodeBasis::Allocated {
-            return Ok(basis);
+        let count = |nodes: String| {
+            format!("count by ({}) ({nodes})", formulas.selector.labels(&[]))
+        };
+        let prices = self.inventory.count(CPU_PRICE);
+        let mut lacking = BTreeMap::new();
+        let mut basis = self.inventory.node_basis(&total, present);
+        // It was chosen by what a cluster has on the day; a node, or an hour, may lack it.
+        while basis < NodeBasis::Allocated {
+            lacking = self.rough_minutes(&count(formulas.nodes_without(basis)), prices).await?;
+            lacking.retain(|_, minutes| *minutes > TRANSIENT_MINUTES);
+            basis = match basis {
+                _ if lacking.is_empty() => return Ok(basis),
+                NodeBasis::Total => NodeBasis::Capacity,
+                _ => NodeBasis::Allocated,
+            };
         }
-        let lone = formulas.nodes_known_by_allocation();
-        let by_cluster = format!("count by ({}) ({lone})", formulas.selector.labels(&[]));
-        let minutes = self.rough_minutes(&by_cluster, self.inventory.count(CPU)).await?;
+        let allocated = count(formulas.nodes_known_by_allocation());
+        let minutes = self.rough_minutes(&allocated, self.inventory.count(CPU)).await?;
         for (cluster, minutes) in minutes {
+            let known = lacking.entry(cluster).or_default();
+            *known = minutes.max(*known);
+        }
+        for (cluster, minutes) in lacking {
+            // All day it is how the cluster is known; for a part of it, something went away.
+            let of_day = present.get(&cluster).copied().unwrap_or(0);
+            self.session.is_partial |= minutes + TRANSIENT_MINUTES < of_day;
             self.session.warn(format!(
                 "cluster '{cluster}' has neither {NODE_TOTAL} nor the capacity of its nodes \
                  (kube_node_status_capacity) for about {minutes} min: its whole is what is \

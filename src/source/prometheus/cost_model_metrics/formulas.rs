@@ -96,6 +96,17 @@ impl Formulas {
         )
     }
 
+    /// Nodes with a price of which this basis, one of those before the last, does not know the whole.
+    pub(super) fn nodes_without(&self, basis: NodeBasis) -> String {
+        let node = &["node"];
+        let mut known = vec![self.max_by(node, NODE_TOTAL)];
+        if basis >= NodeBasis::Capacity {
+            known.push(self.node_capacity());
+        }
+        let priced = self.max_by(node, CPU_PRICE);
+        format!("{priced} unless {} ({})", self.on(node), known.join(" or "))
+    }
+
     /// What nodes cost by labels.
     pub(super) fn nodes(&self, by: &[&str], basis: NodeBasis) -> String {
         let mut parts = vec![self.max_by(&["node"], NODE_TOTAL)];

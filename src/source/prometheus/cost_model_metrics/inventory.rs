@@ -12,7 +12,7 @@ use super::names::{
 
 /// A metric may be missing for so many minutes of a cluster's day: it starts and ends with others
 /// within a few scrapes.
-const TRANSIENT_MINUTES: u32 = 15;
+pub(super) const TRANSIENT_MINUTES: u32 = 15;
 
 /// How many series each metric has, by cluster.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -23,6 +23,8 @@ use super::kept_answers::{self, KeptAnswers};
 
 /// How often a query that asks for too much is halved: down to 22 minutes of a day.
 const HALVINGS_MAX: u32 = 6;
+/// Most points of one reply by regular times: a half of what a reply may take of memory.
+const POINTS_MAX: u64 = 500_000;
 
 impl DaySession<'_> {
     /// Has what is answered about the part of a running day that is over be kept, and what a
@@ -449,7 +451,7 @@ impl DaySession<'_> {
     /// Regular times in pieces of which none touches more samples than allowed or is longer than
     /// so many minutes, the last first.
     fn split_to(&self, sampling: Sampling, series: u64, minutes: u32) -> Vec<Sampling> {
-        let most = self.settings.samples_max / series.max(1);
+        let most = self.settings.samples_max.min(POINTS_MAX) / series.max(1);
         let mut open = vec![sampling];
         let mut pieces = Vec::new();
         while let Some(piece) = open.pop() {
