@@ -233,6 +233,7 @@ impl AllocationClient {
                     "update Kubecost or OpenCost to a version that reads the parameter filter";
                 Failure::query(Kind::BadData, what, fix)
             })?;
+            reply.cluster = Some(cluster.as_str().into());
         }
         if request.idle == Idle::SharedEven && reply.product == Product::OpenCost {
             let what = "is an OpenCost, which shares idle cost only by weight";

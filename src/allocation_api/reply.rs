@@ -44,6 +44,8 @@ pub struct Reply {
     pub warning: Option<Box<str>>,
     /// What was odd.
     pub faults: Faults,
+    /// The only cluster whose rows were taken.
+    pub cluster: Option<Box<str>>,
 }
 
 /// Reads a body whose HTTP status was a success.
@@ -78,7 +80,7 @@ pub fn parse(body: &[u8]) -> Result<Reply, Failure> {
     }
     let product = if envelope.status.0.is_some() { Product::OpenCost } else { Product::Kubecost };
     let Data { sets, faults } = envelope.data;
-    Ok(Reply { product, sets, warning: envelope.warning.0, faults })
+    Ok(Reply { product, sets, warning: envelope.warning.0, faults, cluster: None })
 }
 
 /// The currency code in a reply of a product's settings.

@@ -56,6 +56,8 @@ pub enum Fault {
     IdleMissing,
     /// Rows of several clusters where one was expected: all are in the sums.
     SeveralClusters,
+    /// The product says another currency than the label of the costs: they stand.
+    OtherCurrency,
 }
 
 impl Fault {
@@ -82,6 +84,7 @@ impl Fault {
             Self::IdleTwice => "idle-twice",
             Self::IdleMissing => "idle-missing",
             Self::SeveralClusters => "several-clusters",
+            Self::OtherCurrency => "other-currency",
         }
     }
 }
@@ -192,6 +195,16 @@ pub struct Usage {
     pub ram_requested: f64,
     /// Byte-hours used.
     pub ram_used: f64,
+}
+
+impl Usage {
+    /// Adds another row's usage, part by part.
+    pub fn add(&mut self, other: &Self) {
+        self.cpu_requested += other.cpu_requested;
+        self.cpu_used += other.cpu_used;
+        self.ram_requested += other.ram_requested;
+        self.ram_used += other.ram_used;
+    }
 }
 
 /// A row of a set.

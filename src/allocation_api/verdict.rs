@@ -21,6 +21,8 @@ const IDLE_ROUNDING_USD: f64 = 1e-4;
 pub enum Refusal {
     /// No rows at all.
     Empty,
+    /// No rows of the only cluster that is taken.
+    NothingOfCluster(Box<str>),
     /// Only volumes and load balancers have a cost and all the rest is idle: the server could not
     /// list the pods.
     PodsMissing,
@@ -37,7 +39,7 @@ impl Refusal {
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::Empty => "empty",
+            Self::Empty | Self::NothingOfCluster(_) => "empty",
             Self::PodsMissing => "pods-missing",
             Self::WrongWindow(_) => "wrong-window",
             Self::NegativeTotal(_) => "negative-total",
@@ -50,6 +52,11 @@ impl Refusal {
     pub fn failure(&self, window: Window) -> Failure {
         let (what, fix) = match self {
             Self::Empty => ("has no rows".to_owned(), "wait until the server has computed it"),
+            Self::NothingOfCluster(cluster) => (
+                format!("has no rows of the cluster '{cluster}'"),
+                "wait until the server has computed it; CLUSTER_FILTER may also name no cluster of \
+                 it: set it to the name that the server has for the cluster",
+            ),
             Self::PodsMissing => (
                 "has no pod with a CPU cost while the whole cluster is idle".to_owned(),
                 "see the server's log: its Prometheus refused or timed out the query for pods",
@@ -78,6 +85,8 @@ pub struct Selected {
     pub window: Window,
     /// All rows; rows of one key from several sets are summed.
     pub rows: Vec<Row>,
+    /// The time between the sets that were summed, of which there are no rows.
+    pub missing_seconds: i64,
 }
 
 /// Takes from a reply the rows of the window `asked`.
@@ -87,23 +96,24 @@ pub struct Selected {
 /// counted.
 ///
 /// # Errors
-/// [`Refusal::Empty`] without rows, [`Refusal::WrongWindow`] when the rows are of a time that
-/// is not in the window asked for.
+/// [`Refusal::Empty`] or [`Refusal::NothingOfCluster`] without rows, [`Refusal::WrongWindow`] when
+/// the rows are of a time that is not in the window asked for.
 pub fn select(reply: Reply, asked: Window, faults: &mut Faults) -> Result<Selected, Refusal> {
     let mut sets: Vec<_> = reply.sets.into_iter().filter(|set| !set.rows.is_empty()).collect();
     if let Some(at) = sets.iter().position(|set| set.window == Some(asked)) {
-        return Ok(Selected { window: asked, rows: sets.swap_remove(at).rows });
+        let rows = sets.swap_remove(at).rows;
+        return Ok(Selected { window: asked, rows, missing_seconds: 0 });
     }
     match sets.as_mut_slice() {
-        [] => Err(Refusal::Empty),
+        [] => Err(reply.cluster.map_or(Refusal::Empty, Refusal::NothingOfCluster)),
         [set] => {
             let rows = std::mem::take(&mut set.rows);
             match set.window {
                 // Times that are garbage were counted; the position is all there is to go by.
-                None => Ok(Selected { window: asked, rows }),
+                None => Ok(Selected { window: asked, rows, missing_seconds: 0 }),
                 Some(window) if window.seconds() == asked.seconds() => {
                     faults.add(Fault::OtherWindow, &rfc3339(window.start));
-                    Ok(Selected { window, rows })
+                    Ok(Selected { window, rows, missing_seconds: 0 })
                 }
                 Some(window) => Err(Refusal::WrongWindow(Some(window))),
             }
@@ -117,12 +127,15 @@ pub fn select(reply: Reply, asked: Window, faults: &mut Faults) -> Result<Select
             if !inside {
                 return Err(Refusal::WrongWindow(windows.first().copied()));
             }
-            Ok(Selected { window: asked, rows: sum(sets) })
+            let gaps = windows.windows(2).map(|pair| pair[1].start - pair[0].end);
+            let missing_seconds: i64 = gaps.sum();
+            Ok(Selected { window: asked, rows: sum(sets), missing_seconds })
         }
     }
 }
 
-/// The rows of several sets, those of one key added up.
+/// The rows of several sets, those of one key added up. Efficiencies are of all of them where the
+/// usage of each is told, else those of the first.
 #[must_use]
 pub fn sum(sets: Vec<AllocationSet>) -> Vec<Row> {
     let mut rows = std::collections::BTreeMap::<Box<str>, Row>::new();
@@ -134,6 +147,7 @@ pub fn sum(sets: Vec<AllocationSet>) -> Vec<Row> {
             std::collections::btree_map::Entry::Occupied(mut entry) => {
                 let known = entry.get_mut();
                 known.costs.add(&row.costs);
+                add_usage(known, &row);
                 known.span = match (known.span, row.span) {
                     (Some(a), Some(b)) => {
                         Some(Window { start: a.start.min(b.start), end: a.end.max(b.end) })
@@ -146,6 +160,37 @@ pub fn sum(sets: Vec<AllocationSet>) -> Vec<Row> {
         }
     }
     rows.into_values().collect()
+}
+
+/// Adds what a row of another set used, to a row that has the costs of both.
+fn add_usage(known: &mut Row, row: &Row) {
+    let (Some(mut usage), Some(more)) = (known.usage, row.usage) else {
+        // Of a part of the sets it would be no usage of the sum.
+        known.usage = None;
+        return;
+    };
+    usage.add(&more);
+    known.usage = Some(usage);
+    let cpu = ratio(usage.cpu_used, usage.cpu_requested);
+    let ram = ratio(usage.ram_used, usage.ram_requested);
+    let (of_cpu, of_ram) = (known.costs.cpu, known.costs.ram);
+    let both = of_cpu + of_ram;
+    let total = if both > 0.0 { (cpu * of_cpu + ram * of_ram) / both } else { 0.0 };
+    // What neither set tells stays untold.
+    known.cpu_efficiency = known.cpu_efficiency.or(row.cpu_efficiency).map(|_| cpu);
+    known.ram_efficiency = known.ram_efficiency.or(row.ram_efficiency).map(|_| ram);
+    known.total_efficiency = known.total_efficiency.or(row.total_efficiency).map(|_| total);
+}
+
+/// Used over requested as both servers have it: 1 where what is used was not requested.
+fn ratio(used: f64, requested: f64) -> f64 {
+    if requested > 0.0 {
+        used / requested
+    } else if used > 0.0 {
+        1.0
+    } else {
+        0.0
+    }
 }
 
 /// Sees that an answer can be true.
@@ -250,6 +295,7 @@ pub fn is_cut_short(window: Window, rows: &[Row]) -> bool {
 mod tests {
     use super::*;
     use crate::allocation_api::reply::parse;
+    use crate::allocation_api::row::Usage;
 
     const ASKED: Window = Window { start: 3_600, end: 7_200 };
 
@@ -285,6 +331,60 @@ mod tests {
         assert_eq!(chosen(&[("a", 0, 86_400)]), Err(Refusal::WrongWindow(Some(wrong))));
         assert!(chosen(&[("a", 3_600, 6_000), ("a", 5_400, 7_200)]).is_err());
         assert_eq!(chosen(&[]).unwrap_err(), Refusal::Empty);
+    }
+
+    #[test]
+    fn an_empty_reply_for_one_cluster_says_that_its_name_may_be_wrong() {
+        let mut reply = parse(br#"{"code":200,"data":[{}]}"#).unwrap();
+        let empty = select(reply.clone(), ASKED, &mut Faults::default()).unwrap_err();
+        assert!(!empty.failure(ASKED).to_string().contains("CLUSTER_FILTER"));
+        reply.cluster = Some("prod".into());
+        let empty = select(reply, ASKED, &mut Faults::default()).unwrap_err();
+        let said = empty.failure(ASKED).to_string();
+        assert!(said.contains("'prod'") && said.contains("CLUSTER_FILTER"), "{said}");
+        assert_eq!(empty.reason(), "empty");
+    }
+
+    #[test]
+    fn a_hole_between_sets_that_are_summed_is_told() {
+        let set = |start: i64, end: i64| AllocationSet {
+            window: Some(Window { start, end }),
+            rows: vec![row("shop", 1.0, 0.0)],
+        };
+        let missing = |sets: Vec<AllocationSet>| {
+            let mut reply = parse(br#"{"code":200,"data":[]}"#).unwrap();
+            reply.sets = sets;
+            select(reply, ASKED, &mut Faults::default()).unwrap().missing_seconds
+        };
+        assert_eq!(missing(vec![set(3_600, 4_500), set(5_400, 6_300), set(6_300, 7_200)]), 900);
+        assert_eq!(missing(vec![set(6_300, 7_200), set(3_600, 4_500)]), 1_800, "in any order");
+        assert_eq!(missing(vec![set(3_600, 5_400), set(5_400, 7_200)]), 0);
+        assert_eq!(missing(vec![set(3_600, 7_200)]), 0);
+    }
+
+    #[test]
+    fn efficiencies_of_several_sets_are_of_all_that_was_used_and_requested() {
+        let of = |used: f64, told: Option<f64>| {
+            let usage = Usage { cpu_used: used, cpu_requested: 4.0, ..Usage::default() };
+            Row {
+                usage: Some(usage),
+                cpu_efficiency: told,
+                ram_efficiency: told.map(|_| 0.0),
+                total_efficiency: told,
+                ..row("shop", 1.0, 0.0)
+            }
+        };
+        let summed = |rows: [Row; 2]| {
+            sum(rows.map(|row| AllocationSet { window: None, rows: vec![row] }).into()).remove(0)
+        };
+        let both = summed([of(1.0, Some(0.25)), of(3.0, Some(0.75))]);
+        assert_eq!(both.usage.map(|usage| (usage.cpu_used, usage.cpu_requested)), Some((4.0, 8.0)));
+        assert_eq!((both.cpu_efficiency, both.total_efficiency), (Some(0.5), Some(0.5)));
+        assert_eq!(both.ram_efficiency, Some(0.0));
+        assert_eq!(summed([of(1.0, None), of(3.0, None)]).cpu_efficiency, None);
+        let untold = Row { usage: None, ..of(3.0, Some(0.75)) };
+        let first = summed([of(1.0, Some(0.25)), untold]);
+        assert_eq!((first.cpu_efficiency, first.usage), (Some(0.25), None));
     }
 
     #[test]

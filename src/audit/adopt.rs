@@ -3,16 +3,18 @@
 //!
 //! A pool and an owner go over where this program's document has none, or the account's default:
 //! any other was given to it by a rule or a user, and stays. Tags go over where it has none of that
-//! key. Rows are taken back on days that this program has stored: elsewhere they are all that the day
-//! has.
+//! key. Rows are taken back on days that this program has stored whole: elsewhere they are all that
+//! the day, or a part of it, has.
 
 use std::collections::BTreeMap;
 
-use crate::cost::{AccountId, Day, Level};
+use crate::cost::{AccountId, Level};
+use crate::day_status::DayStatus;
 use crate::documents::earlier::EARLIER_CLUSTER_ID;
 use crate::documents::merge::AdoptUpdate;
 use crate::documents::{PoolOwner, StoredResource};
 
+use super::day_record::is_open;
 use super::kinds::{Finding, FindingKind, RepairedBy, StoredState};
 
 /// What goes over from a document of earlier software, one change for each of this program's
@@ -74,21 +76,29 @@ pub(super) fn earlier_documents(account: &AccountId, stored: &StoredState) -> Ve
     stored.earlier.iter().map(|earlier| finding(account, stored, earlier)).collect()
 }
 
-/// Leaves rows of earlier software on days of which this program has stored nothing until a backfill
-/// has computed these days: without them such a day would cost nothing.
+/// Leaves rows of earlier software on days of which this program has stored nothing, or a part only,
+/// until a backfill has computed these days: without them such a day would cost nothing, or too
+/// little.
 pub(super) fn keep_rows_of_unstored_days(stored: &StoredState, findings: &mut [Finding]) {
-    let is_stored =
-        |day: &Day| stored.statuses.get(day).is_some_and(|status| status.stored.phase.is_some());
-    let is_kept = |one: &&mut Finding| {
-        one.kind == FindingKind::EarlierWorker && one.day.is_some_and(|day| !is_stored(&day))
-    };
-    for one in findings.iter_mut().filter(is_kept) {
+    for one in findings.iter_mut().filter(|one| one.kind == FindingKind::EarlierWorker) {
+        let Some(day) = one.day else { continue };
+        let Some(lack) = lack_of(stored.statuses.get(&day)) else { continue };
         one.repaired_by = RepairedBy::Backfill;
-        one.what.push_str(
-            "; this program has stored nothing of the day, so --adopt leaves the row until a \
-             backfill has computed the day",
-        );
+        one.what.push_str(&format!(
+            "; {lack}, so --adopt leaves the row until a backfill has computed the day"
+        ));
     }
+}
+
+/// What of a day this program has not stored; `None` where it has stored all of it.
+fn lack_of(status: Option<&DayStatus>) -> Option<&'static str> {
+    let Some(status) = status.filter(|status| status.stored.phase.is_some()) else {
+        return Some("this program has stored nothing of the day");
+    };
+    // Of a day with a gap the rows of both would count for good: what of it is known is most of it.
+    let coverage = &status.stored.coverage;
+    let is_part = is_open(status) || coverage.covered_minutes < coverage.expected_minutes / 2;
+    is_part.then_some("this program has stored only a part of the day")
 }
 
 fn finding(account: &AccountId, stored: &StoredState, earlier: &StoredResource) -> Finding {
@@ -120,7 +130,7 @@ fn finding(account: &AccountId, stored: &StoredState, earlier: &StoredResource) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::day_status::DayStatus;
+    use crate::cost::Day;
     use crate::day_status::stored_form::tests::complete;
 
     fn owned(pool: Option<&str>) -> StoredResource {
@@ -191,12 +201,17 @@ mod tests {
     #[test]
     fn rows_are_taken_back_on_days_alone_that_this_program_has_stored() {
         let days: Vec<Day> =
-            ["2026-08-01", "2026-08-02", "2026-08-03"].map(|text| text.parse().unwrap()).to_vec();
+            (1..=5).map(|day| format!("2026-08-0{day}").parse().unwrap()).collect();
         let account = AccountId::new("a").unwrap();
-        // Of the first a run found nothing, of the last there was none.
+        // Of the first a run found nothing, of the third there was none; of the fourth minutes are
+        // missing, and the last is open.
         let empty = DayStatus::empty(&account, days[0]);
+        let mut gap = complete(days[3]);
+        gap.stored.coverage.covered_minutes = 9;
+        let mut open = complete(days[4]);
+        open.attempt.is_settled = false;
         let stored = StoredState {
-            statuses: [(days[0], empty), (days[1], complete(days[1]))].into(),
+            statuses: [empty, complete(days[1]), gap, open].map(|one| (one.day, one)).into(),
             ..StoredState::default()
         };
         let row = |kind: FindingKind, day: Day| Finding {
@@ -215,7 +230,13 @@ mod tests {
         keep_rows_of_unstored_days(&stored, &mut found);
         let by: Vec<RepairedBy> = found.iter().map(|one| one.repaired_by).collect();
         let kept = RepairedBy::Backfill;
-        assert_eq!(by, [kept, RepairedBy::Adopt, kept, RepairedBy::Fix]);
-        assert!(found[0].what.contains("--adopt leaves the row"), "{}", found[0].what);
+        assert_eq!(by, [kept, RepairedBy::Adopt, kept, kept, kept, RepairedBy::Fix]);
+        for (place, lack) in
+            [(0, "nothing"), (2, "nothing"), (3, "only a part"), (4, "only a part")]
+        {
+            let what = &found[place].what;
+            assert!(what.contains(&format!("has stored {lack} of the day")), "{what}");
+            assert!(what.contains("--adopt leaves the row"), "{what}");
+        }
     }
 }

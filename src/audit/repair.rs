@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::account_writer::AccountWriter;
+use crate::cost::money::is_same_usd;
 use crate::cost::{AccountId, Day};
 use crate::day_status::{DayStatus, DayStatusReader};
 use crate::documents::costs::cost_summary;
@@ -224,7 +225,9 @@ impl Repairing<'_> {
         let totals = self.ledger.resource_totals(self.account(), &asked).await?;
         let is_left = |id: &String| {
             let of_id = totals.iter().filter(|total| total.resource_id == *id);
-            of_id.into_iter().any(|total| total.last.is_some() || total.total_usd != 0.0)
+            of_id
+                .into_iter()
+                .any(|total| total.last.is_some() || !is_same_usd(total.total_usd, 0.0))
         };
         let at_seconds = self.now_seconds;
         let retired: Vec<Change> = earlier

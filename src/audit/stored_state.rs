@@ -58,7 +58,7 @@ pub async fn load_stored_state(
         .filter(|id| !own.contains(id))
         .collect();
     let others: Vec<String> = others.into_iter().collect();
-    stored.known_ids = resources.taken_ids(&others).await?;
+    stored.known_ids = resources.known_ids(&others).await?;
     Ok(stored)
 }
 

@@ -15,7 +15,7 @@ use super::{CliError, Context, connect, output, request};
 /// Days that are judged, unless `--from` and `--to` say otherwise.
 const DAYS_DEFAULT: u32 = 6;
 
-/// `anomalies`: reads the days and what they are held against.
+/// `anomalies`: reads the days and what they are compared with.
 ///
 /// # Errors
 /// When settings or arguments are wrong, or a store cannot be read.

@@ -29,7 +29,7 @@ Examples:
   kubecost-worker plan --from 2026-11-18 --to 2026-11-19 --out plan.json
   kubecost-worker run --plan plan.json
 
-A plan is refused when the stores have changed since.";
+A plan is refused when the stores have changed since. It is written only where no account failed.";
 
 const BACKFILL_EXAMPLES: &str = "\
 Examples:
@@ -58,7 +58,7 @@ const SCHEDULE_EXAMPLES: &str = "\
 Examples:
   kubecost-worker schedule --cron '*/5 * * * *'
 
-One run at a time; SIGTERM ends after the account that is being worked on.";
+One run at a time. SIGTERM ends after the day that is being worked on, in any case within 10 s.";
 
 const SERVE_EXAMPLES: &str = "\
 Examples:
@@ -230,7 +230,11 @@ fn about_the_program() -> Vec<Command> {
         Command::new("demo")
             .about("Do the whole job over recorded input, without any server, and show the result")
             .after_long_help(DEMO_EXAMPLES)
-            .arg(option("keep", "FILE", "Keep the SQLite file that the costs are stored in")),
+            .arg(option(
+                "keep",
+                "FILE",
+                "Keep the SQLite file that the costs are stored in, with the page beside it (.html)",
+            )),
         Command::new("completions")
             .about("Print completions for a shell")
             .after_long_help(COMPLETIONS_EXAMPLES)
@@ -294,7 +298,7 @@ fn schedule() -> Command {
             option(
                 "cron",
                 "EXPRESSION",
-                "When to run, in UTC: five fields, or six with seconds first",
+                "When to run, in UTC: five fields, six with seconds first, or @hourly and the like",
             )
             .default_value("*/5 * * * *"),
         )

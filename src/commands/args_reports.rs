@@ -20,7 +20,7 @@ Examples:
   kubecost-worker anomalies
   kubecost-worker anomalies --from 2026-11-01 --to 2026-11-20 --least 10 --output json
 
-Without days: the last seven. The eight weeks before them are what they are held against.
+Without days: the last seven. The eight weeks before them are what they are compared with.
 Nothing is changed. The exit code is 0 whether there are any or not.";
 
 const EXPLAIN_EXAMPLES: &str = "\

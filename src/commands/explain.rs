@@ -37,7 +37,12 @@ pub async fn explain(context: &Context) -> Result<u8, CliError> {
     };
     let one = explained(&reads, account, (day, &wanted), now_seconds, (asked, hours)).await?;
     write(context, &one)?;
-    Ok(u8::from(!one.is_equal))
+    Ok(exit_code(&one))
+}
+
+/// 0 where there is a row and it is what is computed.
+fn exit_code(one: &Explanation) -> u8 {
+    u8::from(!one.is_equal || one.stored_usd.is_none())
 }
 
 fn write(context: &Context, one: &Explanation) -> std::io::Result<()> {

@@ -26,6 +26,7 @@ const DOWN_MAX: u32 = 3;
 /// When settings or arguments are wrong, or no account can be looked at.
 pub async fn recommend(context: &Context) -> Result<u8, CliError> {
     let asked = request::accounts(context)?;
+    let limits = limits(context)?;
     let settings: RecommendSettings = context.settings()?;
     let QueryConfig::Prometheus { endpoint, auth, headers, tenant_label, cluster_label, .. } =
         &settings.query
@@ -44,7 +45,7 @@ pub async fn recommend(context: &Context) -> Result<u8, CliError> {
         let headers = headers.for_account(account.id.as_str());
         let client = PromClient::new(endpoint.clone(), auth.clone(), headers)?;
         let selector = selector(account, tenant_label.as_deref(), cluster_label);
-        let found = recommended(&client, &scope(context, account, selector)?).await?;
+        let found = recommended(&client, &scope(context, account, selector, limits)).await?;
         if let Some(stores) = &stores {
             store(stores, account, &found, context.clock.now_seconds()).await?;
         }
@@ -122,25 +123,36 @@ fn selector(account: &Account, tenant: Option<&str>, label: &ClusterLabel) -> Se
     }
 }
 
-fn scope(context: &Context, account: &Account, selector: Selector) -> Result<Scope, CliError> {
-    let number = |name: &str, least: f64, most: f64| {
-        let text = context.argument(name).unwrap_or_default();
-        let number = text.parse::<f64>().ok().filter(|n| (least..=most).contains(n));
-        number.ok_or_else(|| {
-            CliError::Argument(format!("--{name} '{text}' is no number from {least} to {most}"))
-        })
-    };
+/// What `--lookback` and `--node-target` ask for: days, and a share.
+fn limits(context: &Context) -> Result<(u32, f64), CliError> {
+    let text = |name: &str| context.argument(name).unwrap_or_default();
+    let (days, share) = (text("lookback"), text("node-target"));
+    let lookback_days = days.parse::<u32>().ok().filter(|days| (1..=90).contains(days));
+    let lookback_days = lookback_days.ok_or_else(|| {
+        CliError::Argument(format!("--lookback '{days}' is no whole number from 1 to 90"))
+    })?;
+    let node_target = share.parse::<f64>().ok().filter(|share| (0.1..=1.0).contains(share));
+    let node_target = node_target.ok_or_else(|| {
+        CliError::Argument(format!("--node-target '{share}' is no number from 0.1 to 1"))
+    })?;
+    Ok((lookback_days, node_target))
+}
+
+fn scope(
+    context: &Context,
+    account: &Account,
+    selector: Selector,
+    (lookback_days, node_target): (u32, f64),
+) -> Scope {
     let is_roomy = context.argument("profile") == Some("performance");
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and 90")]
-    let lookback_days = number("lookback", 1.0, 90.0)? as u32;
-    Ok(Scope {
+    Scope {
         account: account.id.to_string(),
         selector,
         lookback_days,
         profile: if is_roomy { PERFORMANCE } else { COST },
-        node_target: number("node-target", 0.1, 1.0)?,
+        node_target,
         now_seconds: context.clock.now_seconds(),
-    })
+    }
 }
 
 fn write(context: &Context, all: &Recommendations) -> std::io::Result<()> {

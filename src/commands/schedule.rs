@@ -17,6 +17,11 @@ use super::request::end_on_signal;
 use super::screen::{Form, Screen};
 use super::{CliError, Context, run_output};
 
+/// What `--cron` may be.
+const ACCEPTED: &str = "give five fields (minute, hour, day of the month, month, day of the week), six \
+                        with seconds first, or @hourly, @daily, @weekly, @monthly or @yearly; an \
+                        example: '*/5 * * * *'";
+
 /// `schedule`: runs by a cron expression until asked to stop.
 ///
 /// # Errors
@@ -97,17 +102,17 @@ where
     W: Fn() -> F + Send + Sync + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
-    // The scheduler counts seconds first; people write five fields.
+    let wrong =
+        || CliError::Argument(format!("--cron '{expression}' is no cron expression: {ACCEPTED}"));
+    // The scheduler counts seconds first; people write five fields. A seventh would be a year, after
+    // which no run would ever come.
     let with_seconds = match expression.split_whitespace().count() {
         5 => format!("0 {expression}"),
-        _ => expression.to_owned(),
+        1 | 6 => expression.to_owned(),
+        _ => return Err(wrong()),
     };
-    Job::new_async(with_seconds.as_str(), move |_, _| Box::pin(work())).map_err(|error| {
-        let example = "an example: '*/5 * * * *'";
-        CliError::Argument(format!(
-            "--cron '{expression}' is no cron expression: {error}; {example}"
-        ))
-    })
+    // Its error has no reason.
+    Job::new_async(with_seconds.as_str(), move |_, _| Box::pin(work())).map_err(|_| wrong())
 }
 
 fn internal(error: &impl std::fmt::Display) -> Failure {
@@ -118,4 +123,21 @@ fn internal(error: &impl std::fmt::Display) -> Failure {
         what,
         "start it again; if it fails again, run by a CronJob",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_bad_expression_is_refused_with_what_is_accepted() {
+        for good in ["*/5 * * * *", "0 */5 * * * *", "@hourly", "0 0 * * MON-FRI"] {
+            assert!(job(good, || async {}).is_ok(), "{good}");
+        }
+        for bad in ["", "x", "61 * * * *", "* * * *", "@reboot", "0 0 0 1 1 * 2030"] {
+            let said = job(bad, || async {}).err().unwrap().to_string();
+            assert!(said.contains(&format!("--cron '{bad}'")), "{said}");
+            assert!(said.contains("five fields") && said.contains("@hourly"), "{said}");
+        }
+    }
 }

@@ -13,6 +13,16 @@ use std::ops::{Add, AddAssign, Sub};
 pub const UNITS_PER_USD: i64 = 1 << 24;
 /// The largest cost of one key, USD: 2^29, so that 53 bits hold it exactly.
 pub const COST_USD_MAX: f64 = 536_870_912.0;
+/// A difference of sums below this is none, USD: half of a [`Cost`] unit, 2^-25. Own costs differ by
+/// whole units or not at all. After an importer's inexact rows were taken back, sums over them keep
+/// the noise of their rounding until ClickHouse merges the rows away.
+pub const NOISE_USD: f64 = 1.0 / 33_554_432.0;
+
+/// Whether two sums of costs are the same but for [`NOISE_USD`].
+#[must_use]
+pub fn is_same_usd(one: f64, other: f64) -> bool {
+    (one - other).abs() < NOISE_USD
+}
 
 /// An amount of USD, a multiple of 2^-24. Remainders may be negative while they are computed;
 /// what is stored never is.
@@ -209,6 +219,14 @@ mod tests {
                 shuffled.swap(index, other);
             }
             prop_assert_eq!(shuffled.iter().sum::<f64>(), exact.usd());
+        }
+
+        /// The smallest difference that costs can have is one, whatever the sum.
+        #[test]
+        fn sums_that_differ_by_a_unit_are_not_the_same(usd in 0.0..1e8f64) {
+            let one = Cost::from_usd(usd).unwrap().usd();
+            prop_assert!(!is_same_usd(one, one + 2.0 * NOISE_USD));
+            prop_assert!(is_same_usd(one, one) && is_same_usd(one + 6.1 - 6.1, one));
         }
 
         #[test]

@@ -3,12 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use mongodb::bson::{
-    Bson, DateTime, Document as Bdoc, doc, from_document, oid::ObjectId, to_document,
-};
+use mongodb::bson::{Bson, Document as Bdoc, doc, from_document, to_document};
 
 use crate::cost::{AccountId, Day, Part, Parts};
 
+use super::bson_statement::any_of;
 use super::cost_parts::{CostParts, EFFICIENCY_KEYS, PARTS_KEY, PartsUpdate, TOP_LEVEL_PARTS};
 use super::document::{
     ABSENT_KEYS, ENVIRONMENT_KEY, LastExpense, MetaValue, OWNER_KEYS, PoolOwner, ResourceDocument,
@@ -19,12 +18,11 @@ use super::stored::{StoredDate, StoredResource};
 use super::tags::{RECORD_KEY, TagUpdate};
 use super::{CostSummary, NewDocument, merge::SeenUpdate};
 
+pub use super::bson_repair::repair;
+pub use super::bson_statement::{
+    FIRST_SEEN_DATE, LAST_SEEN_DATE, UpdateStatement, date, id_forms, in_list,
+};
 pub use crate::stores::bson::{number, whole};
-
-/// The field with the day of `first_seen`.
-pub const FIRST_SEEN_DATE: &str = "_first_seen_date";
-/// The field with the day of `last_seen`.
-pub const LAST_SEEN_DATE: &str = "_last_seen_date";
 
 /// What [`stored`] reads of a document.
 pub const STORED_FIELDS: [&str; 24] = [
@@ -53,39 +51,6 @@ pub const STORED_FIELDS: [&str; 24] = [
     EFFICIENCY_KEYS[0],
     EFFICIENCY_KEYS[1],
 ];
-
-/// One update of an update command.
-#[derive(Clone, Debug, PartialEq)]
-pub struct UpdateStatement {
-    /// Which documents.
-    pub filter: Bdoc,
-    /// What changes.
-    pub change: Bdoc,
-    /// Whether a missing document is inserted.
-    pub is_upsert: bool,
-    /// Whether all documents that match change, not only the first.
-    pub is_multi: bool,
-}
-
-impl UpdateStatement {
-    fn one(filter: Bdoc, change: Bdoc) -> Self {
-        Self { filter, change, is_upsert: false, is_multi: false }
-    }
-
-    /// The statement as an element of the command `update`.
-    #[must_use]
-    pub fn into_element(self) -> Bdoc {
-        doc! {
-            "q": self.filter, "u": self.change, "upsert": self.is_upsert, "multi": self.is_multi,
-        }
-    }
-}
-
-/// A day as readers compare it: a BSON date at midnight UTC.
-#[must_use]
-pub fn date(day: Day) -> Bson {
-    Bson::DateTime(DateTime::from_millis(day.start_seconds().saturating_mul(1_000)))
-}
 
 /// A whole document in MongoDB's types.
 ///
@@ -179,60 +144,6 @@ fn tags(update: &TagUpdate, put: &mut dyn FnMut(&str, &str, Bson)) {
     if let Some(record) = &update.record {
         put("$set", RECORD_KEY, object(record));
     }
-}
-
-/// Repairs a document, where what is wrong with it is still wrong.
-#[must_use]
-pub fn repair(account: &AccountId, id: &str, repair: &Repair) -> UpdateStatement {
-    let any_of = any_of(id);
-    let has_one_form = matches!(any_of, Bson::String(_));
-    let mut filter = doc! { "_id": any_of };
-    // An `_id` alone, which was found by the account, is what servers find the fastest.
-    if *repair != Repair::default() || !has_one_form {
-        filter.insert("cloud_account_id", account.as_str());
-    }
-    let (mut set, mut unset) = (Bdoc::new(), Bdoc::new());
-    let dates =
-        [(FIRST_SEEN_DATE, repair.first_seen_date), (LAST_SEEN_DATE, repair.last_seen_date)];
-    for (field, day) in dates {
-        let Some(day) = day else { continue };
-        filter.insert(field, doc! { "$not": { "$type": "date" } });
-        set.insert(field, date(day));
-    }
-    for key in &repair.unset_nulls {
-        filter.insert(*key, Bson::Null);
-        unset.insert(*key, "");
-    }
-    if repair.unset_environment {
-        filter.insert(ENVIRONMENT_KEY, false);
-        unset.insert(ENVIRONMENT_KEY, "");
-    }
-    if let Some(PoolOwner { pool_id, employee_id }) = &repair.owner {
-        for (key, value) in OWNER_KEYS.into_iter().zip([pool_id, employee_id]) {
-            filter.insert(key, Bson::Null);
-            set.insert(key, value.as_str());
-        }
-    }
-    for key in &repair.unset_meta {
-        unset.insert(format!("meta.{key}"), "");
-    }
-    for (key, value) in &repair.set_meta {
-        set.insert(format!("meta.{key}"), meta_bson(value));
-    }
-    if let Some(node) = &repair.k8s_node {
-        set.insert("k8s_node", node.as_str());
-    }
-    if let Some(cluster) = &repair.k8s_cluster {
-        set.insert("k8s_cluster", cluster.as_str());
-    }
-    let min = repair.lower_first_seen_date.map(|day| doc! { FIRST_SEEN_DATE: date(day) });
-    let max = repair.raise_last_seen_date.map(|day| doc! { LAST_SEEN_DATE: date(day) });
-    let parts = [("$set", Some(set)), ("$unset", Some(unset)), ("$min", min), ("$max", max)];
-    let parts = parts.into_iter().filter_map(|(name, part)| {
-        let part = part.filter(|part| !part.is_empty())?;
-        Some((name.to_owned(), Bson::Document(part)))
-    });
-    UpdateStatement::one(filter, parts.collect())
 }
 
 /// Moves `last_seen` of many documents of one account to one time.
@@ -377,31 +288,6 @@ pub fn retire(account: &AccountId, own_form: &str, day: Day) -> UpdateStatement 
     UpdateStatement { is_multi: true, ..UpdateStatement::one(filter, change) }
 }
 
-/// The forms that an `_id` of this text may have: other importers' may be ObjectIds, which this
-/// program knows by their 24 hex digits; texts of 24 hex digits exist too.
-#[must_use]
-pub fn id_forms(id: &str) -> Vec<Bson> {
-    let text = Bson::String(id.to_owned());
-    match ObjectId::parse_str(id) {
-        Ok(object_id) => vec![text, Bson::ObjectId(object_id)],
-        Err(_) => vec![text],
-    }
-}
-
-fn any_of(id: &str) -> Bson {
-    let mut forms = id_forms(id);
-    match (forms.len(), forms.pop()) {
-        (1, Some(only)) => only,
-        _ => in_list(std::slice::from_ref(&id.to_owned())).into(),
-    }
-}
-
-/// A filter on `_id`s.
-#[must_use]
-pub fn in_list(ids: &[String]) -> Bdoc {
-    doc! { "$in": ids.iter().flat_map(|id| id_forms(id)).collect::<Vec<_>>() }
-}
-
 /// An `_id` as text.
 #[must_use]
 pub fn id_text(id: Option<&Bson>) -> Option<String> {
@@ -417,15 +303,6 @@ fn stored_date(value: Option<&Bson>) -> StoredDate {
         None | Some(Bson::Null) => StoredDate::Missing,
         Some(Bson::DateTime(date)) => StoredDate::Date(date.timestamp_millis().div_euclid(1_000)),
         Some(_) => StoredDate::NotADate,
-    }
-}
-
-fn meta_bson(value: &MetaValue) -> Bson {
-    match value {
-        MetaValue::Text(text) => text.as_str().into(),
-        MetaValue::Flag(flag) => (*flag).into(),
-        MetaValue::Whole(number) => (*number).into(),
-        MetaValue::Number(number) => (*number).into(),
     }
 }
 
@@ -457,6 +334,7 @@ pub fn stored(found: &Bdoc) -> Option<StoredResource> {
     let text = |key: &str| found.get_str(key).ok().map(str::to_owned);
     let is_null = |key: &&str| found.get(key) == Some(&Bson::Null);
     let has = |key: &&str| found.get(key).is_some_and(|value| *value != Bson::Null);
+    let has_odd_meta = found.get("meta").is_some_and(|meta| meta.as_document().is_none());
     let meta = found
         .get_document("meta")
         .map(|meta| meta.iter().map(|(key, value)| (key.clone(), meta_text(value))));
@@ -484,6 +362,7 @@ pub fn stored(found: &Bdoc) -> Option<StoredResource> {
         k8s_node: text("k8s_node"),
         k8s_cluster: text("k8s_cluster"),
         meta: meta.map_or_else(|_| BTreeMap::new(), Iterator::collect),
+        has_odd_meta,
     })
 }
 

@@ -75,14 +75,14 @@ fn execute(
 ) -> Result<u64, Failure> {
     if let Some(Bson::String(id)) = statement.filter.get("_id") {
         let found = documents.get_mut(id).filter(|one| matches(&statement.filter, one));
-        let changed = found.is_some_and(|one| apply_change(&statement.change, one, false));
-        return Ok(u64::from(changed));
+        let Some(found) = found else { return Ok(0) };
+        return Ok(u64::from(apply_change(&statement.change, found, false)?));
     }
     let mut changed = 0;
     let mut is_found = false;
     for document in documents.values_mut().filter(|one| matches(&statement.filter, one)) {
         is_found = true;
-        changed += u64::from(apply_change(&statement.change, document, false));
+        changed += u64::from(apply_change(&statement.change, document, false)?);
         if !statement.is_multi {
             break;
         }
@@ -91,7 +91,7 @@ fn execute(
         return Ok(changed);
     }
     let mut new = statement.filter.clone();
-    apply_change(&statement.change, &mut new, true);
+    apply_change(&statement.change, &mut new, true)?;
     let id = id_text(new.get("_id")).unwrap_or_default();
     if documents.contains_key(&id) {
         let what = format!("writing documents: another one has the _id {id}");
@@ -207,7 +207,7 @@ impl DocumentWriter for MemoryResources {
         for document in documents.values_mut() {
             let is_own = document.get_str("cloud_resource_id").is_ok_and(has_own_form);
             if is_own && matches(&statement.filter, document) {
-                retired += u64::from(apply_change(&statement.change, document, false));
+                retired += u64::from(apply_change(&statement.change, document, false)?);
             }
         }
         Ok(retired)

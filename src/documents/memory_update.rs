@@ -5,6 +5,8 @@ use std::cmp::Ordering;
 
 use mongodb::bson::{Bson, Document as Bdoc};
 
+use crate::service::failure::{Failure, Hop, Kind};
+
 use super::bson_form::number;
 
 /// Whether a document matches a filter of equalities, `$in`, `$lt`, `$lte`, `$gte`, `$exists` and
@@ -85,7 +87,16 @@ fn compare(a: &Bson, b: &Bson) -> Ordering {
 }
 
 /// Carries `$setOnInsert`, `$set`, `$unset`, `$min` and `$max` out; whether anything changed.
-pub(super) fn apply_change(change: &Bdoc, document: &mut Bdoc, is_insert: bool) -> bool {
+///
+/// # Errors
+/// When a field is to be made below a value that is no document, as MongoDB refuses it (code 28);
+/// then nothing changes.
+pub(super) fn apply_change(
+    change: &Bdoc,
+    document: &mut Bdoc,
+    is_insert: bool,
+) -> Result<bool, Failure> {
+    refuse_fields_below_values(change, document, is_insert)?;
     let mut is_changed = false;
     for (operator, fields) in change {
         let Bson::Document(fields) = fields else { continue };
@@ -93,6 +104,9 @@ pub(super) fn apply_change(change: &Bdoc, document: &mut Bdoc, is_insert: bool) 
             continue;
         }
         for (path, value) in fields {
+            if operator == "$unset" && !has_parent(document, path) {
+                continue;
+            }
             let (parent, key) = parent_of(document, path);
             match operator.as_str() {
                 "$unset" => is_changed |= parent.remove(key).is_some(),
@@ -106,7 +120,36 @@ pub(super) fn apply_change(change: &Bdoc, document: &mut Bdoc, is_insert: bool) 
             }
         }
     }
-    is_changed
+    Ok(is_changed)
+}
+
+fn refuse_fields_below_values(
+    change: &Bdoc,
+    document: &Bdoc,
+    is_insert: bool,
+) -> Result<(), Failure> {
+    for (operator, fields) in change {
+        let Bson::Document(fields) = fields else { continue };
+        if operator == "$unset" || (operator == "$setOnInsert" && !is_insert) {
+            continue;
+        }
+        let is_refused = |path: &&String| {
+            let parent = path.split_once('.').and_then(|(parent, _)| document.get(parent));
+            parent.is_some_and(|value| value.as_document().is_none())
+        };
+        if let Some(path) = fields.keys().find(is_refused) {
+            let what =
+                format!("error 28: Cannot create field {path} in an element of another type");
+            return Err(Failure::new(Hop::MongoDb, Kind::BadReply, what, "look at MongoDB's log"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether there is a document that may hold the last part of a path.
+fn has_parent(document: &Bdoc, path: &str) -> bool {
+    path.split_once('.')
+        .is_none_or(|(parent, _)| matches!(document.get(parent), Some(Bson::Document(_))))
 }
 
 /// The document that holds the last part of a path of at most two parts, and that part.
@@ -128,13 +171,31 @@ mod tests {
 
     use super::*;
 
+    fn changes(change: &Bdoc, document: &mut Bdoc, is_insert: bool) -> bool {
+        apply_change(change, document, is_insert).unwrap()
+    }
+
+    #[test]
+    fn a_field_below_a_value_that_is_no_document_is_refused_and_one_to_remove_is_not_there() {
+        for odd in [Bson::Null, Bson::String("x".into()), Bson::Array(Vec::new())] {
+            let mut document = doc! { "meta": odd };
+            let before = document.clone();
+            let set = doc! { "$set": { "name": "x", "meta.name": "p" } };
+            let failure = apply_change(&set, &mut document, false).unwrap_err();
+            assert!(failure.what.contains("meta.name"), "{failure}");
+            assert!(!changes(&doc! { "$unset": { "meta.name": "" } }, &mut document, false));
+            assert_eq!(document, before);
+            assert!(changes(&doc! { "$set": { "meta": { "name": "p" } } }, &mut document, false));
+        }
+    }
+
     #[test]
     fn a_number_is_before_any_date() {
         let date = Bson::DateTime(DateTime::from_millis(1_000));
         let mut document = doc! { "a": date.clone(), "b": 5_i64 };
-        assert!(!apply_change(&doc! { "$max": { "a": 9_i64 } }, &mut document, false));
-        assert!(apply_change(&doc! { "$min": { "a": 9_i64 } }, &mut document, false));
-        assert!(apply_change(&doc! { "$max": { "b": date.clone() } }, &mut document, false));
+        assert!(!changes(&doc! { "$max": { "a": 9_i64 } }, &mut document, false));
+        assert!(changes(&doc! { "$min": { "a": 9_i64 } }, &mut document, false));
+        assert!(changes(&doc! { "$max": { "b": date.clone() } }, &mut document, false));
         assert_eq!(document, doc! { "a": 9_i64, "b": date.clone() });
         assert!(!matches(&doc! { "a": { "$lt": date.clone() } }, &document), "other kinds");
         assert!(!matches(&doc! { "b": { "$not": { "$type": "date" } } }, &document));
@@ -152,9 +213,9 @@ mod tests {
             "$unset": { "meta.pod": "" },
         };
         let mut document = doc! { "meta": { "pod": "p", "other": 1 } };
-        assert!(apply_change(&change, &mut document, false));
+        assert!(changes(&change, &mut document, false));
         assert_eq!(document, doc! { "meta": { "other": 1, "name": "p" } });
-        assert!(apply_change(&change, &mut document, true));
+        assert!(changes(&change, &mut document, true));
         assert_eq!(document.get_str("name"), Ok("x"));
     }
 }

@@ -282,6 +282,7 @@ fn existing_change(
             follow_node(existing, observed, &mut repair);
         }
     }
+    repair.makes_meta = existing.has_odd_meta && !repair.set_meta.is_empty();
     let tags = wanted_tags(observed).map_or_else(TagUpdate::default, |wanted| {
         tag_update(existing.tags.as_ref(), &existing.label_tags, &wanted)
     });

@@ -12,6 +12,8 @@ use crate::cost::{AccountId, Day};
 use crate::service::failure::Failure;
 
 pub mod bson_form;
+pub mod bson_repair;
+pub mod bson_statement;
 pub mod collection;
 pub mod cost_parts;
 pub mod costs;
@@ -61,6 +63,15 @@ pub trait DocumentReader: Send + Sync {
     /// # Errors
     /// When the store cannot be read.
     async fn taken_ids(&self, ids: &[String]) -> Result<BTreeSet<String>, Failure>;
+
+    /// Which of these `_id`s some document has, in this store or in another one that readers may go
+    /// by: CloudTuner's forks and upstream name the collection differently ([`collection`]).
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    async fn known_ids(&self, ids: &[String]) -> Result<BTreeSet<String>, Failure> {
+        self.taken_ids(ids).await
+    }
 
     /// Which of these `_id`s belong to documents of this account whose stable id has this program's
     /// form; deleted ones too, for their rows are still to be taken back.

@@ -20,6 +20,7 @@ use crate::stores::mongo_bulk::{BulkWrites, UPDATES_MAX};
 use crate::stores::mongo_update::{Updated, Verb, update};
 
 use super::bson_form::{self, STORED_FIELDS, UpdateStatement, id_text, in_list, number, stored};
+use super::collection::COLLECTIONS;
 use super::earlier::{EARLIER_FORM, is_earlier, is_own};
 use super::{Change, CostSummary, DocumentReader, DocumentWriter, StoredResource, Written};
 
@@ -280,6 +281,16 @@ impl DocumentReader for MongoResources {
             }
         };
         self.takens.ask_all((), ids.to_vec(), ids.len() as u64, all).await
+    }
+
+    async fn known_ids(&self, ids: &[String]) -> Result<BTreeSet<String>, Failure> {
+        let mut out = self.taken_ids(ids).await?;
+        // One that does not exist has no documents.
+        for name in COLLECTIONS.into_iter().filter(|name| *name != self.collection.name()) {
+            let other = Self::new(self.database.clone(), name);
+            out.extend(other.taken_of(ids).await?);
+        }
+        Ok(out)
     }
 
     async fn own_ids(

@@ -29,6 +29,8 @@ pub struct Repair {
     pub unset_meta: Vec<&'static str>,
     /// Keys of `meta` to write.
     pub set_meta: Vec<(String, MetaValue)>,
+    /// Whether `meta` is no object, and becomes one of the keys to write.
+    pub makes_meta: bool,
     /// `k8s_cluster` to write at the top level.
     pub k8s_cluster: Option<String>,
     /// `k8s_node` to write: where the resource is now.

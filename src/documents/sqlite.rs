@@ -73,7 +73,8 @@ WHERE _id = ?1 AND cloud_account_id = ?2 AND deleted_at = 0";
 const FIND: &str = "
 SELECT _id, cloud_resource_id, first_seen, last_seen, _first_seen_date, _last_seen_date, active,
     total_cost, last_expense_date, last_expense_cost, resource_type, pool_id, employee_id,
-    json_extract(rest, '$.k8s_cluster'), json_extract(rest, '$.meta'),
+    json_extract(rest, '$.k8s_cluster'),
+    CASE json_type(rest, '$.meta') WHEN 'object' THEN json_extract(rest, '$.meta') END,
     json_extract(rest, '$.tags'), deleted_at, k8s_namespace, k8s_node,
     json_extract(rest, '$.label_tags'), json_extract(rest, '$.cost_parts')
 FROM cloud_resource
@@ -84,7 +85,8 @@ ORDER BY _id";
 const ALL: &str = "
 SELECT _id, cloud_resource_id, first_seen, last_seen, _first_seen_date, _last_seen_date, active,
     total_cost, last_expense_date, last_expense_cost, resource_type, pool_id, employee_id,
-    json_extract(rest, '$.k8s_cluster'), json_extract(rest, '$.meta'),
+    json_extract(rest, '$.k8s_cluster'),
+    CASE json_type(rest, '$.meta') WHEN 'object' THEN json_extract(rest, '$.meta') END,
     json_extract(rest, '$.tags'), deleted_at, k8s_namespace, k8s_node,
     json_extract(rest, '$.label_tags'), json_extract(rest, '$.cost_parts')
 FROM cloud_resource WHERE cloud_account_id = ?1 ORDER BY _id";
@@ -189,6 +191,8 @@ fn stored(row: &Row<'_>) -> rusqlite::Result<StoredResource> {
         cost_parts: json_text(row, 20)?,
         k8s_cluster: row.get(13)?,
         meta,
+        // An update makes an object of it in any case.
+        has_odd_meta: false,
     })
 }
 

@@ -30,7 +30,8 @@ UPDATE cloud_resource SET
     employee_id = coalesce(employee_id, :employee),
     k8s_node = coalesce(:node, k8s_node),
     rest = json_set(rest, '$.k8s_cluster', coalesce(:cluster, json_extract(rest, '$.k8s_cluster')),
-        '$.meta', json_patch(coalesce(json_extract(rest, '$.meta'), '{}'), :meta),
+        '$.meta', json_patch(CASE json_type(rest, '$.meta') WHEN 'object'
+            THEN json_extract(rest, '$.meta') ELSE '{}' END, :meta),
         '$.tags', json_patch(coalesce(json_extract(rest, '$.tags'), '{}'), :tags),
         '$.label_tags', json(coalesce(:record, json_extract(rest, '$.label_tags'), '{}')))
 WHERE _id = :id AND cloud_account_id = :account

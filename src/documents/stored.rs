@@ -77,6 +77,8 @@ pub struct StoredResource {
     pub k8s_cluster: Option<String>,
     /// The keys of `meta`, with those values that are texts, numbers or flags, as text.
     pub meta: BTreeMap<String, Option<String>>,
+    /// Whether `meta` is there and no object: a null, a list or a text.
+    pub has_odd_meta: bool,
 }
 
 impl StoredResource {

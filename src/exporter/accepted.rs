@@ -15,7 +15,8 @@ use crate::settings::exporter::POLLS_LEAST;
 const FALL_SETTLES_SECONDS: i64 = 600;
 /// A window whose rows begin late or end early may be half computed, a gap in the data, or of a
 /// cluster that was made in it. It is taken for what it is when it ended this long ago and has not
-/// changed for [`PARTIAL_UNCHANGED_SECONDS`]. So is one with rows that have no cost.
+/// changed for [`PARTIAL_UNCHANGED_SECONDS`]. So is one with rows that have no cost, and one without
+/// the idle cost that the window before had.
 const PARTIAL_SETTLES_SECONDS: i64 = 1_200;
 const PARTIAL_UNCHANGED_SECONDS: i64 = 600;
 /// Totals that differ by less than this share are the same: byte fields flicker, costs do not.
@@ -34,12 +35,40 @@ pub struct AnswerFacts {
     pub covered: Window,
     /// How many rows have no cost that can be used, or only a part of it.
     pub unknown_rows: u64,
+    /// The time between the sets that it was summed from, of which there are no rows.
+    pub missing_seconds: i64,
+    /// Whether it has a row of idle cost, where one of its own is asked for.
+    pub has_idle: bool,
 }
 
 impl AnswerFacts {
+    /// How much of its window its rows are of.
+    #[must_use]
+    pub fn covered_seconds(&self) -> i64 {
+        (self.covered.seconds() - self.missing_seconds).max(0)
+    }
+
     /// Whether it has less than the whole cost of its window.
     fn is_partial(&self) -> bool {
-        self.covered != self.window || self.unknown_rows > 0
+        self.covered != self.window || self.unknown_rows > 0 || self.missing_seconds > 0
+    }
+
+    /// Whether it lacks the idle cost that another answer has.
+    fn lost_idle(&self, known: &Self) -> bool {
+        known.has_idle && !self.has_idle
+    }
+
+    /// Whether it is a worse answer for the window of `known`. A lower total of the same rows may
+    /// be a reconciliation of Kubecost with the bill: that is none.
+    fn is_poorer(&self, known: &Self) -> bool {
+        let has_less = self.covered_seconds() < known.covered_seconds()
+            || self.unknown_rows > known.unknown_rows;
+        let lower = known.total - self.total > SAME_SHARE * known.total.abs().max(1e-3);
+        self.window == known.window
+            && ((has_less && !known.is_partial())
+                || (self.rows < known.rows && lower)
+                || (known.total > 0.0 && self.total < known.total / 2.0)
+                || self.lost_idle(known))
     }
 
     fn is_same(&self, other: &Self) -> bool {
@@ -47,6 +76,8 @@ impl AnswerFacts {
             && self.rows == other.rows
             && self.covered == other.covered
             && self.unknown_rows == other.unknown_rows
+            && self.missing_seconds == other.missing_seconds
+            && self.has_idle == other.has_idle
             && (self.total - other.total).abs() <= SAME_SHARE * self.total.abs().max(1e-3)
     }
 }
@@ -97,9 +128,13 @@ impl AcceptedAnswer {
         if known.is_some_and(|known| facts.window.end < known.window.end) {
             return Acceptance::Refused("older-window");
         }
+        if known.is_some_and(|known| facts.is_poorer(&known)) {
+            return Acceptance::Refused("poorer");
+        }
         let fell = known.is_some_and(|known| fell(&known, &facts));
         // A gap that was accepted once is not doubted again.
-        let partial = facts.is_partial() && known.is_none_or(|known| !known.is_same(&facts));
+        let has_gap = facts.is_partial() && known.is_none_or(|known| !known.is_same(&facts));
+        let partial = has_gap || known.is_some_and(|known| facts.lost_idle(&known));
         if !fell && !partial {
             self.suspect = None;
             return Acceptance::Accepted;
@@ -136,7 +171,7 @@ impl AcceptedAnswer {
         let accepted = self.accepted.as_ref()?;
         let window = accepted.facts.window;
         let is_fresh = now_seconds - accepted.confirmed_at <= stale_after
-            && now_seconds - (window.end + window.seconds()) <= stale_after;
+            && !is_over(window, now_seconds, stale_after);
         is_fresh.then(|| Arc::clone(&accepted.snapshot))
     }
 
@@ -162,6 +197,12 @@ impl AcceptedAnswer {
         let accepted = self.accepted.as_ref().filter(|one| one.facts.window == window)?;
         Some(&accepted.snapshot)
     }
+}
+
+/// Whether a window is too old to be shown: `stale_after` seconds ago the next one was over too.
+#[must_use]
+pub fn is_over(window: Window, now_seconds: i64, stale_after: i64) -> bool {
+    now_seconds - (window.end + window.seconds()) > stale_after
 }
 
 /// When a doubted window of some length is taken for what it is.
@@ -205,7 +246,15 @@ mod tests {
 
     fn facts(hour: i64, rows: usize, total: f64) -> AnswerFacts {
         let window = Window { start: hour * 3_600, end: (hour + 1) * 3_600 };
-        AnswerFacts { window, rows, total, covered: window, unknown_rows: 0 }
+        AnswerFacts {
+            window,
+            rows,
+            total,
+            covered: window,
+            unknown_rows: 0,
+            missing_seconds: 0,
+            has_idle: false,
+        }
     }
 
     fn cut(hour: i64, total: f64, end: i64) -> AnswerFacts {
@@ -284,12 +333,48 @@ mod tests {
     }
 
     #[test]
-    fn rows_that_lose_their_cost_make_another_answer() {
-        let whole = facts(0, 10, 8.0);
+    fn a_poorer_answer_for_the_same_window_never_takes_the_place_of_a_better_one() {
+        let whole = AnswerFacts { has_idle: true, ..facts(0, 10, 8.0) };
         let mut accepted = after(&whole);
-        let lost = AnswerFacts { unknown_rows: 1, ..whole };
-        assert_eq!(accepted.check(lost, 4_000), Acceptance::CheckAgain("partial"));
-        assert_eq!(accepted.check(whole, 4_060), Acceptance::Accepted);
+        let hole = AnswerFacts { missing_seconds: 900, ..whole };
+        for poorer in [
+            AnswerFacts { unknown_rows: 1, ..whole },
+            AnswerFacts { covered: Window { end: 1_800, ..whole.window }, ..whole },
+            hole,
+            AnswerFacts { rows: 9, total: 7.9, ..whole },
+            AnswerFacts { total: 3.9, ..whole },
+            AnswerFacts { total: 0.0, ..whole },
+            AnswerFacts { has_idle: false, ..whole },
+        ] {
+            for now in [4_000, 5_000, 7_000] {
+                let refused = Acceptance::Refused("poorer");
+                assert_eq!(accepted.check(poorer, now), refused, "{poorer:?}");
+            }
+        }
+        let fewer = AnswerFacts { rows: 9, ..whole };
+        let reconciled = AnswerFacts { total: 7.0, ..whole };
+        for as_good in [whole, fewer, reconciled, AnswerFacts { total: 9.0, ..whole }] {
+            assert_eq!(accepted.check(as_good, 7_000), Acceptance::Accepted, "{as_good:?}");
+        }
+        accepted.accept(hole, snapshot(&hole), 7_000);
+        assert_eq!(accepted.check(whole, 7_060), Acceptance::Accepted, "the hole is filled");
+    }
+
+    #[test]
+    fn a_window_that_lost_its_idle_cost_or_has_a_hole_settles_as_a_partial_one() {
+        let known = AnswerFacts { has_idle: true, ..facts(0, 10, 8.0) };
+        let hole = AnswerFacts { has_idle: true, missing_seconds: 900, ..facts(1, 10, 8.0) };
+        for doubted in [facts(1, 10, 8.0), hole] {
+            let mut accepted = after(&known);
+            let again = Acceptance::CheckAgain("partial");
+            assert_eq!(accepted.check(doubted, 7_200 + 300), again);
+            assert_eq!(accepted.check(doubted, 7_200 + 1_140), again);
+            assert_eq!(accepted.check(doubted, 7_200 + 1_200), Acceptance::Accepted);
+            accepted.accept(doubted, snapshot(&doubted), 7_200 + 1_200);
+            assert_eq!(accepted.check(doubted, 7_200 + 1_260), Acceptance::Accepted);
+        }
+        assert_eq!((hole.covered_seconds(), known.covered_seconds()), (2_700, 3_600));
+        assert_eq!(AnswerFacts { missing_seconds: 9_999, ..hole }.covered_seconds(), 0);
     }
 
     /// How a doubted window that stays the same ends, asked for every `interval` seconds from
@@ -303,6 +388,8 @@ mod tests {
             total,
             covered: window,
             unknown_rows: 0,
+            missing_seconds: 0,
+            has_idle: false,
         };
         let mut accepted = after(&of(before, 10, 8.0));
         let doubted = AnswerFacts { unknown_rows: u64::from(!fallen), ..of(window, 3, 2.0) };

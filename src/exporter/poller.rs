@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::accepted::{AcceptedAnswer, AnswerFacts};
+use super::accepted::{AcceptedAnswer, AnswerFacts, is_over};
 use super::render::View;
 use super::snapshot::{self, Node, Pod, Snapshot};
 use crate::allocation_api::{
@@ -24,7 +24,7 @@ use crate::settings::secret::Endpoint;
 const ATTEMPTS: usize = 2;
 
 /// Reasons that are counted from the start, so that their first increase can be seen.
-const REASONS: [&str; 12] = [
+const REASONS: [&str; 14] = [
     "unavailable",
     "timeout",
     "denied",
@@ -37,6 +37,8 @@ const REASONS: [&str; 12] = [
     "idle-not-shared",
     "partial",
     "fell",
+    "poorer",
+    "stale-window",
 ];
 
 /// Why a poll gave nothing to accept.
@@ -62,7 +64,17 @@ struct State {
     errors: BTreeMap<&'static str, u64>,
     odd_values: BTreeMap<&'static str, u64>,
     product: Option<Product>,
+    /// Whether the product said the currency of the gauges' label, or that it knows none.
     is_currency_known: bool,
+    /// The last window with which it was asked for.
+    currency_asked_with: Option<Window>,
+}
+
+impl State {
+    /// Whether the currency is to be asked for with this window; it is once.
+    fn begins_to_ask_for_currency(&mut self, window: Window) -> bool {
+        !self.is_currency_known && self.currency_asked_with.replace(window) != Some(window)
+    }
 }
 
 /// Polls the API and answers scrapes from memory.
@@ -151,7 +163,9 @@ impl Poller {
             Err(error) => {
                 *state.errors.entry(error.reason).or_insert(0) += 1;
                 let reason = error.reason;
-                tracing::warn!(duration_ms, reason, "kept the last good window: {}", error.what);
+                let has_window = state.accepted.facts().is_some();
+                let kept = if has_window { "kept the last good window" } else { "no window yet" };
+                tracing::warn!(duration_ms, reason, "{kept}: {}", error.what);
             }
         }
     }
@@ -169,9 +183,14 @@ impl Poller {
             total: namespaces.cluster.total,
             covered: verdict::covered(window, &selected.rows),
             unknown_rows: faults.unknown_costs(),
+            missing_seconds: selected.missing_seconds,
+            has_idle: self.config.idle == Idle::Separate && selected.rows.iter().any(Row::is_idle),
         };
         drop(selected);
-        if let Some(reason) = self.state().accepted.check(facts, now).reason() {
+        let refused_as = self.state().accepted.check(facts, now).reason();
+        // One that no scrape would show is no success.
+        let is_stale = is_over(window, now, seconds(self.config.stale_after));
+        if let Some(reason) = refused_as.or(is_stale.then_some("stale-window")) {
             let what = format!(
                 "the window {window} is {reason}: {} rows of {}, {:.5} USD; rows of unknown cost: {}",
                 facts.rows, facts.covered, facts.total, facts.unknown_rows
@@ -185,7 +204,7 @@ impl Poller {
         let snapshot = namespaces.bounded(pods, nodes, self.config.series_max);
         let pods = snapshot.pods.len();
         self.state().accepted.accept(facts, snapshot, now);
-        self.warn_of_currency().await;
+        self.warn_of_currency(window, faults).await;
         let mode = self.config.mode.as_str();
         Ok(format!(
             "exported {count} namespaces, {pods} pods, total_cost=${total:.2} (mode={mode}, window={window})"
@@ -218,19 +237,30 @@ impl Poller {
         );
     }
 
-    /// Warns where the product is set to another currency than the gauges' label, once.
-    async fn warn_of_currency(&self) {
-        if std::mem::replace(&mut self.state().is_currency_known, true) {
+    /// Warns where the product is set to another currency than the gauges' label, and counts it:
+    /// once with each new window, as long as it is so or cannot be asked.
+    async fn warn_of_currency(&self, window: Window, faults: &mut Faults) {
+        if !self.state().begins_to_ask_for_currency(window) {
             return;
         }
-        let said = self.client.currency().await.unwrap_or_default();
-        if let Some(code) = said.filter(|code| **code != *self.currency) {
-            tracing::warn!(
-                "the allocation API is set to the currency {code}, and its costs are labelled {}: \
-                 set CURRENCY to the one that they are in",
-                self.currency
-            );
-        }
+        let said = match self.client.currency().await {
+            Ok(said) => said,
+            Err(failure) => {
+                let cause = of_exporter(failure);
+                tracing::warn!("the currency is asked for again with the next window: {cause}");
+                return;
+            }
+        };
+        let Some(code) = said.filter(|code| **code != *self.currency) else {
+            self.state().is_currency_known = true;
+            return;
+        };
+        faults.add(Fault::OtherCurrency, &code);
+        tracing::warn!(
+            "the allocation API is set to the currency {code}, and its costs are labelled {}: set \
+             CURRENCY to the one that they are in",
+            self.currency
+        );
     }
 
     /// The pods of a window; namespaces do not wait for them. When they cannot be had, those that

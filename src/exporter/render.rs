@@ -251,7 +251,8 @@ impl View {
 
     /// What the costs are of.
     fn window(&self, writer: &mut Writer<'_>, base: &Labels<'_>) -> fmt::Result {
-        if let Some(AnswerFacts { window, covered, unknown_rows, .. }) = self.answer {
+        if let Some(answer) = self.answer {
+            let AnswerFacts { window, unknown_rows, .. } = answer;
             for (name, help, value) in [
                 (
                     "window_end_timestamp_seconds",
@@ -266,7 +267,7 @@ impl View {
                 (
                     "window_covered_seconds",
                     "How much of that window the source has data of.",
-                    covered.seconds() as f64,
+                    answer.covered_seconds() as f64,
                 ),
                 (
                     "window_unknown_rows",

@@ -230,9 +230,10 @@ pub(super) fn bind_accounts(query: Query, accounts: &[AccountId]) -> Query {
 
 /// Inserts the rows of accounts, one insert a shape of rows and layer of blocks. A failure is all
 /// accounts': an insert that is refused may be stored in part, on another shard or before a
-/// materialized view was written, so no row of it is sent again before it was looked for.
+/// materialized view was written, so no row of it is sent again before it was looked for. All inserts
+/// together have [`WRITE_TIMEOUT`]: none of them begins once a lease may have ended.
 async fn insert(connection: &Connection, all: Vec<Rows>) -> Vec<Result<(), Failure>> {
-    let outcome = insert_layers(connection, &all).await;
+    let outcome = connection.within_write_timeout(insert_layers(connection, &all)).await;
     all.iter().map(|_| outcome.clone()).collect()
 }
 

@@ -234,6 +234,18 @@ impl Connection {
         self.outcome("inserting expenses", WRITE_TIMEOUT, asked)
     }
 
+    /// Does several inserts within [`WRITE_TIMEOUT`] in all; those that have not begun by then never
+    /// do.
+    pub(super) async fn within_write_timeout(
+        &self,
+        inserts: impl Future<Output = Result<(), Failure>>,
+    ) -> Result<(), Failure> {
+        let asked = tokio::time::timeout(WRITE_TIMEOUT, inserts).await;
+        asked.unwrap_or_else(|elapsed| {
+            self.outcome("inserting expenses", WRITE_TIMEOUT, Err(elapsed))
+        })
+    }
+
     /// Sees that the user may set what statements need. A user that may only read can be used for
     /// reading: its inserts fail with that reason.
     pub(super) async fn check_settings(&self) -> Result<(), Failure> {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::accounts::Account;
+use crate::cost::money::is_same_usd;
 use crate::cost::{AccountId, Day, Levels, Limits, OverLimit};
 use crate::day_status::{DayStatus, by_day};
 use crate::documents::StoredResource;
@@ -339,7 +340,7 @@ impl Readers {
         let (first, last) = (Day::of_unix(0), Day::of_unix(i64::MAX));
         let days = self.ledger.day_totals(account, first, last).await?;
         let ledger_usd: f64 = days.iter().map(|day| day.total_usd).sum();
-        if documents_usd.to_bits() == (ledger_usd + 0.0).to_bits() {
+        if is_same_usd(documents_usd, ledger_usd) {
             return Ok(None);
         }
         let own = self.documents.own_documents(account).await?;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::cost::money::is_same_usd;
 use crate::cost::{Composition, Day, Part};
 use crate::day_status::{DayState, DayStatus, StoredCosts};
 use crate::ledger::DayTotal;
@@ -143,8 +144,7 @@ fn stored_day(read: DayRead<'_>) -> Result<DayCost, (Option<DayState>, String)> 
 fn stored_composition(stored: Option<&StoredCosts>, total: Option<&DayTotal>) -> Composition {
     let ledger = total.map_or((0, 0.0), |total| (total.rows, total.total_usd));
     let is_whole = |stored: &&StoredCosts| {
-        i64::try_from(stored.rows) == Ok(ledger.0)
-            && stored.total_usd.to_bits() == ledger.1.to_bits()
+        i64::try_from(stored.rows) == Ok(ledger.0) && is_same_usd(stored.total_usd, ledger.1)
     };
     stored.filter(is_whole).map(|stored| stored.composition.clone()).unwrap_or_default()
 }

@@ -10,6 +10,7 @@ use futures_util::stream::{self, StreamExt};
 use tokio::sync::Semaphore;
 
 use crate::accounts::{Account, AccountSource};
+use crate::cost::money::is_same_usd;
 use crate::cost::{AccountId, Composition, Day};
 use crate::day_status::{DayStatus, DayStatusReader, by_day};
 use crate::ledger::{DayTotal, LedgerReader};
@@ -236,7 +237,7 @@ impl Gatherer {
     ) -> Result<OpenRows, Failure> {
         let total_usd = total.map_or(0.0, |total| total.total_usd);
         let own = status.map_or((0, 0.0), |status| (status.stored.rows, status.stored.total_usd));
-        let is_own = total_usd.to_bits() == own.1.to_bits();
+        let is_own = is_same_usd(total_usd, own.1);
         let rows = total.map_or(0, |total| total.rows);
         if is_own && i64::try_from(own.0) == Ok(rows) && !has_others {
             return Ok(OpenRows { own_usd: own.1, ..OpenRows::default() });

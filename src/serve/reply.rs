@@ -108,9 +108,9 @@ fn data(costs: &AccountCosts, question: &Question, terms: Terms<'_>) -> Value {
     let is_nothing_known = costs.days.is_empty();
     let state = if is_nothing_known && missing == 0 && !costs.waiting.is_empty() {
         "waiting"
-    } else if is_nothing_known {
+    } else if is_nothing_known && costs.not_stored.is_empty() {
         "no-data"
-    } else if missing > 0 || !costs.days.iter().all(is_ok) {
+    } else if is_nothing_known || missing > 0 || !costs.days.iter().all(is_ok) {
         "partial"
     } else {
         "ok"

@@ -158,10 +158,10 @@ impl ReadSettings for ExporterConfig {
         let has_pods = reader.flag(names::POD_METRICS);
         let has_nodes = reader.flag(names::NODE_METRICS);
         let pod_labels = pod_labels(reader);
-        let stale_after = reader.duration(names::STALE_AFTER, seconds(60), seconds(30 * 86_400));
         let series_max = number(reader, names::MAX_SERIES, 100, 1_000_000);
         let resolution = resolution(reader);
         let timeout = reader.duration(names::REQUEST_TIMEOUT, seconds(1), seconds(600));
+        let stale_after = stale_after(reader, interval, timeout);
         let reply_bytes_max = number(reader, names::MAX_REPLY_BYTES, 65_536, 1 << 31);
         let serving = SERVING.required(reader);
         let metrics_access = METRICS_ACCESS.read(reader);
@@ -213,6 +213,28 @@ fn interval(reader: &mut Reader<'_>, window_seconds: Option<i64>) -> Option<Dura
         return None;
     }
     Some(interval)
+}
+
+/// What a poll confirmed stands until the next but one could have confirmed it, however slow, so
+/// that gauges do not vanish between polls that are all well.
+fn stale_after(
+    reader: &mut Reader<'_>,
+    interval: Option<Duration>,
+    timeout: Option<Duration>,
+) -> Option<Duration> {
+    let (least, most) = (Duration::from_secs(60), Duration::from_secs(30 * 86_400));
+    let stale_after = reader.duration(names::STALE_AFTER, least, most)?;
+    let needed = interval? * 2 + timeout?;
+    if stale_after < needed {
+        let what = format!(
+            "is less than twice SCRAPE_INTERVAL and REQUEST_TIMEOUT together ({} s): gauges would \
+             vanish between two polls, so set STALE_AFTER to that or more",
+            needed.as_secs()
+        );
+        reader.error(names::STALE_AFTER, &what);
+        return None;
+    }
+    Some(stale_after)
 }
 
 /// Windows start at multiples of their length; only lengths that divide a day start at midnight.
@@ -332,6 +354,19 @@ mod tests {
             assert_eq!(read.is_ok(), is_right, "{window} {interval}");
             let named = read.map_or_else(|error| error.to_string(), |_| "SCRAPE_INTERVAL: ".into());
             assert!(named.starts_with("SCRAPE_INTERVAL: "), "{named}");
+        }
+    }
+
+    #[test]
+    fn an_answer_stands_until_the_next_but_one_poll_could_confirm_it() {
+        let with_stale = |stale_after| {
+            let polls = [("SCRAPE_INTERVAL", "5m"), ("REQUEST_TIMEOUT", "20s")];
+            with(&[&polls[..], &[("STALE_AFTER", stale_after)]].concat())
+        };
+        assert_eq!(with_stale("620").unwrap().stale_after, Duration::from_secs(620));
+        let error = with_stale("619").unwrap_err().to_string();
+        for name in ["STALE_AFTER: ", "SCRAPE_INTERVAL", "REQUEST_TIMEOUT", "620 s"] {
+            assert!(error.contains(name), "{error}");
         }
     }
 

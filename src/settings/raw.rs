@@ -11,6 +11,8 @@ use clap::{Arg, ArgMatches};
 
 /// The longest configuration file that is read, bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
+/// What is wrong with a value of the environment that is no text.
+const NO_TEXT: &str = "is not valid UTF-8";
 
 /// One setting of a program.
 #[derive(Clone, Copy, Debug)]
@@ -105,6 +107,9 @@ impl RawSettings {
         let file = config_path.map_or_else(BTreeMap::new, |path| raw.read_file(table, path));
         for setting in table {
             let flag = matches.get_one::<String>(setting.name).cloned();
+            if flag.is_none() {
+                raw.note_what_is_no_text(setting);
+            }
             if let Some(value) = raw.strongest(setting, flag, environment, &file) {
                 // Secrets written by editors and `echo` end in a line break that is no part of them.
                 let value = match setting.is_secret {
@@ -143,6 +148,17 @@ impl RawSettings {
             }
         }
         raw
+    }
+
+    /// Notes values of this process' environment that are no text: whoever asks for one as text gets
+    /// none, as though the setting were not set.
+    fn note_what_is_no_text(&mut self, setting: &Setting) {
+        let of_file = setting.is_secret.then(|| format!("{}_FILE", setting.name));
+        for name in std::iter::once(setting.name.to_owned()).chain(of_file) {
+            if std::env::var_os(&name).is_some_and(|value| value.to_str().is_none()) {
+                self.error(&name, NO_TEXT);
+            }
+        }
     }
 
     fn strongest(
@@ -241,7 +257,10 @@ impl RawSettings {
     /// Notes that a setting is wrong; once, however many commands and parts read it.
     pub fn error(&mut self, name: &str, what: &str) {
         let error = SettingError { name: name.to_owned(), what: what.to_owned() };
-        if !self.errors.contains(&error) {
+        let is_no_text =
+            self.errors.iter().any(|known| known.name == name && known.what == NO_TEXT);
+        // That it counts as not set or as its default is no other error.
+        if !is_no_text && !self.errors.contains(&error) {
             self.errors.push(error);
         }
     }

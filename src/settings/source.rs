@@ -77,8 +77,26 @@ impl ReadSettings for QueryConfig {
             ("metroculus", metroculus),
             ("allocation-api", allocation_api),
         ];
-        reader.choice(names::QUERY_LAYER, &layers)?(reader)
+        let Some(read) = reader.choice(names::QUERY_LAYER, &layers) else {
+            note_errors_of_values(reader);
+            return None;
+        };
+        read(reader)
     }
+}
+
+/// Notes what is wrong with values whichever layer they are for: it is not known which is meant.
+fn note_errors_of_values(reader: &mut Reader<'_>) {
+    headers(reader);
+    tenant_label(reader);
+    cluster_label(reader);
+    samples_max(reader);
+    // What is wrong is noted; the values are not wanted.
+    let _ = CurrencyConfig::read(reader);
+}
+
+fn samples_max(reader: &mut Reader<'_>) -> Option<u64> {
+    reader.number(names::MAX_SAMPLES, 1_440, 1_000_000_000)
 }
 
 fn prometheus(reader: &mut Reader<'_>) -> Option<QueryConfig> {
@@ -88,7 +106,7 @@ fn prometheus(reader: &mut Reader<'_>) -> Option<QueryConfig> {
     let headers = headers(reader);
     let tenant_label = tenant_label(reader);
     let cluster_label = cluster_label(reader);
-    let samples_max = reader.number(names::MAX_SAMPLES, 1_440, 1_000_000_000);
+    let samples_max = samples_max(reader);
     let currency = CurrencyConfig::read(reader);
     Some(QueryConfig::Prometheus {
         endpoint: endpoint?,
@@ -105,15 +123,16 @@ fn metroculus(reader: &mut Reader<'_>) -> Option<QueryConfig> {
     let why = "QUERY_LAYER=metroculus needs it";
     let endpoint = reader.required_endpoint(names::METROCULUS_URL, why);
     let secret = reader.required_secret(names::CLUSTER_SECRET, why);
-    let currency = CurrencyConfig::read(reader)?.code;
-    Some(QueryConfig::Metroculus { endpoint: endpoint?, secret: secret?, currency })
+    let currency = CurrencyConfig::read(reader);
+    Some(QueryConfig::Metroculus { endpoint: endpoint?, secret: secret?, currency: currency?.code })
 }
 
 fn allocation_api(reader: &mut Reader<'_>) -> Option<QueryConfig> {
     let why = "QUERY_LAYER=allocation-api needs it";
-    let endpoint = reader.required_endpoint(names::KUBECOST_URL, why)?;
-    let currency = CurrencyConfig::read(reader)?.code;
+    let endpoint = reader.required_endpoint(names::KUBECOST_URL, why);
+    let currency = CurrencyConfig::read(reader);
     let cluster_filter = reader.optional_text(names::CLUSTER_FILTER);
+    let (endpoint, currency) = (endpoint?, currency?.code);
     let auth = Auth::in_address(&endpoint);
     Some(QueryConfig::AllocationApi { auth, endpoint, cluster_filter, currency })
 }
@@ -137,4 +156,29 @@ fn cluster_label(reader: &mut Reader<'_>) -> Option<ClusterLabel> {
     let text = reader.text(names::CLUSTER_LABEL).unwrap_or_default();
     let parsed = ClusterLabel::parse(&text);
     parsed.map_err(|what| reader.error(names::CLUSTER_LABEL, &what)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::RawSettings;
+    use crate::settings::worker::SETTINGS;
+
+    fn wrong(pairs: &[(&str, &str)]) -> Vec<String> {
+        let raw = RawSettings::of(SETTINGS, pairs);
+        let errors = QueryConfig::validate(raw).unwrap_err();
+        errors.0.into_iter().map(|error| error.name).collect()
+    }
+
+    #[test]
+    fn a_wrong_layer_or_address_hides_no_other_error() {
+        let (currency, samples) = (("CURRENCY", "euro"), ("MAX_SAMPLES", "1"));
+        let named = wrong(&[("QUERY_LAYER", "thanos"), currency, samples]);
+        assert_eq!(named, ["QUERY_LAYER", "MAX_SAMPLES", "CURRENCY"]);
+        let api = ("QUERY_LAYER", "allocation-api");
+        assert_eq!(wrong(&[api, ("KUBECOST_URL", "k"), currency]), ["KUBECOST_URL", "CURRENCY"]);
+        assert_eq!(wrong(&[api, currency]), ["KUBECOST_URL", "CURRENCY"]);
+        let prometheus = [("PROMETHEUS_URL", "p"), currency, samples];
+        assert_eq!(wrong(&prometheus), ["PROMETHEUS_URL", "MAX_SAMPLES", "CURRENCY"]);
+    }
 }

@@ -31,6 +31,13 @@ pub const UPDATES_MAX: usize = 1_000;
 /// Updates of all callers in one command: far below the server's limits of 100 000 and of 48 MB. The
 /// accounts that are answered together insert their rows together: many of them make few inserts.
 const UPDATES_TOGETHER_MAX: u64 = 4_000;
+/// Encoded bytes of a command's updates: they go in the command's own document, which may have 16 MiB
+/// and 16 KiB.
+const BYTES_TOGETHER_MAX: usize = 12 * 1_024 * 1_024;
+/// So many bytes weigh what one update weighs, so that a full batch keeps to both bounds.
+const BYTES_OF_ONE: u64 = BYTES_TOGETHER_MAX as u64 / UPDATES_TOGETHER_MAX;
+/// Most that an array adds to an element: its type and its place in digits.
+const ELEMENT_BYTES: usize = 16;
 const LIMITS: BatchLimits = BatchLimits {
     questions_max: 500,
     weight_max: UPDATES_TOGETHER_MAX,
@@ -60,7 +67,8 @@ impl BulkWrites {
     }
 
     /// Carries out updates, or inserts documents, at most [`UPDATES_MAX`], that are to change so many
-    /// documents. They go in one unordered command with those of other callers of the same verb.
+    /// documents. They go in one unordered command with those of other callers of the same verb; in
+    /// several, one after the other, where they are too large for one.
     ///
     /// Servers count the changed documents of a command, not of an update: where fewer changed
     /// than were to, it is not known whose, and the last callers' counts are lower.
@@ -76,12 +84,31 @@ impl BulkWrites {
         documents: u64,
     ) -> Outcome {
         let updates = all_encoded(self.what, updates)?;
+        let count = updates.len();
+        let mut whole = Updated::default();
+        let mut start = 0;
+        for piece in pieces(updates) {
+            let length = piece.len();
+            // Each update that is in another piece is of one document at least.
+            let of_piece = documents.saturating_sub((count - length) as u64);
+            let done = self.write_piece(verb, piece, of_piece).await?;
+            whole.append(done, start);
+            start += length;
+        }
+        Ok(whole)
+    }
+
+    async fn write_piece(
+        &self,
+        verb: Verb,
+        updates: Vec<RawDocumentBuf>,
+        documents: u64,
+    ) -> Outcome {
         let bulk = self.clone();
         let answer = move |asked: Asked<Updates, Outcome>| async move {
             answer_in_order(asked, |all| bulk.send(verb, all)).await;
         };
-        // One update may be of many documents.
-        let weight = documents.max(updates.len() as u64);
+        let weight = weight(&updates, documents);
         let asked = self.batcher.ask(verb, (updates, documents), weight, answer).await;
         asked.unwrap_or_else(|| Err(no_answer()))
     }
@@ -106,6 +133,39 @@ impl BulkWrites {
             }
         })
     }
+}
+
+/// What updates that are to change so many documents weigh in a batch. One update may be of many
+/// documents, and large.
+fn weight(updates: &[RawDocumentBuf], documents: u64) -> u64 {
+    let bytes: usize = updates.iter().map(size).sum();
+    documents.max(updates.len() as u64).max((bytes as u64).div_ceil(BYTES_OF_ONE))
+}
+
+/// The bytes that an update takes in a command.
+fn size(update: &RawDocumentBuf) -> usize {
+    update.as_bytes().len() + ELEMENT_BYTES
+}
+
+/// A caller's updates in their order, in parts of [`BYTES_TOGETHER_MAX`] at the most; one update that
+/// is larger is alone.
+fn pieces(updates: Vec<RawDocumentBuf>) -> Vec<Vec<RawDocumentBuf>> {
+    let mut pieces: Vec<Vec<RawDocumentBuf>> = Vec::new();
+    let mut bytes = 0;
+    for update in updates {
+        let size = size(&update);
+        match pieces.last_mut() {
+            Some(piece) if bytes + size <= BYTES_TOGETHER_MAX => {
+                bytes += size;
+                piece.push(update);
+            }
+            _ => {
+                bytes = size;
+                pieces.push(vec![update]);
+            }
+        }
+    }
+    pieces
 }
 
 /// Whether nothing was written, and the reason may lie in what was sent.
@@ -149,8 +209,64 @@ fn shares(all: Updated, sizes: &[(usize, u64)]) -> Vec<Outcome> {
 
 #[cfg(test)]
 mod tests {
+    use mongodb::bson::doc;
+
     use super::*;
     use crate::service::failure::Hop;
+
+    /// An update of about so many bytes, told apart by `place`.
+    fn update(place: i32, bytes: usize) -> RawDocumentBuf {
+        let text = "x".repeat(bytes);
+        RawDocumentBuf::from_document(&doc! { "place": place, "text": text }).unwrap()
+    }
+
+    fn bytes(updates: &[RawDocumentBuf]) -> usize {
+        updates.iter().map(size).sum()
+    }
+
+    #[test]
+    fn updates_of_a_caller_go_in_commands_that_servers_take() {
+        const MIB: usize = 1_024 * 1_024;
+        let sizes = [5 * MIB, 5 * MIB, 5 * MIB, 14 * MIB, 10, 12 * MIB - 100, 4 * MIB];
+        let updates: Vec<RawDocumentBuf> =
+            (0..).zip(sizes).map(|(place, bytes)| update(place, bytes)).collect();
+        let parts = pieces(updates.clone());
+        assert_eq!(parts.iter().map(Vec::len).collect::<Vec<_>>(), [2, 1, 1, 2, 1]);
+        assert!(parts.iter().all(|one| one.len() == 1 || bytes(one) <= BYTES_TOGETHER_MAX));
+        assert!(parts.concat() == updates, "in their order");
+        let small: Vec<RawDocumentBuf> = (0..1_000).map(|place| update(place, 900)).collect();
+        assert_eq!(pieces(small).len(), 1);
+        assert_eq!(pieces(Vec::new()).len(), 0);
+    }
+
+    #[test]
+    fn a_batch_that_weighs_no_more_than_it_may_keeps_to_the_bound_of_bytes() {
+        // What batches take in is by weight: here callers of 300 updates of 5 kB.
+        let of_caller: Vec<RawDocumentBuf> = (0..300).map(|place| update(place, 5_000)).collect();
+        let one = weight(&of_caller, 300);
+        assert!(one > 300, "bytes weigh more than documents here: {one}");
+        let callers = usize::try_from(UPDATES_TOGETHER_MAX / one).unwrap();
+        assert!(callers > 1 && callers * bytes(&of_caller) <= BYTES_TOGETHER_MAX);
+        assert_eq!(weight(&[update(0, 10)], 70), 70);
+        assert_eq!(weight(&[update(0, 10), update(1, 10)], 1), 2);
+    }
+
+    #[test]
+    fn what_pieces_came_to_is_at_the_places_of_the_caller() {
+        let piece = |made: usize, duplicate: usize| Updated {
+            matched: 3,
+            changed: 2,
+            made: vec![made],
+            duplicates: vec![duplicate],
+            refused: vec![(2, refusal())],
+        };
+        let mut whole = Updated::default();
+        whole.append(piece(0, 1), 0);
+        whole.append(piece(1, 0), 3);
+        assert_eq!((whole.matched, whole.changed), (6, 4));
+        assert_eq!((whole.made, whole.duplicates), (vec![0, 4], vec![1, 3]));
+        assert_eq!(whole.refused, [(2, refusal()), (5, refusal())]);
+    }
 
     fn refusal() -> Failure {
         Failure::new(Hop::MongoDb, Kind::Schema, "refused", "see")

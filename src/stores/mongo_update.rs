@@ -38,6 +38,15 @@ pub struct Updated {
 }
 
 impl Updated {
+    /// Adds what later updates came to, the first of which has the position `start`.
+    pub(super) fn append(&mut self, later: Self, start: usize) {
+        self.matched += later.matched;
+        self.changed += later.changed;
+        self.made.extend(later.made.iter().map(|place| place + start));
+        self.duplicates.extend(later.duplicates.iter().map(|place| place + start));
+        self.refused.extend(later.refused.into_iter().map(|(place, why)| (place + start, why)));
+    }
+
     /// The whole command's outcome: a failure where an update was refused.
     ///
     /// # Errors

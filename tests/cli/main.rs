@@ -5,6 +5,7 @@
 mod build;
 mod counts;
 mod help;
+mod refusals;
 mod schemas;
 mod support;
 mod terminal;

@@ -30,6 +30,13 @@ impl RawDocumentAccess for ResourcesRawAccess {
         let found = self.0.documents().into_iter().find(|one| one.get_str("_id") == Ok(id));
         found.map(|found| from_bson(found).unwrap())
     }
+
+    async fn put_meta(&self, id: &str, meta: serde_json::Value) {
+        let found = self.0.documents().into_iter().find(|one| one.get_str("_id") == Ok(id));
+        let mut document = found.unwrap();
+        document.insert("meta", mongodb::bson::to_bson(&meta).unwrap());
+        self.0.insert_raw(document);
+    }
 }
 
 struct RowsRawAccess(Arc<MemoryLedger>);

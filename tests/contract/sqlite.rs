@@ -46,14 +46,26 @@ impl File {
     }
 }
 
+struct DocumentsRawAccess<'a> {
+    documents: SqliteResources,
+    path: &'a Path,
+}
+
 #[async_trait]
-impl RawDocumentAccess for SqliteResources {
+impl RawDocumentAccess for DocumentsRawAccess<'_> {
     async fn put(&self, document: ResourceDocument) {
-        self.put_document(&document).await.unwrap();
+        self.documents.put_document(&document).await.unwrap();
     }
 
     async fn get(&self, id: &str) -> Option<ResourceDocument> {
-        self.document(id).await.unwrap()
+        self.documents.document(id).await.unwrap()
+    }
+
+    async fn put_meta(&self, id: &str, meta: serde_json::Value) {
+        let connection = rusqlite::Connection::open(self.path).unwrap();
+        let sql = "UPDATE cloud_resource SET rest = json_set(rest, '$.meta', json(?2)) \
+                   WHERE _id = ?1";
+        connection.execute(sql, (id, meta.to_string())).unwrap();
     }
 }
 
@@ -97,7 +109,8 @@ impl StoreClock for LeasesOf<'_> {
 async fn resources_in_a_file_keep_the_contract() {
     let file = File::new();
     let store = SqliteResources::new(file.open().await);
-    let raw = SqliteResources::new(file.open().await);
+    let documents = SqliteResources::new(file.open().await);
+    let raw = DocumentsRawAccess { documents, path: &file.path };
     resource_store_contract(&store, &raw, "t").await;
 }
 

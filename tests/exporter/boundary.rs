@@ -251,7 +251,7 @@ async fn a_fall_with_fewer_rows_is_looked_at_once_more() {
         let start = seen.window().0;
         let mut set = hour(start, 60);
         if start >= at("2026-11-20T15:00:00Z") {
-            set.retain(|name, _| name == "jobs" || name == "kube-system");
+            set.retain(|name, _| name == "__idle__" || name == "jobs");
         }
         Answer::sets(&[set])
     })

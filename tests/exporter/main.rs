@@ -8,6 +8,7 @@
 mod boundary;
 mod client;
 mod coverage;
+mod doubts;
 mod floods;
 mod idle;
 mod program;

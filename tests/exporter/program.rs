@@ -147,8 +147,16 @@ async fn it_polls_logs_serves_and_ends_at_sigterm() {
 async fn a_poll_that_fails_names_the_source_by_its_own_name() {
     let server = Server::start(|_| Answer(500, "text/plain", b"broken".to_vec())).await;
     let program = Program::start(&server.url, &[]);
-    let line = program.line("kept the last good window");
+    let line = program.line("no window yet: ");
     assert!(line.contains("kubecost/opencost: ") && !line.contains("query layer"), "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_answer_for_one_cluster_says_that_its_name_may_be_wrong() {
+    let server = Server::opencost(|_| Answer::sets(&[Default::default()])).await;
+    let program = Program::start(&server.url, &[("CLUSTER_FILTER", "prod-2")]);
+    let line = program.line("no window yet: ");
+    assert!(line.contains("'prod-2'") && line.contains("CLUSTER_FILTER"), "{line}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -168,7 +176,7 @@ async fn secrets_are_in_no_log_line() {
     while seen < 3 {
         let line = program.lines.recv_timeout(Duration::from_secs(20)).unwrap();
         assert!(!line.contains("hush") && !line.contains("bWU6aHVzaC1odXNo"), "{line}");
-        seen += usize::from(line.contains("kept the last good window"));
+        seen += usize::from(line.contains("no window yet: "));
     }
     assert_eq!(server.seen()[0].authorization.as_deref(), Some("Basic bWU6aHVzaC1odXNo"));
 }

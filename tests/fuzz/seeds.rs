@@ -68,6 +68,8 @@ pub(crate) fn exporter_page() -> Vec<u8> {
         total: snapshot.cluster.total,
         covered: RECORDED_HOUR,
         unknown_rows: 0,
+        missing_seconds: 0,
+        has_idle: true,
     };
     let view = View {
         tenant: "bc55eb8c-5db2-4c32-b976-2df0edb0619a".into(),

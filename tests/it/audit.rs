@@ -2,7 +2,7 @@
 
 use mongodb::bson::doc;
 
-use crate::support::small::{AT, Small};
+use crate::support::small::{ACCOUNT, AT, Small};
 use crate::support::worker::run;
 
 const RANGE: [&str; 4] = ["--from", "2026-03-01", "--to", "2026-03-02"];
@@ -94,12 +94,29 @@ async fn each_planted_fault_is_found_and_mended() {
         }
     }
     assert_eq!(left, ["earlier-worker"]);
+    // Of a day of which own rows were taken back, only a part is stored until it is computed again.
+    run(settings, &arguments(&["run"], false)).expect_success();
     let adopted = audit(&["--adopt"]).expect_success().summary();
     assert_eq!(adopted["mended"]["usd_taken_back"], 5.0);
     assert_eq!(kinds(&audit(&[]).expect_success().summary()), [] as [&str; 0]);
     run(settings, &arguments(&["run"], false)).expect_success();
     assert_eq!(small.stored().await, healthy, "the next run computes what was mended");
     audit(&[]).expect_success();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_whose_document_is_in_the_other_collection_stays() {
+    let small = Small::new("audit_other_collection").await;
+    let settings = small.with_settings(&[("RESOURCES_COLLECTION", "cloud_resource")]);
+    let others = small.stores.mongo().await.collection::<mongodb::bson::Document>("resources");
+    let theirs = doc! { "_id": "theirs", "cloud_account_id": ACCOUNT, "deleted_at": 0 };
+    others.insert_one(theirs).await.unwrap();
+    small.insert_raw("theirs", 0, 2.0, 1).await;
+    run(&settings, &arguments(&["run"], false)).expect_success();
+    let before = small.stored().await;
+    let fixed = run(&settings, &arguments(&["audit", "--output", "json", "--fix"], true));
+    assert_eq!(fixed.expect_success().summary()["findings"], serde_json::json!([]));
+    assert_eq!(small.stored().await, before);
 }
 
 #[tokio::test(flavor = "multi_thread")]

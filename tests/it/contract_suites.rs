@@ -268,6 +268,12 @@ impl RawDocumentAccess for Documents {
         found.retain_known();
         Some(bson_form::from_bson(found).unwrap())
     }
+
+    async fn put_meta(&self, id: &str, meta: serde_json::Value) {
+        let meta = mongodb::bson::to_bson(&meta).unwrap();
+        let change = doc! { "$set": { "meta": meta } };
+        self.0.update_one(doc! { "_id": id }, change).await.unwrap();
+    }
 }
 
 trait RetainKnown {

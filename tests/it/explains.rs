@@ -159,7 +159,7 @@ async fn an_explanation_fits_a_terminal_and_a_number_that_was_changed_is_told() 
     let changed: Value = serde_json::from_str(&changed).unwrap();
     assert_eq!((code, &changed["steps"][1]["is_of_rows"]), (1, &Value::Bool(false)), "{changed:#}");
     let (code, text) = explain(&small.settings, ACCOUNT, "2026-03-01", &["--namespace", "nobody"]);
-    assert!(code == 0 && text.contains("no such thing"), "{text}");
+    assert!(code == 1 && text.contains("no such thing"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

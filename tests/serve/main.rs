@@ -256,6 +256,6 @@ async fn costs_in_a_currency_that_is_refused_are_nothing_and_the_cause_is_named(
     world.run((day("2026-11-18"), day("2026-11-19")), None).await;
     let (cost, data) = data(&world, A, ("2026-11-18", "2026-11-20")).await;
     assert_eq!(cost, Read::Nothing);
-    assert_eq!((&data["state"], &data["days_missing"]), (&json!("no-data"), &json!(3)));
+    assert_eq!((&data["state"], &data["days_missing"]), (&json!("no-data"), &json!(3)), "{data}");
     assert!(data["causes"].to_string().contains("costs in EUR have no rate"), "{data}");
 }

@@ -107,6 +107,21 @@ fn days_without_costs_after_the_first_row_are_missing() {
     assert_eq!(data("2026-11-03"), (json!("ok"), json!(0)));
 }
 
+#[test]
+fn days_that_all_failed_although_there_were_costs_are_not_days_without_costs() {
+    let (first, last) = (day("2026-11-18"), day("2026-11-19"));
+    let now = last.end_seconds() + HOUR;
+    let causes = vec!["2026-11-18: the query layer refused".to_owned()];
+    let failed = AccountCosts { not_stored: vec![first, last], causes, ..account(vec![]) };
+    for (costs, said) in [(failed, "partial"), (account(vec![]), "no-data")] {
+        let reply =
+            cluster_costs(&costs, &whole_days("2026-11-18", "2026-11-19"), terms(now, false));
+        let data = &reply["data"];
+        assert_eq!((&data["state"], &data["days_missing"]), (&json!(said), &json!(2)));
+        assert!(reply.get("total_cost").is_none(), "unknown is no zero: {reply}");
+    }
+}
+
 fn group(date: Day, names: &[(&str, f64, f64)]) -> NamespaceCosts {
     let one = |(name, usd, stored_usd): &(&str, f64, f64)| {
         let (usd, stored_usd) = (*usd, *stored_usd);

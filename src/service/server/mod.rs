@@ -63,7 +63,7 @@ impl Limits {
         header_bytes_max: 16 << 10,
         header_timeout: Duration::from_secs(10),
         answer_timeout: Duration::from_secs(60),
-        stop_timeout: Duration::from_secs(10),
+        stop_timeout: Duration::from_secs(5),
     };
 }
 

@@ -35,6 +35,11 @@ async fn serve(limits: Limits, router: Router) -> Running {
     Running { address, stop, ended }
 }
 
+#[test]
+fn a_stop_is_over_long_before_a_pod_is_killed() {
+    assert_eq!(Limits::DEFAULT.stop_timeout, Duration::from_secs(5));
+}
+
 fn pages() -> Router {
     Router::new().route("/", get(|| async { "here" }))
 }

@@ -28,8 +28,7 @@ use crate::source::{Phase, ReadPart, SourceDay};
 const HOUR_SECONDS: i64 = 3_600;
 /// The window that is assumed where the exporter does not say how long it is (seconds).
 const ASSUMED_SECONDS: i64 = 3_600;
-/// A shorter window is not believed (seconds): a day has as many readings as windows, and the label
-/// that says how long they are is anybody's.
+/// A shorter window is not believed (seconds): a day has as many readings as windows.
 const SHORTEST_SECONDS: i64 = 900;
 /// How long before a reading it is looked whether gauges stand still, seconds.
 const BEFORE_SECONDS: [i64; 4] = [900, 3_600, 7_200, 10_800];
@@ -127,7 +126,8 @@ pub(super) async fn add_costs(
     if coverage.covered == 0 {
         if coverage.due > 0 {
             session.is_partial = true;
-            session.warn(format!("the exporter of cluster '{cluster}' has shown no cost of this day"));
+            session
+                .warn(format!("the exporter of cluster '{cluster}' has shown no cost of this day"));
         }
         return Ok(coverage);
     }
@@ -317,7 +317,6 @@ impl Reading<'_> {
         let mut bad = BTreeSet::new();
         for (labels, points) in &values {
             let name = Series { labels: labels.clone(), points: Vec::new() };
-            // At each reading: a name may be long.
             let name: Arc<str> = name.label("namespace").into();
             for (time, usd) in points {
                 let is_cost = usd.is_finite() && (*usd >= 0.0 || is_special(&name));
@@ -335,8 +334,7 @@ impl Reading<'_> {
             let before: Vec<&Rates> =
                 BEFORE_SECONDS.iter().filter_map(|seconds| rates.get(&(at - seconds))).collect();
             let total = totals.get(&at).copied().unwrap_or(0.0);
-            // Long work between two answers: others, and the account's own deadline, have their turn.
-            tokio::task::yield_now().await;
+            tokio::task::yield_now().await; // Others, and the deadline, have their turn.
             let gone = earlier::gone(now, &before, total);
             if let Some(gone) = &gone {
                 for (name, rate) in now.iter().filter(|(name, _)| !gone.contains(&***name)) {
@@ -493,11 +491,8 @@ mod tests {
     #[test]
     fn windows_are_durations_where_they_are_known() {
         let of = |window: &str| Earlier { window: Some(window.into()), is_total: false };
-        assert_eq!(of("24h").window_seconds(), Some(86_400));
-        assert_eq!(of("1d").window_seconds(), Some(86_400));
-        assert_eq!(of("today").window_seconds(), None);
-        assert_eq!(of("0").window_seconds(), None);
-        assert_eq!(of("1m").window_seconds(), None, "1 440 readings a day");
+        let seconds = ["24h", "1d", "today", "0", "1m"].map(|window| of(window).window_seconds());
+        assert_eq!(seconds, [Some(86_400), Some(86_400), None, None, None]);
         assert!(of("1m").phrase("c").contains("unknown length"));
         assert_eq!(Earlier::default().window_seconds(), None);
         assert!(of("24h").phrase("c").contains("24h"));

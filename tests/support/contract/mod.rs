@@ -6,6 +6,7 @@
 
 pub(crate) mod leases;
 pub(crate) mod ledger;
+mod odd_documents;
 pub(crate) mod records;
 pub(crate) mod resources;
 

@@ -22,6 +22,8 @@ pub(crate) trait RawDocumentAccess: Send + Sync {
     async fn put(&self, document: ResourceDocument);
     /// The document with this `_id`.
     async fn get(&self, id: &str) -> Option<ResourceDocument>;
+    /// Writes any JSON in the place of a document's `meta`.
+    async fn put_meta(&self, id: &str, meta: serde_json::Value);
 }
 
 /// Runs the whole suite.
@@ -43,10 +45,11 @@ pub(crate) async fn resource_store_contract(
     retires_only_its_own_that_are_unseen(store, raw, tag).await;
     hands_on_what_earlier_documents_have(store, raw, tag).await;
     changes_tags_and_what_is_known(store, raw, tag).await;
+    super::odd_documents::makes_an_object_of_odd_meta(store, raw, tag).await;
     takes_many_at_once(store, tag).await;
 }
 
-fn namespace(account: &AccountId, name: &str) -> ObservedResource {
+pub(super) fn namespace(account: &AccountId, name: &str) -> ObservedResource {
     let key = ResourceKey::Namespace { cluster: "c".into(), namespace: name.into() };
     let cloud_resource_id = key.id(account);
     ObservedResource {
@@ -60,7 +63,7 @@ fn namespace(account: &AccountId, name: &str) -> ObservedResource {
 }
 
 /// A new document as the worker makes it, seen on `day`.
-fn new_document(account: &AccountId, name: &str, day: Day) -> ResourceDocument {
+pub(super) fn new_document(account: &AccountId, name: &str, day: Day) -> ResourceDocument {
     let (changes, _) = plan_changes(DocumentInputs {
         account,
         day,
@@ -79,7 +82,10 @@ fn insert(document: &ResourceDocument) -> Change {
     Change::Insert(Box::new(NewDocument { document: document.clone(), costs: None }))
 }
 
-async fn found(store: &dyn ResourceStore, document: &ResourceDocument) -> StoredResource {
+pub(super) async fn found(
+    store: &dyn ResourceStore,
+    document: &ResourceDocument,
+) -> StoredResource {
     let ids = [document.cloud_resource_id.clone()];
     let mut found = store.find(&document.cloud_account_id, &ids).await.unwrap();
     assert_eq!(found.len(), 1, "{}", document.cloud_resource_id);

@@ -220,9 +220,8 @@ impl RawDay<'_, '_> {
         let any = formulas.selector.max_by(&[], &formulas.selector.raw(NODE_TOTAL, &[]));
         let total = self.session.summed(self.window, 1, |p| minutes_present(&any, p)).await?;
         let total = self.session.by_cluster(&total);
-        let count = |nodes: String| {
-            format!("count by ({}) ({nodes})", formulas.selector.labels(&[]))
-        };
+        let count =
+            |nodes: String| format!("count by ({}) ({nodes})", formulas.selector.labels(&[]));
         let prices = self.inventory.count(CPU_PRICE);
         let mut lacking = BTreeMap::new();
         let mut basis = self.inventory.node_basis(&total, present);
