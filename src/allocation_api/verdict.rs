@@ -134,8 +134,8 @@ pub fn select(reply: Reply, asked: Window, faults: &mut Faults) -> Result<Select
     }
 }
 
-/// The rows of several sets, those of one key added up. Efficiencies are of all of them where the
-/// usage of each is told, else those of the first.
+/// The rows of several sets, those of one key added up. Efficiencies are computed from the usage of
+/// all rows of a key; where one has none, they are those of the first row.
 #[must_use]
 pub fn sum(sets: Vec<AllocationSet>) -> Vec<Row> {
     let mut rows = std::collections::BTreeMap::<Box<str>, Row>::new();
@@ -176,7 +176,7 @@ fn add_usage(known: &mut Row, row: &Row) {
     let (of_cpu, of_ram) = (known.costs.cpu, known.costs.ram);
     let both = of_cpu + of_ram;
     let total = if both > 0.0 { (cpu * of_cpu + ram * of_ram) / both } else { 0.0 };
-    // What neither set tells stays untold.
+    // A ratio that neither row has stays absent.
     known.cpu_efficiency = known.cpu_efficiency.or(row.cpu_efficiency).map(|_| cpu);
     known.ram_efficiency = known.ram_efficiency.or(row.ram_efficiency).map(|_| ram);
     known.total_efficiency = known.total_efficiency.or(row.total_efficiency).map(|_| total);
@@ -382,8 +382,8 @@ mod tests {
         assert_eq!((both.cpu_efficiency, both.total_efficiency), (Some(0.5), Some(0.5)));
         assert_eq!(both.ram_efficiency, Some(0.0));
         assert_eq!(summed([of(1.0, None), of(3.0, None)]).cpu_efficiency, None);
-        let untold = Row { usage: None, ..of(3.0, Some(0.75)) };
-        let first = summed([of(1.0, Some(0.25)), untold]);
+        let without_usage = Row { usage: None, ..of(3.0, Some(0.75)) };
+        let first = summed([of(1.0, Some(0.25)), without_usage]);
         assert_eq!((first.cpu_efficiency, first.usage), (Some(0.25), None));
     }
 

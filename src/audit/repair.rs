@@ -224,10 +224,8 @@ impl Repairing<'_> {
         let asked: Vec<String> = earlier.iter().flat_map(ids).collect();
         let totals = self.ledger.resource_totals(self.account(), &asked).await?;
         let is_left = |id: &String| {
-            let of_id = totals.iter().filter(|total| total.resource_id == *id);
-            of_id
-                .into_iter()
-                .any(|total| total.last.is_some() || !is_same_usd(total.total_usd, 0.0))
+            let mut of_id = totals.iter().filter(|total| total.resource_id == *id);
+            of_id.any(|total| total.last.is_some() || !is_same_usd(total.total_usd, 0.0))
         };
         let at_seconds = self.now_seconds;
         let retired: Vec<Change> = earlier

@@ -83,19 +83,24 @@ mod tests {
     use super::*;
     use crate::service::failure::{Failure, Kind};
 
+    /// The plan of a run that would change nothing.
+    fn empty(summary: &RunSummary) -> Plan {
+        Plan {
+            made_at: 0,
+            run_id: summary.run_id.clone(),
+            is_of_due_days: true,
+            accounts: Vec::new(),
+            accounts_left: 0,
+        }
+    }
+
     #[test]
     fn a_plan_that_lacks_what_failed_is_not_written_over_what_is_there() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("plan.json");
         let path = file.to_str().unwrap();
         let whole = RunSummary::start(0, true);
-        let plan = Plan {
-            made_at: 0,
-            run_id: whole.run_id.clone(),
-            is_of_due_days: true,
-            accounts: Vec::new(),
-            accounts_left: 0,
-        };
+        let plan = empty(&whole);
         let one_failed = RunSummary { accounts_failed: 1, ..whole.clone() };
         let mut aborted = whole.clone();
         aborted.abort(&Failure::query(Kind::Refused, "no such account", "name another"));
@@ -112,13 +117,7 @@ mod tests {
     #[test]
     fn a_path_that_cannot_be_written_is_named_with_its_argument() {
         let summary = RunSummary::start(0, true);
-        let plan = Plan {
-            made_at: 0,
-            run_id: summary.run_id.clone(),
-            is_of_due_days: true,
-            accounts: Vec::new(),
-            accounts_left: 0,
-        };
+        let plan = empty(&summary);
         let said = write_plan("/no/such/plan.json", &plan, &summary).unwrap_err().to_string();
         assert!(said.contains("--out /no/such/plan.json"), "{said}");
     }

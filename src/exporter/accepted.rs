@@ -63,7 +63,7 @@ impl AnswerFacts {
     fn is_poorer(&self, known: &Self) -> bool {
         let has_less = self.covered_seconds() < known.covered_seconds()
             || self.unknown_rows > known.unknown_rows;
-        let lower = known.total - self.total > SAME_SHARE * known.total.abs().max(1e-3);
+        let lower = known.total - self.total > noise_usd(known.total);
         self.window == known.window
             && ((has_less && !known.is_partial())
                 || (self.rows < known.rows && lower)
@@ -78,8 +78,13 @@ impl AnswerFacts {
             && self.unknown_rows == other.unknown_rows
             && self.missing_seconds == other.missing_seconds
             && self.has_idle == other.has_idle
-            && (self.total - other.total).abs() <= SAME_SHARE * self.total.abs().max(1e-3)
+            && (self.total - other.total).abs() <= noise_usd(self.total)
     }
+}
+
+/// By how much totals may differ from this one and be the same, USD.
+fn noise_usd(total: f64) -> f64 {
+    SAME_SHARE * total.abs().max(1e-3)
 }
 
 /// What is done with an answer.
@@ -245,7 +250,11 @@ mod tests {
     use crate::exporter::snapshot::Efficiencies;
 
     fn facts(hour: i64, rows: usize, total: f64) -> AnswerFacts {
-        let window = Window { start: hour * 3_600, end: (hour + 1) * 3_600 };
+        of(Window { start: hour * 3_600, end: (hour + 1) * 3_600 }, rows, total)
+    }
+
+    /// An answer that has all of its window.
+    fn of(window: Window, rows: usize, total: f64) -> AnswerFacts {
         AnswerFacts {
             window,
             rows,
@@ -382,15 +391,6 @@ mod tests {
     fn settled_after(length: i64, (interval, phase): (i64, i64), fallen: bool) -> Option<i64> {
         let window = Window { start: 86_400 - length, end: 86_400 };
         let before = Window { start: window.start - length, end: window.start };
-        let of = |window: Window, rows, total| AnswerFacts {
-            window,
-            rows,
-            total,
-            covered: window,
-            unknown_rows: 0,
-            missing_seconds: 0,
-            has_idle: false,
-        };
         let mut accepted = after(&of(before, 10, 8.0));
         let doubted = AnswerFacts { unknown_rows: u64::from(!fallen), ..of(window, 3, 2.0) };
         let asked_from = window.end + SETTLE_SECONDS.min(length);

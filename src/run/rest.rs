@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::accounts::Account;
 use crate::cost::{AccountId, Day};
@@ -50,8 +50,12 @@ impl RestApi {
     pub fn begin(&self) {
         self.failures.store(0, Ordering::SeqCst);
         self.is_down.store(false, Ordering::SeqCst);
-        self.slow.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.slow().clear();
         self.has_unowned.store(false, Ordering::SeqCst);
+    }
+
+    fn slow(&self) -> MutexGuard<'_, BTreeSet<AccountId>> {
+        self.slow.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What the run has met so far.
@@ -76,7 +80,7 @@ impl RestApi {
 
     /// The same, unless one of this account's calls ran out of time.
     fn usable_for(&self, account: &AccountId) -> Option<&Arc<dyn CloudTunerApi>> {
-        let is_slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner).contains(account);
+        let is_slow = self.slow().contains(account);
         self.usable().filter(|_| !is_slow)
     }
 
@@ -88,7 +92,7 @@ impl RestApi {
     /// The same of a call that was about one account.
     fn note_of(&self, account: &AccountId, what: &str, failure: &Failure) {
         let is_down = if failure.kind == Kind::Timeout {
-            let mut slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut slow = self.slow();
             slow.insert(account.clone());
             slow.len() >= SLOW_ACCOUNTS_MAX
         } else {

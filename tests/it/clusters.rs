@@ -178,13 +178,19 @@ async fn a_scrape_without_the_nodes_provider_is_no_other_cluster() {
     assert_live(&world.days().await, &[(MARCH, "", 120.0)]);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_cluster_without_gauges_is_named_where_the_others_have_them() {
+/// Cluster `a` has gauges and raw metrics, another one raw metrics alone.
+fn gauges_of_a_and_raw_metrics_of_both(other: &str) -> History {
     let mut history = History::default();
     put(&mut history, TOTAL, ",cluster=\"a\"", WHOLE, 10.0);
-    for cluster in ["a", "raw-only"] {
+    for cluster in ["a", other] {
         put(&mut history, NODE, &format!(",cluster=\"{cluster}\",node=\"n1\""), WHOLE, 5.0);
     }
+    history
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_without_gauges_is_named_where_the_others_have_them() {
+    let history = gauges_of_a_and_raw_metrics_of_both("raw-only");
     let world = World::new().await;
     let done = world.run(&source(&[history]), &FIRST).expect_success().summary();
     let warnings = first_day(&done)["warnings"].as_array().unwrap();
@@ -196,11 +202,7 @@ async fn a_cluster_without_gauges_is_named_where_the_others_have_them() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_earlier_exporter_that_shows_no_cost_hides_no_cluster() {
-    let mut history = History::default();
-    put(&mut history, TOTAL, ",cluster=\"a\"", WHOLE, 10.0);
-    for cluster in ["a", "raw-mute"] {
-        put(&mut history, NODE, &format!(",cluster=\"{cluster}\",node=\"n1\""), WHOLE, 5.0);
-    }
+    let mut history = gauges_of_a_and_raw_metrics_of_both("raw-mute");
     let info = "cloudtuner_kubecost_exporter_info";
     let labels = ",cluster=\"raw-mute\",window=\"1h\",mode=\"rate\"";
     put(&mut history, info, labels, WHOLE, 1.0);

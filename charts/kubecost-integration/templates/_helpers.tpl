@@ -116,20 +116,25 @@ cloudtuner-basic-auth
 {{ $s.name | default (ternary .name "default" $s.create) }}
 {{- end }}
 
+{{/* A ServiceAccount: dict root, name, component, and object where its name is another. */}}
+{{- define "integration.serviceAccountObject" -}}
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  {{- include "integration.metadata" . | nindent 2 }}
+  {{- with .root.Values.serviceAccount.annotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+automountServiceAccountToken: false
+{{- end }}
+
 {{/* The ServiceAccount of one part, where one is created and not named: dict root, name, component. */}}
 {{- define "integration.ownServiceAccount" -}}
 {{- $s := .root.Values.serviceAccount }}
 {{- if and $s.create (not $s.name) }}
 ---
-apiVersion: v1
-kind: ServiceAccount
-metadata:
-  {{- include "integration.metadata" . | nindent 2 }}
-  {{- with $s.annotations }}
-  annotations:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
-automountServiceAccountToken: false
+{{ include "integration.serviceAccountObject" . }}
 {{- end }}
 {{- end }}
 

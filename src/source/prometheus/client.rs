@@ -35,6 +35,8 @@ const CHUNKS_AHEAD: usize = 8;
 const ADDRESS_BYTES_MAX: usize = 2_000;
 /// How often a query is asked again after a failure that may pass.
 const RETRIES_MAX: usize = 3;
+/// How often the question which stores are away is asked again.
+const STORE_RETRIES_MAX: usize = 2;
 
 /// What a query came to.
 #[derive(Clone, Debug, Default)]
@@ -197,23 +199,19 @@ impl PromClient {
     /// Thanos' stores that are away; none where the server does not say. A server that cannot say
     /// it now is asked again: without an answer a day may lack a store without a word.
     pub(super) async fn stores_away(&self) -> Vec<StoreAway> {
-        const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(2)];
-        let mut pauses = PAUSES.into_iter();
-        loop {
-            let why = match self.ask_stores().await {
-                Ok(away) => return away,
-                Err(why) => why,
-            };
-            let Some(pause) = pauses.next() else {
-                tracing::warn!(
-                    "{} does not say which stores are away ({why}): where it is a Thanos, days may \
-                     lack one",
-                    self.address()
-                );
-                return Vec::new();
-            };
-            tokio::time::sleep(pause).await;
-        }
+        let retries = ExponentialBuilder::default()
+            .with_min_delay(Duration::from_millis(500))
+            .with_factor(4.0)
+            .with_max_times(STORE_RETRIES_MAX);
+        let asked = (|| self.ask_stores()).retry(retries).await;
+        asked.unwrap_or_else(|why| {
+            tracing::warn!(
+                "{} does not say which stores are away ({why}): where it is a Thanos, days may \
+                 lack one",
+                self.address()
+            );
+            Vec::new()
+        })
     }
 
     /// The stores that are away, or why the server cannot say it now.
